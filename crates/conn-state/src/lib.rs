@@ -1,0 +1,1 @@
+//! Who is connected, how well, and in what order that came about.

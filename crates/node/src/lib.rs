@@ -1,0 +1,1 @@
+//! A thin node that composes the six crates, and the bowline binary.

@@ -1,0 +1,1 @@
+//! Authenticated, multiplexed connections over a byte stream, and the dialer that brings the stream about.

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// listen serves on addr until it is told to end.
+func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
+	// Before "ready", so that a driver that reacts to that line at once ends the program cleanly too.
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
+
+	h, err := cfg.newHost()
+	if err != nil {
+		return fmt.Errorf("cannot make a host: %w", err)
+	}
+	defer h.Close()
+	if _, err := watch(h, out); err != nil {
+		return fmt.Errorf("cannot watch the host: %w", err)
+	}
+
+	// A fixed address can be dialed before its "ready", which has to be the first line all the same.
+	err = out.emitFirst(func() (any, error) {
+		if err := h.Network().Listen(addr); err != nil {
+			return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+		}
+		addrs, err := h.Network().InterfaceListenAddresses()
+		if err != nil {
+			return nil, fmt.Errorf("cannot tell the listen addresses: %w", err)
+		}
+		full, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: h.ID(), Addrs: addrs})
+		if err != nil {
+			return nil, err
+		}
+		return readyEvent{Event: "ready", PeerID: h.ID().String(), Addresses: addrStrings(full)}, nil
+	})
+	if err != nil {
+		return err
+	}
+
+	closed := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		close(closed)
+	}()
+	select {
+	case <-end:
+	case <-closed:
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+// The js-libp2p foreign peer. ../README.md defines its command line and the lines it prints.
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { quic } from '@chainsafe/libp2p-quic'
+import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { identify } from '@libp2p/identify'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
+import { tcp } from '@libp2p/tcp'
+import { tls } from '@libp2p/tls'
+import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
+
+const USAGE = `usage: js-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
+       js-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]`
+
+const DIAL_LIMIT_MS = 20_000
+
+const TRANSPORTS = { tcp, quic }
+const SECURITIES = { tls, noise }
+const ANY_PORT = { tcp: '/ip4/127.0.0.1/tcp/0', quic: '/ip4/127.0.0.1/udp/0/quic-v1' }
+
+const COMMON_OPTIONS = {
+  transport: { type: 'string' },
+  security: { type: 'string', default: 'tls' },
+  'key-seed': { type: 'string' }
+}
+
+/** Reads the command line into the job to do; throws when it is not one. */
+function parseCommandLine ([command, ...args]) {
+  switch (command) {
+    case 'listen': {
+      const { values } = parseArgs({ args, options: { ...COMMON_OPTIONS, addr: { type: 'string' } } })
+      const common = parseCommon(values)
+      const addr = multiaddr(values.addr ?? ANY_PORT[common.transport])
+      return { ...common, listen: [addr.toString()], run: listen }
+    }
+    case 'dial': {
+      const options = { ...COMMON_OPTIONS, pings: { type: 'string', default: '3' } }
+      const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
+      if (positionals.length !== 1) {
+        throw new Error('dial takes one MULTIADDR')
+      }
+      const remote = multiaddr(positionals[0])
+      const pings = parseWhole('--pings', values.pings, Number.MAX_SAFE_INTEGER)
+      return { ...parseCommon(values), listen: [], run: node => dial(node, remote, pings) }
+    }
+    default:
+      throw new Error('the first argument is listen or dial')
+  }
+}
+
+function parseCommon (values) {
+  return {
+    transport: parseKeyOf(TRANSPORTS, '--transport', values.transport),
+    security: parseKeyOf(SECURITIES, '--security', values.security),
+    seed: values['key-seed'] === undefined ? undefined : parseWhole('--key-seed', values['key-seed'], 255)
+  }
+}
+
+function parseKeyOf (table, option, text) {
+  if (text === undefined || !Object.hasOwn(table, text)) {
+    throw new Error(`${option} is one of ${Object.keys(table).join(', ')}`)
+  }
+  return text
+}
+
+function parseWhole (option, text, max) {
+  const number = Number(text)
+  if (!/^\d+$/.test(text) || number > max) {
+    throw new Error(`${option} is a whole number from 0 to ${max}`)
+  }
+  return number
+}
+
+function print (line) {
+  console.log(JSON.stringify(line))
+}
+
+/** A node, not started yet, that has nothing but what the job asks for. */
+async function createNode ({ transport, security, seed, listen }) {
+  return createLibp2p({
+    start: false,
+    privateKey: seed === undefined
+      ? await generateKeyPair('Ed25519')
+      : await generateKeyPairFromSeed('Ed25519', new Uint8Array(32).fill(seed)),
+    addresses: { listen },
+    transports: [TRANSPORTS[transport]()],
+    // QUIC brings its own security and streams.
+    connectionEncrypters: transport === 'tcp' ? [SECURITIES[security]()] : [],
+    streamMuxers: transport === 'tcp' ? [yamux()] : [],
+    services: { identify: identify(), ping: ping() },
+    connectionManager: {
+      // Every test peer has the same host, which would soon meet the limits on new connections per host.
+      allow: ['/ip4/127.0.0.0/ipcidr/8', '/ip6/::1/ipcidr/128'],
+      // Only the limit of the whole job may end a dial.
+      dialTimeout: DIAL_LIMIT_MS,
+      addressDialTimeout: DIAL_LIMIT_MS
+    }
+  })
+}
+
+/** Prints what happens to connections, in the order it happens. */
+function reportConnections (node) {
+  node.addEventListener('connection:open', ({ detail: connection }) => {
+    print({
+      event: 'connected',
+      peer_id: connection.remotePeer.toString(),
+      address: connection.remoteAddr.toString(),
+      security: connection.encryption,
+      muxer: connection.multiplexer
+    })
+  })
+  node.addEventListener('peer:identify', ({ detail: result }) => {
+    print({
+      event: 'identified',
+      peer_id: result.peerId.toString(),
+      agent: result.agentVersion,
+      protocols: result.protocols,
+      listen: result.listenAddrs.map(String)
+    })
+  })
+  node.addEventListener('peer:disconnect', ({ detail: peerId }) => {
+    print({ event: 'disconnected', peer_id: peerId.toString() })
+  })
+}
+
+/** Serves until standard input closes or a signal asks to end. */
+async function listen (node) {
+  const ended = new Promise(resolve => {
+    process.stdin.resume().once('close', resolve)
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+  // Printed from the event rather than after start(), which returns late enough for a connection to be reported first.
+  node.addEventListener('transport:listening', () => {
+    print({ event: 'ready', peer_id: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
+  }, { once: true })
+  await node.start()
+  await ended
+}
+
+/** Connects, waits for the remote's identify, pings it, and says so. */
+async function dial (node, remote, pings) {
+  const work = async () => {
+    await node.start()
+    const identified = once(node, 'peer:identify')
+    const connection = await node.dial(remote)
+    await identified
+    for (let i = 0; i < pings; i++) {
+      // Timed here since the service tells whole milliseconds only; it opens a stream for each ping, which counts in.
+      const start = performance.now()
+      await node.services.ping.ping(connection.remotePeer)
+      print({ event: 'pong', rtt_us: Math.round((performance.now() - start) * 1000) })
+    }
+    print({ event: 'done' })
+  }
+  // A failed identify is told by no event, and a lost connection leaves nothing to wait for.
+  await Promise.race([
+    work(),
+    once(node, 'peer:disconnect').then(() => { throw new Error('the connection was lost') }),
+    sleep(DIAL_LIMIT_MS).then(() => { throw new Error(`not done after ${DIAL_LIMIT_MS / 1000} seconds`) })
+  ])
+}
+
+function fail (error) {
+  console.error(error)
+  // A dial of several addresses fails with one error for each, under a message that tells nothing.
+  print({ event: 'error', message: [error, ...error.errors ?? []].map(({ message }) => message).join(': ') })
+  process.exit(1)
+}
+
+let job
+try {
+  job = parseCommandLine(process.argv.slice(2))
+} catch (error) {
+  console.error(`${error.message}\n${USAGE}`)
+  process.exit(2)
+}
+
+// The stack's own stray rejections end up here too.
+process.on('uncaughtException', fail)
+try {
+  const node = await createNode(job)
+  reportConnections(node)
+  await job.run(node)
+  await node.stop()
+} catch (error) {
+  fail(error)
+}
+// Standard input and the dial's timer would keep the process alive.
+process.exit(0)

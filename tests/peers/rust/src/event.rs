@@ -1,0 +1,54 @@
+//! The lines on standard output.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// One line on standard output.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event<'a> {
+    Ready {
+        peer_id: String,
+        addresses: Vec<String>,
+    },
+    /// Without `security` and `muxer`: rust-libp2p does not tell which ones a connection uses.
+    Connected {
+        peer_id: String,
+        address: String,
+    },
+    Identified {
+        peer_id: String,
+        agent: &'a str,
+        protocols: Vec<&'a str>,
+        listen: Vec<String>,
+    },
+    Pong {
+        rtt_us: u128,
+    },
+    Disconnected {
+        peer_id: String,
+    },
+    Done,
+    Bulk {
+        bytes: u64,
+        seconds: f64,
+    },
+    Connects {
+        count: u32,
+        p50_us: u128,
+        p99_us: u128,
+        per_second: f64,
+    },
+    Error {
+        message: &'a str,
+    },
+}
+
+/// Prints one line and flushes it: whoever drives this program waits for single lines.
+pub fn emit(event: &Event<'_>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, event)?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}

@@ -1,0 +1,110 @@
+//! `listen` and `serve`: wait for peers until told to stop.
+
+use std::{future::Future, io, thread};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+use libp2p::{Multiaddr, Swarm, multiaddr::Protocol, ping, swarm::SwarmEvent};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+use crate::{
+    bench,
+    event::{self, Event},
+    node::{self, Behaviour, NodeArgs, NodeEvent, Transport},
+};
+
+pub async fn listen(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
+    let swarm = node::build(args, ping::Config::default())?;
+    run(swarm, args.transport, addr).await
+}
+
+pub async fn serve(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
+    let swarm = node::build(args, ping::Config::default())?;
+    let streams = swarm.behaviour().stream.new_control().accept(bench::BULK)?;
+    tokio::spawn(bench::count_streams(streams));
+    run(swarm, args.transport, addr).await
+}
+
+async fn run(mut swarm: Swarm<Behaviour>, transport: Transport, addr: Option<Multiaddr>) -> Result<()> {
+    let stop = stop_request().context("cannot watch for signals")?;
+    tokio::pin!(stop);
+
+    let addr = match addr {
+        Some(addr) => addr,
+        None => loopback(transport)?,
+    };
+    swarm.listen_on(addr.clone()).with_context(|| format!("cannot listen on {addr}"))?;
+
+    let mut ready = false;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            event = swarm.select_next_some() => {
+                if let SwarmEvent::NewListenAddr { address, .. } = &event
+                    && !ready
+                {
+                    ready = true;
+                    announce(&swarm, address.clone())?;
+                }
+                handle(&event)?;
+            }
+        }
+    }
+    node::close(&mut swarm, node::report).await
+}
+
+fn loopback(transport: Transport) -> Result<Multiaddr> {
+    let addr = match transport {
+        Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
+        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+    };
+    Ok(addr.parse()?)
+}
+
+fn announce(swarm: &Swarm<Behaviour>, address: Multiaddr) -> io::Result<()> {
+    let peer_id = *swarm.local_peer_id();
+    event::emit(&Event::Ready {
+        peer_id: peer_id.to_string(),
+        addresses: vec![address.with(Protocol::P2p(peer_id)).to_string()],
+    })
+}
+
+fn handle(event: &NodeEvent) -> Result<()> {
+    match event {
+        SwarmEvent::ListenerClosed { reason, .. } => match reason {
+            Ok(()) => bail!("the listener closed"),
+            Err(error) => bail!("the listener closed: {error}"),
+        },
+        // A remote that fails to connect is that remote's failure, not this listener's.
+        SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+            eprintln!("a connection from {send_back_addr} failed: {error}");
+        }
+        SwarmEvent::ListenerError { error, .. } => eprintln!("listener: {error}"),
+        _ => {}
+    }
+    node::report(event)
+}
+
+/// Resolves at SIGTERM, at SIGINT or when standard input closes. The signals are caught from the call on, not only
+/// once the future is polled.
+fn stop_request() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (closed, stdin_closed) = oneshot::channel();
+    // A thread of its own, because the runtime would wait for the pending read of a tokio stdin when it shuts down.
+    thread::spawn(move || {
+        // Whether it ends well or with an error, nothing more can be read.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = closed.send(());
+    });
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = stdin_closed => {}
+        }
+    })
+}

@@ -1,0 +1,96 @@
+//! A foreign peer on rust-libp2p: the face that all foreign peers share (`listen` and `dial`), and the counterpart of
+//! the benchmarks (`serve`, `bulk` and `connects`).
+
+mod bench;
+mod dial;
+mod event;
+mod listen;
+mod node;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use libp2p::Multiaddr;
+
+use crate::{event::Event, node::NodeArgs};
+
+/// A libp2p peer on rust-libp2p that prints what happens as one JSON object a line
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Wait for peers until SIGTERM, SIGINT or the end of standard input
+    Listen {
+        /// Where to listen [default: loopback with a free port]
+        #[arg(long, value_name = "MULTIADDR")]
+        addr: Option<Multiaddr>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Dial a peer, wait for its identify and its pongs, then close
+    Dial {
+        #[arg(value_name = "MULTIADDR")]
+        address: Multiaddr,
+        /// How many pongs to wait for
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        pings: u32,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Listen, and count the bytes of bulk streams
+    Serve {
+        /// Where to listen [default: loopback with a free port]
+        #[arg(long, value_name = "MULTIADDR")]
+        addr: Option<Multiaddr>,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Measure how long it takes to write bytes to a serving peer over one stream
+    Bulk {
+        #[arg(value_name = "MULTIADDR")]
+        address: Multiaddr,
+        /// How many bytes to write
+        #[arg(long, value_name = "N")]
+        bytes: u64,
+        /// The size of one write, in bytes
+        #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+        write: u32,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Measure how long it takes to connect to a peer and get a first pong from it
+    Connects {
+        #[arg(value_name = "MULTIADDR")]
+        address: Multiaddr,
+        /// How many connections to make, one after the other
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Listen { addr, node } => listen::listen(&node, addr).await,
+        Command::Dial { address, pings, node } => dial::dial(&node, address, pings).await,
+        Command::Serve { addr, node } => listen::serve(&node, addr).await,
+        Command::Bulk { address, bytes, write, node } => bench::bulk(&node, address, bytes, write).await,
+        Command::Connects { address, count, node } => bench::connects(&node, address, count).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let message = format!("{error:#}");
+            if let Err(unsaid) = event::emit(&Event::Error { message: &message }) {
+                eprintln!("{message} (and could not say so on standard output: {unsaid})");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

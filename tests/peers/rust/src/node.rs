@@ -1,0 +1,133 @@
+//! What all subcommands have in common: how the node is made, what it prints and how it goes away.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use futures::StreamExt;
+use libp2p::{
+    PeerId, Swarm, SwarmBuilder,
+    identity::Keypair,
+    identify, noise, ping,
+    swarm::{self, NetworkBehaviour, SwarmEvent},
+    tcp, tls, yamux,
+};
+
+use crate::event::{self, Event};
+
+/// How long a job may wait for its remote.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long connections may take to close before the process ends without them.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Nothing but the two ends closes a connection: ping and identify do not keep one alive by themselves.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+#[derive(Args)]
+pub struct NodeArgs {
+    /// The only transport
+    #[arg(long, value_enum)]
+    pub transport: Transport,
+    /// The only security offered over TCP (QUIC has its own)
+    #[arg(long, value_enum, default_value_t = Security::Tls)]
+    security: Security,
+    /// Make the Ed25519 identity from 32 bytes that are all N [default: random]
+    #[arg(long, value_name = "N")]
+    key_seed: Option<u8>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Transport {
+    Tcp,
+    Quic,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Security {
+    Tls,
+    Noise,
+}
+
+#[derive(NetworkBehaviour)]
+pub struct Behaviour {
+    ping: ping::Behaviour,
+    identify: identify::Behaviour,
+    pub stream: libp2p_stream::Behaviour,
+}
+
+pub type NodeEvent = SwarmEvent<BehaviourEvent>;
+
+pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
+    let identity = match args.key_seed {
+        Some(seed) => Keypair::ed25519_from_bytes([seed; 32])?,
+        None => Keypair::generate_ed25519(),
+    };
+    let behaviour = |key: &Keypair| Behaviour {
+        ping: ping::Behaviour::new(ping),
+        identify: identify::Behaviour::new(identify::Config::new("/rust-peer/0.1.0".to_owned(), key.public())),
+        stream: libp2p_stream::Behaviour::new(),
+    };
+    let config = |config: swarm::Config| config.with_idle_connection_timeout(IDLE_CONNECTION_TIMEOUT);
+    let tcp = tcp::Config::default().nodelay(true);
+
+    // Each step of the builder has a type of its own, so the three stacks only meet again as finished swarms.
+    let builder = SwarmBuilder::with_existing_identity(identity).with_tokio();
+    let swarm = match (args.transport, args.security) {
+        (Transport::Tcp, Security::Tls) => builder
+            .with_tcp(tcp, tls::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(config)
+            .build(),
+        (Transport::Tcp, Security::Noise) => builder
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(config)
+            .build(),
+        (Transport::Quic, _) => builder.with_quic().with_behaviour(behaviour)?.with_swarm_config(config).build(),
+    };
+    Ok(swarm)
+}
+
+/// Prints the line of an event that has one.
+pub fn report(event: &NodeEvent) -> Result<()> {
+    let line = match event {
+        SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => Event::Connected {
+            peer_id: peer_id.to_string(),
+            address: endpoint.get_remote_address().to_string(),
+        },
+        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+            Event::Disconnected { peer_id: peer_id.to_string() }
+        }
+        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+            Event::Identified {
+                peer_id: peer_id.to_string(),
+                agent: &info.agent_version,
+                protocols: info.protocols.iter().map(AsRef::as_ref).collect(),
+                listen: info.listen_addrs.iter().map(ToString::to_string).collect(),
+            }
+        }
+        SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result: Ok(rtt), .. })) => {
+            Event::Pong { rtt_us: rtt.as_micros() }
+        }
+        _ => return Ok(()),
+    };
+    event::emit(&line)?;
+    Ok(())
+}
+
+/// Closes all connections, so that no remote has to find out by a timeout that this node is gone.
+pub async fn close(swarm: &mut Swarm<Behaviour>, mut report: impl FnMut(&NodeEvent) -> Result<()>) -> Result<()> {
+    let peers: Vec<PeerId> = swarm.connected_peers().copied().collect();
+    for peer in peers {
+        // Fails only if the peer is no longer connected, which is what is wanted.
+        let _ = swarm.disconnect_peer_id(peer);
+    }
+    let closed = async {
+        while swarm.connected_peers().next().is_some() {
+            report(&swarm.select_next_some().await)?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(CLOSE_PATIENCE, closed).await.unwrap_or(Ok(()))
+}
