@@ -1,0 +1,95 @@
+//! The numbers a host may set.
+
+/// How many connections are admitted, from whom and how fast.
+///
+/// The defaults are no looser than go-libp2p's resource manager.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LimitsConfig {
+    /// Inbound connections in all, handshaking ones included. Default 256: what a machine with 1 GiB is granted by
+    /// [`LimitsConfig::for_memory`].
+    pub max_inbound: usize,
+    /// Inbound connections whose peer is not yet known. Default 64: each costs a handshake's CPU time, so this is what
+    /// bounds the work strangers can cause at once.
+    pub max_handshaking: usize,
+    /// Connections to one peer, in either direction. Default 8.
+    pub max_per_peer: usize,
+    /// Inbound connections from one IPv4 address or one IPv6 /56 (what a household is given). Default 8.
+    pub max_per_address: usize,
+    /// New inbound connections a second from one IPv4 address or IPv6 /56, in the long run. Default 0.2.
+    pub rate_per_address: f64,
+    /// How many may arrive at once from one address before the rate counts. Default 16.
+    pub burst_per_address: u32,
+    /// Whether loopback and private addresses are free of the limits per address. Default true: clusters live behind
+    /// one private address, and a limit per address breaks them.
+    pub exempt_private: bool,
+    /// How many addresses are remembered for their rate and count. Default 65,536 (about 4 MiB); when that many have
+    /// been seen lately, an unknown address is refused.
+    pub max_tracked_addresses: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_inbound: 256,
+            max_handshaking: 64,
+            max_per_peer: 8,
+            max_per_address: 8,
+            rate_per_address: 0.2,
+            burst_per_address: 16,
+            exempt_private: true,
+            max_tracked_addresses: 65_536,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// The defaults for a machine with `bytes` of memory: 128 inbound connections, and 128 more for each whole GiB.
+    pub fn for_memory(bytes: u64) -> Self {
+        let gib = usize::try_from(bytes >> 30).unwrap_or(usize::MAX);
+        Self::default().with_max_inbound(gib.saturating_mul(128).saturating_add(128))
+    }
+
+    /// Sets [`Self::max_inbound`].
+    pub fn with_max_inbound(mut self, connections: usize) -> Self {
+        self.max_inbound = connections;
+        self
+    }
+
+    /// Sets [`Self::max_handshaking`].
+    pub fn with_max_handshaking(mut self, connections: usize) -> Self {
+        self.max_handshaking = connections;
+        self
+    }
+
+    /// Sets [`Self::max_per_peer`].
+    pub fn with_max_per_peer(mut self, connections: usize) -> Self {
+        self.max_per_peer = connections;
+        self
+    }
+
+    /// Sets [`Self::max_per_address`].
+    pub fn with_max_per_address(mut self, connections: usize) -> Self {
+        self.max_per_address = connections;
+        self
+    }
+
+    /// Sets [`Self::rate_per_address`] (a second) and [`Self::burst_per_address`].
+    pub fn with_rate_per_address(mut self, rate: f64, burst: u32) -> Self {
+        self.rate_per_address = rate;
+        self.burst_per_address = burst;
+        self
+    }
+
+    /// Sets [`Self::exempt_private`].
+    pub fn with_exempt_private(mut self, exempt: bool) -> Self {
+        self.exempt_private = exempt;
+        self
+    }
+
+    /// Sets [`Self::max_tracked_addresses`].
+    pub fn with_max_tracked_addresses(mut self, addresses: usize) -> Self {
+        self.max_tracked_addresses = addresses;
+        self
+    }
+}

@@ -1,0 +1,47 @@
+//! Why a connection was not admitted.
+
+use crate::prefix::Prefix;
+
+/// Why one more connection was not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// [`crate::LimitsConfig::max_inbound`] is reached.
+    #[error("{limit} inbound connections are open, which is the limit")]
+    TooManyInbound {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::max_handshaking`] is reached.
+    #[error("{limit} inbound connections are in their handshake, which is the limit")]
+    TooManyHandshakes {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::max_per_address`] is reached.
+    #[error("{limit} inbound connections from {prefix} are open, which is the limit")]
+    TooManyFromAddress {
+        /// The address, or IPv6 /56.
+        prefix: Prefix,
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::rate_per_address`] is exceeded.
+    #[error("new connections from {prefix} arrive faster than the limit")]
+    TooFastFromAddress {
+        /// The address, or IPv6 /56.
+        prefix: Prefix,
+    },
+    /// [`crate::LimitsConfig::max_tracked_addresses`] is reached.
+    #[error("{limit} addresses were seen lately, which is as many as are remembered")]
+    TooManyAddresses {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::max_per_peer`] is reached.
+    #[error("{limit} connections to this peer are open, which is the limit")]
+    TooManyToPeer {
+        /// The limit that is reached.
+        limit: usize,
+    },
+}

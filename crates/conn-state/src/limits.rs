@@ -1,0 +1,194 @@
+//! Admission of connections: counts and rates.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+    time::Instant,
+};
+
+use crate::{LimitsConfig, Refused, prefix::Prefix};
+
+/// Decides whether one more connection is admitted.
+///
+/// `Id` names a connection and is the host's; `Peer` names who is at the other end once that is known.
+#[derive(Debug)]
+pub struct Limits<Id, Peer> {
+    config: LimitsConfig,
+    pub(crate) connections: BTreeMap<Id, Admitted<Peer>>,
+    inbound: usize,
+    handshaking: usize,
+    pub(crate) addresses: BTreeMap<Prefix, Address>,
+    pub(crate) peers: BTreeMap<Peer, usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Admitted<Peer> {
+    inbound: bool,
+    prefix: Option<Prefix>,
+    peer: Option<Peer>,
+}
+
+/// A token bucket and a count. An entry without connections and with a full bucket says nothing and may be forgotten.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) open: usize,
+    tokens: f64,
+    refilled: Instant,
+}
+
+impl Address {
+    fn refill(&mut self, now: Instant, config: &LimitsConfig) {
+        let elapsed = now.saturating_duration_since(self.refilled);
+        let earned = elapsed.as_secs_f64() * config.rate_per_address;
+        self.tokens = (self.tokens + earned).min(f64::from(config.burst_per_address));
+        self.refilled = now.max(self.refilled);
+    }
+}
+
+impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
+    /// Nobody is connected yet.
+    pub fn new(config: LimitsConfig) -> Self {
+        Self {
+            config,
+            connections: BTreeMap::new(),
+            inbound: 0,
+            handshaking: 0,
+            addresses: BTreeMap::new(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// Someone at `address` wants to connect; who, is not yet known.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that is reached. A refusal counts nothing, but a connection that is turned away for any other
+    /// reason than its rate does not spend a rate token either.
+    pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
+        let (inbound, handshaking) = (self.config.max_inbound, self.config.max_handshaking);
+        if self.inbound >= inbound {
+            return Err(Refused::TooManyInbound { limit: inbound });
+        }
+        if self.handshaking >= handshaking {
+            return Err(Refused::TooManyHandshakes { limit: handshaking });
+        }
+        let exempt = self.config.exempt_private && Prefix::is_private(address);
+        let prefix = (!exempt).then(|| Prefix::of(address));
+        if let Some(prefix) = prefix {
+            self.admit_address(now, prefix)?;
+        }
+        self.inbound += 1;
+        self.handshaking += 1;
+        let admitted = Admitted {
+            inbound: true,
+            prefix,
+            peer: None,
+        };
+        self.connections.insert(id, admitted);
+        Ok(())
+    }
+
+    /// The handshake of `id` has shown who is at the other end. An `id` that no [`Self::handle_inbound`] announced is
+    /// a connection that we dialed.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::TooManyToPeer`]; the host then closes the connection and says [`Self::handle_closed`].
+    pub fn handle_authenticated(&mut self, id: Id, peer: Peer) -> Result<(), Refused> {
+        let limit = self.config.max_per_peer;
+        if self.peers.get(&peer).is_some_and(|open| *open >= limit) {
+            return Err(Refused::TooManyToPeer { limit });
+        }
+        let admitted = self.connections.entry(id).or_insert(Admitted {
+            inbound: false,
+            prefix: None,
+            peer: None,
+        });
+        if admitted.peer.is_some() {
+            return Ok(());
+        }
+        if admitted.inbound {
+            self.handshaking -= 1;
+        }
+        admitted.peer = Some(peer.clone());
+        *self.peers.entry(peer).or_default() += 1;
+        Ok(())
+    }
+
+    /// The connection is gone, at whatever stage. An unknown `id` changes nothing.
+    pub fn handle_closed(&mut self, id: Id) {
+        let Some(admitted) = self.connections.remove(&id) else {
+            return;
+        };
+        if admitted.inbound {
+            self.inbound -= 1;
+            if admitted.peer.is_none() {
+                self.handshaking -= 1;
+            }
+        }
+        if let Some(address) = admitted.prefix.and_then(|p| self.addresses.get_mut(&p)) {
+            address.open -= 1;
+        }
+        if let Some(peer) = admitted.peer
+            && let Entry::Occupied(mut open) = self.peers.entry(peer)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
+    /// How many inbound connections are open, handshaking ones included.
+    pub fn inbound(&self) -> usize {
+        self.inbound
+    }
+
+    /// How many inbound connections are in their handshake.
+    pub fn handshaking(&self) -> usize {
+        self.handshaking
+    }
+
+    /// How many addresses are remembered.
+    pub fn tracked_addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
+    fn admit_address(&mut self, now: Instant, prefix: Prefix) -> Result<(), Refused> {
+        let config = &self.config;
+        if !self.addresses.contains_key(&prefix)
+            && self.addresses.len() >= config.max_tracked_addresses
+        {
+            self.forget_idle(now);
+            if self.addresses.len() >= self.config.max_tracked_addresses {
+                let limit = self.config.max_tracked_addresses;
+                return Err(Refused::TooManyAddresses { limit });
+            }
+        }
+        let config = &self.config;
+        let address = self.addresses.entry(prefix).or_insert(Address {
+            open: 0,
+            tokens: f64::from(config.burst_per_address),
+            refilled: now,
+        });
+        address.refill(now, config);
+        if address.open >= config.max_per_address {
+            let limit = config.max_per_address;
+            return Err(Refused::TooManyFromAddress { prefix, limit });
+        }
+        if address.tokens < 1.0 {
+            return Err(Refused::TooFastFromAddress { prefix });
+        }
+        address.tokens -= 1.0;
+        address.open += 1;
+        Ok(())
+    }
+
+    fn forget_idle(&mut self, now: Instant) {
+        let config = &self.config;
+        self.addresses.retain(|_, address| {
+            address.refill(now, config);
+            address.open > 0 || address.tokens < f64::from(config.burst_per_address)
+        });
+    }
+}
