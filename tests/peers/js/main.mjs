@@ -130,7 +130,8 @@ function reportConnections (node) {
 /** Serves until standard input closes or a signal asks to end. */
 async function listen (node) {
   const ended = new Promise(resolve => {
-    process.stdin.resume().once('close', resolve)
+    // A pipe that breaks tells only 'close', a file or /dev/null only 'end'.
+    process.stdin.resume().once('end', resolve).once('close', resolve)
     process.once('SIGTERM', resolve)
     process.once('SIGINT', resolve)
   })

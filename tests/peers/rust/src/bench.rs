@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, ping,
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     event::{self, Event},
-    node::{self, Behaviour, BehaviourEvent, NodeArgs, NodeEvent, PATIENCE},
+    node::{self, Behaviour, BehaviourEvent, NodeArgs, PATIENCE},
 };
 
 /// The dialer writes until it closes its side, the listener answers with the number of bytes it has read.
@@ -66,7 +66,10 @@ pub async fn bulk(args: &NodeArgs, address: Multiaddr, bytes: u64, write: u32) -
         }
     };
 
-    event::emit(&Event::Bulk { bytes, seconds: took.as_secs_f64() })?;
+    event::emit(&Event::Bulk {
+        bytes,
+        seconds: took.as_secs_f64(),
+    })?;
     node::close(&mut swarm, |_| Ok(())).await
 }
 
@@ -86,7 +89,10 @@ async fn transfer(mut stream: Stream, bytes: u64, write: usize) -> Result<Durati
     let took = started.elapsed();
 
     let counted = u64::from_be_bytes(answer);
-    ensure!(counted == bytes, "wrote {bytes} bytes, but the remote has read {counted}");
+    ensure!(
+        counted == bytes,
+        "wrote {bytes} bytes, but the remote has read {counted}"
+    );
     Ok(took)
 }
 
@@ -122,14 +128,20 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 async fn within_patience<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(PATIENCE, step).await.with_context(|| format!("gave up after {PATIENCE:?}"))?
+    timeout(PATIENCE, step)
+        .await
+        .with_context(|| format!("gave up after {PATIENCE:?}"))?
 }
 
 async fn established(swarm: &mut Swarm<Behaviour>, connection: ConnectionId) -> Result<PeerId> {
     loop {
         let event = swarm.select_next_some().await;
-        check(&event, connection)?;
-        if let SwarmEvent::ConnectionEstablished { connection_id, peer_id, .. } = event
+        node::check(&event, connection)?;
+        if let SwarmEvent::ConnectionEstablished {
+            connection_id,
+            peer_id,
+            ..
+        } = event
             && connection_id == connection
         {
             return Ok(peer_id);
@@ -140,7 +152,7 @@ async fn established(swarm: &mut Swarm<Behaviour>, connection: ConnectionId) -> 
 async fn first_pong(swarm: &mut Swarm<Behaviour>, connection: ConnectionId) -> Result<()> {
     loop {
         let event = swarm.select_next_some().await;
-        check(&event, connection)?;
+        node::check(&event, connection)?;
         if let SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) = event
             && event.connection == connection
         {
@@ -157,19 +169,5 @@ async fn closed(swarm: &mut Swarm<Behaviour>, connection: ConnectionId) -> Resul
         {
             return Ok(());
         }
-    }
-}
-
-/// Fails if the event says that the connection could not be made or is gone.
-fn check(event: &NodeEvent, connection: ConnectionId) -> Result<()> {
-    match event {
-        SwarmEvent::OutgoingConnectionError { connection_id, error, .. } if *connection_id == connection => {
-            bail!("{error}")
-        }
-        SwarmEvent::ConnectionClosed { connection_id, cause, .. } if *connection_id == connection => match cause {
-            Some(cause) => bail!("the connection closed too early: {cause}"),
-            None => bail!("the connection closed too early"),
-        },
-        _ => Ok(()),
     }
 }

@@ -38,14 +38,8 @@ async fn converse(swarm: &mut Swarm<Behaviour>, address: Multiaddr, pings: u32) 
     while !identified || pongs < pings {
         let event = swarm.select_next_some().await;
         node::report(&event)?;
+        node::check(&event, connection)?;
         match event {
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } if connection_id == connection => {
-                return Err(error.into());
-            }
-            SwarmEvent::ConnectionClosed { connection_id, cause, .. } if connection_id == connection => match cause {
-                Some(cause) => bail!("the connection closed too early: {cause}"),
-                None => bail!("the connection closed too early"),
-            },
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => match event {
                 identify::Event::Received { .. } => identified = true,
                 identify::Event::Error { error, .. } => bail!("identify failed: {error}"),

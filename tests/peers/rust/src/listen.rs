@@ -1,6 +1,6 @@
 //! `listen` and `serve`: wait for peers until told to stop.
 
-use std::{future::Future, io, thread};
+use std::{io, thread};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
@@ -28,7 +28,11 @@ pub async fn serve(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
     run(swarm, args.transport, addr).await
 }
 
-async fn run(mut swarm: Swarm<Behaviour>, transport: Transport, addr: Option<Multiaddr>) -> Result<()> {
+async fn run(
+    mut swarm: Swarm<Behaviour>,
+    transport: Transport,
+    addr: Option<Multiaddr>,
+) -> Result<()> {
     let stop = stop_request().context("cannot watch for signals")?;
     tokio::pin!(stop);
 
@@ -36,7 +40,9 @@ async fn run(mut swarm: Swarm<Behaviour>, transport: Transport, addr: Option<Mul
         Some(addr) => addr,
         None => loopback(transport)?,
     };
-    swarm.listen_on(addr.clone()).with_context(|| format!("cannot listen on {addr}"))?;
+    swarm
+        .listen_on(addr.clone())
+        .with_context(|| format!("cannot listen on {addr}"))?;
 
     let mut ready = false;
     loop {
@@ -79,7 +85,11 @@ fn handle(event: &NodeEvent) -> Result<()> {
             Err(error) => bail!("the listener closed: {error}"),
         },
         // A remote that fails to connect is that remote's failure, not this listener's.
-        SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+        SwarmEvent::IncomingConnectionError {
+            send_back_addr,
+            error,
+            ..
+        } => {
             eprintln!("a connection from {send_back_addr} failed: {error}");
         }
         SwarmEvent::ListenerError { error, .. } => eprintln!("listener: {error}"),

@@ -78,10 +78,23 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Listen { addr, node } => listen::listen(&node, addr).await,
-        Command::Dial { address, pings, node } => dial::dial(&node, address, pings).await,
+        Command::Dial {
+            address,
+            pings,
+            node,
+        } => dial::dial(&node, address, pings).await,
         Command::Serve { addr, node } => listen::serve(&node, addr).await,
-        Command::Bulk { address, bytes, write, node } => bench::bulk(&node, address, bytes, write).await,
-        Command::Connects { address, count, node } => bench::connects(&node, address, count).await,
+        Command::Bulk {
+            address,
+            bytes,
+            write,
+            node,
+        } => bench::bulk(&node, address, bytes, write).await,
+        Command::Connects {
+            address,
+            count,
+            node,
+        } => bench::connects(&node, address, count).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

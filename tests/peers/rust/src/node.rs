@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use libp2p::{
-    PeerId, Swarm, SwarmBuilder,
+    PeerId, Swarm, SwarmBuilder, identify,
     identity::Keypair,
-    identify, noise, ping,
-    swarm::{self, NetworkBehaviour, SwarmEvent},
+    noise, ping,
+    swarm::{self, ConnectionId, NetworkBehaviour, SwarmEvent},
     tcp, tls, yamux,
 };
 
@@ -65,10 +65,14 @@ pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
     };
     let behaviour = |key: &Keypair| Behaviour {
         ping: ping::Behaviour::new(ping),
-        identify: identify::Behaviour::new(identify::Config::new("/rust-peer/0.1.0".to_owned(), key.public())),
+        identify: identify::Behaviour::new(identify::Config::new(
+            "/rust-peer/0.1.0".to_owned(),
+            key.public(),
+        )),
         stream: libp2p_stream::Behaviour::new(),
     };
-    let config = |config: swarm::Config| config.with_idle_connection_timeout(IDLE_CONNECTION_TIMEOUT);
+    let config =
+        |config: swarm::Config| config.with_idle_connection_timeout(IDLE_CONNECTION_TIMEOUT);
     let tcp = tcp::Config::default().nodelay(true);
 
     // Each step of the builder has a type of its own, so the three stacks only meet again as finished swarms.
@@ -84,7 +88,11 @@ pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
             .with_behaviour(behaviour)?
             .with_swarm_config(config)
             .build(),
-        (Transport::Quic, _) => builder.with_quic().with_behaviour(behaviour)?.with_swarm_config(config).build(),
+        (Transport::Quic, _) => builder
+            .with_quic()
+            .with_behaviour(behaviour)?
+            .with_swarm_config(config)
+            .build(),
     };
     Ok(swarm)
 }
@@ -92,32 +100,67 @@ pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
 /// Prints the line of an event that has one.
 pub fn report(event: &NodeEvent) -> Result<()> {
     let line = match event {
-        SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => Event::Connected {
+        SwarmEvent::ConnectionEstablished {
+            peer_id, endpoint, ..
+        } => Event::Connected {
             peer_id: peer_id.to_string(),
             address: endpoint.get_remote_address().to_string(),
         },
-        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-            Event::Disconnected { peer_id: peer_id.to_string() }
-        }
-        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-            Event::Identified {
-                peer_id: peer_id.to_string(),
-                agent: &info.agent_version,
-                protocols: info.protocols.iter().map(AsRef::as_ref).collect(),
-                listen: info.listen_addrs.iter().map(ToString::to_string).collect(),
-            }
-        }
-        SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result: Ok(rtt), .. })) => {
-            Event::Pong { rtt_us: rtt.as_micros() }
-        }
+        SwarmEvent::ConnectionClosed {
+            peer_id,
+            num_established: 0,
+            ..
+        } => Event::Disconnected {
+            peer_id: peer_id.to_string(),
+        },
+        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+            peer_id,
+            info,
+            ..
+        })) => Event::Identified {
+            peer_id: peer_id.to_string(),
+            agent: &info.agent_version,
+            protocols: info.protocols.iter().map(AsRef::as_ref).collect(),
+            listen: info.listen_addrs.iter().map(ToString::to_string).collect(),
+        },
+        SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+            result: Ok(rtt), ..
+        })) => Event::Pong {
+            rtt_us: rtt.as_micros(),
+        },
         _ => return Ok(()),
     };
     event::emit(&line)?;
     Ok(())
 }
 
+/// Fails if the event says that the connection could not be made or is gone.
+pub fn check(event: &NodeEvent, connection: ConnectionId) -> Result<()> {
+    match event {
+        SwarmEvent::OutgoingConnectionError {
+            connection_id,
+            error,
+            ..
+        } if *connection_id == connection => {
+            bail!("{error}")
+        }
+        SwarmEvent::ConnectionClosed {
+            connection_id,
+            cause,
+            ..
+        } if *connection_id == connection => match cause {
+            Some(cause) => bail!("the connection closed too early: {cause}"),
+            None => bail!("the connection closed too early"),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Closes all connections, so that no remote has to find out by a timeout that this node is gone.
-pub async fn close(swarm: &mut Swarm<Behaviour>, mut report: impl FnMut(&NodeEvent) -> Result<()>) -> Result<()> {
+pub async fn close(
+    swarm: &mut Swarm<Behaviour>,
+    mut report: impl FnMut(&NodeEvent) -> Result<()>,
+) -> Result<()> {
     let peers: Vec<PeerId> = swarm.connected_peers().copied().collect();
     for peer in peers {
         // Fails only if the peer is no longer connected, which is what is wanted.
@@ -129,5 +172,7 @@ pub async fn close(swarm: &mut Swarm<Behaviour>, mut report: impl FnMut(&NodeEve
         }
         Ok(())
     };
-    tokio::time::timeout(CLOSE_PATIENCE, closed).await.unwrap_or(Ok(()))
+    tokio::time::timeout(CLOSE_PATIENCE, closed)
+        .await
+        .unwrap_or(Ok(()))
 }
