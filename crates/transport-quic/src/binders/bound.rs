@@ -1,0 +1,48 @@
+//! A socket that uses one network interface only.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use quinn::AsyncUdpSocket;
+
+use super::tuned::Tuned;
+use crate::UdpBinder;
+
+/// [`Tuned`], bound to a network interface: nothing leaves or enters by another one
+/// (`SO_BINDTODEVICE`; Linux and Android, an error elsewhere).
+#[derive(Debug)]
+pub struct BoundTo {
+    interface: String,
+    tuned: Tuned,
+}
+
+impl BoundTo {
+    /// Uses the interface of this name, such as `eth0`.
+    #[must_use]
+    pub fn interface(name: impl Into<String>) -> Self {
+        Self {
+            interface: name.into(),
+            tuned: Tuned::default(),
+        }
+    }
+}
+
+impl UdpBinder for BoundTo {
+    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.tuned.bind_prepared(address, |socket| {
+            bind_device(socket, &self.interface).map_err(|error| {
+                let message = format!("cannot bind to interface {}: {error}", self.interface);
+                io::Error::new(error.kind(), message)
+            })
+        })
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn bind_device(socket: &socket2::Socket, interface: &str) -> io::Result<()> {
+    socket.bind_device(Some(interface.as_bytes()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn bind_device(_: &socket2::Socket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

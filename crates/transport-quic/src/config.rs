@@ -1,0 +1,122 @@
+//! What an endpoint may be told, with the reason for each default.
+
+use std::time::Duration;
+
+/// How the two ends of a connection name and authenticate themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Flavour {
+    /// libp2p: a self-signed X.509 certificate that carries the identity in the extension
+    /// 1.3.6.1.4.1.53594.1.1, ALPN `libp2p`, any key type (libp2p TLS specification).
+    #[default]
+    Libp2p,
+    /// Raw public keys on both sides (RFC 7250): the certificate is the 44-byte Ed25519 SPKI.
+    /// For iroh's protocols, and for plain quinn with the same TLS settings.
+    RawPublicKey {
+        /// The protocols offered as a dialer and accepted as a listener, most wanted first.
+        /// At least one.
+        alpn: Vec<Vec<u8>>,
+    },
+}
+
+/// Settings of an [`Endpoint`](crate::Endpoint).
+///
+/// ```
+/// use std::time::Duration;
+/// use transport_quic::Config;
+///
+/// let config = Config::default().with_idle_timeout(Duration::from_secs(30));
+/// assert!(config.keep_alive < config.idle_timeout);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long a handshake may take, dialing or accepting. Default 10 s: ten times the
+    /// first probe timeout of a path whose round trip is not known yet (RFC 9002 section 6.2.2).
+    pub handshake_timeout: Duration,
+    /// Silence after which a connection counts as lost. Default 10 s: three keep-alives may
+    /// be lost in a row. What holds is the smaller of both ends' values. Millisecond
+    /// resolution; zero means never.
+    pub idle_timeout: Duration,
+    /// How often an idle connection says something. Default 3 s: a peer that crashed and
+    /// came back answers the next packet with a reset, so this bounds how long its death
+    /// goes unnoticed where nobody probes. Zero means never.
+    pub keep_alive: Duration,
+    /// Bytes a peer may send on one stream ahead of its reader. Default 10 MiB: 100 MiB/s
+    /// at a round trip of 100 ms.
+    pub stream_window: u32,
+    /// Bytes a peer may send on all streams of a connection ahead of their readers. Default
+    /// 16 MiB: one stream cannot use up the whole connection. This is the most that a peer
+    /// can make an endpoint hold for one connection.
+    pub connection_window: u32,
+    /// Bytes written but not yet acknowledged that a connection holds for all its streams.
+    /// Default 10 MiB, as for `stream_window`.
+    pub send_window: u64,
+    /// Streams a peer may have open at the same time. Default 256. The credit starts at 16
+    /// and doubles while it is used, because quinn sets memory aside for each stream that
+    /// could be opened.
+    pub max_inbound_streams: u32,
+    /// The largest UDP payload that path MTU discovery tries, in bytes. Default 1452:
+    /// Ethernet's 1500 less the IPv6 and UDP headers.
+    pub mtu_upper_bound: u16,
+    /// UDP payload in bytes before discovery has found more. Default 1200, which every path
+    /// that QUIC v1 works on carries (RFC 9000 section 14).
+    pub initial_mtu: u16,
+    /// Handshakes a second from addresses nobody has validated above which a newcomer is
+    /// asked for a Retry round trip first. Default 1000, as in go-libp2p.
+    pub retry_above: u32,
+    /// Inbound handshakes in progress at a time. Default 64, as in go-libp2p. From half of
+    /// it on only validated addresses are let in, so spoofed ones cannot fill it.
+    pub max_incoming: usize,
+    /// Names and authentication. Default [`Flavour::Libp2p`].
+    pub flavour: Flavour,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(3),
+            stream_window: 10 << 20,
+            connection_window: 16 << 20,
+            send_window: 10 << 20,
+            max_inbound_streams: 256,
+            mtu_upper_bound: 1452,
+            initial_mtu: 1200,
+            retry_above: 1000,
+            max_incoming: 64,
+            flavour: Flavour::Libp2p,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($with:ident, $field:ident: $kind:ty;)*) => {
+        impl Config {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $with(mut self, value: $kind) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    with_handshake_timeout, handshake_timeout: Duration;
+    with_idle_timeout, idle_timeout: Duration;
+    with_keep_alive, keep_alive: Duration;
+    with_stream_window, stream_window: u32;
+    with_connection_window, connection_window: u32;
+    with_send_window, send_window: u64;
+    with_max_inbound_streams, max_inbound_streams: u32;
+    with_mtu_upper_bound, mtu_upper_bound: u16;
+    with_initial_mtu, initial_mtu: u16;
+    with_retry_above, retry_above: u32;
+    with_max_incoming, max_incoming: usize;
+    with_flavour, flavour: Flavour;
+}

@@ -1,0 +1,146 @@
+//! Secrets that survive a restart because they come from the identity.
+//!
+//! A stateless reset (RFC 9000 section 10.3) works only if the restarted node still
+//! recognises the connection id in the packet and still computes the token it promised for
+//! it. quinn validates ids with one key and computes tokens with another; both come from here.
+
+use std::sync::Arc;
+
+use libp2p_identity::Keypair;
+use quinn_proto::{
+    ConnectionIdGenerator, EndpointConfig, HashedConnectionIdGenerator, crypto::CryptoError,
+};
+use rustls::crypto::{aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, tls13::OkmBlock};
+
+const RESET_DOMAIN: &[u8] = b"bowline quic stateless reset key";
+const CONNECTION_ID_DOMAIN: &[u8] = b"bowline quic connection id key";
+
+/// What an endpoint needs to recognise its former self's connections.
+pub(crate) struct EndpointKeys {
+    reset: [u8; 32],
+    connection_id: u64,
+}
+
+impl EndpointKeys {
+    pub(crate) fn of(keypair: &Keypair) -> Option<Self> {
+        let id = secret(keypair, CONNECTION_ID_DOMAIN)?;
+        let (head, _) = id.split_first_chunk::<8>()?;
+        Some(Self {
+            reset: secret(keypair, RESET_DOMAIN)?,
+            connection_id: u64::from_le_bytes(*head),
+        })
+    }
+
+    /// The endpoint configuration that uses them, or random ones where there are none.
+    pub(crate) fn endpoint_config(keys: Option<Self>) -> EndpointConfig {
+        let Some(keys) = keys else {
+            return EndpointConfig::default();
+        };
+        let mut config = EndpointConfig::new(Arc::new(ResetKey(keys.reset)));
+        let key = keys.connection_id;
+        config.cid_generator(move || -> Box<dyn ConnectionIdGenerator> {
+            Box::new(HashedConnectionIdGenerator::from_key(key))
+        });
+        config
+    }
+}
+
+/// 32 secret bytes for `domain`. RSA has no key bytes to derive from, but its signatures
+/// (PKCS #1 v1.5) are deterministic and secret while nobody else gets this domain signed.
+fn secret(keypair: &Keypair, domain: &[u8]) -> Option<[u8; 32]> {
+    keypair.derive_secret(domain).or_else(|| {
+        let signature = keypair.sign(domain).ok()?;
+        hmac(domain, &signature)
+    })
+}
+
+/// HMAC-SHA256 by the rustls provider, the one crypto library in the tree.
+fn hmac(key: &[u8], data: &[u8]) -> Option<[u8; 32]> {
+    let suite = TLS13_AES_128_GCM_SHA256.tls13()?;
+    let tag = suite.hkdf_provider.hmac_sign(&OkmBlock::new(key), data);
+    tag.as_ref().try_into().ok()
+}
+
+/// HMAC-SHA256 key for reset tokens.
+struct ResetKey([u8; 32]);
+
+impl quinn_proto::crypto::HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], out: &mut [u8]) {
+        if let Some(tag) = hmac(&self.0, data) {
+            out.copy_from_slice(&tag);
+        }
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        let tag = hmac(&self.0, data).ok_or(CryptoError)?;
+        // Fold instead of `==`, so that the time taken says nothing about the tag.
+        let differing = tag
+            .iter()
+            .zip(signature)
+            .fold(0, |acc, (a, b)| acc | (a ^ b));
+        if differing == 0 && signature.len() == tag.len() {
+            Ok(())
+        } else {
+            Err(CryptoError)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn_proto::crypto::HmacKey;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_the_same_after_a_restart_and_differ_between_identities() {
+        let keypair = Keypair::generate_ed25519();
+        let encoded = keypair.to_protobuf_encoding().unwrap();
+        let again = Keypair::from_protobuf_encoding(&encoded).unwrap();
+        let (a, b) = (
+            EndpointKeys::of(&keypair).unwrap(),
+            EndpointKeys::of(&again).unwrap(),
+        );
+        assert_eq!((a.reset, a.connection_id), (b.reset, b.connection_id));
+        let other = EndpointKeys::of(&Keypair::generate_ed25519()).unwrap();
+        assert_ne!(a.reset, other.reset);
+        assert_ne!(a.connection_id, other.connection_id);
+    }
+
+    #[test]
+    fn every_kind_of_identity_has_keys() {
+        for keypair in [
+            Keypair::generate_ed25519(),
+            Keypair::generate_secp256k1(),
+            Keypair::generate_ecdsa(),
+        ] {
+            assert!(EndpointKeys::of(&keypair).is_some());
+        }
+    }
+
+    #[test]
+    fn hmac_agrees_with_rfc_4231_case_2() {
+        let tag = hmac(b"Jefe", b"what do ya want for nothing?").unwrap();
+        let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn a_tag_verifies_whole_and_unchanged_only() {
+        let key = ResetKey([7; 32]);
+        let mut tag = [0; 32];
+        key.sign(b"data", &mut tag);
+        assert!(key.verify(b"data", &tag).is_ok());
+        assert!(key.verify(b"data", &tag[..31]).is_err());
+        assert!(key.verify(b"Data", &tag).is_err());
+        tag[31] ^= 1;
+        assert!(key.verify(b"data", &tag).is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! Does the other side still answer?
+//!
+//! quinn sends no ping on request. What it does send at once, costs a handful of bytes, must
+//! be acknowledged, and is invisible to the peer's application is MAX_DATA. Raising the
+//! receive window by one byte and lowering it again sends exactly one: quinn books the byte
+//! as a debt against later reads, so the credit does not drift however often this is done.
+
+use std::time::Duration;
+
+use quinn::{Connection, VarInt};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The longest a peer may take to acknowledge (RFC 9000 section 18.2, default `max_ack_delay`).
+const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+
+/// Shortest pause between two looks at the statistics, which have no event of their own.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+
+/// Returns when the peer has acknowledged something that was sent after the call.
+pub(crate) async fn run(connection: &Connection, window: u32) {
+    loop {
+        let rtt = connection.rtt();
+        let sent = Instant::now();
+        elicit(connection, window);
+        // An acknowledgement that is under way already was sent up to half a round trip ago
+        // and says nothing about now. The answer to this question takes a whole one.
+        sleep_until(sent + connection.stats().path.min_rtt.mul_f32(0.75)).await;
+        let before = acknowledgements(connection);
+        let again = sent + 2 * rtt + 2 * MAX_ACK_DELAY;
+        let look = (rtt / 8).max(SHORTEST_LOOK);
+        while Instant::now() < again {
+            if acknowledgements(connection) > before {
+                return;
+            }
+            sleep(look).await;
+        }
+    }
+}
+
+fn elicit(connection: &Connection, window: u32) {
+    connection.set_receive_window(VarInt::from_u32(window.saturating_add(1)));
+    connection.set_receive_window(VarInt::from_u32(window));
+}
+
+fn acknowledgements(connection: &Connection) -> u64 {
+    connection.stats().frame_rx.acks
+}
