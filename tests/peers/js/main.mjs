@@ -98,7 +98,9 @@ async function createNode ({ transport, security, seed, listen }) {
       // Only the limit of the whole job may end a dial.
       dialTimeout: DIAL_LIMIT_MS,
       addressDialTimeout: DIAL_LIMIT_MS
-    }
+    },
+    // It pings on every connection each 10 seconds, and two pings of ours at once would fail a dial.
+    connectionMonitor: { enabled: listen.length > 0 }
   })
 }
 
@@ -187,6 +189,8 @@ try {
   const node = await createNode(job)
   reportConnections(node)
   await job.run(node)
+  // Closed before stop(), after which a node tells of no connection. What does not close in time, stop() aborts.
+  await Promise.allSettled(node.getConnections().map(connection => connection.close()))
   await node.stop()
 } catch (error) {
   fail(error)
