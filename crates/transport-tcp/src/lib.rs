@@ -1,1 +1,116 @@
 //! Authenticated, multiplexed connections over a byte stream, and the dialer that brings the stream about.
+//!
+//! ```text
+//!  Multiaddr ─► Target ─► Dialer ─► ByteStream ─┐
+//!                         (Direct, or yours)    ├─► Upgrader ─► Connection ─► Stream
+//!            Listener ────────────► ByteStream ─┘   multistream-select
+//!                                                   TLS 1.3 or Noise XX
+//!                                                   yamux
+//! ```
+//!
+//! # Invariants
+//!
+//! - A [`Target`] keeps its host name; only the dialer resolves it. A dialer that goes through a
+//!   proxy resolves nothing locally.
+//! - Dropping [`Dialer::dial`], [`Upgrader::outbound`] or [`Upgrader::inbound`] at any await
+//!   point closes every socket it holds.
+//! - Every stage of an upgrade has a deadline of its own.
+//! - No byte of a peer's is believed before its identity is verified, and a peer other than the
+//!   expected one is refused inside the handshake.
+//! - Whatever a peer sends, the bytes kept for it stay under the bounds that
+//!   [`UpgradeConfig`] states.
+//!
+//! # Limitations
+//!
+//! - yamux is the only muxer, and a connection has no datagrams.
+//! - A dial uses an ephemeral port. Ports are not reused for dialing: that breaks dials after a
+//!   restart, and a hole punch chooses its port by itself.
+//! - TLS sessions are not resumed.
+//! - Streams of one connection share one TCP stream: a lost segment stalls all of them.
+//!
+//! # Example
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use transport_tcp::{Keypair, UpgradeConfig, Upgrader};
+//!
+//! let (alice, bob) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+//! let dialer = Upgrader::new(&alice, UpgradeConfig::default())?;
+//! let listener = Upgrader::new(&bob, UpgradeConfig::default())?;
+//!
+//! // Any byte stream will do: a TCP socket, a proxy's, a relay's, or a pipe in memory.
+//! let (near, far) = tokio::io::duplex(64 * 1024);
+//! let expected = Some(bob.public().to_peer_id());
+//! let (mut say, mut hear) = (|_| (), |_| ());
+//! let (dialed, accepted) = tokio::try_join!(
+//!     dialer.outbound(near, expected, &mut say),
+//!     listener.inbound(far, &mut hear),
+//! )?;
+//! assert_eq!(accepted.peer(), alice.public().to_peer_id());
+//! assert_eq!(dialed.via(), "tcp/tls/yamux");
+//!
+//! let mut stream = dialed.open().await?;
+//! stream.write_all(b"ahoy").await?;
+//! let mut heard = [0; 4];
+//! accepted.accept().await.unwrap().read_exact(&mut heard).await?;
+//! assert_eq!(&heard, b"ahoy");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+
+mod coalesce;
+mod config;
+mod connection;
+mod dial;
+mod dialers;
+mod dnsaddr;
+mod driver;
+mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod listen;
+mod negotiate;
+mod noise;
+mod readahead;
+mod resolve;
+mod stream;
+mod target;
+mod tls;
+mod upgrade;
+
+pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
+pub use connection::Connection;
+pub use dial::{ByteStream, DialContext};
+pub use dialers::direct::Direct;
+pub use error::{
+    AddressError, Attempt, CloseReason, DialError, ListenError, NegotiateError, NoiseError,
+    ResolveError, StreamError, UpgradeError, UpgradeSetupError,
+};
+pub use hickory_resolver::net::NetError;
+pub use libp2p_identity::{Keypair, PeerId};
+pub use listen::Listener;
+pub use multiaddr::{self, Multiaddr};
+pub use multistream_select::NegotiationError;
+pub use prost::DecodeError;
+pub use resolve::Resolver;
+pub use snow::Error as CipherError;
+pub use stream::Stream;
+pub use target::{Family, Host, Target};
+pub use upgrade::{Security, Stage, Step, Upgrader};
+pub use yamux::ConnectionError as MuxerError;
+
+/// How the byte stream to a target comes about.
+///
+/// This is the place for a proxy, a source address, a policy or a retry. An implementation must
+///
+/// - resolve host names itself, or hand them to whoever does. It must not resolve them where the
+///   way to the target is a proxy that could;
+/// - end by [`DialContext::deadline`];
+/// - close every socket it opened when its future is dropped;
+/// - report in its error each address it tried, the stage it got to and the cause.
+#[async_trait::async_trait]
+pub trait Dialer: Send + Sync {
+    /// Brings about a byte stream to `target`. Dropping the future closes every socket it opened.
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
+}

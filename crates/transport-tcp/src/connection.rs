@@ -1,0 +1,137 @@
+//! The handle of a connection.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    CloseReason, PeerId, Security, Stream, StreamError,
+    driver::{Shared, Wish},
+};
+
+/// A secured and multiplexed connection. Clones are handles of one connection.
+///
+/// A task of its own drives it. When every handle and every [`Stream`] is gone, it is closed.
+#[derive(Clone)]
+pub struct Connection {
+    handle: Arc<Handle>,
+}
+
+/// Every handle and every stream holds it: with the last of them the connection goes.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    peer: PeerId,
+    security: Security,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.wish(Wish::Close);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer())
+            .field("via", &self.via())
+            .field("closed", &self.handle.shared.closed())
+            .finish()
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, peer: PeerId, security: Security) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                shared,
+                peer,
+                security,
+            }),
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.handle.peer
+    }
+
+    /// What secures the connection.
+    pub fn security(&self) -> Security {
+        self.handle.security
+    }
+
+    /// The protocol of the muxer.
+    pub fn muxer(&self) -> &'static str {
+        crate::negotiate::YAMUX
+    }
+
+    /// The layers in one word: `tcp/tls/yamux` or `tcp/noise/yamux`.
+    pub fn via(&self) -> &'static str {
+        match self.handle.security {
+            Security::Tls => "tcp/tls/yamux",
+            Security::Noise => "tcp/noise/yamux",
+        }
+    }
+
+    /// Opens a stream. It is announced to the peer with the first bytes written.
+    ///
+    /// Waits while 256 streams have not been acknowledged by the peer. Cancel-safe.
+    pub async fn open(&self) -> Result<Stream, StreamError> {
+        let shared = &self.handle.shared;
+        let lease = match shared.request().await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let reason = shared.closed().unwrap_or(CloseReason::Stopped);
+                return Err(StreamError::Closed(reason));
+            }
+        };
+        Ok(Stream::new(lease, self.handle.clone()))
+    }
+
+    /// The next stream that the peer opened, or `None` once the connection is closed and no
+    /// stream is left. Cancel-safe: a dropped call loses no stream.
+    pub async fn accept(&self) -> Option<Stream> {
+        let shared = &self.handle.shared;
+        loop {
+            let arrived = shared.arrived.notified();
+            // Closed is looked at first: what arrives before the end is then found after it.
+            let closed = shared.closed().is_some();
+            if let Some(lease) = shared.take() {
+                return Some(Stream::new(lease, self.handle.clone()));
+            }
+            if closed {
+                return None;
+            }
+            arrived.await;
+        }
+    }
+
+    /// Closes gracefully: what was written is sent, the peer is told, and the socket closed.
+    /// After [`close_timeout`](crate::UpgradeConfig::close_timeout) the connection is dropped.
+    /// Goes on when the future is dropped.
+    pub async fn close(&self) {
+        self.handle.shared.wish(Wish::Close);
+        self.closed().await;
+    }
+
+    /// Drops the connection at once, with all that is unsent.
+    pub fn abort(&self) {
+        self.handle.shared.wish(Wish::Abort);
+    }
+
+    /// Waits for the end of the connection. Cancel-safe.
+    pub async fn closed(&self) -> CloseReason {
+        loop {
+            let ended = self.handle.shared.ended.notified();
+            if let Some(reason) = self.handle.shared.closed() {
+                return reason;
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.handle.shared.closed().is_some()
+    }
+}

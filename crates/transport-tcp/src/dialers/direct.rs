@@ -1,0 +1,183 @@
+//! The plain dialer: resolves names itself and connects from an ephemeral port.
+
+use std::{future::Future, io, net::SocketAddr};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout_at},
+};
+
+use super::eyeballs::Schedule;
+use crate::{
+    Attempt, ByteStream, DialContext, DialError, Dialer, DirectConfig, Host, Keepalive, Target,
+};
+
+/// Dials from this machine, without a proxy.
+///
+/// Addresses of a name are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one after
+/// [`DirectConfig::attempt_delay`] or as soon as one failed; the first to answer wins and the
+/// others are closed.
+#[derive(Debug, Clone, Default)]
+pub struct Direct {
+    config: DirectConfig,
+}
+
+impl Direct {
+    /// A dialer with these settings.
+    pub fn new(config: DirectConfig) -> Self {
+        Self { config }
+    }
+
+    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, DialError> {
+        let address = || target.to_multiaddr();
+        let resolver = || {
+            let resolver = self.config.resolver.as_ref();
+            resolver.ok_or_else(|| DialError::NoResolver(address()))
+        };
+        let failed = |source| DialError::Resolve {
+            address: address(),
+            source,
+        };
+        let found = match target.host() {
+            Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port())],
+            Host::Dns { name, family } => {
+                let ips = resolver()?.addresses(name, *family).await.map_err(failed)?;
+                let with_port = |ip| SocketAddr::new(ip, target.port());
+                ips.into_iter().map(with_port).collect()
+            }
+            Host::DnsAddr(name) => {
+                let resolver = resolver()?;
+                let found = resolver.dnsaddr(name, target.peer()).await;
+                let targets = found.map_err(failed)?;
+                let targets = targets.iter().filter_map(|a| Target::try_from(a).ok());
+                self.expanded(targets.collect()).await
+            }
+            Host::Onion3 { .. } => {
+                return Err(DialError::Unsupported {
+                    address: address(),
+                    host: "an onion service",
+                });
+            }
+        };
+        match found.is_empty() {
+            true => Err(DialError::NoAddress(address())),
+            false => Ok(found),
+        }
+    }
+
+    /// The addresses of what a `/dnsaddr` gave. A name among them that does not resolve takes
+    /// nothing from the others.
+    async fn expanded(&self, targets: Vec<Target>) -> Vec<SocketAddr> {
+        let mut found = Vec::new();
+        for target in targets {
+            match (target.host(), &self.config.resolver) {
+                (Host::Ip(ip), _) => found.push(SocketAddr::new(*ip, target.port())),
+                (Host::Dns { name, family }, Some(resolver)) => {
+                    let ips = resolver.addresses(name, *family).await.unwrap_or_default();
+                    found.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, target.port())));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+#[async_trait::async_trait]
+impl Dialer for Direct {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        let timed_out = |stage, tried| DialError::TimedOut {
+            address: target.to_multiaddr(),
+            stage,
+            tried,
+        };
+        let found = timeout_at(cx.deadline, self.addresses(target)).await;
+        let addresses = found.map_err(|_| timed_out("resolving", Vec::new()))??;
+        let schedule = Schedule::new(addresses, self.config.attempt_delay);
+        let mut tried = Vec::new();
+        let race = race(schedule, &mut tried, |address| {
+            connect(address, &self.config)
+        });
+        match timeout_at(cx.deadline, race).await {
+            Ok(Some(socket)) => Ok(socket.into()),
+            Ok(None) => Err(DialError::Failed {
+                address: target.to_multiaddr(),
+                tried,
+            }),
+            Err(_) => Err(timed_out("connecting", tried)),
+        }
+    }
+}
+
+/// Runs the schedule; the first stream wins, every failure is noted in `tried`.
+async fn race<S, F>(
+    mut schedule: Schedule,
+    tried: &mut Vec<Attempt>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Option<S>
+where
+    F: Future<Output = io::Result<S>>,
+{
+    let mut running = FuturesUnordered::new();
+    loop {
+        while let Some(address) = schedule.poll_start(Instant::now().into_std()) {
+            let attempt = connect(address);
+            running.push(async move { (address, attempt.await) });
+        }
+        if running.is_empty() && schedule.is_exhausted() {
+            return None;
+        }
+        let next = schedule.poll_timeout().map(Instant::from_std);
+        let pause = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((address, result)) = running.next() => match result {
+                Ok(stream) => return Some(stream),
+                Err(error) => {
+                    tried.push(Attempt { address, error });
+                    schedule.handle_failure();
+                }
+            },
+            () = pause => {}
+        }
+    }
+}
+
+async fn connect(address: SocketAddr, config: &DirectConfig) -> io::Result<TcpStream> {
+    let stage = |name| move |error| at_stage(name, error);
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+    .map_err(stage("socket"))?;
+    tune(&SockRef::from(&socket), config.nodelay, config.keepalive).map_err(stage("option"))?;
+    socket.connect(address).await.map_err(stage("connect"))
+}
+
+/// Sets what both dialed and accepted sockets have in common.
+pub(crate) fn tune(
+    socket: &SockRef<'_>,
+    nodelay: bool,
+    keepalive: Option<Keepalive>,
+) -> io::Result<()> {
+    socket.set_tcp_nodelay(nodelay)?;
+    if let Some(keepalive) = keepalive {
+        let params = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.retries);
+        socket.set_tcp_keepalive(&params)?;
+    }
+    Ok(())
+}
+
+fn at_stage(stage: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{stage}: {error}"))
+}

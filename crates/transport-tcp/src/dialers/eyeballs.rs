@@ -1,0 +1,124 @@
+//! Happy Eyeballs (RFC 8305): in what order and at what pace addresses are tried.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// The addresses of one dial, and when the next may be tried.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    waiting: VecDeque<SocketAddr>,
+    delay: Duration,
+    next_at: Option<Instant>,
+}
+
+impl Schedule {
+    /// Orders `addresses` as RFC 8305 section 4 does: families in turn, IPv6 first, each in
+    /// the order given, and each address once.
+    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>, delay: Duration) -> Self {
+        let mut seen = Vec::new();
+        let (mut six, mut four) = (VecDeque::new(), VecDeque::new());
+        for address in addresses {
+            if seen.contains(&address) {
+                continue;
+            }
+            seen.push(address);
+            match address {
+                SocketAddr::V6(_) => six.push_back(address),
+                SocketAddr::V4(_) => four.push_back(address),
+            }
+        }
+        let mut waiting = VecDeque::with_capacity(seen.len());
+        while !(six.is_empty() && four.is_empty()) {
+            waiting.extend(six.pop_front());
+            waiting.extend(four.pop_front());
+        }
+        Self {
+            waiting,
+            delay,
+            next_at: None,
+        }
+    }
+
+    /// The next address, if its time has come.
+    pub(crate) fn poll_start(&mut self, now: Instant) -> Option<SocketAddr> {
+        if self.next_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        let address = self.waiting.pop_front()?;
+        self.next_at = now.checked_add(self.delay);
+        Some(address)
+    }
+
+    /// An attempt failed: nothing is gained by waiting for it (RFC 8305 section 5).
+    pub(crate) fn handle_failure(&mut self) {
+        self.next_at = None;
+    }
+
+    /// When [`Schedule::poll_start`] will have something to say.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next_at.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Whether every address has been handed out.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn order(list: &[&str]) -> Vec<SocketAddr> {
+        let mut schedule = Schedule::new(addresses(list), Duration::ZERO);
+        let now = Instant::now();
+        std::iter::from_fn(|| schedule.poll_start(now)).collect()
+    }
+
+    #[test]
+    fn families_take_turns_and_ipv6_goes_first() {
+        assert_eq!(
+            order(&["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1", "[::1]:1", "[::2]:1"]),
+            addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"]),
+        );
+    }
+
+    #[test]
+    fn an_address_given_twice_is_tried_once() {
+        assert_eq!(
+            order(&["1.1.1.1:1", "1.1.1.1:1", "1.1.1.1:2"]),
+            addresses(&["1.1.1.1:1", "1.1.1.1:2"]),
+        );
+    }
+
+    #[test]
+    fn the_next_address_starts_after_the_delay_and_not_before() {
+        let delay = Duration::from_millis(250);
+        let mut schedule = Schedule::new(addresses(&["1.1.1.1:1", "2.2.2.2:1"]), delay);
+        let start = Instant::now();
+        assert!(schedule.poll_start(start).is_some());
+        assert_eq!(schedule.poll_timeout(), Some(start + delay));
+        let just_before = start + delay - Duration::from_nanos(1);
+        assert!(schedule.poll_start(just_before).is_none());
+        assert!(schedule.poll_start(start + delay).is_some());
+        assert_eq!(schedule.poll_timeout(), None);
+        assert!(schedule.is_exhausted());
+    }
+
+    #[test]
+    fn a_failure_brings_the_next_address_forward() {
+        let delay = Duration::from_millis(250);
+        let mut schedule = Schedule::new(addresses(&["1.1.1.1:1", "2.2.2.2:1"]), delay);
+        let start = Instant::now();
+        schedule.poll_start(start);
+        schedule.handle_failure();
+        assert!(schedule.poll_start(start).is_some());
+    }
+}

@@ -1,0 +1,118 @@
+//! Expansion of `/dnsaddr`, without I/O.
+//!
+//! Records are untrusted: they can point at themselves, at each other, or fan out. So a name is asked
+//! once, a chain is at most [`MAX_DEPTH`] names long, and at most [`MAX_ADDRESSES`] addresses
+//! and as many names are taken in all.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use multiaddr::{Multiaddr, Protocol};
+
+use crate::PeerId;
+
+/// Names in a chain, the first included.
+pub(crate) const MAX_DEPTH: usize = 4;
+/// Addresses that one expansion gives, and names it asks.
+pub(crate) const MAX_ADDRESSES: usize = 100;
+/// Records of one answer that are looked at.
+const MAX_RECORDS: usize = 256;
+
+/// One expansion: hand out names with [`Expansion::poll_query`], feed answers with
+/// [`Expansion::handle_answer`], until no name is left.
+#[derive(Debug)]
+pub(crate) struct Expansion {
+    peer: Option<PeerId>,
+    asked: BTreeSet<String>,
+    waiting: VecDeque<Query>,
+    found: Vec<Multiaddr>,
+}
+
+/// A name to look up the TXT records of `_dnsaddr.NAME` for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Query {
+    pub(crate) name: String,
+    /// What records of this name must end in: the rest of the address that pointed here.
+    suffix: Vec<u8>,
+    depth: usize,
+}
+
+impl Expansion {
+    pub(crate) fn new(name: &str, peer: Option<PeerId>) -> Self {
+        let mut this = Self {
+            peer,
+            asked: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            found: Vec::new(),
+        };
+        this.enqueue(name, Vec::new(), 1);
+        this
+    }
+
+    /// The next name to ask.
+    pub(crate) fn poll_query(&mut self) -> Option<Query> {
+        self.waiting.pop_front()
+    }
+
+    /// Takes the TXT records of a name; what is no `dnsaddr=` record is passed over.
+    pub(crate) fn handle_answer<'a>(
+        &mut self,
+        query: &Query,
+        records: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        for record in records.into_iter().take(MAX_RECORDS) {
+            let Some(address) = parse_record(record) else {
+                continue;
+            };
+            if !address.to_vec().ends_with(&query.suffix) || !self.is_wanted(&address) {
+                continue;
+            }
+            match address.iter().next() {
+                Some(Protocol::Dnsaddr(name)) => {
+                    let mut rest = Multiaddr::empty();
+                    address.iter().skip(1).for_each(|part| rest.push(part));
+                    self.enqueue(&name, rest.to_vec(), query.depth + 1);
+                }
+                _ if self.found.len() < MAX_ADDRESSES && !self.found.contains(&address) => {
+                    self.found.push(address);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was found, in the order of the records.
+    pub(crate) fn finish(self) -> Vec<Multiaddr> {
+        self.found
+    }
+
+    fn enqueue(&mut self, name: &str, suffix: Vec<u8>, depth: usize) {
+        let key = name.trim_end_matches('.').to_ascii_lowercase();
+        let room = depth <= MAX_DEPTH && self.asked.len() < MAX_ADDRESSES;
+        if room && !key.is_empty() && self.asked.insert(key.clone()) {
+            let name = key;
+            self.waiting.push_back(Query {
+                name,
+                suffix,
+                depth,
+            });
+        }
+    }
+
+    /// An address that names another peer is of no use; one that names none may still lead on.
+    fn is_wanted(&self, address: &Multiaddr) -> bool {
+        let Some(wanted) = self.peer else {
+            return true;
+        };
+        match address.iter().last() {
+            Some(Protocol::P2p(peer)) => peer == wanted,
+            _ => true,
+        }
+    }
+}
+
+/// Reads one TXT record, `dnsaddr=MULTIADDR`.
+pub(crate) fn parse_record(record: &[u8]) -> Option<Multiaddr> {
+    let text = std::str::from_utf8(record).ok()?;
+    let address = text.strip_prefix("dnsaddr=")?.trim();
+    address.parse().ok().filter(|a: &Multiaddr| !a.is_empty())
+}

@@ -1,0 +1,319 @@
+//! The task behind a connection: it polls the muxer, hands streams over and decides nothing.
+//!
+//! Backpressure: inbound streams wait in a bounded queue and are reset beyond it; outbound ones are
+//! answered one by one as the peer acknowledges earlier ones. Cancel-safety: a stream sits either
+//! in the queue or with its caller, so a dropped `accept` or `open` loses none.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::task::AtomicWaker;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, oneshot},
+    time::Sleep,
+};
+
+use crate::{
+    CloseReason, Connection, PeerId, Security, StreamError, UpgradeConfig, coalesce::Coalesce,
+    upgrade::End,
+};
+
+/// The largest body of a frame that we send. yamux's own default of 16 KiB halves the bulk
+/// rate; above 64 KiB nothing is gained and other streams wait longer for their turn.
+const SPLIT: usize = 64 * 1024;
+
+type Muxer<S> = yamux::Connection<Coalesce<S>>;
+type OpenReply = oneshot::Sender<Result<Lease, StreamError>>;
+
+/// What the handles and the driver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Wakes the driver.
+    driver: AtomicWaker,
+    /// Told once for each stream that arrives, and to all when none will any more.
+    pub(crate) arrived: Notify,
+    /// Told to all once the driver has ended.
+    pub(crate) ended: Notify,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    streams: usize,
+    inbound: usize,
+    pending: usize,
+    close_timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    arrivals: VecDeque<yamux::Stream>,
+    openers: VecDeque<OpenReply>,
+    inbound: usize,
+    outbound: usize,
+    wish: Wish,
+    closed: Option<CloseReason>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    #[default]
+    Run,
+    Close,
+    Abort,
+}
+
+/// A stream and its place under the connection's limits.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) stream: yamux::Stream,
+    _place: Place,
+}
+
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    inbound: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        match self.inbound {
+            true => state.inbound -= 1,
+            false => state.outbound -= 1,
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wish(&self, wish: Wish) {
+        let mut state = self.lock();
+        state.wish = state.wish.max(wish);
+        drop(state);
+        self.driver.wake();
+    }
+
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// Asks for a stream. The answer comes by the channel, at the latest when the connection ends.
+    pub(crate) fn request(&self) -> oneshot::Receiver<Result<Lease, StreamError>> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(reason) = &state.closed {
+            let refusal = Err(StreamError::Closed(reason.clone()));
+            drop(reply.send(refusal));
+        } else if state.wish > Wish::Run {
+            drop(reply.send(Err(StreamError::Closed(CloseReason::Local))));
+        } else {
+            state.openers.push_back(reply);
+            drop(state);
+            self.driver.wake();
+        }
+        answer
+    }
+
+    /// The oldest stream that arrived.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
+        let stream = self.lock().arrivals.pop_front()?;
+        Some(self.lease(stream, true))
+    }
+
+    fn lease(self: &Arc<Self>, stream: yamux::Stream, inbound: bool) -> Lease {
+        Lease {
+            stream,
+            _place: Place {
+                shared: self.clone(),
+                inbound,
+            },
+        }
+    }
+
+    fn arrive(&self, stream: yamux::Stream) {
+        let mut state = self.lock();
+        let full = state.inbound >= self.limits.inbound
+            || state.inbound + state.outbound >= self.limits.streams
+            || state.arrivals.len() >= self.limits.pending;
+        if full {
+            drop(state);
+            tracing::debug!(id = %stream.id(), "over the limit, stream reset");
+            return;
+        }
+        state.inbound += 1;
+        state.arrivals.push_back(stream);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Whether an outbound stream may be had now; answers openers that must be refused.
+    fn next_opener(&self) -> Option<OpenReply> {
+        let mut state = self.lock();
+        loop {
+            let reply = state.openers.pop_front()?;
+            if reply.is_closed() {
+                continue;
+            }
+            if state.inbound + state.outbound < self.limits.streams {
+                return Some(reply);
+            }
+            let limit = self.limits.streams;
+            drop(reply.send(Err(StreamError::TooMany { limit })));
+        }
+    }
+
+    fn finish(&self, reason: CloseReason) {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return;
+        }
+        state.closed = Some(reason.clone());
+        let openers = std::mem::take(&mut state.openers);
+        drop(state);
+        for reply in openers {
+            drop(reply.send(Err(StreamError::Closed(reason.clone()))));
+        }
+        self.arrived.notify_waiters();
+        self.ended.notify_waiters();
+    }
+}
+
+/// A connection whose driver runs, before it has a name.
+pub(crate) struct Started(Arc<Shared>);
+
+impl Started {
+    pub(crate) fn start(self, peer: PeerId, security: Security) -> Connection {
+        Connection::new(self.0, peer, security)
+    }
+}
+
+pub(crate) fn spawn<S>(stream: S, end: End, config: &UpgradeConfig) -> Started
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut settings = yamux::Config::default();
+    // In this order: each setter checks itself against the other value.
+    settings.set_max_connection_receive_window(None);
+    settings.set_max_num_streams(config.muxer_streams());
+    settings.set_max_connection_receive_window(Some(config.max_receive_bytes()));
+    settings.set_split_send_size(SPLIT);
+    let mode = match end {
+        End::Dialer => yamux::Mode::Client,
+        End::Listener => yamux::Mode::Server,
+    };
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        driver: AtomicWaker::new(),
+        arrived: Notify::new(),
+        ended: Notify::new(),
+        limits: Limits {
+            streams: config.max_streams,
+            inbound: config.max_inbound_streams,
+            pending: config.max_pending_inbound,
+            close_timeout: config.close_timeout,
+        },
+    });
+    tokio::spawn(Driver {
+        muxer: Muxer::new(Coalesce::new(stream), settings, mode),
+        shared: shared.clone(),
+        opener: None,
+        closing: None,
+    });
+    Started(shared)
+}
+
+struct Driver<S> {
+    muxer: Muxer<S>,
+    shared: Arc<Shared>,
+    /// Waits for the peer to acknowledge earlier streams.
+    opener: Option<OpenReply>,
+    /// The deadline of a graceful close.
+    closing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.shared.driver.register(cx.waker());
+        let reason = ready!(this.poll_end(cx));
+        this.shared.finish(reason);
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let wish = self.shared.lock().wish;
+        match wish {
+            Wish::Abort => return Poll::Ready(CloseReason::Aborted),
+            Wish::Close => return self.poll_close(cx),
+            Wish::Run => {}
+        }
+        loop {
+            self.poll_open(cx);
+            match ready!(self.muxer.poll_next_inbound(cx)) {
+                Some(Ok(stream)) => self.shared.arrive(stream),
+                Some(Err(error)) => return Poll::Ready(CloseReason::Failed(Arc::new(error))),
+                None => return Poll::Ready(CloseReason::Remote),
+            }
+        }
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let waiting = self.opener.take().filter(|reply| !reply.is_closed());
+            let Some(reply) = waiting.or_else(|| self.shared.next_opener()) else {
+                return;
+            };
+            match self.muxer.poll_new_outbound(cx) {
+                Poll::Ready(Ok(stream)) => {
+                    self.shared.lock().outbound += 1;
+                    drop(reply.send(Ok(self.shared.lease(stream, false))));
+                }
+                Poll::Ready(Err(error)) => {
+                    let reason = CloseReason::Failed(Arc::new(error));
+                    drop(reply.send(Err(StreamError::Closed(reason))));
+                    return;
+                }
+                Poll::Pending => {
+                    self.opener = Some(reply);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let limit = self.shared.limits.close_timeout;
+        let deadline = self
+            .closing
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(CloseReason::Local);
+        }
+        // The peer's side of the matter is of no interest: we are leaving either way.
+        self.muxer.poll_close(cx).map(|_| CloseReason::Local)
+    }
+}
+
+/// A runtime that shuts down drops its tasks: nobody must go on waiting for this one.
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        self.shared.finish(CloseReason::Stopped);
+    }
+}

@@ -1,0 +1,118 @@
+//! A listening socket.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+
+use crate::{ByteStream, Keepalive, ListenConfig, ListenError, dialers::direct::tune};
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    nodelay: bool,
+    keepalive: Option<Keepalive>,
+    exhausted_pause: Duration,
+}
+
+impl Listener {
+    /// Binds and listens. Must be called within a tokio runtime.
+    ///
+    /// SO_REUSEADDR is set, so that a restarted process gets its port back while old connections
+    /// are in TIME_WAIT. An IPv6 socket takes IPv6 only, so that it shares its port with an IPv4 one.
+    pub fn bind(address: SocketAddr, config: &ListenConfig) -> Result<Self, ListenError> {
+        let failed = |stage| {
+            move |source| ListenError {
+                address,
+                stage,
+                source,
+            }
+        };
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )
+        .map_err(failed("socket"))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(failed("nonblocking"))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true).map_err(failed("ipv6 only"))?;
+        }
+        // On Windows the option lets another process take the port.
+        if cfg!(unix) {
+            socket
+                .set_reuse_address(true)
+                .map_err(failed("reuse address"))?;
+        }
+        socket.bind(&address.into()).map_err(failed("bind"))?;
+        let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+        socket.listen(backlog).map_err(failed("listen"))?;
+        let inner = TcpListener::from_std(socket.into()).map_err(failed("register"))?;
+        Ok(Self {
+            inner,
+            nodelay: config.nodelay,
+            keepalive: config.keepalive,
+            exhausted_pause: config.exhausted_pause,
+        })
+    }
+
+    /// The address it listens on; with port 0 asked for, the one the kernel chose.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The next connection. Cancel-safe: a dropped call loses none.
+    ///
+    /// Goes on after a connection that was gone before it was accepted, and pauses where the
+    /// process is out of descriptors or memory. Any error it returns is for good.
+    pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
+        loop {
+            match self.inner.accept().await {
+                Ok((socket, from)) => {
+                    // A socket that was reset meanwhile takes no options.
+                    match tune(&SockRef::from(&socket), self.nodelay, self.keepalive) {
+                        Ok(()) => return Ok((socket.into(), from)),
+                        Err(error) => tracing::debug!(%from, %error, "dropped on accept"),
+                    }
+                }
+                Err(error) => match verdict(&error) {
+                    Verdict::Next => {}
+                    Verdict::Pause => {
+                        tracing::warn!(%error, "accepting pauses");
+                        tokio::time::sleep(self.exhausted_pause).await;
+                    }
+                    Verdict::Fatal => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Next,
+    Pause,
+    Fatal,
+}
+
+/// accept(2) hands on errors of the connection that is being accepted; those say nothing of the listener.
+fn verdict(error: &io::Error) -> Verdict {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        // EINVAL: this is no listening socket any more.
+        Kind::InvalidInput => Verdict::Fatal,
+        Kind::ConnectionAborted
+        | Kind::ConnectionReset
+        | Kind::ConnectionRefused
+        | Kind::Interrupted
+        | Kind::TimedOut
+        | Kind::HostUnreachable
+        | Kind::NetworkUnreachable
+        | Kind::NetworkDown
+        | Kind::PermissionDenied => Verdict::Next,
+        _ => Verdict::Pause,
+    }
+}

@@ -1,0 +1,155 @@
+//! The handshake: three messages, the peer's identity in the payload of its last.
+
+use std::io;
+
+use snow::{HandshakeState, params::NoiseParams};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use super::{MAX_MESSAGE, NoiseStream, PREFIX, TAG, payload};
+use crate::{Keypair, NoiseError, PeerId, negotiate::YAMUX, readahead::ReadAhead};
+
+const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
+
+/// The longest handshake message that is taken. An RSA identity of 8192 bits with its
+/// signature and extensions is under 3 KiB.
+const MAX_HANDSHAKE: usize = 8 * 1024;
+
+/// What all connections of one identity share.
+pub(crate) struct Noise {
+    params: NoiseParams,
+    static_key: Zeroizing<Vec<u8>>,
+    payload: Vec<u8>,
+}
+
+/// A stream after the handshake.
+pub(crate) struct Secured<S> {
+    pub(crate) stream: NoiseStream<S>,
+    pub(crate) peer: PeerId,
+    /// Whether the extensions have settled the muxer.
+    pub(crate) muxer_settled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Initiator,
+    Responder,
+}
+
+impl Noise {
+    pub(crate) fn new(identity: &Keypair) -> Result<Self, io::Error> {
+        let params: NoiseParams = PATTERN.parse().map_err(io::Error::other)?;
+        let key = snow::Builder::new(params.clone()).generate_keypair();
+        let key = key.map_err(io::Error::other)?;
+        let payload = payload::encode(identity, &key.public).map_err(io::Error::other)?;
+        Ok(Self {
+            params,
+            static_key: Zeroizing::new(key.private),
+            payload,
+        })
+    }
+
+    pub(crate) async fn connect<S>(
+        &self,
+        io: ReadAhead<S>,
+        expected: Option<PeerId>,
+    ) -> Result<Secured<S>, NoiseError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut exchange = Exchange::new(io, self.start(Role::Initiator)?);
+        exchange.send(&[]).await?;
+        let payload = exchange.receive().await?;
+        let remote = exchange.verify(&payload, expected)?;
+        exchange.send(&self.payload).await?;
+        exchange.finish(remote)
+    }
+
+    pub(crate) async fn accept<S>(&self, io: ReadAhead<S>) -> Result<Secured<S>, NoiseError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut exchange = Exchange::new(io, self.start(Role::Responder)?);
+        exchange.receive().await?;
+        exchange.send(&self.payload).await?;
+        let payload = exchange.receive().await?;
+        let remote = exchange.verify(&payload, None)?;
+        exchange.finish(remote)
+    }
+
+    fn start(&self, role: Role) -> Result<HandshakeState, snow::Error> {
+        let builder =
+            snow::Builder::new(self.params.clone()).local_private_key(&self.static_key)?;
+        match role {
+            Role::Initiator => builder.build_initiator(),
+            Role::Responder => builder.build_responder(),
+        }
+    }
+}
+
+struct Exchange<S> {
+    io: ReadAhead<S>,
+    state: HandshakeState,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
+    fn new(io: ReadAhead<S>, state: HandshakeState) -> Self {
+        Self { io, state }
+    }
+
+    async fn send(&mut self, payload: &[u8]) -> Result<(), NoiseError> {
+        // Two keys and two tags are the most that a message of XX adds.
+        let mut message = vec![0; PREFIX + payload.len() + 2 * (32 + TAG)];
+        let length = self.state.write_message(payload, &mut message[PREFIX..])?;
+        let prefix = u16::try_from(length).map_err(|_| NoiseError::TooLong {
+            length,
+            limit: MAX_MESSAGE,
+        })?;
+        message[..PREFIX].copy_from_slice(&prefix.to_be_bytes());
+        self.io.write_all(&message[..PREFIX + length]).await?;
+        self.io.flush().await?;
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> Result<Vec<u8>, NoiseError> {
+        let length = usize::from(self.io.read_u16().await?);
+        if length > MAX_HANDSHAKE {
+            return Err(NoiseError::TooLong {
+                length,
+                limit: MAX_HANDSHAKE,
+            });
+        }
+        let mut message = vec![0; length];
+        self.io.read_exact(&mut message).await?;
+        let mut payload = vec![0; length];
+        let length = self.state.read_message(&message, &mut payload)?;
+        payload.truncate(length);
+        Ok(payload)
+    }
+
+    fn verify(
+        &self,
+        payload: &[u8],
+        expected: Option<PeerId>,
+    ) -> Result<payload::Remote, NoiseError> {
+        let static_key = self.state.get_remote_static().unwrap_or_default();
+        let remote = payload::verify(payload, static_key)?;
+        match expected {
+            Some(expected) if expected != remote.peer => Err(NoiseError::WrongPeer {
+                expected: Box::new(expected),
+                found: Box::new(remote.peer),
+            }),
+            _ => Ok(remote),
+        }
+    }
+
+    fn finish(self, remote: payload::Remote) -> Result<Secured<S>, NoiseError> {
+        let (io, read) = self.io.into_parts();
+        Ok(Secured {
+            stream: NoiseStream::new(io, self.state.into_transport_mode()?, read),
+            peer: remote.peer,
+            // The first of the initiator's muxers that the responder has too; we have one.
+            muxer_settled: remote.muxers.iter().any(|muxer| muxer == YAMUX),
+        })
+    }
+}

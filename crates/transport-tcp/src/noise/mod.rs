@@ -1,0 +1,17 @@
+//! Noise XX as the libp2p Noise spec asks for it.
+
+mod handshake;
+mod payload;
+mod stream;
+
+pub(crate) use handshake::Noise;
+#[cfg(fuzzing)]
+pub(crate) use payload::verify as verify_payload;
+pub(crate) use stream::NoiseStream;
+
+/// Authentication tag of a message.
+const TAG: usize = 16;
+/// Length prefix of a message.
+const PREFIX: usize = 2;
+/// The longest Noise message (Noise spec section 3).
+const MAX_MESSAGE: usize = u16::MAX as usize;

@@ -1,0 +1,64 @@
+//! The handshake payload: it ties the connection's static key to the peer's identity.
+
+use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
+use prost::Message as _;
+
+use crate::{NoiseError, negotiate::YAMUX};
+
+/// What an identity key signs, in front of the static key.
+const PREFIX: &[u8] = b"noise-libp2p-static-key:";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Payload {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    identity_key: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    identity_sig: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "4")]
+    extensions: Option<Extensions>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Extensions {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    webtransport_certhashes: Vec<Vec<u8>>,
+    #[prost(string, repeated, tag = "2")]
+    stream_muxers: Vec<String>,
+}
+
+/// What a verified payload says.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    pub(crate) peer: PeerId,
+    pub(crate) muxers: Vec<String>,
+}
+
+/// Our payload, ready to send: it is the same for every connection.
+pub(crate) fn encode(identity: &Keypair, static_key: &[u8]) -> Result<Vec<u8>, SigningError> {
+    let payload = Payload {
+        identity_key: Some(identity.public().encode_protobuf()),
+        identity_sig: Some(identity.sign(&[PREFIX, static_key].concat())?),
+        extensions: Some(Extensions {
+            webtransport_certhashes: Vec::new(),
+            stream_muxers: vec![YAMUX.to_owned()],
+        }),
+    };
+    Ok(payload.encode_to_vec())
+}
+
+/// Reads a peer's payload. Nothing in it counts unless the signature holds.
+pub(crate) fn verify(payload: &[u8], static_key: &[u8]) -> Result<Remote, NoiseError> {
+    let payload = Payload::decode(payload)?;
+    let identity = payload.identity_key.ok_or(NoiseError::BadIdentity)?;
+    let identity =
+        PublicKey::try_decode_protobuf(&identity).map_err(|_| NoiseError::BadIdentity)?;
+    let signature = payload.identity_sig.ok_or(NoiseError::BadSignature)?;
+    if !identity.verify(&[PREFIX, static_key].concat(), &signature) {
+        return Err(NoiseError::BadSignature);
+    }
+    let extensions = payload.extensions.unwrap_or_default();
+    Ok(Remote {
+        peer: identity.to_peer_id(),
+        muxers: extensions.stream_muxers,
+    })
+}

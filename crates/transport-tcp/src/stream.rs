@@ -1,0 +1,110 @@
+//! A stream of a connection.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::ReadBuf;
+
+use crate::{connection::Handle, driver::Lease};
+
+/// An ordered, reliable stream of bytes inside a [`Connection`](crate::Connection).
+///
+/// Implements the I/O traits of both tokio and futures. Closing (or, in tokio's words, shutting
+/// down) ends the writing half; the peer then reads end of file. A stream dropped before that is
+/// reset.
+pub struct Stream {
+    lease: Lease,
+    _handle: Arc<Handle>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id()).finish()
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(lease: Lease, handle: Arc<Handle>) -> Self {
+        Self {
+            lease,
+            _handle: handle,
+        }
+    }
+
+    /// The muxer's number for the stream: unique within the connection, odd where its dialer
+    /// opened the stream.
+    pub fn id(&self) -> u32 {
+        self.lease.stream.id().val()
+    }
+
+    fn muxed(self: Pin<&mut Self>) -> Pin<&mut yamux::Stream> {
+        Pin::new(&mut self.get_mut().lease.stream)
+    }
+}
+
+impl tokio::io::AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unfilled = buf.initialize_unfilled();
+        let n = ready!(futures::io::AsyncRead::poll_read(
+            self.muxed(),
+            cx,
+            unfilled
+        ))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        futures::io::AsyncWrite::poll_write(self.muxed(), cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_flush(self.muxed(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_close(self.muxed(), cx)
+    }
+}
+
+impl futures::io::AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        futures::io::AsyncRead::poll_read(self.muxed(), cx, buf)
+    }
+}
+
+impl futures::io::AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        futures::io::AsyncWrite::poll_write(self.muxed(), cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_flush(self.muxed(), cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_close(self.muxed(), cx)
+    }
+}

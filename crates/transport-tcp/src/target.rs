@@ -1,0 +1,185 @@
+//! What a dial is aimed at: a host that may still be a name, a port, and perhaps a peer.
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use multiaddr::{Multiaddr, Protocol};
+
+use crate::{AddressError, PeerId};
+
+/// The longest DNS name, in its text form (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+
+/// Which addresses of a name count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Both, from `/dns`.
+    Any,
+    /// IPv4 only, from `/dns4`.
+    V4,
+    /// IPv6 only, from `/dns6`.
+    V6,
+}
+
+/// The host of a [`Target`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Host {
+    /// `/ip4` or `/ip6`.
+    Ip(IpAddr),
+    /// `/dns`, `/dns4` or `/dns6`.
+    Dns {
+        /// The name, unresolved.
+        name: String,
+        /// Which of its addresses count.
+        family: Family,
+    },
+    /// `/dnsaddr`: a name whose TXT records are whole multiaddrs. It has no port of its own.
+    DnsAddr(String),
+    /// `/onion3`.
+    Onion3 {
+        /// Public key, checksum and version, as in the address.
+        hash: Box<[u8; 35]>,
+    },
+}
+
+/// What a dial is aimed at. Names stay names until the dialer resolves them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    host: Host,
+    port: u16,
+    peer: Option<PeerId>,
+}
+
+impl Target {
+    /// A target from its parts. The port of a [`Host::DnsAddr`] is of no consequence.
+    pub fn new(host: Host, port: u16, peer: Option<PeerId>) -> Self {
+        Self { host, port, peer }
+    }
+
+    /// Reads `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, `/dnsaddr/NAME` or `/onion3/HOST:PORT`,
+    /// each with an optional `/p2p/PEER` at its end.
+    pub fn from_multiaddr(address: &Multiaddr) -> Result<Self, AddressError> {
+        let mut parts = address.iter();
+        let unexpected = |part: Protocol<'_>| AddressError::Unexpected {
+            address: address.clone(),
+            component: part.to_string(),
+        };
+        let name = |name: &str| match name.len() {
+            1..=MAX_NAME => Ok(name.to_owned()),
+            _ => Err(AddressError::BadName(address.clone())),
+        };
+        let dns = |text: &str, family| name(text).map(|name| Host::Dns { name, family });
+        let (host, own_port) = match parts.next() {
+            Some(Protocol::Ip4(ip)) => (Host::Ip(ip.into()), None),
+            Some(Protocol::Ip6(ip)) => (Host::Ip(ip.into()), None),
+            Some(Protocol::Dns(text)) => (dns(&text, Family::Any)?, None),
+            Some(Protocol::Dns4(text)) => (dns(&text, Family::V4)?, None),
+            Some(Protocol::Dns6(text)) => (dns(&text, Family::V6)?, None),
+            Some(Protocol::Dnsaddr(text)) => (Host::DnsAddr(name(&text)?), Some(0)),
+            Some(Protocol::Onion3(onion)) => {
+                let hash = Box::new(*onion.hash());
+                (Host::Onion3 { hash }, Some(onion.port()))
+            }
+            _ => return Err(AddressError::NoHost(address.clone())),
+        };
+        let port = match own_port {
+            Some(port) => port,
+            None => match parts.next() {
+                Some(Protocol::Tcp(port)) => port,
+                _ => return Err(AddressError::NoPort(address.clone())),
+            },
+        };
+        let peer = match parts.next() {
+            None => None,
+            Some(Protocol::P2p(peer)) => Some(peer),
+            Some(other) => return Err(unexpected(other)),
+        };
+        match parts.next() {
+            None => Ok(Self { host, port, peer }),
+            Some(other) => Err(unexpected(other)),
+        }
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The TCP port; 0 for a [`Host::DnsAddr`], whose records carry their own.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The peer that is expected there.
+    pub fn peer(&self) -> Option<PeerId> {
+        self.peer
+    }
+
+    /// The same target with another expectation.
+    pub fn with_peer(mut self, peer: Option<PeerId>) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// The host as a proxy wants to hear it: an IP address, a DNS name, or `….onion`.
+    pub fn host_name(&self) -> String {
+        match &self.host {
+            Host::Ip(ip) => ip.to_string(),
+            Host::Dns { name, .. } | Host::DnsAddr(name) => name.clone(),
+            Host::Onion3 { hash } => {
+                let text = Protocol::Onion3((**hash, self.port).into()).to_string();
+                let base32 = text.trim_start_matches("/onion3/").split(':').next();
+                format!("{}.onion", base32.unwrap_or_default())
+            }
+        }
+    }
+
+    /// The address this target was read from.
+    pub fn to_multiaddr(&self) -> Multiaddr {
+        let mut address = match &self.host {
+            Host::Ip(ip) => Multiaddr::from(*ip),
+            Host::Dns { name, family } => Multiaddr::from(match family {
+                Family::Any => Protocol::Dns(name.into()),
+                Family::V4 => Protocol::Dns4(name.into()),
+                Family::V6 => Protocol::Dns6(name.into()),
+            }),
+            Host::DnsAddr(name) => Multiaddr::from(Protocol::Dnsaddr(name.into())),
+            Host::Onion3 { hash } => Multiaddr::from(Protocol::Onion3((**hash, self.port).into())),
+        };
+        if matches!(self.host, Host::Ip(_) | Host::Dns { .. }) {
+            address.push(Protocol::Tcp(self.port));
+        }
+        if let Some(peer) = self.peer {
+            address.push(Protocol::P2p(peer));
+        }
+        address
+    }
+}
+
+impl TryFrom<&Multiaddr> for Target {
+    type Error = AddressError;
+
+    fn try_from(address: &Multiaddr) -> Result<Self, AddressError> {
+        Self::from_multiaddr(address)
+    }
+}
+
+impl FromStr for Target {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let address = text
+            .parse::<Multiaddr>()
+            .map_err(|source| AddressError::Parse {
+                text: text.to_owned(),
+                source: Arc::new(source),
+            })?;
+        Self::from_multiaddr(&address)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_multiaddr().fmt(f)
+    }
+}

@@ -1,0 +1,310 @@
+//! From a byte stream to a connection: negotiate, secure, multiplex.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    Connection, Keypair, NegotiateError, PeerId, UpgradeConfig, UpgradeError, UpgradeSetupError,
+    driver,
+    negotiate::{self, YAMUX},
+    noise::Noise,
+    readahead::ReadAhead,
+    tls::Tls,
+};
+
+/// A security protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Security {
+    /// TLS 1.3, `/tls/1.0.0`.
+    Tls,
+    /// Noise XX, `/noise`.
+    Noise,
+}
+
+impl Security {
+    fn protocol(self) -> &'static str {
+        match self {
+            Self::Tls => "/tls/1.0.0",
+            Self::Noise => "/noise",
+        }
+    }
+}
+
+impl fmt::Display for Security {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "tls",
+            Self::Noise => "noise",
+        })
+    }
+}
+
+/// A part of an upgrade. Each has a deadline of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Agreeing on the security protocol.
+    Negotiate,
+    /// The TLS or Noise handshake.
+    Secure,
+    /// Agreeing on the muxer.
+    Mux,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Negotiate => "negotiating security",
+            Self::Secure => "the security handshake",
+            Self::Mux => "negotiating the muxer",
+        })
+    }
+}
+
+/// What an upgrade has got to. `elapsed` counts from the upgrade's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The security protocol is agreed upon.
+    Negotiated {
+        /// Which it is.
+        security: Security,
+        /// Since the upgrade began.
+        elapsed: Duration,
+    },
+    /// The handshake is over and the peer's identity proven.
+    Secured {
+        /// Who it is.
+        peer: PeerId,
+        /// By which protocol.
+        security: Security,
+        /// Since the upgrade began.
+        elapsed: Duration,
+    },
+    /// The muxer is agreed upon.
+    Muxed {
+        /// Whether the handshake settled it, so that it took no round trip.
+        early: bool,
+        /// Since the upgrade began.
+        elapsed: Duration,
+    },
+}
+
+/// Turns byte streams into connections. Cheap to clone; everything costly, the certificate
+/// and the signed Noise key, is made once in [`Upgrader::new`].
+#[derive(Clone)]
+pub struct Upgrader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: UpgradeConfig,
+    protocols: Vec<&'static str>,
+    tls: Tls,
+    noise: Noise,
+}
+
+impl fmt::Debug for Upgrader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.inner.config;
+        f.debug_struct("Upgrader").field("config", config).finish()
+    }
+}
+
+/// Which end of the connection we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Dialer,
+    Listener,
+}
+
+impl Upgrader {
+    /// An upgrader for one identity.
+    pub fn new(identity: &Keypair, config: UpgradeConfig) -> Result<Self, UpgradeSetupError> {
+        if config.security.is_empty() {
+            return Err(UpgradeSetupError::NoSecurity);
+        }
+        // A yamux receive window is counted in 32 bits a stream, and the sum in a usize.
+        if config.max_streams == 0 || config.max_streams > u32::MAX as usize / 2 {
+            return Err(UpgradeSetupError::BadStreamLimit(config.max_streams));
+        }
+        let protocols = config.security.iter().map(|s| s.protocol()).collect();
+        let inner = Inner {
+            protocols,
+            tls: Tls::new(identity).map_err(UpgradeSetupError::Certificate)?,
+            noise: Noise::new(identity).map_err(UpgradeSetupError::StaticKey)?,
+            config,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Upgrades a stream that we dialed: we are client, initiator and the one who proposes.
+    /// A peer other than `expected` is refused inside the handshake.
+    ///
+    /// Must be called within a tokio runtime, which then drives the connection. Dropping the
+    /// future drops `io`.
+    pub async fn outbound<S>(
+        &self,
+        io: S,
+        expected: Option<PeerId>,
+        stages: &mut (dyn FnMut(Stage) + Send),
+    ) -> Result<Connection, UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.inner.run(io, End::Dialer, expected, stages).await
+    }
+
+    /// Upgrades a stream that we accepted: we are server, responder and the one who answers.
+    /// Otherwise as [`Upgrader::outbound`].
+    pub async fn inbound<S>(
+        &self,
+        io: S,
+        stages: &mut (dyn FnMut(Stage) + Send),
+    ) -> Result<Connection, UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.inner.run(io, End::Listener, None, stages).await
+    }
+}
+
+impl Inner {
+    async fn run<S>(
+        &self,
+        io: S,
+        end: End,
+        expected: Option<PeerId>,
+        stages: &mut (dyn FnMut(Stage) + Send),
+    ) -> Result<Connection, UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let begin = Instant::now();
+        let mut io = ReadAhead::new(io);
+        let security = self.security(&mut io, end).await?;
+        stages(Stage::Negotiated {
+            security,
+            elapsed: begin.elapsed(),
+        });
+        let mut report = |peer| {
+            stages(Stage::Secured {
+                peer,
+                security,
+                elapsed: begin.elapsed(),
+            });
+        };
+        // In a box each: a handshake's state is large, and the caller's future need not be.
+        let connection = match security {
+            Security::Tls => {
+                let secured = self.secure(Box::pin(async {
+                    match end {
+                        End::Dialer => self.tls.connect(io, expected).await,
+                        End::Listener => self.tls.accept(io).await,
+                    }
+                }));
+                let mut secured = secured.await?;
+                report(secured.peer);
+                self.mux(&mut secured.stream, end, secured.muxer_settled)
+                    .await?;
+                let connection = driver::spawn(secured.stream, end, &self.config);
+                (
+                    connection.start(secured.peer, security),
+                    secured.muxer_settled,
+                )
+            }
+            Security::Noise => {
+                let secured = self.secure(Box::pin(async {
+                    match end {
+                        End::Dialer => self.noise.connect(io, expected).await,
+                        End::Listener => self.noise.accept(io).await,
+                    }
+                    .map_err(UpgradeError::from_noise)
+                }));
+                let mut secured = secured.await?;
+                report(secured.peer);
+                self.mux(&mut secured.stream, end, secured.muxer_settled)
+                    .await?;
+                let connection = driver::spawn(secured.stream, end, &self.config);
+                (
+                    connection.start(secured.peer, security),
+                    secured.muxer_settled,
+                )
+            }
+        };
+        let (connection, early) = connection;
+        stages(Stage::Muxed {
+            early,
+            elapsed: begin.elapsed(),
+        });
+        Ok(connection)
+    }
+
+    async fn security<S>(&self, io: &mut ReadAhead<S>, end: End) -> Result<Security, UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limit = self.config.negotiate_timeout;
+        let agreed = agree(io, end, &self.protocols, Step::Negotiate, limit).await?;
+        let chosen = self.config.security.iter();
+        let mut chosen = chosen.filter(|security| security.protocol() == agreed);
+        chosen.next().copied().ok_or(UpgradeError::Negotiation {
+            stage: Step::Negotiate,
+            source: NegotiateError::NoneInCommon,
+        })
+    }
+
+    async fn secure<T>(
+        &self,
+        handshake: impl Future<Output = Result<T, UpgradeError>>,
+    ) -> Result<T, UpgradeError> {
+        let limit = self.config.secure_timeout;
+        match timeout(limit, handshake).await {
+            Ok(result) => result,
+            Err(_) => Err(UpgradeError::TimedOut {
+                stage: Step::Secure,
+                limit,
+            }),
+        }
+    }
+
+    async fn mux<S>(&self, io: &mut S, end: End, settled: bool) -> Result<(), UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if settled {
+            return Ok(());
+        }
+        let limit = self.config.mux_timeout;
+        agree(io, end, &[YAMUX], Step::Mux, limit).await.map(drop)
+    }
+}
+
+async fn agree<S>(
+    io: &mut S,
+    end: End,
+    protocols: &[&'static str],
+    stage: Step,
+    limit: Duration,
+) -> Result<&'static str, UpgradeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let talk = async {
+        match end {
+            End::Dialer => negotiate::offer(io, protocols).await,
+            End::Listener => negotiate::answer(io, protocols).await,
+        }
+    };
+    match timeout(limit, talk).await {
+        Ok(result) => result.map_err(|source| UpgradeError::Negotiation { stage, source }),
+        Err(_) => Err(UpgradeError::TimedOut { stage, limit }),
+    }
+}
