@@ -1,2 +1,55 @@
-//! Chores.
-fn main() {}
+//! `bowline`: a peer-to-peer node, and the tools to talk to one.
+
+mod cli;
+mod failure;
+mod identify;
+mod key;
+mod output;
+mod ping;
+mod settings;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::of_clap(&error),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let output = output::Output::new(cli.json);
+    match cli.command {
+        Command::Key { command } => key::run(command, &output),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Manual => cli::manual(),
+        Command::Up(args) => on_runtime(up::run(args, output)),
+        Command::Ping(args) => on_runtime(ping::run(args, output)),
+        Command::Identify(args) => on_runtime(identify::run(args, output)),
+    }
+}
+
+fn on_runtime(job: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::job(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(job);
+    // A name look-up that still waits must not hold the exit up.
+    runtime.shutdown_background();
+    outcome
+}

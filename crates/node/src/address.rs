@@ -1,0 +1,175 @@
+//! What a node needs to know of multiaddrs.
+
+use std::net::{IpAddr, SocketAddr};
+
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+
+/// Which transport an address belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Quic,
+    Tcp,
+    /// A name that stands for several addresses.
+    DnsAddr,
+    Unsupported,
+}
+
+pub(crate) fn kind(address: &Multiaddr) -> Kind {
+    let mut kind = Kind::Unsupported;
+    for (n, protocol) in address.iter().enumerate() {
+        match (n, protocol) {
+            (0, Protocol::Dnsaddr(_)) => kind = Kind::DnsAddr,
+            (0, Protocol::Onion3(_)) | (1, Protocol::Tcp(_)) => kind = Kind::Tcp,
+            (0, p) if is_host(&p) => {}
+            (1, Protocol::Udp(_)) => {}
+            (2, Protocol::QuicV1) => kind = Kind::Quic,
+            (_, Protocol::P2p(_)) if n > 0 && kind != Kind::Unsupported => {}
+            _ => return Kind::Unsupported,
+        }
+    }
+    kind
+}
+
+fn is_host(protocol: &Protocol<'_>) -> bool {
+    use Protocol::{Dns, Dns4, Dns6, Ip4, Ip6};
+    matches!(protocol, Ip4(_) | Ip6(_) | Dns(_) | Dns4(_) | Dns6(_))
+}
+
+/// The IP address, unless there is a name in its place.
+pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(v4) => Some(v4.into()),
+        Protocol::Ip6(v6) => Some(v6.into()),
+        _ => None,
+    }
+}
+
+/// Loopback, link-local or private use: somewhere near.
+pub(crate) fn is_private(address: &Multiaddr) -> bool {
+    match ip(address) {
+        Some(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        Some(IpAddr::V6(v6)) => {
+            v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+        None => false,
+    }
+}
+
+/// The id at the address's end.
+pub(crate) fn peer(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last()? {
+        Protocol::P2p(peer) => Some(peer),
+        _ => None,
+    }
+}
+
+pub(crate) fn of_tcp(address: SocketAddr) -> Multiaddr {
+    host(address.ip()).with(Protocol::Tcp(address.port()))
+}
+
+pub(crate) fn of_quic(address: SocketAddr) -> Multiaddr {
+    host(address.ip())
+        .with(Protocol::Udp(address.port()))
+        .with(Protocol::QuicV1)
+}
+
+/// `/dns/…` narrowed to one family.
+pub(crate) fn with_family(address: &Multiaddr, ipv4: bool) -> Option<Multiaddr> {
+    let narrow = |_: &Protocol<'_>| match address.iter().next()? {
+        Protocol::Dns(name) if ipv4 => Some(Protocol::Dns4(name)),
+        Protocol::Dns(name) => Some(Protocol::Dns6(name)),
+        _ => None,
+    };
+    address.replace(0, |protocol| {
+        narrow(protocol).map(|narrowed| narrowed.acquire())
+    })
+}
+
+/// The unspecified address of the family that a name asks for.
+pub(crate) fn any_ip_for(address: &Multiaddr) -> IpAddr {
+    match address.iter().next() {
+        Some(Protocol::Dns6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+/// The wildcard addresses of every transport and family, each waiting for its port.
+pub(crate) fn everywhere() -> [fn(u16) -> Multiaddr; 4] {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    [
+        |port| of_tcp((Ipv4Addr::UNSPECIFIED, port).into()),
+        |port| of_quic((Ipv4Addr::UNSPECIFIED, port).into()),
+        |port| of_tcp((Ipv6Addr::UNSPECIFIED, port).into()),
+        |port| of_quic((Ipv6Addr::UNSPECIFIED, port).into()),
+    ]
+}
+
+fn host(ip: IpAddr) -> Multiaddr {
+    // A dual-stack socket shows IPv4 peers as mapped IPv6 addresses, which nobody can dial.
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => Protocol::Ip4(v4).into(),
+        IpAddr::V6(v6) => Protocol::Ip6(v6).into(),
+    }
+}
+
+/// The socket address in `/ip4|ip6/…/tcp|udp/…`.
+pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let ip = ip(address)?;
+    match address.iter().nth(1)? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// The addresses under which others reach a socket bound to `bound`: itself, or those of every interface.
+pub(crate) fn expand(bound: SocketAddr) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut ips: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
+    ips.retain(|ip| ip.is_ipv4() == bound.is_ipv4() && !needs_zone(*ip));
+    ips.sort_by_key(|ip| (ip.is_loopback(), *ip));
+    ips.dedup();
+    ips.into_iter()
+        .map(|ip| SocketAddr::new(ip, bound.port()))
+        .collect()
+}
+
+/// IPv6 link-local addresses mean nothing without an interface's name.
+fn needs_zone(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_the_transport_that_its_parts_spell() {
+        let kind_of = |text: &str| kind(&text.parse().unwrap());
+        let id = "/p2p/12D3KooWJRSrypvnpHgc6ZAgyCni4KcSmbV7uGRaMw5LgMKT18fq";
+        assert_eq!(kind_of("/ip4/192.0.2.1/tcp/1"), Kind::Tcp);
+        assert_eq!(kind_of(&format!("/dns4/a.example/tcp/1{id}")), Kind::Tcp);
+        assert_eq!(kind_of(&format!("/ip6/::1/udp/1/quic-v1{id}")), Kind::Quic);
+        assert_eq!(kind_of(&format!("/dnsaddr/a.example{id}")), Kind::DnsAddr);
+        assert_eq!(kind_of("/ip4/192.0.2.1/udp/1"), Kind::Unsupported);
+        assert_eq!(kind_of("/ip4/192.0.2.1/udp/1/quic"), Kind::Unsupported);
+        assert_eq!(kind_of("/ip4/192.0.2.1/tcp/1/ws"), Kind::Unsupported);
+        assert_eq!(kind_of(id), Kind::Unsupported);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_the_addresses_of_the_interfaces_of_its_family() {
+        let expanded = expand("0.0.0.0:7".parse().unwrap());
+        assert!(expanded.contains(&"127.0.0.1:7".parse().unwrap()));
+        assert!(
+            expanded
+                .iter()
+                .all(|a| a.is_ipv4() && !a.ip().is_unspecified())
+        );
+        let fixed = "192.0.2.1:7".parse().unwrap();
+        assert_eq!(expand(fixed), [fixed]);
+    }
+}

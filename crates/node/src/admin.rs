@@ -1,0 +1,160 @@
+//! A local HTTP endpoint that tells how a node is doing.
+//!
+//! | path | answers |
+//! | --- | --- |
+//! | `/status` | the node's id, addresses and number of connections, as JSON |
+//! | `/peers` | every connection, as a JSON array |
+//! | `/healthz` | 200 as long as the process serves |
+//! | `/readyz` | 200 once the node listens, else 503 |
+//! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
+//!
+//! It has no password: bind it to loopback. Requests that name another host than an IP address or `localhost` are
+//! refused, so that no web page can reach it through a name of its own.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header::HOST},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{Connection, Node};
+
+#[derive(Clone)]
+struct Admin {
+    node: Node,
+    started: Instant,
+}
+
+/// Binds `address` and serves until the runtime ends or `stop` does. Returns where it is bound.
+///
+/// # Errors
+///
+/// What the operating system says to binding.
+pub async fn serve(
+    node: Node,
+    address: SocketAddr,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let admin = Admin {
+        node,
+        started: Instant::now(),
+    };
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/peers", get(peers))
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(ready));
+    #[cfg(feature = "metrics")]
+    let router = router.route("/metrics", get(metrics));
+    let app = router
+        .layer(middleware::from_fn(only_local_names))
+        .with_state(admin);
+    tokio::spawn(async move {
+        let served = axum::serve(listener, app).with_graceful_shutdown(stop);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the admin endpoint broke");
+        }
+    });
+    Ok(bound)
+}
+
+async fn only_local_names(request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    if host.is_none_or(is_local_name) {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "this host name is not served here").into_response()
+    }
+}
+
+fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok()
+}
+
+async fn status(State(admin): State<Admin>) -> Json<Value> {
+    let addresses = admin.node.listen_addresses();
+    Json(json!({
+        "peer_id": admin.node.peer_id().to_string(),
+        "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "connections": admin.node.connections().len(),
+        "uptime_s": admin.started.elapsed().as_secs(),
+    }))
+}
+
+async fn peers(State(admin): State<Admin>) -> Json<Value> {
+    Json(admin.node.connections().iter().map(describe).collect())
+}
+
+fn describe(connection: &Connection) -> Value {
+    json!({
+        "peer_id": connection.peer().to_string(),
+        "connection": connection.id().to_string(),
+        "address": connection.address().to_string(),
+        "direction": connection.direction().to_string(),
+        "via": connection.via(),
+        "age_s": connection.age().as_secs(),
+        "rtt_us": connection.rtt().map(|rtt| rtt.as_micros()),
+        "inbound_streams": connection.inbound_streams(),
+        "agent": connection.identified().map(|info| info.agent.clone()),
+    })
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    if admin.node.listen_addresses().is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not listening yet").into_response()
+    } else {
+        "ready".into_response()
+    }
+}
+
+#[cfg(feature = "metrics")]
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    (
+        [(axum::http::header::CONTENT_TYPE, kind)],
+        admin.node.metrics(),
+    )
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local_name;
+
+    #[test]
+    fn only_addresses_and_localhost_are_local_names() {
+        for host in [
+            "127.0.0.1:80",
+            "127.0.0.1",
+            "localhost:9",
+            "[::1]:80",
+            "[::1]",
+        ] {
+            assert!(is_local_name(host), "{host}");
+        }
+        for host in ["evil.example:80", "localhost.evil.example", ""] {
+            assert!(!is_local_name(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `bowline identify`: what a peer says of itself.
+
+use node::{Connection, protocols::identify::Info};
+use serde_json::{Value, json};
+
+use crate::{cli, failure::Failure, output::Output, ping};
+
+pub(crate) async fn run(args: cli::Identify, output: Output) -> Result<(), Failure> {
+    let (node, connection) = ping::connect(&args.address).await?;
+    let outcome = connection.identify().await;
+    let info = outcome.map_err(|error| Failure::job(format!("{}: {error}", args.address)));
+    let printed = info.and_then(|info| {
+        let mut object = describe(&info);
+        object["via"] = connection.via().into();
+        output.line(&object, || plain(&info, &connection))
+    });
+    node.shutdown().await;
+    printed
+}
+
+/// The JSON of an `identified` line.
+pub(crate) fn describe(info: &Info) -> Value {
+    let listen = info.listen.iter().map(ToString::to_string);
+    json!({
+        "event": "identified",
+        "peer_id": info.peer.to_string(),
+        "agent": info.agent,
+        "protocol_version": info.protocol_version,
+        "protocols": info.protocols,
+        "listen": listen.collect::<Vec<_>>(),
+        "signed": info.signed,
+        "observed": info.observed.as_ref().map(ToString::to_string),
+    })
+}
+
+fn plain(info: &Info, connection: &Connection) -> String {
+    let mut lines = vec![
+        format!("peer      {}", info.peer),
+        format!("agent     {}", info.agent),
+        format!("version   {}", info.protocol_version),
+        format!("via       {}", connection.via()),
+    ];
+    lines.extend(info.listen.iter().map(|a| format!("listen    {a}")));
+    lines.extend(info.protocols.iter().map(|p| format!("protocol  {p}")));
+    lines.extend(info.observed.iter().map(|a| format!("sees us   {a}")));
+    lines.join("\n")
+}

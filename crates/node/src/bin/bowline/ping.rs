@@ -1,0 +1,58 @@
+//! `bowline ping`: is it there, and how far away.
+
+use std::time::Duration;
+
+use node::{Config, Connection, Keypair, Node};
+use serde_json::json;
+
+use crate::{cli, failure::Failure, output::Output, settings};
+
+pub(crate) async fn run(args: cli::Ping, output: Output) -> Result<(), Failure> {
+    let (node, connection) = connect(&args.address).await?;
+    let outcome = pings(&connection, &args, output).await;
+    node.shutdown().await;
+    outcome
+}
+
+/// A node of a fresh identity, connected to `address`.
+pub(crate) async fn connect(address: &str) -> Result<(Node, Connection), Failure> {
+    let address = settings::multiaddr(address).map_err(Failure::usage)?;
+    // The command pings by itself; a second ping underneath would only disturb it.
+    let day = Duration::from_secs(86_400);
+    let config = Config::default();
+    let (timeout, failures) = (config.ping_timeout, config.ping_failures);
+    let config = config.with_ping(day, timeout, failures);
+    let node = Node::builder(Keypair::generate_ed25519()).config(config);
+    let node = node.build().map_err(Failure::job)?;
+    match node.dial([address]).await {
+        Ok(connection) => Ok((node, connection)),
+        Err(error) => Err(Failure::job(error)),
+    }
+}
+
+async fn pings(connection: &Connection, args: &cli::Ping, output: Output) -> Result<(), Failure> {
+    let interval = Duration::from_secs_f64(args.interval);
+    let mut lost = Vec::new();
+    for n in 0..args.count {
+        if n > 0 {
+            tokio::time::sleep(interval).await;
+        }
+        match connection.ping().await {
+            Ok(rtt) => {
+                let (micros, via) = (rtt.as_micros(), connection.via());
+                let object = json!({"event": "pong", "rtt_us": micros, "via": via});
+                output.line(&object, || format!("{} ms via {via}", micros as f64 / 1e3))?;
+            }
+            Err(error) => lost.push(error.to_string()),
+        }
+    }
+    match lost.last() {
+        None => Ok(()),
+        Some(last) => Err(Failure::job(format!(
+            "{} of {} pings to {} were not answered: {last}",
+            lost.len(),
+            args.count,
+            args.address
+        ))),
+    }
+}

@@ -1,0 +1,254 @@
+//! Settings: a flag wins over the environment, the environment over the TOML file.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use node::{Config, Multiaddr, conn_state::LimitsConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{cli, failure::Failure};
+
+/// The port that is tried first when nothing is said.
+pub(crate) const DEFAULT_PORT: u16 = 4077;
+
+/// Everything that may be set. A section of the TOML file each.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    node: NodeSection,
+    limits: LimitsSection,
+    ping: PingSection,
+    dial: DialSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NodeSection {
+    data_dir: Option<PathBuf>,
+    listen: OneOrMany,
+    bootstrap: OneOrMany,
+    admin: Option<SocketAddr>,
+    agent: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsSection {
+    max_inbound: Option<usize>,
+    max_handshaking: Option<usize>,
+    max_per_peer: Option<usize>,
+    max_per_address: Option<usize>,
+    rate_per_address: Option<f64>,
+    burst_per_address: Option<u32>,
+    exempt_private: Option<bool>,
+    max_inbound_streams: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PingSection {
+    interval_s: Option<f64>,
+    timeout_s: Option<f64>,
+    failures: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DialSection {
+    timeout_s: Option<f64>,
+    timeout_private_s: Option<f64>,
+}
+
+/// A list may be written as one string, which is what an environment variable holds.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// What `bowline up` runs with.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) data_dir: PathBuf,
+    /// Empty: the default.
+    pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) admin: SocketAddr,
+    pub(crate) config: Config,
+}
+
+/// The flags, in the shape of the file; what was not given is left out.
+#[derive(Serialize)]
+struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listen: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bootstrap: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<SocketAddr>,
+}
+
+/// Brings flags, environment and file together.
+pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
+    let mut figment = Figment::new();
+    if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| {
+            Failure::usage(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))
+        })?;
+        let table = text.parse::<toml::Table>();
+        table.map_err(|error| {
+            let (line, what) = position(&text, &error);
+            Failure::usage(format!("{}, line {line}: {what}", path.display()))
+        })?;
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    let flags = Flags {
+        data_dir: args.data_dir,
+        listen: args.listen,
+        bootstrap: args.bootstrap,
+        admin: args.admin,
+    };
+    let environment = Env::prefixed("BOWLINE_").filter(|key| key.as_str().contains("__"));
+    figment = figment
+        .merge(environment.split("__"))
+        .merge(Serialized::default("node", flags));
+    let settings = figment.extract::<Settings>();
+    check(settings.map_err(|error| explain(&error))?)
+}
+
+fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
+    let offset = error.span().map_or(0, |span| span.start);
+    let line = text[..offset.min(text.len())].matches('\n').count() + 1;
+    (line, error.message().to_owned())
+}
+
+/// Names the key and where it stands.
+fn explain(error: &figment::Error) -> Failure {
+    let key = error.path.join(".");
+    let place = error
+        .metadata
+        .as_ref()
+        .map(|metadata| match &metadata.source {
+            Some(source) => format!("{source}"),
+            None => metadata.name.to_string(),
+        });
+    let place = place
+        .map(|place| format!(" in {place}"))
+        .unwrap_or_default();
+    let key = if key.is_empty() {
+        String::new()
+    } else {
+        format!("{key}: ")
+    };
+    Failure::usage(format!("{key}{}{place}", error.kind))
+}
+
+fn check(settings: Settings) -> Result<Resolved, Failure> {
+    let node = settings.node;
+    let data_dir = match node.data_dir {
+        Some(data_dir) => data_dir,
+        None => default_data_dir()?,
+    };
+    let limits = limits(&settings.limits);
+    let mut config = Config::default().with_limits(limits);
+    if let Some(agent) = node.agent {
+        config = config.with_agent(agent);
+    }
+    if let Some(streams) = settings.limits.max_inbound_streams {
+        config = config.with_max_inbound_streams(streams);
+    }
+    let (ping, dial) = (&settings.ping, &settings.dial);
+    let interval = seconds("ping.interval_s", ping.interval_s, config.ping_interval)?;
+    let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping_timeout)?;
+    let failures = ping.failures.unwrap_or(config.ping_failures).max(1);
+    let far = seconds("dial.timeout_s", dial.timeout_s, config.dial_timeout)?;
+    let near = config.dial_timeout_private;
+    let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
+    Ok(Resolved {
+        data_dir,
+        listen: multiaddrs("node.listen", node.listen)?,
+        bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
+        admin: node
+            .admin
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        config: config
+            .with_ping(interval, timeout, failures)
+            .with_dial_timeouts(far, near),
+    })
+}
+
+fn limits(section: &LimitsSection) -> LimitsConfig {
+    let config = Config::default().limits;
+    let rate = section.rate_per_address.unwrap_or(config.rate_per_address);
+    let burst = section
+        .burst_per_address
+        .unwrap_or(config.burst_per_address);
+    let (inbound, handshaking) = (config.max_inbound, config.max_handshaking);
+    let (per_peer, per_address) = (config.max_per_peer, config.max_per_address);
+    let exempt = config.exempt_private;
+    config
+        .with_max_inbound(section.max_inbound.unwrap_or(inbound))
+        .with_max_handshaking(section.max_handshaking.unwrap_or(handshaking))
+        .with_max_per_peer(section.max_per_peer.unwrap_or(per_peer))
+        .with_max_per_address(section.max_per_address.unwrap_or(per_address))
+        .with_rate_per_address(rate, burst)
+        .with_exempt_private(section.exempt_private.unwrap_or(exempt))
+}
+
+fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {
+    let parse =
+        |text: String| multiaddr(&text).map_err(|error| Failure::usage(format!("{key}: {error}")));
+    texts.into_vec().into_iter().map(parse).collect()
+}
+
+/// Parses an address, naming it where it is none.
+pub(crate) fn multiaddr(text: &str) -> Result<Multiaddr, String> {
+    text.parse::<Multiaddr>()
+        .map_err(|error| format!("'{text}' is not a multiaddr: {error}"))
+}
+
+fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration, Failure> {
+    match given {
+        None => Ok(default),
+        Some(seconds) if (0.001..=86_400.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        Some(seconds) => Err(Failure::usage(format!(
+            "{key}: {seconds} is not a number of seconds from 0.001 to 86400"
+        ))),
+    }
+}
+
+/// The user's data directory.
+pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
+    let directories = directories::ProjectDirs::from("", "", "bowline");
+    let directories = directories.ok_or_else(|| {
+        Failure::usage("there is no home directory to keep the identity in: say --data-dir")
+    })?;
+    Ok(directories.data_dir().to_owned())
+}

@@ -1,0 +1,331 @@
+//! One connection, whichever transport carries it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+
+use crate::{
+    OpenError, Stream, negotiate,
+    protocols::{identify, ping},
+    stream::RawStream,
+};
+
+/// Names a connection within its node; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub(crate) u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which end dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The other end did.
+    Inbound,
+    /// We did.
+    Outbound,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        })
+    }
+}
+
+/// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes; a clone more
+/// or less changes nothing.
+#[derive(Clone)]
+pub struct Connection(Arc<Shared>);
+
+struct Shared {
+    id: ConnectionId,
+    muxed: Muxed,
+    address: Multiaddr,
+    direction: Direction,
+    opened: Instant,
+    negotiation_timeout: Duration,
+    ping_timeout: Duration,
+    /// Microseconds; `u64::MAX` until measured.
+    rtt: AtomicU64,
+    identified: Mutex<Option<Arc<identify::Info>>>,
+    inbound_streams: AtomicUsize,
+    inbound_pings: AtomicUsize,
+}
+
+#[derive(Clone)]
+pub(crate) enum Muxed {
+    #[cfg(feature = "tcp")]
+    Tcp(transport_tcp::Connection),
+    #[cfg(feature = "quic")]
+    Quic(transport_quic::Connection),
+}
+
+/// Runs `$body` on whichever transport's connection `$muxed` is.
+macro_rules! on_muxed {
+    ($muxed:expr, $connection:ident => $body:expr) => {
+        match $muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref $connection) => $body,
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref $connection) => $body,
+        }
+    };
+}
+
+/// What a connection keeps from its node's settings.
+pub(crate) struct Timeouts {
+    pub(crate) negotiation: Duration,
+    pub(crate) ping: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: ConnectionId,
+        muxed: Muxed,
+        address: Multiaddr,
+        direction: Direction,
+        timeouts: &Timeouts,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            id,
+            muxed,
+            address,
+            direction,
+            opened: Instant::now(),
+            negotiation_timeout: timeouts.negotiation,
+            ping_timeout: timeouts.ping,
+            rtt: AtomicU64::new(u64::MAX),
+            identified: Mutex::new(None),
+            inbound_streams: AtomicUsize::new(0),
+            inbound_pings: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Its name within the node.
+    pub fn id(&self) -> ConnectionId {
+        self.0.id
+    }
+
+    /// Who is at the other end, as the handshake proved.
+    pub fn peer(&self) -> PeerId {
+        on_muxed!(self.0.muxed, connection => connection.peer())
+    }
+
+    /// The other end's address as we see it, without its id.
+    pub fn address(&self) -> &Multiaddr {
+        &self.0.address
+    }
+
+    /// Which end dialed.
+    pub fn direction(&self) -> Direction {
+        self.0.direction
+    }
+
+    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`.
+    pub fn via(&self) -> &'static str {
+        on_muxed!(self.0.muxed, connection => connection.via())
+    }
+
+    /// How long it has been up.
+    pub fn age(&self) -> Duration {
+        self.0.opened.elapsed()
+    }
+
+    /// The round trip of the latest answered ping.
+    pub fn rtt(&self) -> Option<Duration> {
+        let micros = self.0.rtt.load(Ordering::Relaxed);
+        (micros != u64::MAX).then(|| Duration::from_micros(micros))
+    }
+
+    /// What the peer last said of itself over this connection.
+    pub fn identified(&self) -> Option<Arc<identify::Info>> {
+        let identified = self.0.identified.lock();
+        identified.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many streams the peer has open to us.
+    pub fn inbound_streams(&self) -> usize {
+        self.0.inbound_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is closed, by whichever end.
+    pub fn is_closed(&self) -> bool {
+        on_muxed!(self.0.muxed, connection => connection.is_closed())
+    }
+
+    /// Opens a stream that speaks the first of `protocols` that the peer knows, and says which.
+    ///
+    /// # Errors
+    ///
+    /// Typed, and within [`crate::Config::negotiation_timeout`].
+    pub async fn open(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
+        let deadline = self.0.negotiation_timeout;
+        negotiate::outbound(self, protocols, negotiate::Trust::Confirmed, deadline).await
+    }
+
+    /// Opens a stream without waiting for the peer to agree to `protocol`: what is written travels with the proposal,
+    /// which saves a round trip. If the peer does not know the protocol, reading says so.
+    ///
+    /// # Errors
+    ///
+    /// Only those of the transport.
+    pub async fn open_optimistic(&self, protocol: &str) -> Result<Stream, OpenError> {
+        let deadline = self.0.negotiation_timeout;
+        let trust = negotiate::Trust::Optimistic;
+        let (_, stream) = negotiate::outbound(self, &[protocol], trust, deadline).await?;
+        Ok(stream)
+    }
+
+    /// Sends one ping on a stream of its own and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// See [`ping::PingError`]; one of them within [`crate::Config::ping_timeout`].
+    pub async fn ping(&self) -> Result<Duration, ping::PingError> {
+        let rtt = ping::once(self, self.0.ping_timeout).await?;
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX - 1);
+        self.0.rtt.store(micros, Ordering::Relaxed);
+        Ok(rtt)
+    }
+
+    /// Asks the peer who it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`identify::IdentifyError`]; one of them within [`crate::Config::negotiation_timeout`].
+    pub async fn identify(&self) -> Result<Arc<identify::Info>, identify::IdentifyError> {
+        let info = identify::request(self, self.0.negotiation_timeout).await?;
+        let info = Arc::new(info);
+        self.set_identified(Arc::clone(&info));
+        Ok(info)
+    }
+
+    /// Closes it. Streams that are open break; what was flushed before is on its way.
+    pub async fn close(&self) {
+        match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => connection.close().await,
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => {
+                connection.close(transport_quic::CloseCode::SHUTDOWN, "closed");
+            }
+        }
+    }
+
+    /// Closes it at once because the peer does not answer.
+    pub(crate) fn abort(&self, reason: &str) {
+        match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => connection.abort(),
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => {
+                connection.close(transport_quic::CloseCode::COLLECTED, reason);
+            }
+        }
+    }
+
+    /// Waits until it is closed and says why.
+    pub async fn closed(&self) -> String {
+        on_muxed!(self.0.muxed, connection => connection.closed().await.to_string())
+    }
+
+    pub(crate) fn set_identified(&self, info: Arc<identify::Info>) {
+        let identified = self.0.identified.lock();
+        *identified.unwrap_or_else(PoisonError::into_inner) = Some(info);
+    }
+
+    pub(crate) async fn open_raw(&self) -> Result<RawStream, OpenError> {
+        let failed = |reason: String| OpenError::Connection {
+            peer: self.peer(),
+            reason,
+        };
+        match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => {
+                let stream = connection.open().await;
+                stream
+                    .map(RawStream::Tcp)
+                    .map_err(|e| failed(e.to_string()))
+            }
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => {
+                let stream = connection.open().await;
+                stream
+                    .map(RawStream::Quic)
+                    .map_err(|e| failed(e.to_string()))
+            }
+        }
+    }
+
+    /// The peer's next stream, or `None` once the connection is closed. Cancel-safe.
+    pub(crate) async fn accept_raw(&self) -> Option<RawStream> {
+        match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => connection.accept().await.map(RawStream::Tcp),
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => connection.accept().await.map(RawStream::Quic),
+        }
+    }
+
+    /// Counts one more inbound stream, unless `limit` are open.
+    pub(crate) fn admit_stream(&self, limit: usize) -> Option<Admitted> {
+        Admitted::below(limit, self, |shared| &shared.inbound_streams)
+    }
+
+    /// Counts one more inbound ping stream, unless `limit` are open.
+    pub(crate) fn admit_ping(&self, limit: usize) -> Option<Admitted> {
+        Admitted::below(limit, self, |shared| &shared.inbound_pings)
+    }
+}
+
+/// One of a connection's counted places; dropping it gives the place back.
+pub(crate) struct Admitted {
+    shared: Arc<Shared>,
+    counter: fn(&Shared) -> &AtomicUsize,
+}
+
+impl Admitted {
+    fn below(
+        limit: usize,
+        connection: &Connection,
+        counter: fn(&Shared) -> &AtomicUsize,
+    ) -> Option<Self> {
+        let shared = Arc::clone(&connection.0);
+        let taken = counter(&shared).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < limit).then_some(open + 1)
+        });
+        taken.is_ok().then_some(Self { shared, counter })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        (self.counter)(&self.shared).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id().0)
+            .field("peer", &self.peer())
+            .field("address", self.address())
+            .field("direction", &self.direction())
+            .field("via", &self.via())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,373 @@
+//! From addresses to one connection: ranked, staggered, the losers cancelled.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    AttemptCause, AttemptError, Connection, DialError, Direction,
+    address::{self, Kind},
+    connection::Muxed,
+    node::Shared,
+};
+
+/// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
+const PUBLIC_DELAY: Duration = Duration::from_millis(250);
+/// The same on loopback and private networks, where an answer takes no time.
+const PRIVATE_DELAY: Duration = Duration::from_millis(30);
+
+/// Addresses that are tried together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When, counted from the dial's beginning, unless everything before has failed by then: in that case at once.
+    pub at: Duration,
+    /// What is tried.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// The order in which `addresses` are tried: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or
+/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other.
+pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
+        let mut at = Duration::ZERO;
+        for (kind, ipv4) in [
+            (Kind::Quic, false),
+            (Kind::Quic, true),
+            (Kind::Tcp, false),
+            (Kind::Tcp, true),
+        ] {
+            let mut group: Vec<Multiaddr> = Vec::new();
+            for candidate in addresses {
+                let fits = address::is_private(candidate) == private
+                    && address::kind(candidate) == kind
+                    && is_ipv4(candidate) == ipv4;
+                if fits && !group.contains(candidate) {
+                    group.push(candidate.clone());
+                }
+            }
+            if !group.is_empty() {
+                let addresses = group;
+                steps.push(Step { at, addresses });
+                at += delay;
+            }
+        }
+    }
+    steps.sort_by_key(|step| step.at);
+    steps
+}
+
+/// Names count as IPv4: what they resolve to is not known here, and a proxy may never tell.
+fn is_ipv4(address: &Multiaddr) -> bool {
+    !matches!(address::ip(address), Some(std::net::IpAddr::V6(_)))
+}
+
+/// See [`crate::Node::dial`].
+pub(crate) async fn dial(
+    node: &Arc<Shared>,
+    addresses: Vec<Multiaddr>,
+) -> Result<Connection, DialError> {
+    if node.stopping.is_cancelled() {
+        return Err(DialError::ShutDown);
+    }
+    let expected = the_peer(&addresses)?;
+    if expected == Some(node.peer_id) {
+        let peer = node.peer_id;
+        return Err(DialError::Oneself { peer });
+    }
+    if let Some(connection) = expected.and_then(|peer| node.registry().newest(peer)) {
+        return Ok(connection);
+    }
+    let (addresses, mut failed) = resolve(node, addresses, expected).await;
+    let steps = plan(&addresses);
+    let won = tokio::select! {
+        won = race(node, steps, expected, &mut failed) => won,
+        () = node.stopping.cancelled() => return Err(DialError::ShutDown),
+    };
+    won.ok_or(DialError::AllFailed(failed))
+}
+
+/// The one peer that `addresses` name, if they name any.
+fn the_peer(addresses: &[Multiaddr]) -> Result<Option<PeerId>, DialError> {
+    if addresses.is_empty() {
+        return Err(DialError::NoAddress);
+    }
+    let mut peers = addresses.iter().filter_map(address::peer);
+    let first = peers.next();
+    match peers.find(|peer| Some(*peer) != first) {
+        Some(second) => Err(DialError::DifferentPeers {
+            first: first.unwrap_or(second),
+            second,
+        }),
+        None => Ok(first),
+    }
+}
+
+/// Starts each step when it is due, or as soon as nothing runs any more, until one attempt has won.
+async fn race(
+    node: &Arc<Shared>,
+    steps: Vec<Step>,
+    expected: Option<PeerId>,
+    failed: &mut Vec<AttemptError>,
+) -> Option<Connection> {
+    let begun = Instant::now();
+    // A failure of everything so far pulls all later steps forward by what was left to wait.
+    let mut ahead = Duration::ZERO;
+    let mut steps = steps.into_iter().peekable();
+    let at_once = &Semaphore::new(node.config.dials_per_peer.max(1));
+    let mut running = FuturesUnordered::new();
+    loop {
+        let due = steps
+            .peek()
+            .map(|step| begun + step.at.saturating_sub(ahead));
+        tokio::select! {
+            biased;
+            Some((address, outcome)) = running.next() => match outcome {
+                Ok(muxed) => match take_in(node, muxed, &address) {
+                    Ok(connection) => return Some(connection),
+                    Err(cause) => failed.push(AttemptError { address, cause }),
+                },
+                Err(cause) => {
+                    tracing::debug!(%address, %cause, "dial attempt failed");
+                    failed.push(AttemptError { address, cause });
+                }
+            },
+            () = wait(due), if due.is_some() => {
+                for address in steps.next().map(|step| step.addresses).unwrap_or_default() {
+                    running.push(async move {
+                        let _permit = at_once.acquire().await;
+                        let outcome = attempt(node, &address, expected).await;
+                        (address, outcome)
+                    });
+                }
+            }
+            else => return None,
+        }
+        if running.is_empty()
+            && let Some(next) = steps.peek()
+        {
+            ahead = next.at.saturating_sub(begun.elapsed()).max(ahead);
+        }
+    }
+}
+
+async fn wait(due: Option<Instant>) {
+    if let Some(due) = due {
+        sleep_until(due).await;
+    }
+}
+
+fn take_in(
+    node: &Arc<Shared>,
+    muxed: Muxed,
+    address: &Multiaddr,
+) -> Result<Connection, AttemptCause> {
+    let plain = match address.iter().last() {
+        Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
+        _ => address.clone(),
+    };
+    Ok(node.adopt(node.place(), muxed, plain, Direction::Outbound)?)
+}
+
+async fn attempt(
+    node: &Arc<Shared>,
+    address: &Multiaddr,
+    expected: Option<PeerId>,
+) -> Result<Muxed, AttemptCause> {
+    let Ok(_permit) = node.dials.acquire().await else {
+        return Err(AttemptCause::Unsupported);
+    };
+    let after = if address::is_private(address) {
+        node.config.dial_timeout_private
+    } else {
+        node.config.dial_timeout
+    };
+    let deadline = Instant::now() + after;
+    let connecting = connect(node, address, expected, deadline);
+    tokio::time::timeout_at(deadline, connecting)
+        .await
+        .unwrap_or(Err(AttemptCause::TimedOut { after }))
+}
+
+async fn connect(
+    node: &Arc<Shared>,
+    address: &Multiaddr,
+    expected: Option<PeerId>,
+    deadline: Instant,
+) -> Result<Muxed, AttemptCause> {
+    match address::kind(address) {
+        #[cfg(feature = "tcp")]
+        Kind::Tcp => {
+            let tcp = &node.transports.tcp;
+            let target = transport_tcp::Target::from_multiaddr(address);
+            let target = target.map_err(|_| AttemptCause::Unsupported)?;
+            let context = transport_tcp::DialContext::new(deadline);
+            let stream = tcp.dialer.dial(&target, &context).await?;
+            let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
+            let upgraded = tcp.upgrader.outbound(stream, expected, &mut trace).await?;
+            Ok(Muxed::Tcp(upgraded))
+        }
+        #[cfg(feature = "quic")]
+        Kind::Quic => {
+            let quic = &node.transports.quic;
+            let socket = address::socket(address);
+            let ip = socket.map_or_else(|| address::any_ip_for(address), |socket| socket.ip());
+            let endpoint = quic.endpoint_for(ip);
+            let endpoint = endpoint.map_err(|e| AttemptCause::Socket(e.to_string()))?;
+            Ok(Muxed::Quic(match socket {
+                Some(socket) => endpoint.dial(socket, expected).await?,
+                None => endpoint.dial_multiaddr(address).await?,
+            }))
+        }
+        _ => Err(AttemptCause::Unsupported),
+    }
+}
+
+/// Replaces `/dnsaddr` names by what they stand for. Host names stay: resolving them is the transport's business, and a
+/// proxy does it elsewhere.
+async fn resolve(
+    node: &Arc<Shared>,
+    addresses: Vec<Multiaddr>,
+    expected: Option<PeerId>,
+) -> (Vec<Multiaddr>, Vec<AttemptError>) {
+    let mut resolved = Vec::new();
+    let mut failed = Vec::new();
+    let mut pending = addresses;
+    // What a /dnsaddr stands for is expanded to its end, but may hold QUIC's host names: hence two rounds.
+    for _ in 0..2 {
+        for address in std::mem::take(&mut pending) {
+            match resolve_one(node, &address, expected).await {
+                Ok(Resolution::AsItIs) => resolved.push(address),
+                Ok(Resolution::StandsFor(others)) => pending.extend(others),
+                Err(cause) => failed.push(AttemptError { address, cause }),
+            }
+        }
+    }
+    resolved.extend(pending);
+    (resolved, failed)
+}
+
+enum Resolution {
+    AsItIs,
+    StandsFor(Vec<Multiaddr>),
+}
+
+async fn resolve_one(
+    node: &Arc<Shared>,
+    address: &Multiaddr,
+    expected: Option<PeerId>,
+) -> Result<Resolution, AttemptCause> {
+    match address::kind(address) {
+        #[cfg(feature = "tcp")]
+        Kind::DnsAddr => {
+            let Some(Protocol::Dnsaddr(name)) = address.iter().next() else {
+                return Err(AttemptCause::Unsupported);
+            };
+            let unread = || AttemptCause::Resolve("no name server is configured".to_owned());
+            let resolver = node.transports.tcp.resolver.as_ref().ok_or_else(unread)?;
+            let found = resolver.dnsaddr(&name, expected).await;
+            let found = found.map_err(|e| AttemptCause::Resolve(e.to_string()))?;
+            let usable = |a: &Multiaddr| matches!(address::kind(a), Kind::Tcp | Kind::Quic);
+            Ok(Resolution::StandsFor(
+                found.into_iter().filter(usable).collect(),
+            ))
+        }
+        // Each family has a socket of its own to be dialed from.
+        #[cfg(feature = "quic")]
+        Kind::Quic if matches!(address.iter().next(), Some(Protocol::Dns(_))) => {
+            let families = [
+                address::with_family(address, false),
+                address::with_family(address, true),
+            ];
+            Ok(Resolution::StandsFor(
+                families.into_iter().flatten().collect(),
+            ))
+        }
+        #[cfg(feature = "tcp")]
+        Kind::Tcp => Ok(Resolution::AsItIs),
+        #[cfg(feature = "quic")]
+        Kind::Quic => Ok(Resolution::AsItIs),
+        _ => Err(AttemptCause::Unsupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn step(millis: u64, texts: &[&str]) -> Step {
+        Step {
+            at: Duration::from_millis(millis),
+            addresses: addresses(texts),
+        }
+    }
+
+    #[test]
+    fn quic_goes_first_and_tcp_250_ms_later() {
+        let quic = "/ip4/192.0.2.1/udp/1/quic-v1";
+        let tcp = "/ip4/192.0.2.1/tcp/1";
+        assert_eq!(
+            plan(&addresses(&[tcp, quic])),
+            [step(0, &[quic]), step(250, &[tcp])]
+        );
+    }
+
+    #[test]
+    fn without_quic_tcp_does_not_wait() {
+        let tcp = "/ip4/192.0.2.1/tcp/1";
+        let named = "/dns4/a.example/tcp/2";
+        assert_eq!(
+            plan(&addresses(&[tcp, named, tcp])),
+            [step(0, &[tcp, named])]
+        );
+    }
+
+    #[test]
+    fn ipv6_goes_before_ipv4_and_private_addresses_wait_30_ms_beside_public_ones() {
+        let plan = plan(&addresses(&[
+            "/ip4/10.0.0.1/tcp/1",
+            "/ip4/10.0.0.1/udp/1/quic-v1",
+            "/ip4/192.0.2.1/udp/1/quic-v1",
+            "/ip6/2001:db8::1/udp/1/quic-v1",
+            "/ip6/2001:db8::1/tcp/1",
+        ]));
+        assert_eq!(
+            plan,
+            [
+                step(0, &["/ip4/10.0.0.1/udp/1/quic-v1"]),
+                step(0, &["/ip6/2001:db8::1/udp/1/quic-v1"]),
+                step(30, &["/ip4/10.0.0.1/tcp/1"]),
+                step(250, &["/ip4/192.0.2.1/udp/1/quic-v1"]),
+                step(500, &["/ip6/2001:db8::1/tcp/1"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn addresses_of_two_peers_are_refused_and_unnamed_ones_go_with_either() {
+        let one = PeerId::random();
+        let two = PeerId::random();
+        let named = |peer| {
+            addresses(&["/ip4/192.0.2.1/tcp/1"])[0]
+                .clone()
+                .with(Protocol::P2p(peer))
+        };
+        let plain = addresses(&["/ip4/192.0.2.1/tcp/2"])[0].clone();
+        assert_eq!(the_peer(&[plain.clone(), named(one)]).unwrap(), Some(one));
+        assert_eq!(the_peer(&[plain]).unwrap(), None);
+        assert!(matches!(
+            the_peer(&[named(one), named(two)]),
+            Err(DialError::DifferentPeers { .. })
+        ));
+    }
+}

@@ -1,0 +1,196 @@
+//! The identity on disk: one key in libp2p's protobuf encoding, readable by its owner only.
+//!
+//! A file that is there is never overwritten, whatever is in it.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use libp2p_identity::{DecodingError, Keypair};
+use zeroize::Zeroizing;
+
+/// A key file is a few dozen bytes, or some thousand for RSA. Whatever is longer is something else.
+const MAX_LENGTH: u64 = 64 * 1024;
+
+/// Why there is no identity to work with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// The file cannot be read.
+    #[error("cannot read the key file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file holds no key.
+    #[error("the key file {} holds no valid key ({reason}); it was left as it is", path.display())]
+    Corrupted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is a file already.
+    #[error("the key file {} exists; it was left as it is", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the key file {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The key has no such encoding.
+    #[error("the key cannot be encoded: {0}")]
+    Encode(#[from] DecodingError),
+}
+
+/// Reads the key in `path`.
+///
+/// # Errors
+///
+/// [`KeyFileError::Read`] or [`KeyFileError::Corrupted`].
+pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
+    let read = |source| KeyFileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let corrupted = |reason: String| KeyFileError::Corrupted {
+        path: path.to_owned(),
+        reason,
+    };
+    let metadata = fs::metadata(path).map_err(read)?;
+    if metadata.is_file() && metadata.len() > MAX_LENGTH {
+        let length = metadata.len();
+        return Err(corrupted(format!("it is {length} bytes long")));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "others than its owner may read the key file");
+    }
+    let bytes = Zeroizing::new(fs::read(path).map_err(read)?);
+    if bytes.is_empty() {
+        return Err(corrupted("it is empty".to_owned()));
+    }
+    let keypair = Keypair::from_protobuf_encoding(&bytes);
+    keypair.map_err(|error| corrupted(error.to_string()))
+}
+
+/// Writes `keypair` to `path`, which must not exist; its folder is made where needed.
+///
+/// The file appears whole or not at all.
+///
+/// # Errors
+///
+/// [`KeyFileError::Exists`], [`KeyFileError::Write`] or [`KeyFileError::Encode`].
+pub fn create(path: &Path, keypair: &Keypair) -> Result<(), KeyFileError> {
+    let bytes = Zeroizing::new(keypair.to_protobuf_encoding()?);
+    let write = |source| KeyFileError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if path.symlink_metadata().is_ok() {
+        let path = path.to_owned();
+        return Err(KeyFileError::Exists { path });
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(write)?;
+    }
+    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
+    let outcome = write_private(&draft, &bytes).and_then(|()| fs::hard_link(&draft, path));
+    let _ = fs::remove_file(&draft);
+    outcome.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists {
+            path: path.to_owned(),
+        },
+        _ => write(source),
+    })
+}
+
+/// Reads the key in `path`, or makes a new Ed25519 key and keeps it there. Says whether the key is new.
+///
+/// # Errors
+///
+/// Those of [`load`] and [`create`].
+pub fn load_or_create(path: &Path) -> Result<(Keypair, bool), KeyFileError> {
+    match load(path) {
+        Ok(keypair) => Ok((keypair, false)),
+        Err(KeyFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let keypair = Keypair::generate_ed25519();
+            match create(path, &keypair) {
+                Ok(()) => Ok((keypair, true)),
+                // Another process was quicker: its key is the identity.
+                Err(KeyFileError::Exists { .. }) => Ok((load(path)?, false)),
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/identity.key");
+        let (made, new) = load_or_create(&path).unwrap();
+        assert!(new);
+        let (read, new) = load_or_create(&path).unwrap();
+        assert!(!new);
+        assert_eq!(made.public(), read.public());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
+        assert_eq!(files, 1, "the draft is gone");
+    }
+
+    #[test]
+    fn a_corrupted_truncated_empty_or_oversized_file_is_named_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        let key = Keypair::generate_ed25519().to_protobuf_encoding().unwrap();
+        let long = vec![0; MAX_LENGTH as usize + 1];
+        for content in [&b"garbage"[..], &key[..key.len() - 1], b"", &long] {
+            fs::write(&path, content).unwrap();
+            let error = load_or_create(&path).unwrap_err();
+            assert!(matches!(error, KeyFileError::Corrupted { .. }), "{error}");
+            assert!(error.to_string().contains("identity.key"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn creating_never_overwrites_and_a_directory_is_not_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.key");
+        fs::write(&path, "mine").unwrap();
+        let error = create(&path, &Keypair::generate_ed25519()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        let error = load_or_create(folder.path()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Read { .. }), "{error}");
+    }
+}

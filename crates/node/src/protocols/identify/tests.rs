@@ -1,0 +1,215 @@
+use libp2p_core::PeerRecord;
+use libp2p_identity::Keypair;
+use multiaddr::{Multiaddr, Protocol};
+use proptest::prelude::*;
+
+use super::{
+    IdentifyError, Info,
+    info::Ours,
+    wire::{self, MAX_FRAME_SENT, Message},
+};
+
+fn addresses(count: u16) -> Vec<Multiaddr> {
+    let address = |port| format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap();
+    (1..=count).map(address).collect()
+}
+
+fn ours(keypair: &Keypair, protocols: Vec<String>, listen: Vec<Multiaddr>) -> Vec<u8> {
+    let ours = Ours {
+        keypair,
+        agent: "bowline/test",
+        protocol_version: "ipfs/0.1.0",
+        protocols,
+        listen,
+    };
+    ours.encode(&"/ip4/198.51.100.1/tcp/9".parse().unwrap())
+}
+
+fn frame_lengths(mut bytes: &[u8]) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = unsigned_varint::decode::usize(bytes).unwrap();
+        lengths.push(length);
+        bytes = &rest[length..];
+    }
+    lengths
+}
+
+#[test]
+fn what_is_said_is_what_is_read() {
+    let keypair = Keypair::generate_ed25519();
+    let peer = keypair.public().to_peer_id();
+    let bytes = ours(&keypair, vec!["/a/1".into()], addresses(3));
+    let message = wire::merge(&bytes).unwrap().unwrap();
+    let info = Info::decode(&message, peer).unwrap();
+    assert_eq!(info.agent, "bowline/test");
+    assert_eq!(info.protocols, ["/a/1"]);
+    assert_eq!(info.listen, addresses(3));
+    assert!(info.signed);
+    assert_eq!(
+        info.observed,
+        Some("/ip4/198.51.100.1/tcp/9".parse().unwrap())
+    );
+}
+
+#[test]
+fn no_frame_is_longer_than_4096_bytes_however_much_there_is_to_say() {
+    let keypair = Keypair::generate_ed25519();
+    let peer = keypair.public().to_peer_id();
+    let protocols: Vec<String> = (0..200)
+        .map(|n| format!("/{n}/{}", "x".repeat(60)))
+        .collect();
+    let bytes = ours(&keypair, protocols.clone(), addresses(60));
+    let lengths = frame_lengths(&bytes);
+    assert!(lengths.len() > 1, "{lengths:?}");
+    assert!(
+        lengths.iter().all(|length| *length <= MAX_FRAME_SENT),
+        "{lengths:?}"
+    );
+    let info = Info::decode(&wire::merge(&bytes).unwrap().unwrap(), peer).unwrap();
+    assert_eq!(info.protocols, protocols);
+    assert_eq!(info.listen, addresses(60));
+}
+
+#[test]
+fn ten_frames_are_merged_and_the_eleventh_is_refused() {
+    let frame = prost::Message::encode_length_delimited_to_vec(&Message {
+        protocols: vec!["/a".into()],
+        ..Message::default()
+    });
+    let ten = wire::merge(&frame.repeat(10)).unwrap().unwrap();
+    assert_eq!(ten.protocols.len(), 10);
+    let eleven = wire::merge(&frame.repeat(11));
+    assert!(matches!(
+        eleven,
+        Err(IdentifyError::TooManyFrames { limit: 10 })
+    ));
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_at_64_kib() {
+    let endless = tokio::io::repeat(0);
+    let error = wire::read(endless).await.unwrap_err();
+    assert!(
+        matches!(error, IdentifyError::TooLong { limit: 65_536 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn of_thousands_of_protocols_and_addresses_a_bounded_number_is_kept() {
+    let peer = Keypair::generate_ed25519().public().to_peer_id();
+    let message = Message {
+        protocols: (0..9_000).map(|n| n.to_string()).collect(),
+        listen_addrs: addresses(4_000).iter().map(Multiaddr::to_vec).collect(),
+        agent_version: Some("x".repeat(100_000)),
+        ..Message::default()
+    };
+    let info = Info::decode(&message, peer).unwrap();
+    assert_eq!(info.protocols.len(), 256);
+    assert_eq!(info.listen.len(), 64);
+    assert_eq!(info.agent, "");
+}
+
+#[test]
+fn a_signed_record_of_another_peer_is_refused() {
+    let (other, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    for record in [
+        PeerRecord::new_interop(&other, addresses(1)).unwrap(),
+        PeerRecord::new(&other, addresses(1)).unwrap(),
+    ] {
+        let message = Message {
+            signed_peer_record: Some(record.into_signed_envelope().into_protobuf_encoding()),
+            ..Message::default()
+        };
+        let decoded = Info::decode(&message, peer.public().to_peer_id());
+        assert!(
+            matches!(decoded, Err(IdentifyError::WrongPeer { .. })),
+            "{decoded:?}"
+        );
+    }
+}
+
+#[test]
+fn a_record_with_a_broken_signature_is_passed_over() {
+    let keypair = Keypair::generate_ed25519();
+    let record = PeerRecord::new_interop(&keypair, addresses(1)).unwrap();
+    let mut envelope = record.into_signed_envelope().into_protobuf_encoding();
+    *envelope.last_mut().unwrap() ^= 1;
+    let message = Message {
+        signed_peer_record: Some(envelope),
+        listen_addrs: vec![addresses(2)[1].to_vec()],
+        ..Message::default()
+    };
+    let info = Info::decode(&message, keypair.public().to_peer_id()).unwrap();
+    assert!(!info.signed);
+    assert_eq!(info.listen, [addresses(2)[1].clone()]);
+}
+
+#[test]
+fn the_key_of_another_peer_is_refused_and_der_lengths_that_lie_do_not_panic() {
+    let (other, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let peer = peer.public().to_peer_id();
+    let with_key = |key: Vec<u8>| {
+        let message = Message {
+            public_key: Some(key),
+            ..Message::default()
+        };
+        Info::decode(&message, peer)
+    };
+    let decoded = with_key(other.public().encode_protobuf());
+    assert!(matches!(decoded, Err(IdentifyError::WrongPeer { .. })));
+    // RSA, secp256k1 and ECDSA keys whose DER announces more than there is, and in impossible widths.
+    for key_type in [0_u8, 2, 3] {
+        for der in [
+            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff][..],
+            &[0x30, 0x80],
+            &[0x30, 0x89, 1],
+            &[],
+        ] {
+            let mut key = vec![0x08, key_type, 0x12, u8::try_from(der.len()).unwrap()];
+            key.extend_from_slice(der);
+            assert!(with_key(key).is_err());
+        }
+    }
+}
+
+#[test]
+fn addresses_that_end_in_another_peers_id_are_dropped() {
+    let peer = Keypair::generate_ed25519().public().to_peer_id();
+    let other = Keypair::generate_ed25519().public().to_peer_id();
+    let plain = addresses(1)[0].clone();
+    let own = plain.clone().with(Protocol::P2p(peer));
+    let foreign = plain.clone().with(Protocol::P2p(other));
+    let message = Message {
+        listen_addrs: [&plain, &own, &foreign].map(Multiaddr::to_vec).to_vec(),
+        ..Message::default()
+    };
+    assert_eq!(Info::decode(&message, peer).unwrap().listen, [plain, own]);
+}
+
+#[test]
+fn a_push_that_is_partial_keeps_what_it_does_not_say() {
+    let keypair = Keypair::generate_ed25519();
+    let peer = keypair.public().to_peer_id();
+    let first = wire::merge(&ours(&keypair, vec!["/a/1".into()], addresses(1)));
+    let known = Info::decode(&first.unwrap().unwrap(), peer).unwrap();
+    let update = Message {
+        protocols: vec!["/b/1".into()],
+        ..Message::default()
+    };
+    let updated = known.updated_with(Info::decode(&update, peer).unwrap());
+    assert_eq!(updated.protocols, ["/b/1"]);
+    assert_eq!(updated.listen, known.listen);
+    assert_eq!(updated.agent, known.agent);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let peer = Keypair::generate_ed25519().public().to_peer_id();
+        if let Ok(Some(message)) = wire::merge(&bytes) {
+            let _ = Info::decode(&message, peer);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The protocols every node speaks.
+
+pub mod identify;
+pub mod ping;
