@@ -1,1 +1,10 @@
-//! The harness.
+//! The harness that the suites share: it starts nodes and foreign peers as processes, waits for their lines under a
+//! deadline, and always reaps them.
+//!
+//! ```text
+//! suites/*.rs     one test target a suite      ─┐
+//! benches/*       one bench target an area     ─┼─► harness ─► processes
+//! peers/*         foreign peers, own lock files ┘
+//! ```
+
+pub mod harness;

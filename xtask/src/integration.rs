@@ -1,0 +1,118 @@
+//! `cargo xtask integration`: suites with real foreign parts.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+
+use crate::parts::Part;
+use crate::step;
+use crate::tally::Tally;
+
+/// A test target of the package `tests` that prints `NAME: N passed, N failed, N skipped` as its last line.
+struct Suite {
+    name: &'static str,
+    parts: &'static [Part],
+}
+
+const SUITES: &[Suite] = &[Suite {
+    name: "interop",
+    parts: &[Part::Rust, Part::Go, Part::Js],
+}];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The suites to run [default: all]
+    #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(names()))]
+    suites: Vec<String>,
+    /// Foreign parts without which to fail instead of skipping what needs them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    require: Vec<Part>,
+}
+
+impl Options {
+    /// All suites, with nothing skipped.
+    pub(crate) fn all_required() -> Self {
+        Self {
+            suites: Vec::new(),
+            require: Part::value_variants().to_vec(),
+        }
+    }
+}
+
+/// The names of all suites.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|suite| suite.name)
+}
+
+pub(crate) fn run(options: &Options) -> Result<Tally> {
+    let asked_for = |suite: &&Suite| {
+        options.suites.is_empty() || options.suites.iter().any(|name| name == suite.name)
+    };
+    let suites: Vec<&Suite> = SUITES.iter().filter(asked_for).collect();
+    let mut parts: Vec<Part> = suites
+        .iter()
+        .flat_map(|suite| suite.parts.iter().copied())
+        .collect();
+    parts.dedup();
+    let parts = available(&parts, &options.require)?;
+
+    let bowline = step::release(&["bowline"])?;
+    let mut environment = vec![(
+        "BOWLINE_BIN".to_owned(),
+        step::executable(&bowline, "bowline")?,
+    )];
+    for part in parts {
+        let program = part
+            .build()
+            .with_context(|| format!("{} does not build", part.name()))?;
+        environment.push((part.variable(), program));
+    }
+    let mut sum = Tally::default();
+    for suite in suites {
+        sum += run_suite(suite, &environment)?;
+    }
+    Ok(sum)
+}
+
+/// Those of the parts that can be had here. Says which cannot, and fails if one of them is required.
+fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
+    if let Some(stranger) = required.iter().find(|part| !parts.contains(part)) {
+        bail!("no suite of this run uses the required {}", stranger.name());
+    }
+    let mut available = Vec::new();
+    for part in parts {
+        let missing = part.missing();
+        if missing.is_empty() {
+            available.push(*part);
+            continue;
+        }
+        let missing = missing.join(" and ");
+        ensure!(
+            !required.contains(part),
+            "{} is required, but the PATH has no {missing}",
+            part.name()
+        );
+        println!("{}: skipped, the PATH has no {missing}", part.name());
+    }
+    Ok(available)
+}
+
+fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> {
+    let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
+    cargo.envs(environment.iter().map(|(key, value)| (key, value)));
+    let mut tally = None;
+    let succeeded = step::stream(&mut cargo, |line| {
+        println!("{line}");
+        tally = Tally::of_suite(suite.name, line).or(tally);
+    })?;
+    let tally = tally
+        .with_context(|| format!("the suite {} ended without its closing line", suite.name))?;
+    ensure!(
+        succeeded == (tally.failed == 0),
+        "the suite {}'s exit code contradicts its closing line",
+        suite.name
+    );
+    Ok(tally)
+}

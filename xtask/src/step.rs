@@ -1,0 +1,154 @@
+//! Running other programs.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// The workspace's folder.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let manifest =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let mut root = PathBuf::from(manifest);
+        root.pop();
+        root
+    })
+}
+
+/// A program that runs in the workspace's folder, or in `folder` below it.
+pub(crate) fn program(name: &str, folder: &str) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(root().join(folder));
+    // Cargo sets these for xtask itself. Build scripts that watch them would run again each time.
+    for (key, _) in env::vars_os() {
+        if key
+            .to_str()
+            .is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+/// Cargo in the workspace's folder.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = program(&cargo, "");
+    command.args(args);
+    command
+}
+
+/// Runs a command that must succeed, its output passed through.
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {shown}"))?;
+    ensure!(status.success(), "{shown}: {status}");
+    Ok(())
+}
+
+/// Runs a command that must succeed and gives its standard output.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {shown}"))?;
+    ensure!(output.status.success(), "{shown}: {}", output.status);
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{shown} printed something that is not text"))
+}
+
+/// Runs a command and shows each line of its standard output to `each` as it comes. Gives whether it succeeded.
+pub(crate) fn stream(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+    let shown = show(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {shown}"))?;
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while stdout.read_until(b'\n', &mut line)? > 0 {
+            each(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            line.clear();
+        }
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("cannot wait for {shown}"))?;
+    Ok(status.success())
+}
+
+/// Builds with cargo and gives the executables by the names of their targets.
+pub(crate) fn build(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    let output = capture(command.arg("--message-format=json-render-diagnostics"))?;
+    let messages = output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let executables = messages.filter_map(|message| {
+        let path = message["executable"].as_str()?;
+        Some((message["target"]["name"].as_str()?.to_owned(), path.into()))
+    });
+    Ok(executables.collect())
+}
+
+/// Builds these binaries as users get them. The packages are always the same two, so that their dependencies have the
+/// same features whichever binary is asked for, and build once.
+pub(crate) fn release(bins: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut cargo = cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "node",
+        "--package",
+        "tests",
+    ]);
+    build(cargo.args(bins.iter().flat_map(|bin| ["--bin", bin])))
+}
+
+/// The one executable that must be among those built.
+pub(crate) fn executable(built: &BTreeMap<String, PathBuf>, name: &str) -> Result<PathBuf> {
+    built
+        .get(name)
+        .cloned()
+        .with_context(|| format!("cargo built no executable {name}"))
+}
+
+/// What `cargo metadata` says of the workspace. Fails if the lock file is not up to date.
+pub(crate) fn metadata() -> Result<Value> {
+    let text = capture(&mut cargo(&[
+        "metadata",
+        "--no-deps",
+        "--locked",
+        "--format-version",
+        "1",
+    ]))?;
+    serde_json::from_str(&text).context("cargo metadata is not JSON")
+}
+
+/// Whether the PATH has a program of that name.
+pub(crate) fn on_path(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn show(command: &Command) -> String {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask test`: all that needs nothing but Rust and a C compiler.
+
+use anyhow::Result;
+
+use crate::step;
+use crate::tally::Tally;
+
+pub(crate) fn run() -> Result<Tally> {
+    // Together with the tests, so that both see the same features of the same dependencies and these build once.
+    let built = step::build(&mut step::cargo(&[
+        "build",
+        "--workspace",
+        "--bin",
+        "bowline",
+        "--tests",
+    ]))?;
+    let bowline = step::executable(&built, "bowline")?;
+
+    let mut tally = Tally::default();
+    let mut tests = step::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let succeeded = step::stream(tests.env("BOWLINE_BIN", bowline), |line| {
+        println!("{line}");
+        tally += Tally::of_libtest(line).unwrap_or_default();
+    })?;
+    if !succeeded && tally.failed == 0 {
+        eprintln!("cargo test failed before its tests did");
+        tally.failed = 1;
+    }
+    Ok(tally)
+}

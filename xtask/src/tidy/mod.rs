@@ -1,0 +1,129 @@
+//! `cargo xtask tidy`: the house's rules, then formatting and lints.
+
+mod crates;
+mod sources;
+mod text;
+
+use std::fmt;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{integration, step};
+
+/// Something that a rule has against the tree.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    place: String,
+    message: String,
+    /// Warnings are printed and forgiven.
+    warning: bool,
+}
+
+/// A file that is part of the tree, with its path from the workspace's folder.
+struct Source {
+    path: String,
+    text: String,
+}
+
+pub(crate) fn run() -> Result<()> {
+    let sources = sources_of_tree()?;
+    let metadata = step::metadata()?;
+    let mut findings = crates::check(&metadata, step::root(), &sources)?;
+    findings.extend(sources.iter().flat_map(text::check));
+    findings.extend(
+        sources
+            .iter()
+            .filter(|source| source.path.ends_with(".rs"))
+            .flat_map(sources::check),
+    );
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let broken = findings.iter().filter(|finding| !finding.warning).count();
+    let linted = format_and_lint();
+    ensure!(
+        broken == 0,
+        "{broken} of the house's rules are broken, see above"
+    );
+    linted?;
+    println!("tidy");
+    Ok(())
+}
+
+fn format_and_lint() -> Result<()> {
+    step::succeed(&mut step::cargo(&["fmt", "--all", "--check"]))?;
+    for alone in ["fuzz", "tests/peers/rust"] {
+        if step::root().join(alone).join("Cargo.toml").exists() {
+            step::succeed(step::program("cargo", alone).args(["fmt", "--check"]))?;
+        }
+    }
+    // `--all-targets` leaves out the suites, since `cargo test` does not run them by itself.
+    let suites: Vec<&str> = integration::names()
+        .flat_map(|name| ["--test", name])
+        .collect();
+    for targets in [&["--all-targets"][..], &suites] {
+        let mut clippy = step::cargo(&["clippy", "--quiet", "--workspace"]);
+        let lints = [
+            "--",
+            "-D",
+            "warnings",
+            "--force-warn",
+            "clippy::too_many_lines",
+        ];
+        step::succeed(clippy.args(targets).args(lints))?;
+    }
+    Ok(())
+}
+
+/// All text files that git knows or would take.
+fn sources_of_tree() -> Result<Vec<Source>> {
+    let listing = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
+    let listed = step::capture(step::program("git", "").args(listing))
+        .context("cannot list the tree's files")?;
+    let mut sources = Vec::new();
+    for path in listed.split('\0').filter(|path| !path.is_empty()) {
+        // What cannot be read as text was deleted but not yet committed, or is no text.
+        if let Ok(text) = fs::read_to_string(step::root().join(path)) {
+            sources.push(Source {
+                path: path.to_owned(),
+                text,
+            });
+        }
+    }
+    Ok(sources)
+}
+
+impl Finding {
+    fn broken(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            message: message.into(),
+            warning: false,
+        }
+    }
+
+    fn at(source: &Source, line: usize, message: impl Into<String>) -> Self {
+        Self::broken(format!("{}:{line}", source.path), message)
+    }
+
+    fn warning(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            ..Self::broken(place, message)
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = if self.warning { "warning: " } else { "" };
+        write!(f, "{severity}{}: {}", self.place, self.message)
+    }
+}
