@@ -1,6 +1,7 @@
 //! An established connection.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -59,17 +60,25 @@ impl From<CloseCode> for VarInt {
 
 /// An authenticated connection. Clones are handles to the same one; it closes with code 0
 /// when the last handle and the last stream are gone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     quinn: quinn::Connection,
     peer: PeerId,
     budget: Mutex<Budget>,
     window: u32,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer())
+            .field("remote_addr", &self.remote_addr())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {

@@ -1,7 +1,7 @@
 //! One UDP socket, for dialing and listening alike.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -48,12 +48,11 @@ const RESET_INTERVAL: Duration = Duration::from_millis(1);
 /// A QUIC endpoint: listens and dials on one UDP socket. Clones are handles to the same one.
 ///
 /// Must be made within a tokio runtime.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) quinn: quinn::Endpoint,
     pub(crate) config: Config,
@@ -65,6 +64,15 @@ pub(crate) struct Inner {
     half_open: Arc<AtomicUsize>,
     /// Made when the first host name is dialed.
     resolver: OnceLock<Resolver>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("local_addr", &self.local_addr().ok())
+            .field("flavour", &self.inner.config.flavour)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {

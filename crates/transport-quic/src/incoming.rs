@@ -1,6 +1,7 @@
 //! An inbound handshake that waits for a decision.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{
         Arc,
@@ -39,11 +40,19 @@ impl Drop for HalfOpen {
 }
 
 /// An inbound handshake. Dropping it refuses the peer.
-#[derive(Debug)]
 pub struct Incoming {
     quinn: quinn::Incoming,
     endpoint: Arc<Inner>,
     half_open: HalfOpen,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("remote_addr", &self.remote_addr())
+            .field("validated", &self.validated())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Incoming {

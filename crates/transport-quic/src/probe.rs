@@ -2,8 +2,8 @@
 //!
 //! quinn sends no ping on request. What it does send at once, costs a handful of bytes, must
 //! be acknowledged, and is invisible to the peer's application is MAX_DATA. Raising the
-//! receive window by one byte and lowering it again sends exactly one: quinn books the byte
-//! as a debt against later reads, so the credit does not drift however often this is done.
+//! receive window by one byte and lowering it again sends exactly one. The peer has a byte of
+//! credit more for it until the next read, from which quinn then withholds it.
 
 use std::time::Duration;
 

@@ -1,0 +1,285 @@
+//! Certificates that must not be believed, from a dialer and from a listener.
+
+mod common;
+
+use common::{Node, PATIENCE, foreign::Face, id, within};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use transport_quic::{AcceptError, CertificateError, Config, DialError, Keypair};
+
+const OID: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
+
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    let length = content.len();
+    if length < 0x80 {
+        out.push(length as u8);
+    } else {
+        out.extend_from_slice(&[0x82, (length >> 8) as u8, length as u8]);
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// SignedKey ::= SEQUENCE { publicKey OCTET STRING, signature OCTET STRING }
+fn signed_key(public: &[u8], signature: &[u8]) -> Vec<u8> {
+    der(0x30, &[der(4, public), der(4, signature)].concat())
+}
+
+/// Everything that makes up a certificate; `Recipe::good` with one thing changed is bad.
+struct Recipe {
+    identity: Keypair,
+    key: KeyPair,
+    params: CertificateParams,
+    extension: Vec<u8>,
+}
+
+impl Recipe {
+    fn good() -> Self {
+        let identity = Keypair::generate_ed25519();
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut recipe = Self {
+            extension: Vec::new(),
+            params: CertificateParams::default(),
+            identity,
+            key,
+        };
+        recipe.extension = recipe.extension_signed_by(&recipe.identity, b"libp2p-tls-handshake:");
+        recipe
+    }
+
+    fn extension_signed_by(&self, signer: &Keypair, prefix: &[u8]) -> Vec<u8> {
+        let message = [prefix, &self.key.public_key_der()].concat();
+        let signature = signer.sign(&message).unwrap();
+        signed_key(&self.identity.public().encode_protobuf(), &signature)
+    }
+
+    fn custom(content: &[u8], oid: &[u64], critical: bool) -> CustomExtension {
+        let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+        extension.set_criticality(critical);
+        extension
+    }
+
+    /// With the extension this many times.
+    fn bake(mut self, times: usize) -> Face {
+        for _ in 0..times {
+            let extension = Self::custom(&self.extension, &OID, true);
+            self.params.custom_extensions.push(extension);
+        }
+        let certificate = self.params.self_signed(&self.key).unwrap();
+        Face::libp2p(certificate.der().to_vec(), &self.key)
+    }
+}
+
+/// An RSA public key of 16,384 bits, which takes long to verify with.
+fn huge_rsa_key() -> Vec<u8> {
+    let mut modulus = vec![0xc5; 2048];
+    modulus.insert(0, 0);
+    let numbers = [der(2, &modulus), der(2, &[1, 0, 1])].concat();
+    let bits = [vec![0], der(0x30, &numbers)].concat();
+    let rsa = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00".to_vec();
+    let spki = der(0x30, &[rsa, der(3, &bits)].concat());
+    let mut key = vec![0x08, 0x00, 0x12];
+    key.extend([(spki.len() & 0x7f) as u8 | 0x80, (spki.len() >> 7) as u8]);
+    key.extend(spki);
+    key
+}
+
+/// Name, face, and what the crate must say of it.
+fn bad_faces() -> Vec<(&'static str, Face)> {
+    let other = Keypair::generate_ed25519();
+    let date = |year| rcgen::date_time_ymd(year, 1, 1);
+    let recipe = |change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = Recipe::good();
+        change(&mut recipe);
+        recipe.bake(1)
+    };
+    let face = |change: &dyn Fn(&mut Face)| {
+        let mut face = Recipe::good().bake(1);
+        change(&mut face);
+        face
+    };
+    vec![
+        ("no extension", Recipe::good().bake(0)),
+        ("the extension twice", Recipe::good().bake(2)),
+        (
+            "the extension signed by another key",
+            recipe(&|r| r.extension = r.extension_signed_by(&other, b"libp2p-tls-handshake:")),
+        ),
+        (
+            "the extension signed for another purpose",
+            recipe(&|r| {
+                r.extension = r.extension_signed_by(&r.identity, b"noise-libp2p-static-key:")
+            }),
+        ),
+        (
+            "another certificate's extension",
+            recipe(&|r| r.extension = Recipe::good().extension),
+        ),
+        (
+            "an extension cut short",
+            recipe(&|r| r.extension.truncate(100)),
+        ),
+        ("an empty extension", recipe(&|r| r.extension.clear())),
+        (
+            "an RSA identity of 16,384 bits",
+            recipe(&|r| r.extension = signed_key(&huge_rsa_key(), &[0x55; 2048])),
+        ),
+        (
+            "an unknown critical extension",
+            recipe(&|r| {
+                let unknown = Recipe::custom(b"\x05\x00", &[1, 3, 6, 1, 4, 1, 53594, 1, 99], true);
+                r.params.custom_extensions.push(unknown);
+            }),
+        ),
+        (
+            "a certificate that has expired",
+            recipe(&|r| r.params.not_after = date(2001)),
+        ),
+        (
+            "a certificate that is not valid yet",
+            recipe(&|r| r.params.not_before = date(3000)),
+        ),
+        (
+            "a broken self-signature",
+            face(&|f| {
+                let mut bytes = f.chain[0].to_vec();
+                *bytes.last_mut().unwrap() ^= 1;
+                f.chain = vec![bytes.into()];
+            }),
+        ),
+        (
+            "a byte after the certificate",
+            face(&|f| f.chain = vec![[&f.chain[0], &[0][..]].concat().into()]),
+        ),
+        (
+            "two certificates",
+            face(&|f| f.chain.push(f.chain[0].clone())),
+        ),
+        (
+            "no certificate at all",
+            face(&|f| f.chain = vec![b"".to_vec().into()]),
+        ),
+    ]
+}
+
+/// What our listener says of a dialer with this face.
+async fn as_dialer(face: &Face) -> Result<transport_quic::Connection, AcceptError> {
+    let node = Node::new(Config::default());
+    let (accepted, _foreign) = tokio::join!(
+        async {
+            let incoming = within(node.endpoint.accept()).await.unwrap();
+            within(incoming.accept()).await
+        },
+        face.dial(node.address)
+    );
+    accepted
+}
+
+/// What our dialer says of a listener with this face.
+async fn as_listener(face: &Face) -> Result<transport_quic::Connection, DialError> {
+    let node = Node::new(Config::default());
+    let foreign = face.endpoint();
+    let address = foreign.local_addr().unwrap();
+    let accepting = tokio::spawn(async move {
+        let connection = foreign.accept().await.unwrap().await;
+        tokio::time::sleep(PATIENCE).await;
+        connection
+    });
+    let dialed = within(node.endpoint.dial(address, None)).await;
+    accepting.abort();
+    dialed
+}
+
+#[tokio::test]
+async fn the_good_certificate_that_the_bad_ones_start_from_is_believed() {
+    let recipe = Recipe::good();
+    let peer = id(&recipe.identity);
+    let face = recipe.bake(1);
+    assert_eq!(as_dialer(&face).await.unwrap().peer(), peer);
+    assert_eq!(as_listener(&face).await.unwrap().peer(), peer);
+}
+
+#[tokio::test]
+async fn an_unknown_extension_that_is_not_critical_is_ignored() {
+    let mut recipe = Recipe::good();
+    let unknown = Recipe::custom(b"\x05\x00", &[1, 3, 6, 1, 4, 1, 53594, 1, 99], false);
+    recipe.params.custom_extensions.push(unknown);
+    let face = recipe.bake(1);
+    as_dialer(&face).await.unwrap();
+    as_listener(&face).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_bad_certificate_of_a_dialer_is_believed() {
+    for (what, face) in bad_faces() {
+        match as_dialer(&face).await {
+            Err(AcceptError::Authentication { source, .. }) => println!("{what}: {source}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_bad_certificate_of_a_listener_is_believed() {
+    for (what, face) in bad_faces() {
+        match as_listener(&face).await {
+            Err(DialError::Authentication { source, .. }) => println!("{what}: {source}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_certificates_is_named() {
+    let mut face = Recipe::good().bake(1);
+    face.chain = vec![face.chain[0].clone(); 3];
+    let refused = as_dialer(&face).await.unwrap_err();
+    let AcceptError::Authentication { source, .. } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(source, CertificateError::Count { found: 3 });
+}
+
+#[tokio::test]
+async fn a_good_certificate_without_its_key_is_not_believed() {
+    let mut face = Recipe::good().bake(1);
+    face.key = Recipe::good().key.serialize_der();
+    let refused = as_dialer(&face).await;
+    assert!(
+        matches!(refused, Err(AcceptError::Handshake { .. })),
+        "{refused:?}"
+    );
+    let refused = as_listener(&face).await;
+    assert!(
+        matches!(refused, Err(DialError::Handshake { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dialer_without_a_certificate_is_refused() {
+    let mut face = Recipe::good().bake(1);
+    face.anonymous = true;
+    match as_dialer(&face).await.unwrap_err() {
+        AcceptError::Authentication { source, .. } => {
+            assert_eq!(source, CertificateError::Missing);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn another_application_protocol_or_none_is_refused() {
+    for alpn in [vec![b"h3".to_vec()], vec![]] {
+        let mut face = Recipe::good().bake(1);
+        face.alpn = alpn;
+        assert!(matches!(
+            as_dialer(&face).await,
+            Err(AcceptError::Handshake { .. })
+        ));
+        assert!(matches!(
+            as_listener(&face).await,
+            Err(DialError::Handshake { .. })
+        ));
+    }
+}

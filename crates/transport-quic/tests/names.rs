@@ -1,0 +1,128 @@
+//! Host names in multiaddrs, answered by a name server made for the test.
+
+mod common;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use common::{Node, localhost, within};
+use tokio::net::UdpSocket;
+use transport_quic::{
+    Config, DialError, Keypair, Multiaddr, ResolveError, Resolver, multiaddr::Protocol,
+};
+
+const A: u16 = 1;
+const AAAA: u16 = 28;
+
+/// Answers every question with these addresses (RFC 1035 section 4).
+async fn name_server(addresses: Vec<IpAddr>) -> Resolver {
+    let socket = UdpSocket::bind(localhost()).await.unwrap();
+    let at = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query).await {
+            let answer = answer(&query[..length], &addresses);
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    Resolver::with_nameservers(&[at]).unwrap()
+}
+
+fn answer(query: &[u8], addresses: &[IpAddr]) -> Vec<u8> {
+    let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let question = &query[12..name_end + 4];
+    let kind = u16::from_be_bytes([query[name_end], query[name_end + 1]]);
+    let data: Vec<Vec<u8>> = addresses
+        .iter()
+        .filter_map(|ip| match (ip, kind) {
+            (IpAddr::V4(ip), A) => Some(ip.octets().to_vec()),
+            (IpAddr::V6(ip), AAAA) => Some(ip.octets().to_vec()),
+            _ => None,
+        })
+        .collect();
+    let mut out = query[..2].to_vec();
+    out.extend([0x81, 0x80, 0, 1, 0, data.len() as u8, 0, 0, 0, 0]);
+    out.extend(question);
+    for data in data {
+        out.extend([0xc0, 12]);
+        out.extend(kind.to_be_bytes());
+        out.extend([0, 1, 0, 0, 0, 60, 0, data.len() as u8]);
+        out.extend(data);
+    }
+    out
+}
+
+fn named(kind: &str, node: &Node) -> Multiaddr {
+    let port = node.address.port();
+    let address: Multiaddr = format!("/{kind}/node.example.org/udp/{port}/quic-v1")
+        .parse()
+        .unwrap();
+    address.with(Protocol::P2p(node.id()))
+}
+
+#[tokio::test]
+async fn each_kind_of_name_leads_to_the_addresses_of_its_family() {
+    let resolver = name_server(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
+    let four = Node::new(Config::default());
+    let any: SocketAddr = "[::1]:0".parse().unwrap();
+    let six = Node::at(any, Keypair::generate_ed25519(), Config::default());
+    for (node, kinds) in [(&four, ["dns", "dns4"]), (&six, ["dns", "dns6"])] {
+        let _echo = node.echo();
+        let local = SocketAddr::new(node.address.ip(), 0);
+        let dialer = Node::at(local, Keypair::generate_ed25519(), Config::default());
+        for kind in kinds {
+            let address = named(kind, node);
+            let dialed = dialer.endpoint.dial_multiaddr_with(&address, &resolver);
+            let dialed = within(dialed).await.unwrap();
+            assert_eq!(dialed.peer(), node.id());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_of_the_family_says_so() {
+    let resolver = name_server(vec![Ipv6Addr::LOCALHOST.into()]).await;
+    let node = Node::new(Config::default());
+    let address = named("dns", &node);
+    let failed = node.endpoint.dial_multiaddr_with(&address, &resolver);
+    match within(failed).await.unwrap_err() {
+        DialError::Resolve(error) => {
+            assert!(error.to_string().contains("node.example.org"), "{error}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_holds_up_the_next_by_a_moment_only() {
+    // 127.0.0.0/8 is all loopback: nobody is on the port at the first two.
+    let silent: Vec<_> = [[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from).into();
+    let resolver = name_server([silent, vec![Ipv4Addr::LOCALHOST.into()]].concat()).await;
+    let node = Node::new(Config::default());
+    let _echo = node.echo();
+    let dialer = Node::new(Config::default());
+    let start = Instant::now();
+    let address = named("dns4", &node);
+    let dialed = dialer.endpoint.dial_multiaddr_with(&address, &resolver);
+    within(dialed).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    // The dials that lost are cancelled.
+    common::until(|| dialer.endpoint.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_name_server_that_never_answers_ends_at_the_handshake_deadline() {
+    let silent = std::net::UdpSocket::bind(localhost()).unwrap();
+    let resolver = Resolver::with_nameservers(&[silent.local_addr().unwrap()]).unwrap();
+    let deadline = Duration::from_millis(300);
+    let node = Node::new(Config::default().with_handshake_timeout(deadline));
+    let address = named("dns4", &node);
+    let failed = node.endpoint.dial_multiaddr_with(&address, &resolver);
+    let failed = within(failed).await.unwrap_err();
+    assert!(
+        matches!(failed, DialError::Resolve(ResolveError::Lookup { .. })),
+        "{failed}"
+    );
+}

@@ -1,0 +1,179 @@
+//! A node that crashed and came back, seen by a peer that still holds a connection to it.
+
+mod common;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use common::{Node, id, localhost, within};
+use tokio::runtime::Runtime;
+use transport_quic::{CloseReason, Config, Endpoint, Keypair, ProbeError};
+
+/// Runs on a runtime of its own, so that it can be killed without a farewell.
+struct Mortal {
+    runtime: Runtime,
+    endpoint: Endpoint,
+}
+
+impl Mortal {
+    fn born(address: SocketAddr, keypair: &Keypair, config: Config) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let endpoint = {
+            let _inside = runtime.enter();
+            Endpoint::bind(address, keypair, config).unwrap()
+        };
+        let accepting = endpoint.clone();
+        runtime.spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                tokio::spawn(async {
+                    if let Ok(connection) = incoming.accept().await {
+                        common::echo_streams(connection).await;
+                    }
+                });
+            }
+        });
+        Self { runtime, endpoint }
+    }
+
+    /// Its tasks vanish, so nothing is sent any more; then its socket closes.
+    fn killed(self) {
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(self.endpoint);
+    }
+}
+
+/// A survivor whose connection's other end is killed and bound again. Nothing but a packet of
+/// the survivor's can tell it: its own timers are far away.
+fn survivor_of_a_restart(
+    keypair: &Keypair,
+    test: impl AsyncFnOnce(&Node, transport_quic::Connection),
+) {
+    let quiet = quiet();
+    let first = Mortal::born(localhost(), keypair, quiet.clone());
+    let address = first.endpoint.local_addr().unwrap();
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let survivor = Node::new(quiet.clone());
+        let dialed = within(survivor.endpoint.dial(address, Some(id(keypair))));
+        let connection = dialed.await.unwrap();
+        assert_eq!(
+            common::ask(&connection, b"alive?").await.unwrap(),
+            b"alive?"
+        );
+
+        tokio::task::spawn_blocking(|| first.killed())
+            .await
+            .unwrap();
+        let second = Mortal::born(address, keypair, quiet);
+        test(&survivor, connection).await;
+        tokio::task::spawn_blocking(|| second.killed())
+            .await
+            .unwrap();
+    });
+}
+
+fn quiet() -> Config {
+    Config::default()
+        .with_keep_alive(Duration::ZERO)
+        .with_idle_timeout(Duration::from_secs(120))
+}
+
+fn each_kind_of_identity() -> Vec<Keypair> {
+    vec![
+        Keypair::generate_ed25519(),
+        Keypair::generate_secp256k1(),
+        Keypair::generate_ecdsa(),
+        rsa(),
+    ]
+}
+
+fn rsa() -> Keypair {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+    Keypair::rsa_from_pkcs8(&mut key.unwrap().serialize_der()).unwrap()
+}
+
+#[test]
+fn a_probe_of_the_old_connection_ends_it_with_a_reset() {
+    for keypair in each_kind_of_identity() {
+        survivor_of_a_restart(&keypair, async |_, connection| {
+            let start = Instant::now();
+            let probe = connection.probe(Duration::from_secs(10)).await;
+            let took = start.elapsed();
+            println!("{}: reset after {took:?}", keypair.key_type());
+            assert!(
+                matches!(probe, Err(ProbeError::Closed(CloseReason::Reset))),
+                "{probe:?}"
+            );
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert_eq!(connection.closed().await, CloseReason::Reset);
+        });
+    }
+}
+
+#[test]
+fn a_listener_finds_out_about_a_restarted_dialer_the_same_way() {
+    let keypair = Keypair::generate_ed25519();
+    let quiet = quiet();
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let survivor = Node::new(quiet.clone());
+        let accepted = survivor.accept_one();
+        let first = Mortal::born(localhost(), &keypair, quiet.clone());
+        let address = first.endpoint.local_addr().unwrap();
+        let (dialer, to) = (first.endpoint.clone(), survivor.address);
+        let dialed = first
+            .runtime
+            .spawn(async move { dialer.dial(to, None).await });
+        let dialed = within(dialed).await.unwrap().unwrap();
+        let connection = within(accepted).await.unwrap();
+        tokio::spawn(common::echo_streams(connection.clone()));
+        let asked = first.runtime.spawn(async move {
+            let answer = common::ask(&dialed, b"there?").await;
+            (dialed, answer)
+        });
+        let (dialed, answer) = within(asked).await.unwrap();
+        assert_eq!(answer.unwrap(), b"there?");
+
+        tokio::task::spawn_blocking(|| {
+            first.killed();
+            drop(dialed);
+        })
+        .await
+        .unwrap();
+        let second = Mortal::born(address, &keypair, quiet);
+        let probe = connection.probe(Duration::from_secs(10)).await;
+        assert!(
+            matches!(probe, Err(ProbeError::Closed(CloseReason::Reset))),
+            "{probe:?}"
+        );
+        tokio::task::spawn_blocking(|| second.killed())
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn so_does_data_written_to_it() {
+    let keypair = Keypair::generate_ed25519();
+    survivor_of_a_restart(&keypair, async |_, connection| {
+        let asked = within(common::ask(&connection, b"still there?")).await;
+        assert!(asked.is_err());
+        assert_eq!(connection.closed().await, CloseReason::Reset);
+    });
+}
+
+#[test]
+fn the_survivor_can_dial_the_restarted_node_at_once() {
+    let keypair = Keypair::generate_ed25519();
+    survivor_of_a_restart(&keypair, async |survivor, connection| {
+        let address = connection.remote_addr();
+        let again = within(survivor.endpoint.dial(address, Some(id(&keypair))));
+        let again = again.await.unwrap();
+        assert_eq!(
+            within(common::ask(&again, b"again")).await.unwrap(),
+            b"again"
+        );
+    });
+}
