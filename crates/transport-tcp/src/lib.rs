@@ -59,6 +59,7 @@
 //! # }).unwrap();
 //! ```
 
+mod buffer;
 mod coalesce;
 mod config;
 mod connection;

@@ -1,7 +1,6 @@
 //! Reads from the socket in large pieces for a reader that asks for small ones.
 //!
-//! rustls reads 4 KiB at a time and multistream-select one byte; each would be a system call. The
-//! buffer exists only while it holds bytes or bytes keep coming, so an idle connection has none.
+//! rustls reads 4 KiB at a time and multistream-select one byte; each would be a system call.
 
 use std::{
     io,
@@ -10,30 +9,25 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
-/// One read: four TLS records of the largest size.
-pub(crate) const READ_AHEAD: usize = 64 * 1024;
+use crate::buffer::{Buffer, CAPACITY};
 
 #[derive(Debug)]
 pub(crate) struct ReadAhead<S> {
     io: S,
-    buffer: Vec<u8>,
-    taken: usize,
+    buffer: Buffer,
 }
 
 impl<S> ReadAhead<S> {
     pub(crate) fn new(io: S) -> Self {
         Self {
             io,
-            buffer: Vec::new(),
-            taken: 0,
+            buffer: Buffer::default(),
         }
     }
 
     /// The stream and what was read from it and not yet taken.
-    pub(crate) fn into_parts(mut self) -> (S, Vec<u8>) {
-        self.buffer.drain(..self.taken);
+    pub(crate) fn into_parts(self) -> (S, Buffer) {
         (self.io, self.buffer)
     }
 }
@@ -45,23 +39,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.taken == this.buffer.len() {
-            if buf.remaining() >= READ_AHEAD {
+        if this.buffer.is_empty() {
+            if buf.remaining() >= CAPACITY {
                 return Pin::new(&mut this.io).poll_read(cx, buf);
             }
-            this.taken = 0;
-            this.buffer.clear();
-            this.buffer.reserve_exact(READ_AHEAD);
-            let read = poll_read_buf(Pin::new(&mut this.io), cx, &mut this.buffer);
-            if !matches!(read, Poll::Ready(Ok(1..))) {
-                this.buffer = Vec::new();
-            }
-            ready!(read)?;
+            ready!(this.buffer.poll_fill(cx, &mut this.io, CAPACITY))?;
         }
-        let rest = &this.buffer[this.taken..];
-        let n = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..n]);
-        this.taken += n;
+        this.buffer.give(buf, CAPACITY);
         Poll::Ready(Ok(()))
     }
 }

@@ -6,7 +6,7 @@ use snow::{HandshakeState, params::NoiseParams};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::{MAX_MESSAGE, NoiseStream, PREFIX, TAG, payload};
+use super::{MAX_MESSAGE, NoiseStream, PREFIX, TAG, cipher::Cipher, payload};
 use crate::{Keypair, NoiseError, PeerId, negotiate::YAMUX, readahead::ReadAhead};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
@@ -143,10 +143,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         }
     }
 
-    fn finish(self, remote: payload::Remote) -> Result<Secured<S>, NoiseError> {
+    fn finish(mut self, remote: payload::Remote) -> Result<Secured<S>, NoiseError> {
         let (io, read) = self.io.into_parts();
+        // Noise spec section 5.3: the first key is for what the initiator sends.
+        let (first, second) = self.state.dangerously_get_raw_split();
+        let (first, second) = (Zeroizing::new(first), Zeroizing::new(second));
+        let cipher = |key: &[u8]| Cipher::new(key).map_err(io::Error::other);
+        let (opener, sealer) = match self.state.is_initiator() {
+            true => (cipher(&*second)?, cipher(&*first)?),
+            false => (cipher(&*first)?, cipher(&*second)?),
+        };
         Ok(Secured {
-            stream: NoiseStream::new(io, self.state.into_transport_mode()?, read),
+            stream: NoiseStream::new(io, opener, sealer, read),
             peer: remote.peer,
             // The first of the initiator's muxers that the responder has too; we have one.
             muxer_settled: remote.muxers.iter().any(|muxer| muxer == YAMUX),

@@ -1,5 +1,6 @@
 //! Noise XX as the libp2p Noise spec asks for it.
 
+mod cipher;
 mod handshake;
 mod payload;
 mod stream;

@@ -1,8 +1,7 @@
 //! The transport phase: u16-prefixed Noise messages as a byte stream.
 //!
-//! Reading ahead lets one system call bring several messages, and one write of the layer above
-//! becomes one system call with all its messages. Both buffers exist only while they hold
-//! something.
+//! One system call may bring several messages, and one write of the layer above becomes one
+//! system call with all its messages.
 
 use std::{
     io,
@@ -10,108 +9,109 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use snow::TransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
-use super::{MAX_MESSAGE, PREFIX, TAG};
+use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher};
+use crate::buffer::Buffer;
 
 /// Plaintext of one message.
 const MAX_PLAIN: usize = MAX_MESSAGE - TAG;
-/// Ciphertext that is read at once: room for the message under way and the next.
-const READ: usize = 2 * (PREFIX + MAX_MESSAGE);
-/// Ciphertext that waits for the socket.
-const WRITE: usize = 4 * (PREFIX + MAX_MESSAGE);
+/// A message is not begun where less than this fits: the tag and the work for it are the same
+/// for a short one.
+const WORTHWHILE: usize = 1024;
 
 pub(crate) struct NoiseStream<S> {
     io: S,
-    state: TransportState,
     incoming: Incoming,
-    /// Ciphertext, from `sent` on still to be written.
-    outgoing: Vec<u8>,
-    sent: usize,
-    /// Set by the first message that does not decrypt: the stream is then dead for good.
-    broken: bool,
+    outgoing: Buffer,
+    sealer: Cipher,
 }
 
-#[derive(Default)]
 struct Incoming {
-    /// Ciphertext, from `parsed` on not yet decrypted.
-    raw: Vec<u8>,
-    parsed: usize,
-    /// Plaintext, from `taken` on not yet read.
-    plain: Vec<u8>,
-    taken: usize,
+    opener: Cipher,
+    /// Messages as they came; at the front perhaps one that has been opened in place.
+    buffer: Buffer,
+    /// How much of the opened message's text is still to be read. Its tag follows.
+    text: usize,
+    /// Set by the first message that does not open: nothing after it is looked at.
+    broken: bool,
 }
 
 impl<S> NoiseStream<S> {
     /// `read` is what has been read from `io` past the handshake.
-    pub(crate) fn new(io: S, state: TransportState, read: Vec<u8>) -> Self {
+    pub(crate) fn new(io: S, opener: Cipher, sealer: Cipher, read: Buffer) -> Self {
         Self {
             io,
-            state,
             incoming: Incoming {
-                raw: read,
-                ..Incoming::default()
+                opener,
+                buffer: read,
+                text: 0,
+                broken: false,
             },
-            outgoing: Vec::new(),
-            sent: 0,
-            broken: false,
+            outgoing: Buffer::default(),
+            sealer,
         }
     }
 }
 
 impl Incoming {
-    /// The next whole message: where it begins and ends in `raw`.
-    fn message(&self) -> Option<std::ops::Range<usize>> {
-        let rest = &self.raw[self.parsed..];
-        let prefix = rest.get(..PREFIX)?;
-        let length = usize::from(u16::from_be_bytes([prefix[0], prefix[1]]));
-        let begin = self.parsed + PREFIX;
-        (rest.len() >= PREFIX + length).then_some(begin..begin + length)
-    }
-
-    /// Decrypts the next message, if it is all here. Gives whether it was.
-    fn decrypt(&mut self, state: &mut TransportState) -> Result<bool, snow::Error> {
-        let Some(message) = self.message() else {
-            return Ok(false);
-        };
-        self.parsed = message.end;
-        let message = &self.raw[message];
-        // The cipher works in place on a copy, and wants room for the tag in it.
-        self.plain.resize(message.len(), 0);
-        self.taken = 0;
-        let length = state.read_message(message, &mut self.plain)?;
-        self.plain.truncate(length);
-        Ok(true)
-    }
-
-    fn take(&mut self, buf: &mut ReadBuf<'_>) {
-        let rest = &self.plain[self.taken..];
-        let n = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..n]);
-        self.taken += n;
-    }
-
-    /// Makes room behind the part of a message that is already here.
-    fn prepare(&mut self) {
-        self.raw.drain(..self.parsed);
-        self.parsed = 0;
-        self.raw.reserve_exact(READ - self.raw.len());
-    }
-
-    /// Nothing came: what is empty is given back.
-    fn rest(&mut self) {
-        self.plain = Vec::new();
-        self.taken = 0;
-        if self.raw.is_empty() {
-            self.raw = Vec::new();
+    /// Moves text to the reader, if there is any.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if self.text == 0 {
+            return false;
         }
+        self.text -= self.buffer.give(buf, self.text);
+        if self.text == 0 {
+            self.buffer.consume(TAG);
+        }
+        true
     }
-}
 
-fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "noise message does not decrypt")
+    /// The length of the message that comes next, once its prefix is here.
+    fn length(&self) -> Option<usize> {
+        let prefix = self.buffer.bytes().first_chunk()?;
+        Some(usize::from(u16::from_be_bytes(*prefix)))
+    }
+
+    /// How much must be here before the next message can be opened.
+    fn wanted(&self) -> usize {
+        PREFIX + self.length().unwrap_or(0)
+    }
+
+    /// Opens the next message, which is here: into `buf` if it fits there, else in place.
+    fn open(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let length = self.length().unwrap_or(0);
+        let Some(text) = length.checked_sub(TAG) else {
+            return self.fail();
+        };
+        let message = &mut self.buffer.bytes_mut()[PREFIX..PREFIX + length];
+        let opened = match text <= buf.remaining() {
+            true => self
+                .opener
+                .open_to(message, buf.initialize_unfilled_to(text)),
+            false => self.opener.open(message),
+        };
+        if opened.is_err() {
+            return self.fail();
+        }
+        if text <= buf.remaining() {
+            buf.advance(text);
+            self.buffer.consume(PREFIX + length);
+        } else {
+            self.buffer.consume(PREFIX);
+            self.text = text;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self) -> io::Result<()> {
+        self.broken = true;
+        self.buffer.release();
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "noise message does not decrypt",
+        ))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for NoiseStream<S> {
@@ -120,70 +120,53 @@ impl<S: AsyncRead + Unpin> AsyncRead for NoiseStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            if this.incoming.taken < this.incoming.plain.len() {
-                this.incoming.take(buf);
-                return Poll::Ready(Ok(()));
+        let Self { io, incoming, .. } = self.get_mut();
+        let before = buf.filled().len();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        // A message without text is legal and gives the reader nothing: on to the next.
+        while buf.filled().len() == before && !incoming.give(buf) {
+            if incoming.broken {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            if this.broken {
-                return Poll::Ready(Err(broken()));
+            let missing = incoming
+                .wanted()
+                .saturating_sub(incoming.buffer.bytes().len());
+            if missing == 0 {
+                incoming.open(buf)?;
+                continue;
             }
-            match this.incoming.decrypt(&mut this.state) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => {
-                    this.broken = true;
-                    this.incoming = Incoming::default();
-                    continue;
-                }
-            }
-            this.incoming.prepare();
-            let read = poll_read_buf(Pin::new(&mut this.io), cx, &mut this.incoming.raw);
-            if !matches!(read, Poll::Ready(Ok(1..))) {
-                this.incoming.rest();
-            }
-            if ready!(read)? == 0 {
-                return match this.incoming.raw.is_empty() {
+            if ready!(incoming.buffer.poll_fill(cx, io, missing))? == 0 {
+                return match incoming.buffer.is_empty() {
                     true => Poll::Ready(Ok(())),
                     false => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 };
             }
         }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> NoiseStream<S> {
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.outgoing.len() {
-            let rest = &self.outgoing[self.sent..];
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.sent += n,
-            }
-        }
-        self.outgoing = Vec::new();
-        self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    /// Encrypts as much of `buf` as there is room for.
-    fn encrypt(&mut self, buf: &[u8]) -> io::Result<usize> {
+impl<S> NoiseStream<S> {
+    /// Seals as much of `text` as there is room for; gives how much that was.
+    fn seal(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut done = 0;
-        for plain in buf.chunks(MAX_PLAIN) {
-            let begin = self.outgoing.len();
-            let length = plain.len() + TAG;
-            if begin + PREFIX + length > WRITE {
+        while done < text.len() {
+            let spare = self.outgoing.spare(0);
+            let room = spare.len().saturating_sub(PREFIX + TAG);
+            let n = (text.len() - done).min(MAX_PLAIN).min(room);
+            if n < WORTHWHILE.min(text.len() - done) {
                 break;
             }
+            let length = n + TAG;
             let prefix = u16::try_from(length).map_err(io::Error::other)?;
-            self.outgoing.extend_from_slice(&prefix.to_be_bytes());
-            self.outgoing.resize(begin + PREFIX + length, 0);
-            let message = &mut self.outgoing[begin + PREFIX..];
-            self.state
-                .write_message(plain, message)
-                .map_err(io::Error::other)?;
-            done += plain.len();
+            let (head, message) = spare[..PREFIX + length].split_at_mut(PREFIX);
+            head.copy_from_slice(&prefix.to_be_bytes());
+            message[..n].copy_from_slice(&text[done..done + n]);
+            self.sealer.seal(message).map_err(io::Error::other)?;
+            self.outgoing.add(PREFIX + length);
+            done += n;
         }
         Ok(done)
     }
@@ -204,19 +187,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NoiseStream<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if !this.outgoing.is_empty() {
-            ready!(this.poll_drain(cx))?;
-        }
+        ready!(this.outgoing.poll_drain(cx, &mut this.io))?;
         let mut done = 0;
         for buf in bufs {
-            let n = this.encrypt(buf)?;
+            let n = this.seal(buf)?;
             done += n;
             if n < buf.len() {
                 break;
             }
         }
         // What the socket does not take now is owed from here on: `poll_flush` waits for it.
-        match this.poll_drain(cx) {
+        match this.outgoing.poll_drain(cx, &mut this.io) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(done)),
         }
@@ -228,13 +209,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NoiseStream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
+        ready!(this.outgoing.poll_drain(cx, &mut this.io))?;
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
+        ready!(this.outgoing.poll_drain(cx, &mut this.io))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
