@@ -116,14 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = step::program("cargo", "fuzz");
     // With a target named, the flags reach neither build scripts nor macros.
-    cargo.args([
-        "build",
-        "--release",
-        "--locked",
-        "--bins",
-        "--target",
-        &host()?,
-    ]);
+    cargo.args(["build", "--release", "--bins", "--target", &host()?]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}"));
     step::build(&mut cargo).context("the fuzz targets do not build")
 }

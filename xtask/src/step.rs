@@ -124,12 +124,11 @@ pub(crate) fn executable(built: &BTreeMap<String, PathBuf>, name: &str) -> Resul
         .with_context(|| format!("cargo built no executable {name}"))
 }
 
-/// What `cargo metadata` says of the workspace. Fails if the lock file is not up to date.
+/// What `cargo metadata` says of the workspace's own packages.
 pub(crate) fn metadata() -> Result<Value> {
     let text = capture(&mut cargo(&[
         "metadata",
         "--no-deps",
-        "--locked",
         "--format-version",
         "1",
     ]))?;

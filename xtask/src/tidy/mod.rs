@@ -41,13 +41,24 @@ pub(crate) fn run() -> Result<()> {
         println!("{finding}");
     }
     let broken = findings.iter().filter(|finding| !finding.warning).count();
-    let linted = format_and_lint();
+    let linted = lock_files().and_then(|()| format_and_lint());
     ensure!(
         broken == 0,
         "{broken} of the house's rules are broken, see above"
     );
     linted?;
     println!("tidy");
+    Ok(())
+}
+
+/// The lock files fit the manifests.
+fn lock_files() -> Result<()> {
+    for place in ["", "fuzz"] {
+        let mut metadata = step::program("cargo", place);
+        metadata.args(["metadata", "--locked", "--format-version", "1"]);
+        step::capture(&mut metadata)
+            .with_context(|| format!("{place}/Cargo.lock does not fit its manifests"))?;
+    }
     Ok(())
 }
 
