@@ -187,7 +187,7 @@ impl Endpoint {
         let failed = |address| move |source| BindError::Socket { address, source };
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let same = self.local_addr().map_err(failed(unknown))?;
-        let socket = self.inner.binder.bind(same).or_else(|error| {
+        let socket = self.inner.binder.rebind(same).or_else(|error| {
             tracing::warn!(address = %same, %error, "port not to be had again, taking a free one");
             self.inner.binder.bind(SocketAddr::new(same.ip(), 0))
         });

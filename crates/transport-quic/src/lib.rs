@@ -41,11 +41,21 @@ mod verifier;
 
 /// How the UDP socket under an endpoint is made, and made again.
 pub trait UdpBinder: Send + Sync + std::fmt::Debug {
-    /// Makes the UDP socket under an endpoint; called at start and again at each rebind, then
-    /// with the address in use, while the old socket still exists.
+    /// Makes the UDP socket under an endpoint.
     ///
     /// # Errors
     ///
     /// What the system says.
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+
+    /// Makes the socket that takes the place of one of this binder's, which still is bound to
+    /// `address`. Without a way to take over the port, this is [`bind`](Self::bind), and the
+    /// endpoint then asks for a free one.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+        self.bind(address)
+    }
 }

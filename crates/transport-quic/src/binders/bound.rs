@@ -26,14 +26,24 @@ impl BoundTo {
     }
 }
 
+impl BoundTo {
+    fn prepare(&self, socket: &socket2::Socket) -> io::Result<()> {
+        bind_device(socket, &self.interface).map_err(|error| {
+            let message = format!("cannot bind to interface {}: {error}", self.interface);
+            io::Error::new(error.kind(), message)
+        })
+    }
+}
+
 impl UdpBinder for BoundTo {
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.tuned.bind_prepared(address, |socket| {
-            bind_device(socket, &self.interface).map_err(|error| {
-                let message = format!("cannot bind to interface {}: {error}", self.interface);
-                io::Error::new(error.kind(), message)
-            })
-        })
+        self.tuned
+            .bind_prepared(address, |socket| self.prepare(socket))
+    }
+
+    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.tuned
+            .rebind_prepared(address, |socket| self.prepare(socket))
     }
 }
 

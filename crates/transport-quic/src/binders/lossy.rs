@@ -158,16 +158,25 @@ impl Dice {
     }
 }
 
-impl UdpBinder for Lossy {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let inner = self.binder.bind(address)?;
+impl Lossy {
+    fn wrap(&self, inner: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
         let (late, queue) = mpsc::channel(QUEUE);
         tokio::spawn(deliver(inner.clone(), queue));
-        Ok(Arc::new(LossySocket {
+        Arc::new(LossySocket {
             inner,
             shared: self.weather.shared.clone(),
             late,
-        }))
+        })
+    }
+}
+
+impl UdpBinder for Lossy {
+    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(self.wrap(self.binder.bind(address)?))
+    }
+
+    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(self.wrap(self.binder.rebind(address)?))
     }
 }
 

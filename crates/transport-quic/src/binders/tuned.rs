@@ -56,18 +56,38 @@ impl Tuned {
     ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = self.unbound(address)?;
         prepare(&socket)?;
+        socket.bind(&address.into())?;
+        Ok(self.keep(Socket::new(socket.into())?))
+    }
+
+    /// As [`UdpBinder::rebind`], with `prepare` called before the socket is bound.
+    pub(crate) fn rebind_prepared(
+        &self,
+        address: SocketAddr,
+        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
+    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let socket = self.unbound(address)?;
+        prepare(&socket)?;
+        take_over(&self.made_at(address), &socket, address)?;
+        Ok(self.keep(Socket::new(socket.into())?))
+    }
+
+    fn keep(&self, socket: Socket) -> Arc<dyn AsyncUdpSocket> {
+        let socket = Arc::new(socket);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.retain(|socket| socket.strong_count() > 0);
-        let former = made.iter().filter_map(Weak::upgrade).find(|former| {
-            address.port() != 0 && former.local_addr().is_ok_and(|at| at == address)
-        });
-        match former {
-            None => socket.bind(&address.into())?,
-            Some(former) => take_over(&former, &socket, address)?,
-        }
-        let socket = Arc::new(Socket::new(socket.into())?);
         made.push(Arc::downgrade(&socket));
-        Ok(socket)
+        socket
+    }
+
+    /// The sockets on this address. After rebinds in quick succession there are several, until
+    /// the connections have let go of the old ones.
+    fn made_at(&self, address: SocketAddr) -> Vec<Arc<Socket>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter()
+            .filter_map(Weak::upgrade)
+            .filter(|socket| socket.local_addr().is_ok_and(|at| at == address))
+            .collect()
     }
 
     fn unbound(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -90,15 +110,22 @@ impl Tuned {
     }
 }
 
-/// Binds `socket` where `former` is bound. Of two sockets on one port Linux gives datagrams to
-/// the newer; reuse is on for this moment only, so nobody else can slip in later.
-fn take_over(former: &Socket, socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
-    let old = SockRef::from(&former.io);
-    set_reuse(&old, true)?;
-    let bound = set_reuse(&SockRef::from(socket), true).and_then(|()| socket.bind(&address.into()));
-    set_reuse(&old, false)?;
-    set_reuse(&SockRef::from(socket), false)?;
-    bound
+/// Binds `socket` where `formers` are bound. Of several sockets on one port the kernel gives
+/// datagrams to the newest. Reuse is on for this moment only, so nobody else can slip in later.
+fn take_over(
+    formers: &[Arc<Socket>],
+    socket: &socket2::Socket,
+    address: SocketAddr,
+) -> io::Result<()> {
+    let all = || {
+        let formers = formers.iter().map(|former| SockRef::from(&former.io));
+        formers.chain([SockRef::from(socket)])
+    };
+    let bound = all()
+        .try_for_each(|each| set_reuse(&each, true))
+        .and_then(|()| socket.bind(&address.into()));
+    let restored = all().try_for_each(|each| set_reuse(&each, false));
+    bound.and(restored)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", windows))]
@@ -114,5 +141,9 @@ fn set_reuse(socket: &SockRef<'_>, on: bool) -> io::Result<()> {
 impl UdpBinder for Tuned {
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         self.bind_prepared(address, |_| Ok(()))
+    }
+
+    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.rebind_prepared(address, |_| Ok(()))
     }
 }
