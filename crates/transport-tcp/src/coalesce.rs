@@ -1,7 +1,10 @@
-//! Joins yamux's small writes with what follows them.
+//! Between yamux and the cipher: joins small writes, and ends a connection that yamux has condemned.
 //!
 //! yamux writes a frame's 12-byte header and its body apart. Under a cipher each would be a record and a
 //! system call of its own, so small writes wait here for the next large one, or for a flush.
+//!
+//! When a peer violates the protocol yamux sends a go-away and then goes on serving it until it leaves by
+//! itself. Here the go-away is seen on its way out, and no byte of that peer is read after it.
 
 use std::{
     io::{self, IoSlice},
@@ -16,11 +19,19 @@ const SMALL: usize = 1024;
 /// What may wait in all.
 const STASH: usize = 8 * 1024;
 
+/// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
+const HEADER: usize = 12;
+const DATA: u8 = 0;
+const GO_AWAY: u8 = 3;
+
 #[derive(Debug)]
 pub(crate) struct Coalesce<S> {
     io: S,
     stash: Vec<u8>,
     sent: usize,
+    /// What is still to come of the body of the frame being written.
+    body: usize,
+    condemned: bool,
 }
 
 impl<S> Coalesce<S> {
@@ -29,6 +40,25 @@ impl<S> Coalesce<S> {
             io,
             stash: Vec::new(),
             sent: 0,
+            body: 0,
+            condemned: false,
+        }
+    }
+
+    /// Follows the frames as they are written. yamux writes a header in one piece, and a small piece
+    /// is always taken whole.
+    fn observe(&mut self, written: &[u8]) {
+        if self.body > 0 {
+            self.body = self.body.saturating_sub(written.len());
+        } else if let Ok([_, kind, _, _, _, _, _, _, number @ ..]) =
+            <&[u8; HEADER]>::try_from(written)
+        {
+            let number = u32::from_be_bytes(*number);
+            match *kind {
+                DATA => self.body = number as usize,
+                GO_AWAY => self.condemned |= number != 0,
+                _ => {}
+            }
         }
     }
 
@@ -52,16 +82,49 @@ impl<S: AsyncWrite + Unpin> Coalesce<S> {
         }
         Poll::Ready(Ok(()))
     }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.len() <= SMALL {
+            if self.stash.len() + buf.len() > STASH {
+                ready!(self.poll_drain(cx))?;
+            }
+            self.stash.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        while !self.stash.is_empty() {
+            let waiting = self.stash.len() - self.sent;
+            let both = [IoSlice::new(&self.stash[self.sent..]), IoSlice::new(buf)];
+            match ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &both))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n if n > waiting => {
+                    self.advance(waiting);
+                    return Poll::Ready(Ok(n - waiting));
+                }
+                n => self.advance(n),
+            }
+        }
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
 }
 
-impl<S: AsyncRead + Unpin> futures::io::AsyncRead for Coalesce<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncRead for Coalesce<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.condemned {
+            // The peer may learn why, if it takes the go-away at once.
+            let _ = this.poll_drain(cx)?.is_ready()
+                && Pin::new(&mut this.io).poll_flush(cx)?.is_ready();
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the peer violated the muxer's protocol",
+            )));
+        }
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut self.get_mut().io).poll_read(cx, &mut buf))?;
+        ready!(Pin::new(&mut this.io).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 }
@@ -73,26 +136,9 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if buf.len() <= SMALL {
-            if this.stash.len() + buf.len() > STASH {
-                ready!(this.poll_drain(cx))?;
-            }
-            this.stash.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        while !this.stash.is_empty() {
-            let waiting = this.stash.len() - this.sent;
-            let both = [IoSlice::new(&this.stash[this.sent..]), IoSlice::new(buf)];
-            match ready!(Pin::new(&mut this.io).poll_write_vectored(cx, &both))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n if n > waiting => {
-                    this.advance(waiting);
-                    return Poll::Ready(Ok(n - waiting));
-                }
-                n => this.advance(n),
-            }
-        }
-        Pin::new(&mut this.io).poll_write(cx, buf)
+        let written = ready!(this.poll_take(cx, buf))?;
+        this.observe(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

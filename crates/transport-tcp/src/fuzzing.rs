@@ -1,6 +1,150 @@
-//! What the fuzz targets feed: the decoders of our own that see a stranger's bytes.
+//! What the fuzz targets feed: the decoders of our own that see a stranger's bytes. Each returns
+//! normally on any input, or the input is a finding.
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::{
+    Keypair, Multiaddr, Target,
+    buffer::Buffer,
+    dnsaddr::{self, Expansion, MAX_ADDRESSES},
+    noise::{self, Cipher, NoiseStream},
+};
 
 /// A `NoiseHandshakePayload` that claims to go with some static key.
 pub fn noise_payload(data: &[u8]) {
-    let _ = crate::noise::verify_payload(data, &[7; 32]);
+    let _ = noise::verify_payload(data, &[7; 32]);
+}
+
+/// A target, once as a multiaddr's bytes and once as text.
+pub fn target(data: &[u8]) {
+    let bytes = Multiaddr::try_from(data.to_vec());
+    let text = std::str::from_utf8(data).map(str::parse::<Multiaddr>);
+    for address in bytes.into_iter().chain(text.into_iter().flatten()) {
+        if let Ok(target) = Target::from_multiaddr(&address) {
+            assert_eq!(target.to_multiaddr(), address, "lost something");
+            let _ = (target.host_name(), target.to_string());
+        }
+    }
+}
+
+/// The text of one TXT record.
+pub fn dnsaddr_record(data: &[u8]) {
+    let _ = dnsaddr::parse_record(data);
+}
+
+/// An expansion that gets these lines as the answer to whatever it asks.
+pub fn dnsaddr_expansion(data: &[u8]) {
+    let peer = (data.first() == Some(&b'!')).then(|| Keypair::generate_ed25519().public().into());
+    let mut expansion = Expansion::new("a.example", peer);
+    let mut asked = 0;
+    while let Some(query) = expansion.poll_query() {
+        asked += 1;
+        expansion.handle_answer(&query, data.split(|byte| *byte == b'\n'));
+    }
+    assert!(asked <= MAX_ADDRESSES, "asked {asked} names");
+    assert!(expansion.finish().len() <= MAX_ADDRESSES);
+}
+
+/// A Noise stream after its handshake. The input is a script: a byte that says whether what follows is
+/// sealed or sent as it is, its length in two bytes, and it. The first byte is the reader's appetite.
+pub fn noise_frames(data: &[u8]) {
+    let Some((appetite, mut script)) = data.split_first() else {
+        return;
+    };
+    let cipher = || Cipher::new(&[7; 32]).expect("32 bytes are a key");
+    let (mut sealer, mut wire, mut expected) = (cipher(), Vec::new(), Vec::new());
+    let mut genuine = true;
+    while let [kind, high, low, rest @ ..] = script {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (piece, rest) = rest.split_at(length.min(rest.len()).min(u16::MAX as usize - 16));
+        script = rest;
+        if kind % 4 == 0 {
+            genuine = false;
+            wire.extend_from_slice(piece);
+        } else {
+            let mut message = [piece, &[0; 16]].concat();
+            sealer.seal(&mut message).expect("the counter is low");
+            wire.extend_from_slice(&(message.len() as u16).to_be_bytes());
+            wire.extend_from_slice(&message);
+            if genuine {
+                expected.extend_from_slice(piece);
+            }
+        }
+    }
+    let stream = NoiseStream::new(wire.as_slice(), cipher(), cipher(), Buffer::default());
+    let read = read_all(stream, 1 + usize::from(*appetite) * 300);
+    assert!(read.starts_with(&expected), "genuine text was lost");
+    if genuine {
+        assert_eq!(read, expected, "text from nowhere");
+    }
+}
+
+fn read_all(stream: impl AsyncRead, appetite: usize) -> Vec<u8> {
+    let (mut stream, mut all) = (pin!(stream), Vec::new());
+    let mut memory = vec![0; appetite];
+    loop {
+        let mut buf = ReadBuf::new(&mut memory);
+        let read = stream
+            .as_mut()
+            .poll_read(&mut Context::from_waker(Waker::noop()), &mut buf);
+        match read {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => all.extend_from_slice(buf.filled()),
+            _ => return all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Scripts for [`super::noise_frames`] that are mostly well-formed.
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let piece = (any::<u8>(), prop::collection::vec(any::<u8>(), 0..3000));
+        let pieces = prop::collection::vec(piece, 0..8);
+        (any::<u8>(), pieces).prop_map(|(appetite, pieces)| {
+            let mut script = vec![appetite];
+            for (kind, piece) in pieces {
+                script.push(kind);
+                script.extend_from_slice(&(piece.len() as u16).to_be_bytes());
+                script.extend_from_slice(&piece);
+            }
+            script
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_upsets_a_decoder(data in prop::collection::vec(any::<u8>(), 0..2000)) {
+            super::noise_payload(&data);
+            super::target(&data);
+            super::dnsaddr_record(&data);
+            super::dnsaddr_expansion(&data);
+            super::noise_frames(&data);
+        }
+
+        #[test]
+        fn genuine_text_arrives_and_nothing_else(script in script()) {
+            super::noise_frames(&script);
+        }
+
+        #[test]
+        fn a_target_reads_back_what_it_writes(
+            text in "/(ip4/1\\.2\\.3\\.4|ip6/::1|dns|dns4|dns6|dnsaddr)/[a-z.]{0,20}(/tcp/[0-9]{1,5})?",
+        ) {
+            super::target(text.as_bytes());
+        }
+
+        #[test]
+        fn records_that_point_anywhere_end(
+            lines in prop::collection::vec("dnsaddr=/(dnsaddr/[a-f]|ip4/1.2.3.[0-9]/tcp/[0-9]{1,3})", 0..300),
+        ) {
+            super::dnsaddr_expansion(lines.join("\n").as_bytes());
+        }
+    }
 }

@@ -68,7 +68,7 @@ mod dialers;
 mod dnsaddr;
 mod driver;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod listen;
 mod negotiate;

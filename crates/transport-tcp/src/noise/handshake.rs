@@ -6,7 +6,7 @@ use snow::{HandshakeState, params::NoiseParams};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::{MAX_MESSAGE, NoiseStream, PREFIX, TAG, cipher::Cipher, payload};
+use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
 use crate::{Keypair, NoiseError, PeerId, negotiate::YAMUX, readahead::ReadAhead};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";

@@ -5,9 +5,12 @@ mod handshake;
 mod payload;
 mod stream;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use cipher::Cipher;
 pub(crate) use handshake::Noise;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) use payload::verify as verify_payload;
+#[cfg(any(fuzzing, test))]
 pub(crate) use stream::NoiseStream;
 
 /// Authentication tag of a message.
