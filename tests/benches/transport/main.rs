@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use contender::Contender;
 use measure::Sizes;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(options: &Options) -> Result<Report> {
+    raise_file_limit();
     let sizes = if options.quick {
         Sizes::QUICK
     } else {
@@ -77,4 +79,16 @@ fn measure_all(options: &Options) -> Result<Report> {
     report.write(&file)?;
     println!("written to {}", file.display());
     Ok(report)
+}
+
+/// The usual soft limit of 1,024 open files is less than a server with 1,000 connections needs. Children inherit it.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("the limit of open files stays as it is: {error}");
+    }
 }
