@@ -158,7 +158,8 @@ async fn race(
 }
 
 async fn wait(due: Option<Instant>) {
-    if let Some(due) = due {
+    // A timer rounds up to the next millisecond, which is too late for what is due already.
+    if let Some(due) = due.filter(|due| *due > Instant::now()) {
         sleep_until(due).await;
     }
 }

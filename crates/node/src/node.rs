@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     registry: Mutex<Registry>,
     handlers: RwLock<BTreeMap<Arc<str>, mpsc::Sender<IncomingStream>>>,
     listening: RwLock<Vec<Multiaddr>>,
+    /// What identify says, as long as nothing of it has changed.
+    said: Mutex<Option<Arc<identify::Said>>>,
     events: broadcast::Sender<Event>,
     #[cfg(feature = "metrics")]
     metrics: crate::metrics::Metrics,
@@ -103,6 +105,8 @@ impl Drop for IncomingStreams {
         {
             handlers.remove(&self.protocol);
         }
+        drop(handlers);
+        node.forget_said();
     }
 }
 
@@ -126,6 +130,7 @@ impl Node {
             registry: Mutex::default(),
             handlers: RwLock::default(),
             listening: RwLock::default(),
+            said: Mutex::default(),
             events,
             #[cfg(feature = "metrics")]
             metrics: crate::metrics::Metrics::new(),
@@ -284,6 +289,7 @@ impl Node {
 
     /// Tells connected peers that speak identify push what has changed.
     fn push_identify(&self) {
+        self.0.forget_said();
         for connection in self.connections() {
             let speaks = |info: Arc<identify::Info>| {
                 info.protocols.iter().any(|p| p == identify::PUSH_PROTOCOL)
@@ -408,6 +414,14 @@ impl Shared {
 
     /// What this node says of itself to the peer at the other end of `connection`, ready to send.
     pub(crate) fn identify_for(&self, connection: &Connection) -> Vec<u8> {
+        let said = {
+            let mut kept = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(kept.get_or_insert_with(|| Arc::new(self.sign_identify())))
+        };
+        said.encode_for(connection.address())
+    }
+
+    fn sign_identify(&self) -> identify::Said {
         let ours = identify::Ours {
             keypair: &self.keypair,
             agent: &self.config.agent,
@@ -415,7 +429,11 @@ impl Shared {
             protocols: self.offered().iter().map(|p| p.to_string()).collect(),
             listen: self.listening(),
         };
-        ours.encode(connection.address())
+        ours.sign()
+    }
+
+    fn forget_said(&self) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Gives a stream to the host's handler of its protocol; where there is no room, dropping resets it.

@@ -26,10 +26,8 @@ pub(crate) async fn run(node: Arc<Shared>, connection: Connection) {
     let mut identifying = identify_once(&node, &connection);
     loop {
         tokio::select! {
-            stream = connection.accept_raw() => match stream {
-                Some(stream) => spawn_stream(&node, &connection, stream),
-                None => break,
-            },
+            // What is seldom ready comes first, so that a peer's many streams cannot hold it up.
+            biased;
             verdict = pinger.next(&node, &connection) => {
                 if let Verdict::Dead = verdict {
                     connection.abort("pings were not answered");
@@ -39,6 +37,10 @@ pub(crate) async fn run(node: Arc<Shared>, connection: Connection) {
                 // The future that did the work need not be kept for the connection's whole life.
                 identifying = Fuse::terminated();
             }
+            stream = connection.accept_raw() => match stream {
+                Some(stream) => spawn_stream(&node, &connection, stream),
+                None => break,
+            },
         }
     }
 }

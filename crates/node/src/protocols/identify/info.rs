@@ -145,20 +145,31 @@ pub(crate) struct Ours<'a> {
     pub(crate) listen: Vec<Multiaddr>,
 }
 
+/// The same, signed once and ready for any number of peers.
+pub(crate) struct Said(Message);
+
 impl Ours<'_> {
-    /// The frames to send to a peer that we see at `observed`.
-    pub(crate) fn encode(self, observed: &Multiaddr) -> Vec<u8> {
+    pub(crate) fn sign(self) -> Said {
         let record = PeerRecord::new_interop(self.keypair, self.listen.clone());
         let record = record.map(|r| r.into_signed_envelope().into_protobuf_encoding());
-        wire::encode(&Message {
+        Said(Message {
             public_key: Some(self.keypair.public().encode_protobuf()),
             listen_addrs: self.listen.iter().map(Multiaddr::to_vec).collect(),
             protocols: self.protocols,
-            observed_addr: Some(observed.to_vec()),
+            observed_addr: None,
             protocol_version: Some(self.protocol_version.to_owned()),
             agent_version: Some(self.agent.to_owned()),
             signed_peer_record: record.ok(),
         })
+    }
+}
+
+impl Said {
+    /// The frames to send to a peer that we see at `observed`.
+    pub(crate) fn encode_for(&self, observed: &Multiaddr) -> Vec<u8> {
+        let mut message = self.0.clone();
+        message.observed_addr = Some(observed.to_vec());
+        wire::encode(message)
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 pub use info::{IdentifyError, Info};
 pub use wire::{MAX_FRAME_SENT, MAX_MESSAGE};
 
-pub(crate) use info::Ours;
+pub(crate) use info::{Ours, Said};
 
 use crate::{Connection, OpenError, Stream};
 

@@ -22,7 +22,8 @@ fn ours(keypair: &Keypair, protocols: Vec<String>, listen: Vec<Multiaddr>) -> Ve
         protocols,
         listen,
     };
-    ours.encode(&"/ip4/198.51.100.1/tcp/9".parse().unwrap())
+    ours.sign()
+        .encode_for(&"/ip4/198.51.100.1/tcp/9".parse().unwrap())
 }
 
 fn frame_lengths(mut bytes: &[u8]) -> Vec<usize> {

@@ -66,10 +66,14 @@ pub(crate) fn merge(mut bytes: &[u8]) -> Result<Option<Message>, IdentifyError> 
     Ok(message)
 }
 
-/// Encodes `message` into frames of at most [`MAX_FRAME_SENT`] bytes. The repeated fields are what grows, so they are
-/// what is spread; an entry that fits no frame is left out.
-pub(crate) fn encode(message: &Message) -> Vec<u8> {
-    let mut head = message.clone();
+/// Encodes `message` into one frame, because some peers read only the first, or, where it is longer than
+/// [`MAX_FRAME_SENT`], into several. The repeated fields are what grows, so they are what is spread; an entry that fits
+/// no frame is left out.
+pub(crate) fn encode(message: Message) -> Vec<u8> {
+    if message.encoded_len() <= MAX_FRAME_SENT {
+        return message.encode_length_delimited_to_vec();
+    }
+    let mut head = message;
     let addresses = std::mem::take(&mut head.listen_addrs);
     let protocols = std::mem::take(&mut head.protocols);
     let record = head.signed_peer_record.take();

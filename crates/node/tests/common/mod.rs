@@ -1,0 +1,46 @@
+//! What the tests of a whole node share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::time::Duration;
+
+use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node};
+
+pub const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+pub fn node() -> Node {
+    with(Config::default())
+}
+
+pub fn with(config: Config) -> Node {
+    let builder = Node::builder(Keypair::generate_ed25519());
+    builder.config(config).build().unwrap()
+}
+
+pub async fn listen(node: &Node, address: &str) -> Multiaddr {
+    node.listen(address.parse().unwrap()).await.unwrap().remove(0)
+}
+
+/// Waits for an event, whatever comes before it. The deadline is for a test that hangs, not for one that passes.
+pub async fn wait<T>(events: &mut Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+    let found = async {
+        loop {
+            match events.next().await {
+                Ok(event) => {
+                    if let Some(found) = wanted(event) {
+                        return found;
+                    }
+                }
+                Err(EventsError::Lagged { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+    found.expect("the event comes")
+}
+
+pub async fn within<T>(job: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(30), job).await;
+    done.expect("the job ends")
+}

@@ -1,0 +1,192 @@
+//! Peers that mean no good, against a whole node.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{QUIC, TCP, listen, node, wait, with, within};
+use node::{Config, Event, Multiaddr, multiaddr::Protocol};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+fn socket(address: &Multiaddr) -> (std::net::Ipv4Addr, u16) {
+    let mut parts = address.iter();
+    match (parts.next(), parts.next()) {
+        (Some(Protocol::Ip4(ip)), Some(Protocol::Tcp(port) | Protocol::Udp(port))) => (ip, port),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_half_open_connections_hold_64_places_for_the_deadline_and_then_none() {
+    let there = with(Config::default());
+    let mut events = there.events();
+    let address = listen(&there, TCP).await;
+    let mut silent = Vec::new();
+    for _ in 0..1_000 {
+        silent.push(TcpStream::connect(socket(&address)).await.unwrap());
+    }
+    let mut turned_away = 0;
+    while turned_away < 1_000 - 64 {
+        wait(&mut events, |event| match event {
+            Event::InboundFailed { reason, .. } => reason.contains("handshake").then_some(()),
+            _ => None,
+        })
+        .await;
+        turned_away += 1;
+    }
+    // The 64 that were let in say nothing and are dropped at the stage's deadline.
+    let mut dropped = 0;
+    for stream in &mut silent {
+        let mut rest = Vec::new();
+        if within(stream.read_to_end(&mut rest)).await.is_ok() && !rest.is_empty() {
+            dropped += 1;
+        }
+    }
+    assert!(dropped <= 64, "{dropped}");
+    let here = node();
+    let connection = within(here.dial([address])).await.unwrap();
+    connection.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_256th_inbound_stream_is_served_and_the_257th_is_reset() {
+    for address in [TCP, QUIC] {
+        let (here, there) = (node(), node());
+        let mut streams = there.handle("/hold/1", 512);
+        let address = listen(&there, address).await;
+        let connection = here.dial([address]).await.unwrap();
+        // Identify and ping use streams of their own for a moment; they must be through.
+        connection.identify().await.unwrap();
+        let mut open = Vec::new();
+        let mut held = Vec::new();
+        let refused = loop {
+            let stream = tokio::time::timeout(
+                Duration::from_secs(2),
+                connection.open(&["/hold/1"]),
+            );
+            match stream.await {
+                Ok(Ok((_, stream))) => {
+                    open.push(stream);
+                    held.push(within(streams.next()).await.unwrap());
+                }
+                refused => break refused.is_err() || matches!(refused, Ok(Err(_))),
+            }
+            assert!(open.len() <= 256, "no more than 256");
+        };
+        assert!(refused);
+        assert!((250..=256).contains(&open.len()), "{}", open.len());
+        held.truncate(200);
+        open.truncate(200);
+        within(connection.ping()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn streams_nobody_takes_are_reset_beyond_the_handlers_capacity() {
+    let (here, there) = (node(), node());
+    let _streams = there.handle("/slow/1", 2);
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    let mut broken = 0;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        let (_, mut stream) = connection.open(&["/slow/1"]).await.unwrap();
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte));
+        match read.await {
+            // Reset, or ended without a byte: refused either way.
+            Ok(_) => broken += 1,
+            Err(_) => open.push(stream),
+        }
+    }
+    assert_eq!((open.len(), broken), (2, 8));
+}
+
+#[tokio::test]
+async fn a_third_ping_stream_is_refused() {
+    let (here, there) = (node(), node());
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    connection.identify().await.unwrap();
+    let mut answered = Vec::new();
+    for _ in 0..2 {
+        let (_, mut stream) = connection.open(&["/ipfs/ping/1.0.0"]).await.unwrap();
+        stream.write_all(&[1; 32]).await.unwrap();
+        stream.read_exact(&mut [0; 32]).await.unwrap();
+        answered.push(stream);
+    }
+    let (_, mut third) = connection.open(&["/ipfs/ping/1.0.0"]).await.unwrap();
+    let _ = third.write_all(&[1; 32]).await;
+    assert!(within(third.read_exact(&mut [0; 32])).await.is_err());
+    drop(answered.pop());
+}
+
+#[tokio::test]
+async fn a_negotiation_that_stalls_ends_at_its_deadline() {
+    let config = Config::default().with_negotiation_timeout(Duration::from_millis(200));
+    let (here, there) = (node(), with(config));
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    connection.identify().await.unwrap();
+    let mut stalled = connection.open_optimistic("/never/1").await.unwrap();
+    // Nothing is written, so nothing but the deadline can end it.
+    let ended = within(stalled.read(&mut [0; 1])).await;
+    assert!(!matches!(ended, Ok(1)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_answering_pings_is_dropped() {
+    let config = Config::default().with_ping(
+        Duration::from_millis(50),
+        Duration::from_millis(200),
+        2,
+    );
+    let here = with(config);
+    let mut events = here.events();
+    // A forwarder that can be stopped stands for a path that goes dead.
+    let there = node();
+    let address = listen(&there, TCP).await;
+    let forwarder = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = forwarder.local_addr().unwrap().port();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let target = socket(&address);
+    tokio::spawn(async move {
+        let (mut near, _) = forwarder.accept().await.unwrap();
+        let mut far = TcpStream::connect(target).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            _ = stopped => std::future::pending().await,
+        }
+    });
+    let through = format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", there.peer_id());
+    here.dial([through.parse().unwrap()]).await.unwrap();
+    wait(&mut events, |event| matches!(event, Event::Pong { .. }).then_some(())).await;
+    stop.send(()).unwrap();
+    wait(&mut events, |event| matches!(event, Event::Disconnected { .. }).then_some(())).await;
+    assert!(here.connections().is_empty());
+}
+
+#[tokio::test]
+async fn garbage_is_turned_away_and_the_node_goes_on() {
+    let there = node();
+    let address = listen(&there, TCP).await;
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 4096],
+        &[0; 4096],
+        b"\x13/multistream/1.0.0\n\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
+        b"\x13/multistream/1.0.0\n\xff\x7f",
+    ] {
+        let mut stream = TcpStream::connect(socket(&address)).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let mut rest = Vec::new();
+        // A reset is as good as an end.
+        let _ = within(stream.read_to_end(&mut rest)).await;
+        assert!(rest.len() < 100, "{} bytes came back", rest.len());
+    }
+    let here = node();
+    within(here.dial([address])).await.unwrap().ping().await.unwrap();
+}
