@@ -12,32 +12,15 @@ const CONNECTIVITY: [&str; 5] = ["tcp", "quic", "relay", "gossip", "bootstrap"];
 const AROUND: [&str; 2] = ["cli", "metrics"];
 
 pub(crate) fn run() -> Result<()> {
-    let mut checks = Vec::new();
-    for leaf in leaves()? {
-        checks.push(vec!["--package".to_owned(), leaf.clone()]);
-        checks.push(vec![
-            "--package".to_owned(),
-            leaf.clone(),
-            "--no-default-features".to_owned(),
-        ]);
-        checks.push(vec![
-            "--package".to_owned(),
-            leaf,
-            "--all-features".to_owned(),
-        ]);
-    }
+    let mut checks = leaves(&step::metadata()?)?;
     // The outer loop is over what changes the dependencies most.
     for around in [&AROUND[..], &[]] {
         for connectivity in subsets(&CONNECTIVITY) {
             let features = [&connectivity, around].concat().join(",");
-            let package = [
-                "--package",
+            checks.push(check(
                 "node",
-                "--no-default-features",
-                "--features",
-                &features,
-            ];
-            checks.push(package.map(str::to_owned).to_vec());
+                &["--no-default-features", "--features", &features],
+            ));
         }
     }
     let mut broken = Vec::new();
@@ -59,18 +42,38 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The packages below `crates/` except the one that composes them.
-fn leaves() -> Result<Vec<String>> {
-    let metadata = step::metadata()?;
+/// One check a leaf, and where it has features also with none and all of them.
+fn leaves(metadata: &Value) -> Result<Vec<Vec<String>>> {
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata lists no packages")?;
-    let names = packages.iter().filter_map(|package| {
-        let is_crate = package["manifest_path"].as_str()?.contains("/crates/");
-        let name = package["name"].as_str()?;
-        (is_crate && name != "node").then(|| name.to_owned())
-    });
-    Ok(names.collect())
+    let mut checks = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let is_crate = package["manifest_path"]
+            .as_str()
+            .is_some_and(|path| path.contains("/crates/"));
+        if !is_crate || name == "node" {
+            continue;
+        }
+        checks.push(check(name, &[]));
+        if package["features"]
+            .as_object()
+            .is_some_and(|features| !features.is_empty())
+        {
+            checks.push(check(name, &["--no-default-features"]));
+            checks.push(check(name, &["--all-features"]));
+        }
+    }
+    Ok(checks)
+}
+
+fn check(package: &str, features: &[&str]) -> Vec<String> {
+    [&["--package", package], features]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn subsets<'a>(all: &[&'a str]) -> Vec<Vec<&'a str>> {
@@ -105,6 +108,29 @@ fn is_clean(check: &[String]) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leaf_with_features_is_checked_without_and_with_all_of_them() {
+        let package = |name: &str, features: Value| serde_json::json!({"name": name, "manifest_path": format!("/w/crates/{name}/Cargo.toml"), "features": features});
+        let packages = [
+            package("a", serde_json::json!({})),
+            package("b", serde_json::json!({"x": []})),
+        ];
+        let checks = leaves(&serde_json::json!({"packages": packages})).unwrap();
+        let expected = [
+            "--package a",
+            "--package b",
+            "--package b --no-default-features",
+            "--package b --all-features",
+        ];
+        assert_eq!(
+            checks
+                .iter()
+                .map(|check| check.join(" "))
+                .collect::<Vec<_>>(),
+            expected
+        );
+    }
 
     #[test]
     fn every_subset_comes_once() {

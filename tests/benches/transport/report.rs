@@ -122,8 +122,8 @@ impl Area {
         }
     }
 
-    /// Fills in what follows from the values.
-    fn conclude(&mut self) {
+    /// Fills in what follows from the values. Quick sizes are not held against the targets.
+    fn conclude(&mut self, judge: bool) {
         for row in &mut self.rows {
             row.median = median(&row.values);
         }
@@ -136,7 +136,7 @@ impl Area {
             let base = of_peer(&self.rows, self.rows[index].stack);
             let row = &mut self.rows[index];
             row.ratio = base.map(|base| row.median / base);
-            if let (Who::Bowline, Some(target)) = (row.who, (self.target)(row.stack)) {
+            if let (true, Who::Bowline, Some(target)) = (judge, row.who, (self.target)(row.stack)) {
                 row.target = Some(target.to_string());
                 row.met = Some(target.met(row.median, row.ratio));
             }
@@ -166,7 +166,7 @@ impl fmt::Display for Target {
 
 impl Report {
     pub(crate) fn new(sizes: Sizes, rounds: u32, quick: bool, mut areas: [Area; 3]) -> Self {
-        areas.iter_mut().for_each(Area::conclude);
+        areas.iter_mut().for_each(|area| area.conclude(!quick));
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
             quick,
