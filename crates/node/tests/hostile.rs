@@ -63,10 +63,8 @@ async fn a_256th_inbound_stream_is_served_and_the_257th_is_reset() {
         let mut open = Vec::new();
         let mut held = Vec::new();
         let refused = loop {
-            let stream = tokio::time::timeout(
-                Duration::from_secs(2),
-                connection.open(&["/hold/1"]),
-            );
+            let stream =
+                tokio::time::timeout(Duration::from_secs(2), connection.open(&["/hold/1"]));
             match stream.await {
                 Ok(Ok((_, stream))) => {
                     open.push(stream);
@@ -139,11 +137,8 @@ async fn a_negotiation_that_stalls_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_peer_that_stops_answering_pings_is_dropped() {
-    let config = Config::default().with_ping(
-        Duration::from_millis(50),
-        Duration::from_millis(200),
-        2,
-    );
+    let config =
+        Config::default().with_ping(Duration::from_millis(50), Duration::from_millis(200), 2);
     let here = with(config);
     let mut events = here.events();
     // A forwarder that can be stopped stands for a path that goes dead.
@@ -163,9 +158,15 @@ async fn a_peer_that_stops_answering_pings_is_dropped() {
     });
     let through = format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", there.peer_id());
     here.dial([through.parse().unwrap()]).await.unwrap();
-    wait(&mut events, |event| matches!(event, Event::Pong { .. }).then_some(())).await;
+    wait(&mut events, |event| {
+        matches!(event, Event::Pong { .. }).then_some(())
+    })
+    .await;
     stop.send(()).unwrap();
-    wait(&mut events, |event| matches!(event, Event::Disconnected { .. }).then_some(())).await;
+    wait(&mut events, |event| {
+        matches!(event, Event::Disconnected { .. }).then_some(())
+    })
+    .await;
     assert!(here.connections().is_empty());
 }
 
@@ -188,5 +189,10 @@ async fn garbage_is_turned_away_and_the_node_goes_on() {
         assert!(rest.len() < 100, "{} bytes came back", rest.len());
     }
     let here = node();
-    within(here.dial([address])).await.unwrap().ping().await.unwrap();
+    within(here.dial([address]))
+        .await
+        .unwrap()
+        .ping()
+        .await
+        .unwrap();
 }

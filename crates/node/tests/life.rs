@@ -15,7 +15,10 @@ async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
         let mut events = there.events();
         let address = listen(&there, address).await;
         let connection = here.dial([address]).await.unwrap();
-        assert_eq!((connection.via(), connection.peer()), (via, there.peer_id()));
+        assert_eq!(
+            (connection.via(), connection.peer()),
+            (via, there.peer_id())
+        );
         assert_eq!(connection.direction(), Direction::Outbound);
         connection.ping().await.unwrap();
         assert!(connection.rtt().is_some());
@@ -142,7 +145,9 @@ async fn a_dead_address_does_not_hold_up_a_live_one() {
     let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     let silent = format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{}", there.peer_id());
-    let connection = within(here.dial([silent.parse().unwrap(), tcp])).await.unwrap();
+    let connection = within(here.dial([silent.parse().unwrap(), tcp]))
+        .await
+        .unwrap();
     assert_eq!(connection.via(), "tcp/tls/yamux");
 }
 
@@ -165,10 +170,22 @@ async fn a_wrong_peer_id_a_refusal_and_a_foreign_address_are_named_each_with_its
     };
     assert_eq!(attempts.len(), 3, "{text}");
     let any = |wanted: fn(&AttemptCause) -> bool| attempts.iter().any(|a| wanted(&a.cause));
-    assert!(any(|cause| matches!(cause, AttemptCause::Upgrade(_))), "{text}");
-    assert!(any(|cause| matches!(cause, AttemptCause::Connect(_))), "{text}");
-    assert!(any(|cause| matches!(cause, AttemptCause::Unsupported)), "{text}");
-    assert!(text.contains(&format!("{port}")) && text.contains("refused"), "{text}");
+    assert!(
+        any(|cause| matches!(cause, AttemptCause::Upgrade(_))),
+        "{text}"
+    );
+    assert!(
+        any(|cause| matches!(cause, AttemptCause::Connect(_))),
+        "{text}"
+    );
+    assert!(
+        any(|cause| matches!(cause, AttemptCause::Unsupported)),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{port}")) && text.contains("refused"),
+        "{text}"
+    );
     let oneself = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", here.peer_id());
     let error = here.dial([oneself.parse().unwrap()]).await.unwrap_err();
     assert!(matches!(error, DialError::Oneself { .. }), "{error}");
@@ -206,13 +223,20 @@ async fn after_shutdown_nothing_is_left_and_nothing_begins() {
     let address = listen(&there, TCP).await;
     let quic = listen(&there, QUIC).await;
     here.dial([address.clone()]).await.unwrap();
-    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let alive = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
     within(here.shutdown()).await;
     within(there.shutdown()).await;
     while alive() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(here.dial([address]).await, Err(DialError::ShutDown)));
+    assert!(matches!(
+        here.dial([address]).await,
+        Err(DialError::ShutDown)
+    ));
     assert!(there.listen(TCP.parse().unwrap()).await.is_err());
     // Both ports are free again.
     let port = |address: &node::Multiaddr| match address.iter().nth(1) {
@@ -220,6 +244,24 @@ async fn after_shutdown_nothing_is_left_and_nothing_begins() {
         other => panic!("{other:?}"),
     };
     std::net::UdpSocket::bind(("127.0.0.1", port(&quic))).unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_on_a_stream_is_answered_when_the_connection_is_closed_here() {
+    for address in [TCP, QUIC] {
+        let (here, there) = (node(), node());
+        let mut streams = there.handle("/wait/1", 1);
+        let address = listen(&there, address).await;
+        let connection = here.dial([address]).await.unwrap();
+        let (_, mut stream) = connection.open(&["/wait/1"]).await.unwrap();
+        let _held = within(streams.next()).await.unwrap();
+        let reader = tokio::spawn(async move { stream.read(&mut [0; 1]).await });
+        // The reader waits by the time a ping has gone there and back.
+        connection.ping().await.unwrap();
+        connection.close().await;
+        let read = within(reader).await.unwrap();
+        assert!(!matches!(read, Ok(1)), "{read:?}");
+    }
 }
 
 #[tokio::test]

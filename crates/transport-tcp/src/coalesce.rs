@@ -19,6 +19,9 @@ const SMALL: usize = 1024;
 /// What may wait in all.
 const STASH: usize = 8 * 1024;
 
+/// Reads that may go before a flush. A peer that never pauses must not hold back our answers.
+const READS_FIRST: u8 = 32;
+
 /// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
 const HEADER: usize = 12;
 const DATA: u8 = 0;
@@ -32,6 +35,8 @@ pub(crate) struct Coalesce<S> {
     /// What is still to come of the body of the frame being written.
     body: usize,
     condemned: bool,
+    /// yamux wants a flush, and so many reads have gone before it.
+    flush_owed: Option<u8>,
 }
 
 impl<S> Coalesce<S> {
@@ -42,6 +47,7 @@ impl<S> Coalesce<S> {
             sent: 0,
             body: 0,
             condemned: false,
+            flush_owed: None,
         }
     }
 
@@ -83,6 +89,15 @@ impl<S: AsyncWrite + Unpin> Coalesce<S> {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.flush_owed.is_some() {
+            ready!(self.poll_drain(cx))?;
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.flush_owed = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_take(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.len() <= SMALL {
             if self.stash.len() + buf.len() > STASH {
@@ -116,16 +131,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncRead for Coalesce<S> {
         let this = self.get_mut();
         if this.condemned {
             // The peer may learn why, if it takes the go-away at once.
-            let _ = this.poll_drain(cx)?.is_ready()
-                && Pin::new(&mut this.io).poll_flush(cx)?.is_ready();
+            let _ = this.poll_owed(cx)?;
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the peer violated the muxer's protocol",
             )));
         }
+        if this.flush_owed == Some(READS_FIRST) {
+            // Whether or not it gets done: reading must not wait for a peer that does not read.
+            let _ = this.poll_owed(cx)?;
+        }
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut this.io).poll_read(cx, &mut buf))?;
-        Poll::Ready(Ok(buf.filled().len()))
+        if Pin::new(&mut this.io).poll_read(cx, &mut buf)?.is_ready() {
+            this.flush_owed = this.flush_owed.map(|reads| READS_FIRST.min(reads + 1));
+            return Poll::Ready(Ok(buf.filled().len()));
+        }
+        ready!(this.poll_owed(cx))?;
+        Poll::Pending
     }
 }
 
@@ -141,10 +163,11 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+    /// yamux flushes after each frame and reads last of all: what it has to say by then goes out
+    /// in one piece, when there is nothing left to read.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().flush_owed.get_or_insert(0);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

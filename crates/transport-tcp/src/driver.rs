@@ -5,7 +5,7 @@
 //! in the queue or with its caller, so a dropped `accept` or `open` loses none.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -61,6 +61,22 @@ struct State {
     outbound: usize,
     wish: Wish,
     closed: Option<CloseReason>,
+    /// Who waits on which stream. yamux forgets them when it closes by our own wish.
+    waiting: BTreeMap<u32, Arc<Waiting>>,
+}
+
+/// The tasks that wait to read from and to write to a stream.
+#[derive(Debug, Default)]
+struct Waiting {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+/// One direction of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    Read,
+    Write,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,18 +91,43 @@ pub(crate) enum Wish {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) stream: yamux::Stream,
-    _place: Place,
+    waiting: Arc<Waiting>,
+    place: Place,
+}
+
+impl Lease {
+    /// Pending as long as the connection lives, and an error from then on.
+    pub(crate) fn poll_ended<T>(
+        &self,
+        half: Half,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<T>> {
+        let waker = match half {
+            Half::Read => &self.waiting.reader,
+            Half::Write => &self.waiting.writer,
+        };
+        waker.register(cx.waker());
+        match self.place.shared.closed() {
+            Some(reason) => Poll::Ready(Err(std::io::Error::new(
+                std::io::ErrorKind::ConnectionAborted,
+                reason.to_string(),
+            ))),
+            None => Poll::Pending,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Place {
     shared: Arc<Shared>,
+    id: u32,
     inbound: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
+        state.waiting.remove(&self.id);
         match self.inbound {
             true => state.inbound -= 1,
             false => state.outbound -= 1,
@@ -134,12 +175,18 @@ impl Shared {
     }
 
     fn lease(self: &Arc<Self>, stream: yamux::Stream, inbound: bool) -> Lease {
+        let id = stream.id().val();
+        let waiting = Arc::<Waiting>::default();
+        self.lock().waiting.insert(id, waiting.clone());
+        let place = Place {
+            shared: self.clone(),
+            id,
+            inbound,
+        };
         Lease {
             stream,
-            _place: Place {
-                shared: self.clone(),
-                inbound,
-            },
+            waiting,
+            place,
         }
     }
 
@@ -182,9 +229,14 @@ impl Shared {
         }
         state.closed = Some(reason.clone());
         let openers = std::mem::take(&mut state.openers);
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         for reply in openers {
             drop(reply.send(Err(StreamError::Closed(reason.clone()))));
+        }
+        for stream in waiting.values() {
+            stream.reader.wake();
+            stream.writer.wake();
         }
         self.arrived.notify_waiters();
         self.ended.notify_waiters();

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use crate::{connection::Handle, driver::Lease};
+use crate::{
+    connection::Handle,
+    driver::{Half, Lease},
+};
 
 /// An ordered, reliable stream of bytes inside a [`Connection`](crate::Connection).
 ///
@@ -41,8 +44,18 @@ impl Stream {
         self.lease.stream.id().val()
     }
 
-    fn muxed(self: Pin<&mut Self>) -> Pin<&mut yamux::Stream> {
-        Pin::new(&mut self.get_mut().lease.stream)
+    /// Asks the muxer; where it makes the caller wait, so does the end of the connection.
+    fn poll_muxed<T>(
+        self: Pin<&mut Self>,
+        half: Half,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut yamux::Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let lease = &mut self.get_mut().lease;
+        match poll(Pin::new(&mut lease.stream), cx) {
+            Poll::Pending => lease.poll_ended(half, cx),
+            done => done,
+        }
     }
 }
 
@@ -53,11 +66,7 @@ impl tokio::io::AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let unfilled = buf.initialize_unfilled();
-        let n = ready!(futures::io::AsyncRead::poll_read(
-            self.muxed(),
-            cx,
-            unfilled
-        ))?;
+        let n = ready!(futures::io::AsyncRead::poll_read(self, cx, unfilled))?;
         buf.advance(n);
         Poll::Ready(Ok(()))
     }
@@ -69,15 +78,15 @@ impl tokio::io::AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        futures::io::AsyncWrite::poll_write(self.muxed(), cx, buf)
+        futures::io::AsyncWrite::poll_write(self, cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        futures::io::AsyncWrite::poll_flush(self.muxed(), cx)
+        futures::io::AsyncWrite::poll_flush(self, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        futures::io::AsyncWrite::poll_close(self.muxed(), cx)
+        futures::io::AsyncWrite::poll_close(self, cx)
     }
 }
 
@@ -87,7 +96,7 @@ impl futures::io::AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        futures::io::AsyncRead::poll_read(self.muxed(), cx, buf)
+        self.poll_muxed(Half::Read, cx, |stream, cx| stream.poll_read(cx, buf))
     }
 }
 
@@ -97,14 +106,14 @@ impl futures::io::AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        futures::io::AsyncWrite::poll_write(self.muxed(), cx, buf)
+        self.poll_muxed(Half::Write, cx, |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        futures::io::AsyncWrite::poll_flush(self.muxed(), cx)
+        self.poll_muxed(Half::Write, cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        futures::io::AsyncWrite::poll_close(self.muxed(), cx)
+        self.poll_muxed(Half::Write, cx, |stream, cx| stream.poll_close(cx))
     }
 }

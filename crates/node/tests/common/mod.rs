@@ -18,7 +18,10 @@ pub fn with(config: Config) -> Node {
 }
 
 pub async fn listen(node: &Node, address: &str) -> Multiaddr {
-    node.listen(address.parse().unwrap()).await.unwrap().remove(0)
+    node.listen(address.parse().unwrap())
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 /// Waits for an event, whatever comes before it. The deadline is for a test that hangs, not for one that passes.
