@@ -45,12 +45,13 @@ pub struct Config {
     /// Bytes a peer may send on one stream ahead of its reader. Default 10 MiB: 100 MiB/s
     /// at a round trip of 100 ms.
     pub stream_window: u32,
-    /// Bytes a peer may send on all streams of a connection ahead of their readers. Default
-    /// 16 MiB: one stream cannot use up the whole connection. This is the most that a peer
-    /// can make an endpoint hold for one connection.
+    /// At most how many bytes a peer may send on all streams of a connection ahead of their
+    /// readers. A connection begins with 4 MiB and gets what 1 Gbit/s fills in its round trip.
+    /// Default 16 MiB: one stream cannot use up the whole connection. This is the most that a
+    /// peer can make an endpoint hold for one connection.
     pub connection_window: u32,
-    /// Bytes written but not yet acknowledged that a connection holds for all its streams.
-    /// Default 10 MiB, as for `stream_window`.
+    /// At most how many bytes, written but not yet acknowledged, a connection holds for all its
+    /// streams; grows as `connection_window` does. Default 10 MiB, as for `stream_window`.
     pub send_window: u64,
     /// Streams a peer may have open at the same time. Default 256. The credit starts at 16
     /// and doubles while it is used, because quinn sets memory aside for each stream that

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,8 +13,11 @@ use tokio::time::Instant;
 
 use crate::{
     budget::{Budget, Slot},
+    config::Config,
     error::{CloseReason, ProbeError, StreamError},
+    probe,
     stream::Stream,
+    window::Windows,
 };
 
 /// Why a connection or a stream is closed, as the peer is told (libp2p's connection error codes).
@@ -68,8 +71,13 @@ pub struct Connection {
 struct Inner {
     quinn: quinn::Connection,
     peer: PeerId,
-    budget: Mutex<Budget>,
-    window: u32,
+    limits: Mutex<Limits>,
+}
+
+/// What grows with use.
+struct Limits {
+    budget: Budget,
+    windows: Windows,
 }
 
 impl fmt::Debug for Connection {
@@ -82,19 +90,39 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        quinn: quinn::Connection,
-        peer: PeerId,
-        max_inbound_streams: u32,
-        window: u32,
-    ) -> Self {
-        Self {
+    pub(crate) fn new(quinn: quinn::Connection, peer: PeerId, config: &Config) -> Self {
+        let limits = Mutex::new(Limits {
+            budget: Budget::new(config.max_inbound_streams),
+            windows: Windows::new(config.connection_window, config.send_window),
+        });
+        let connection = Self {
             inner: Arc::new(Inner {
                 quinn,
                 peer,
-                budget: Mutex::new(Budget::new(max_inbound_streams)),
-                window,
+                limits,
             }),
+        };
+        connection.fit_windows(&mut connection.limits());
+        connection
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.inner
+            .limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fit_windows(&self, limits: &mut Limits) {
+        let quinn = &self.inner.quinn;
+        let stats = quinn.stats();
+        // Before the first acknowledgement quinn assumes a third of a second.
+        if stats.frame_rx.acks == 0 {
+            return;
+        }
+        if let Some((receive, send)) = limits.windows.handle_round_trip(stats.path.rtt) {
+            quinn.set_receive_window(VarInt::from_u64(receive).unwrap_or(VarInt::MAX));
+            quinn.set_send_window(send);
         }
     }
 
@@ -141,7 +169,10 @@ impl Connection {
     /// [`StreamError::Closed`] if the connection is gone.
     pub async fn open(&self) -> Result<Stream, StreamError> {
         match self.inner.quinn.open_bi().await {
-            Ok((send, recv)) => Ok(Stream::new(send, recv, None)),
+            Ok((send, recv)) => {
+                self.fit_windows(&mut self.limits());
+                Ok(Stream::new(send, recv, None))
+            }
             Err(error) => Err(StreamError::Closed(error.into())),
         }
     }
@@ -155,12 +186,9 @@ impl Connection {
 
     fn count_in(&self) -> Slot {
         let now = Instant::now().into_std();
-        let mut budget = self
-            .inner
-            .budget
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (slot, grown) = budget.handle_accept(now);
+        let mut limits = self.limits();
+        self.fit_windows(&mut limits);
+        let (slot, grown) = limits.budget.handle_accept(now);
         if let Some(limit) = grown {
             self.inner
                 .quinn
@@ -193,12 +221,23 @@ impl Connection {
     /// [`ProbeError`] if nothing came back in time, or the connection ended.
     pub async fn probe(&self, deadline: Duration) -> Result<(), ProbeError> {
         let quinn = &self.inner.quinn;
+        let probe = probe::run(quinn, || self.elicit());
         tokio::select! {
             biased;
             reason = quinn.closed() => Err(ProbeError::Closed(reason.into())),
-            answer = tokio::time::timeout(deadline, crate::probe::run(quinn, self.inner.window)) => {
+            answer = tokio::time::timeout(deadline, probe) => {
                 answer.map_err(|_| ProbeError::Silent { waited: deadline })
             }
+        }
+    }
+
+    /// Sends a MAX_DATA frame; see [`probe`] for why.
+    fn elicit(&self) {
+        let limits = self.limits();
+        let window = limits.windows.receive();
+        for window in [window + 1, window] {
+            let window = VarInt::from_u64(window).unwrap_or(VarInt::MAX);
+            self.inner.quinn.set_receive_window(window);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
     retry::{Meter, Verdict},
     tls::Tls,
     verifier::Verifier,
+    window,
 };
 
 /// How long [`Endpoint::close`] waits for the last packets to leave.
@@ -236,12 +237,7 @@ impl Inner {
     }
 
     pub(crate) fn connection(&self, quinn: quinn::Connection, peer: PeerId) -> Connection {
-        Connection::new(
-            quinn,
-            peer,
-            self.config.max_inbound_streams,
-            self.config.connection_window,
-        )
+        Connection::new(quinn, peer, &self.config)
     }
 }
 
@@ -264,8 +260,10 @@ fn transport_config(config: &Config) -> Result<TransportConfig, BindError> {
         .max_idle_timeout(idle)
         .keep_alive_interval((!config.keep_alive.is_zero()).then_some(config.keep_alive))
         .stream_receive_window(VarInt::from_u32(config.stream_window))
-        .receive_window(VarInt::from_u32(config.connection_window))
-        .send_window(config.send_window)
+        .receive_window(VarInt::from_u32(
+            config.connection_window.min(window::INITIAL),
+        ))
+        .send_window(config.send_window.min(window::INITIAL.into()))
         .initial_mtu(config.initial_mtu)
         .mtu_discovery_config(Some(mtu))
         .allow_spin(false);

@@ -38,6 +38,7 @@ mod retry;
 mod stream;
 mod tls;
 mod verifier;
+mod window;
 
 /// How the UDP socket under an endpoint is made, and made again.
 pub trait UdpBinder: Send + Sync + std::fmt::Debug {

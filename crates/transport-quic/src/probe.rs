@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use quinn::{Connection, VarInt};
+use quinn::Connection;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// The longest a peer may take to acknowledge (RFC 9000 section 18.2, default `max_ack_delay`).
@@ -16,12 +16,13 @@ const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 /// Shortest pause between two looks at the statistics, which have no event of their own.
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
-/// Returns when the peer has acknowledged something that was sent after the call.
-pub(crate) async fn run(connection: &Connection, window: u32) {
+/// Returns when the peer has acknowledged something that was sent after the call. `elicit` is
+/// what sends it.
+pub(crate) async fn run(connection: &Connection, elicit: impl Fn()) {
     loop {
         let rtt = connection.rtt();
         let sent = Instant::now();
-        elicit(connection, window);
+        elicit();
         // An acknowledgement that is under way already was sent up to half a round trip ago
         // and says nothing about now. The answer to this question takes a whole one.
         sleep_until(sent + connection.stats().path.min_rtt.mul_f32(0.75)).await;
@@ -35,11 +36,6 @@ pub(crate) async fn run(connection: &Connection, window: u32) {
             sleep(look).await;
         }
     }
-}
-
-fn elicit(connection: &Connection, window: u32) {
-    connection.set_receive_window(VarInt::from_u32(window.saturating_add(1)));
-    connection.set_receive_window(VarInt::from_u32(window));
 }
 
 fn acknowledgements(connection: &Connection) -> u64 {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use common::{Node, ask, within};
+use tokio::io::AsyncWriteExt;
 use transport_quic::{CloseReason, Config, Connection, Lossy, Rates, Tuned, Weather};
 
 /// A dialer and a listener with the same weather on both ways, each with its own dice.
@@ -56,6 +57,32 @@ async fn a_delay_on_both_ways_is_the_round_trip() {
     let start = Instant::now();
     transfer(&dialed, 10).await;
     assert!(start.elapsed() >= Duration::from_millis(60));
+}
+
+/// How much may be written before anything of it has been acknowledged.
+async fn room(dialed: &Connection, accepted: &Connection) -> usize {
+    let _fitted_to_the_round_trip = (dialed.open().await, accepted.open().await);
+    // With its answer the other side's credit has arrived.
+    within(accepted.probe(common::PATIENCE)).await.unwrap();
+    let mut stream = dialed.open().await.unwrap();
+    stream.write(&vec![0; 64 << 20]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_long_round_trip_has_larger_windows_than_a_short_one() {
+    for (delay, expected) in [(0, 4 << 20), (50, 10 << 20)] {
+        let rates = Rates {
+            delay: Duration::from_millis(delay),
+            ..Rates::default()
+        };
+        let lossy = |seed| Arc::new(Lossy::new(Arc::new(Tuned::default()), seed, rates));
+        let dialer = Node::with_binder(Config::default(), lossy(1));
+        let listener = Node::with_binder(Config::default(), lossy(2));
+        let accepted = listener.accept_one();
+        let dialed = within(dialer.endpoint.dial(listener.address, None)).await;
+        let (dialed, accepted) = (dialed.unwrap(), within(accepted).await.unwrap());
+        assert_eq!(room(&dialed, &accepted).await, expected);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use quinn::{
@@ -18,6 +19,8 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
+use super::burst::Burst;
+
 /// quinn's own socket type keeps its file descriptor to itself; a rebind needs it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -25,6 +28,8 @@ pub(crate) struct Socket {
     state: UdpSocketState,
     /// The last send found no room, so the next sender must wait for the system's word.
     full: AtomicBool,
+    made: Instant,
+    burst: Burst,
 }
 
 impl Socket {
@@ -33,7 +38,14 @@ impl Socket {
             state: UdpSocketState::new((&socket).into())?,
             io: UdpSocket::from_std(socket)?,
             full: AtomicBool::new(false),
+            made: Instant::now(),
+            burst: Burst::default(),
         })
+    }
+
+    /// Milliseconds since the socket was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -51,6 +63,10 @@ impl AsyncUdpSocket for Socket {
         });
         if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             self.full.store(true, Ordering::Release);
+        } else {
+            let segment = transmit.segment_size.unwrap_or(usize::MAX).max(1);
+            let datagrams = transmit.contents.len().div_ceil(segment);
+            self.burst.handle_sent(self.now(), datagrams as u64);
         }
         sent
     }
@@ -79,7 +95,11 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        if self.burst.is_on(self.now()) {
+            self.state.max_gso_segments()
+        } else {
+            1
+        }
     }
 
     fn max_receive_segments(&self) -> usize {
