@@ -1,6 +1,15 @@
 //! Names to addresses, by hickory.
 
-use std::{fmt, net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
 
 use hickory_resolver::{
     TokioResolver,
@@ -9,8 +18,15 @@ use hickory_resolver::{
     proto::rr::{RData, RecordType},
 };
 use multiaddr::Multiaddr;
+use tokio::time::timeout;
 
 use crate::{Family, PeerId, ResolveError, dnsaddr::Expansion};
+
+/// How long the slower family's answer is waited for once the other's is here (RFC 8305 section 8).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// Questions of one expansion that are under way at a time.
+pub(crate) const CONCURRENT: usize = 8;
 
 /// Resolves names. Clones share one cache.
 #[derive(Clone)]
@@ -53,36 +69,32 @@ impl Resolver {
         })
     }
 
-    /// The addresses of a name. Both families are asked at the same time, and an answer for one
-    /// is enough.
+    /// The addresses of a name, IPv6 first. Both families are asked at the same time; once
+    /// one has answered, the other has 50 ms left, so that a name server that drops one kind of
+    /// question delays nothing (RFC 8305 section 3).
     pub async fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
-        let (six, four) = match family {
-            Family::V4 => (None, Some(self.lookup(name, RecordType::A).await)),
-            Family::V6 => (Some(self.lookup(name, RecordType::AAAA).await), None),
+        match family {
+            Family::V4 => self.lookup_ip(name, RecordType::A).await,
+            Family::V6 => self.lookup_ip(name, RecordType::AAAA).await,
             Family::Any => {
-                let (six, four) = tokio::join!(
-                    self.lookup(name, RecordType::AAAA),
-                    self.lookup(name, RecordType::A),
-                );
-                (Some(six), Some(four))
-            }
-        };
-        let mut addresses = Vec::new();
-        let mut failure = None;
-        for answer in [six, four].into_iter().flatten() {
-            match answer {
-                Ok(records) => addresses.extend(records.iter().filter_map(|data| match data {
-                    RData::A(ip) => Some(IpAddr::V4(ip.0)),
-                    RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
-                    _ => None,
-                })),
-                Err(error) => failure = Some(error),
+                let six = self.lookup_ip(name, RecordType::AAAA);
+                let four = self.lookup_ip(name, RecordType::A);
+                either(six, four).await
             }
         }
-        match failure {
-            _ if !addresses.is_empty() => Ok(addresses),
-            Some(error) => Err(error),
-            None => Err(ResolveError::Empty(name.to_owned())),
+    }
+
+    async fn lookup_ip(&self, name: &str, kind: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
+        let records = self.lookup(name, kind).await?;
+        let addresses = records.iter().filter_map(|data| match data {
+            RData::A(ip) => Some(IpAddr::V4(ip.0)),
+            RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+            _ => None,
+        });
+        let addresses: Vec<_> = addresses.collect();
+        match addresses.is_empty() {
+            true => Err(ResolveError::Empty(name.to_owned())),
+            false => Ok(addresses),
         }
     }
 
@@ -96,20 +108,22 @@ impl Resolver {
     ) -> Result<Vec<Multiaddr>, ResolveError> {
         let mut expansion = Expansion::new(name, peer);
         let mut failure = None;
-        while let Some(query) = expansion.poll_query() {
-            let asked = format!("_dnsaddr.{}", query.name);
-            match self.lookup(&asked, RecordType::TXT).await {
-                Ok(records) => {
-                    let texts: Vec<Vec<u8>> = records
-                        .iter()
-                        .filter_map(|data| match data {
-                            RData::TXT(txt) => Some(txt.txt_data.concat()),
-                            _ => None,
-                        })
-                        .collect();
-                    expansion.handle_answer(&query, texts.iter().map(Vec::as_slice));
+        loop {
+            // Names of one depth are asked together, and their answers taken in order.
+            let wave: Vec<_> = std::iter::from_fn(|| expansion.poll_query()).collect();
+            if wave.is_empty() {
+                break;
+            }
+            let names: Vec<_> = wave.iter().map(|query| query.name.clone()).collect();
+            let answers = stream::iter(names).map(|name| self.lookup_txt(name));
+            let answers: Vec<_> = answers.buffered(CONCURRENT).collect().await;
+            for (query, answer) in wave.iter().zip(answers) {
+                match answer {
+                    Ok(texts) => {
+                        expansion.handle_answer(query, texts.iter().map(Vec::as_slice));
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
                 }
-                Err(error) => failure = failure.or(Some(error)),
             }
         }
         let found = expansion.finish();
@@ -120,6 +134,17 @@ impl Resolver {
         }
     }
 
+    async fn lookup_txt(&self, name: String) -> Result<Vec<Vec<u8>>, ResolveError> {
+        let records = self
+            .lookup(&format!("_dnsaddr.{name}"), RecordType::TXT)
+            .await?;
+        let texts = records.iter().filter_map(|data| match data {
+            RData::TXT(txt) => Some(txt.txt_data.concat()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
         let answer = self.inner.lookup(name, kind).await;
         let answer = answer.map_err(|source| ResolveError::Lookup {
@@ -128,5 +153,88 @@ impl Resolver {
         })?;
         let data = answer.answers().iter().map(|record| record.data.clone());
         Ok(data.collect())
+    }
+}
+
+/// What both give, in this order; or what one gives, where the other fails or takes too long.
+async fn either<T, E>(
+    first: impl Future<Output = Result<Vec<T>, E>>,
+    second: impl Future<Output = Result<Vec<T>, E>>,
+) -> Result<Vec<T>, E> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (one, two) = tokio::select! {
+        one = &mut first => match one {
+            Ok(one) => (Ok(one), timeout(RESOLUTION_DELAY, second).await.ok()),
+            Err(error) => (Err(error), Some(second.await)),
+        },
+        two = &mut second => match two {
+            Ok(two) => match timeout(RESOLUTION_DELAY, first).await {
+                Ok(one) => (one, Some(Ok(two))),
+                Err(_) => (Ok(two), None),
+            },
+            Err(error) => (first.await, Some(Err(error))),
+        },
+    };
+    match (one, two) {
+        (Ok(mut one), Some(Ok(two))) => {
+            one.extend(two);
+            Ok(one)
+        }
+        (Err(_), Some(Ok(two))) => Ok(two),
+        (one, _) => one,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    async fn after(millis: u64, answer: Result<Vec<u8>, u8>) -> Result<Vec<u8>, u8> {
+        sleep(Duration::from_millis(millis)).await;
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slower_family_has_50_ms_once_the_other_has_answered() {
+        let (one, two) = (Ok(vec![1]), Ok(vec![2]));
+        for (first, second, expected, took) in [
+            (
+                after(0, one.clone()),
+                after(49, two.clone()),
+                Ok(vec![1, 2]),
+                49,
+            ),
+            (
+                after(49, one.clone()),
+                after(0, two.clone()),
+                Ok(vec![1, 2]),
+                49,
+            ),
+            (
+                after(0, one.clone()),
+                after(60, two.clone()),
+                Ok(vec![1]),
+                50,
+            ),
+            (
+                after(60, one.clone()),
+                after(0, two.clone()),
+                Ok(vec![2]),
+                50,
+            ),
+            (after(0, Err(1)), after(900, two.clone()), Ok(vec![2]), 900),
+            (after(900, one.clone()), after(0, Err(2)), Ok(vec![1]), 900),
+            (after(900, Err(1)), after(0, Err(2)), Err(1), 900),
+        ] {
+            let begun = Instant::now();
+            assert_eq!(either(first, second).await, expected);
+            let elapsed = begun.elapsed().as_millis();
+            assert!(
+                (took..took + 2).contains(&elapsed),
+                "{elapsed} ms, not {took}"
+            );
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{future::Future, io, net::SocketAddr};
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -11,7 +14,8 @@ use tokio::{
 
 use super::eyeballs::Schedule;
 use crate::{
-    Attempt, ByteStream, DialContext, DialError, Dialer, DirectConfig, Host, Keepalive, Target,
+    Attempt, ByteStream, DialContext, DialError, Dialer, DirectConfig, Host, Keepalive, Resolver,
+    Target, resolve::CONCURRENT,
 };
 
 /// Dials from this machine, without a proxy.
@@ -52,7 +56,7 @@ impl Direct {
                 let found = resolver.dnsaddr(name, target.peer()).await;
                 let targets = found.map_err(failed)?;
                 let targets = targets.iter().filter_map(|a| Target::try_from(a).ok());
-                self.expanded(targets.collect()).await
+                self.expanded(targets.collect(), resolver).await
             }
             Host::Onion3 { .. } => {
                 return Err(DialError::Unsupported {
@@ -69,19 +73,20 @@ impl Direct {
 
     /// The addresses of what a `/dnsaddr` gave. A name among them that does not resolve takes
     /// nothing from the others.
-    async fn expanded(&self, targets: Vec<Target>) -> Vec<SocketAddr> {
-        let mut found = Vec::new();
-        for target in targets {
-            match (target.host(), &self.config.resolver) {
-                (Host::Ip(ip), _) => found.push(SocketAddr::new(*ip, target.port())),
-                (Host::Dns { name, family }, Some(resolver)) => {
-                    let ips = resolver.addresses(name, *family).await.unwrap_or_default();
-                    found.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, target.port())));
+    async fn expanded(&self, targets: Vec<Target>, resolver: &Resolver) -> Vec<SocketAddr> {
+        let found = stream::iter(targets).map(|target| async move {
+            let ips = match target.host() {
+                Host::Ip(ip) => vec![*ip],
+                Host::Dns { name, family } => {
+                    let found = resolver.addresses(name, *family).await;
+                    found.unwrap_or_default()
                 }
-                _ => {}
-            }
-        }
-        found
+                _ => Vec::new(),
+            };
+            let with_port = |ip| SocketAddr::new(ip, target.port());
+            ips.into_iter().map(with_port).collect::<Vec<_>>()
+        });
+        found.buffered(CONCURRENT).concat().await
     }
 }
 
@@ -181,3 +186,6 @@ pub(crate) fn tune(
 fn at_stage(stage: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{stage}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

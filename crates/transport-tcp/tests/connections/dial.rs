@@ -1,0 +1,436 @@
+//! Dials on loopback, with a name server of our own.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hickory_resolver::proto::{
+    op::{Message, MessageType, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, AAAA, TXT},
+    },
+};
+use libp2p_identity::Keypair;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
+    time::{Instant, timeout},
+};
+use transport_tcp::{
+    ByteStream, DialContext, DialError, Dialer, Direct, DirectConfig, Family, ListenConfig,
+    Listener, Multiaddr, PeerId, Resolver, Target,
+};
+
+use crate::support::PATIENCE;
+
+/// A name server on loopback. A name that it does not know does not exist; one with the record type
+/// `NULL` is never answered.
+struct Names {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<(String, RecordType)>>>,
+    _task: tokio::task::JoinHandle<()>,
+}
+
+type Zone = BTreeMap<&'static str, Vec<RData>>;
+
+impl Names {
+    async fn serve(zone: Zone) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let task = tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let (n, from) = socket.recv_from(&mut buffer).await.unwrap();
+                let mut message = Message::from_vec(&buffer[..n]).unwrap();
+                let query = message.queries[0].clone();
+                let name = query
+                    .name
+                    .to_ascii()
+                    .trim_end_matches('.')
+                    .to_ascii_lowercase();
+                log.lock().unwrap().push((name.clone(), query.query_type));
+                message.metadata.message_type = MessageType::Response;
+                message.metadata.recursion_available = true;
+                match zone.get(name.as_str()) {
+                    None => message.metadata.response_code = ResponseCode::NXDomain,
+                    Some(records) => {
+                        if records
+                            .iter()
+                            .any(|data| data.record_type() == RecordType::NULL)
+                        {
+                            continue;
+                        }
+                        let fit = records
+                            .iter()
+                            .filter(|d| d.record_type() == query.query_type);
+                        let name: Name = query.name.clone();
+                        let record = |d: &RData| Record::from_rdata(name.clone(), 60, d.clone());
+                        message.answers = fit.map(record).collect();
+                    }
+                }
+                socket
+                    .send_to(&message.to_vec().unwrap(), from)
+                    .await
+                    .unwrap();
+            }
+        });
+        Self {
+            address,
+            asked,
+            _task: task,
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::with_nameservers(&[self.address]).unwrap()
+    }
+
+    fn direct(&self) -> Direct {
+        Direct::new(DirectConfig::default().with_resolver(self.resolver()))
+    }
+
+    fn asked(&self) -> Vec<(String, RecordType)> {
+        let mut asked = self.asked.lock().unwrap().clone();
+        asked.sort();
+        asked.dedup();
+        asked
+    }
+}
+
+fn a(ip: [u8; 4]) -> RData {
+    RData::A(A(ip.into()))
+}
+
+fn aaaa(ip: Ipv6Addr) -> RData {
+    RData::AAAA(AAAA(ip))
+}
+
+fn dnsaddr(address: &str) -> RData {
+    RData::TXT(TXT::new(vec![format!("dnsaddr={address}")]))
+}
+
+fn silence() -> RData {
+    RData::NULL(hickory_resolver::proto::rr::rdata::NULL::new())
+}
+
+fn context() -> DialContext {
+    DialContext::new(Instant::now() + PATIENCE)
+}
+
+async fn dial(dialer: &Direct, address: &str) -> Result<ByteStream, DialError> {
+    let target: Target = address.parse().unwrap();
+    dialer.dial(&target, &context()).await
+}
+
+/// A port on which somebody listens, and one on which nobody does.
+async fn ports() -> (TcpListener, u16, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = taken.local_addr().unwrap().port();
+    (listener, open, closed)
+}
+
+fn peer() -> PeerId {
+    Keypair::generate_ed25519().public().to_peer_id()
+}
+
+#[tokio::test]
+async fn an_address_is_dialed_with_the_options_set() {
+    let (listener, port, _) = ports().await;
+    let stream = dial(&Direct::default(), &format!("/ip4/127.0.0.1/tcp/{port}"))
+        .await
+        .unwrap();
+    let (mut accepted, from) = listener.accept().await.unwrap();
+    assert_eq!(stream.local_addr(), Some(from));
+    assert_eq!(stream.remote_addr(), Some(listener.local_addr().unwrap()));
+    let socket = SockRef::from(stream.as_tcp().unwrap());
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    assert_eq!(
+        socket.tcp_keepalive_time().unwrap(),
+        Duration::from_secs(15)
+    );
+    assert_eq!(
+        socket.tcp_keepalive_interval().unwrap(),
+        Duration::from_secs(5)
+    );
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    let mut stream = stream;
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = String::new();
+    accepted.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "hello");
+}
+
+#[tokio::test]
+async fn the_options_can_be_turned_off() {
+    let (_listener, port, _) = ports().await;
+    let config = DirectConfig::default()
+        .with_nodelay(false)
+        .with_keepalive(None);
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    let stream = dial(&Direct::new(config), &address).await.unwrap();
+    let socket = SockRef::from(stream.as_tcp().unwrap());
+    assert!(!socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+}
+
+#[tokio::test]
+async fn a_refused_dial_names_the_address_the_stage_and_the_cause() {
+    let (_listener, _, port) = ports().await;
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    let error = dial(&Direct::default(), &address).await.unwrap_err();
+    let expected = format!(
+        "{address}: no address answered; 127.0.0.1:{port}: connect: Connection refused (os error 111)"
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_and_both_families_are_tried() {
+    let (_listener, port, _) = ports().await;
+    let zone = [(
+        "peer.example",
+        vec![a([127, 0, 0, 1]), aaaa(Ipv6Addr::LOCALHOST)],
+    )];
+    let names = Names::serve(zone.into()).await;
+    // Nobody listens on the IPv6 address, which goes first.
+    let stream = dial(&names.direct(), &format!("/dns/peer.example/tcp/{port}"))
+        .await
+        .unwrap();
+    assert_eq!(stream.remote_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+    let both = [RecordType::A, RecordType::AAAA].map(|kind| ("peer.example".to_owned(), kind));
+    assert_eq!(names.asked(), both);
+}
+
+#[tokio::test]
+async fn dns4_and_dns6_ask_for_their_family_only() {
+    let records = vec![a([127, 0, 0, 1]), aaaa(Ipv6Addr::LOCALHOST)];
+    for (family, kind) in [(Family::V4, RecordType::A), (Family::V6, RecordType::AAAA)] {
+        let names = Names::serve([("peer.example", records.clone())].into()).await;
+        let found = names
+            .resolver()
+            .addresses("peer.example", family)
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].is_ipv4(), kind == RecordType::A);
+        assert_eq!(names.asked(), [("peer.example".to_owned(), kind)]);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_named_in_the_error() {
+    let names = Names::serve(Zone::new()).await;
+    let error = dial(&names.direct(), "/dns4/nobody.example/tcp/1")
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("/dns4/nobody.example/tcp/1: resolving nobody.example: "),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_name_server_that_says_nothing_runs_into_the_deadline_of_the_dial() {
+    let names = Names::serve([("slow.example", vec![silence()])].into()).await;
+    let target: Target = "/dns/slow.example/tcp/1".parse().unwrap();
+    let limit = Duration::from_millis(200);
+    let cx = DialContext::new(Instant::now() + limit);
+    let dialer = names.direct();
+    let error = timeout(PATIENCE, dialer.dial(&target, &cx))
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/dns/slow.example/tcp/1: timed out while resolving"
+    );
+}
+
+#[tokio::test]
+async fn without_a_resolver_no_name_is_dialed_and_nothing_is_asked() {
+    for address in ["/dns/localhost/tcp/1", "/dnsaddr/localhost"] {
+        let error = dial(&Direct::default(), address).await.unwrap_err();
+        assert!(matches!(error, DialError::NoResolver(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_onion_address_is_refused_and_not_asked_for() {
+    let onion = "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234";
+    let names = Names::serve(Zone::new()).await;
+    let error = dial(&names.direct(), onion).await.unwrap_err();
+    let expected = format!("{onion}: this dialer cannot reach an onion service");
+    assert_eq!(error.to_string(), expected);
+    assert!(names.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_dnsaddr_leads_through_names_to_a_socket() {
+    let (_listener, port, _) = ports().await;
+    let id = peer();
+    let zone = [
+        (
+            "_dnsaddr.net.example",
+            vec![
+                dnsaddr(&format!("/dnsaddr/am6.net.example/p2p/{id}")),
+                dnsaddr("/ip4/127.0.0.1/udp/1/quic-v1"),
+                RData::TXT(TXT::new(vec!["v=spf1 -all".into()])),
+            ],
+        ),
+        (
+            "_dnsaddr.am6.net.example",
+            vec![
+                dnsaddr(&format!("/dns4/host.example/tcp/{port}/p2p/{id}")),
+                dnsaddr(&format!("/dns4/gone.example/tcp/{port}/p2p/{id}")),
+            ],
+        ),
+        ("host.example", vec![a([127, 0, 0, 1])]),
+    ];
+    let names = Names::serve(zone.into()).await;
+    let stream = dial(&names.direct(), "/dnsaddr/net.example").await.unwrap();
+    assert_eq!(stream.remote_addr().unwrap().port(), port);
+}
+
+#[tokio::test]
+async fn a_dnsaddr_gives_addresses_of_any_transport_and_of_the_wanted_peer_only() {
+    let (one, two) = (peer(), peer());
+    let of = |ip: u8, peer: PeerId| format!("/ip4/192.0.2.{ip}/udp/1/quic-v1/p2p/{peer}");
+    let records = vec![
+        dnsaddr(&of(1, one)),
+        dnsaddr(&of(2, two)),
+        dnsaddr(&of(3, one)),
+    ];
+    let names = Names::serve([("_dnsaddr.net.example", records)].into()).await;
+    let resolver = names.resolver();
+    let parse = |text: String| text.parse::<Multiaddr>().unwrap();
+    let mut found = resolver.dnsaddr("net.example", Some(one)).await.unwrap();
+    found.sort();
+    assert_eq!(found, [parse(of(1, one)), parse(of(3, one))]);
+    assert_eq!(
+        resolver.dnsaddr("net.example", None).await.unwrap().len(),
+        3
+    );
+    let error = resolver
+        .dnsaddr("net.example", Some(peer()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "resolving net.example: no usable record");
+}
+
+#[tokio::test]
+async fn a_dnsaddr_that_leads_in_a_circle_ends() {
+    let zone = [
+        (
+            "_dnsaddr.a.example",
+            vec![
+                dnsaddr("/dnsaddr/b.example"),
+                dnsaddr("/ip4/192.0.2.1/tcp/1"),
+            ],
+        ),
+        (
+            "_dnsaddr.b.example",
+            vec![dnsaddr("/dnsaddr/a.example"), dnsaddr("/dnsaddr/B.example")],
+        ),
+    ];
+    let names = Names::serve(zone.into()).await;
+    let found = names.resolver().dnsaddr("a.example", None).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(names.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_dnsaddr_without_a_tcp_address_is_named_in_the_error() {
+    let records = vec![dnsaddr("/ip4/192.0.2.1/udp/1/quic-v1")];
+    let names = Names::serve([("_dnsaddr.net.example", records)].into()).await;
+    let error = dial(&names.direct(), "/dnsaddr/net.example")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/dnsaddr/net.example: resolved to no tcp address"
+    );
+}
+
+#[tokio::test]
+async fn a_listener_accepts_with_the_options_set_and_shares_its_port_between_families() {
+    let four = Listener::bind("127.0.0.1:0".parse().unwrap(), &ListenConfig::default()).unwrap();
+    let port = four.local_addr().unwrap().port();
+    let six = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let six = Listener::bind(six, &ListenConfig::default());
+    let (dialer, address) = (Direct::default(), format!("/ip4/127.0.0.1/tcp/{port}"));
+    let (stream, accepted) = tokio::join!(dial(&dialer, &address), four.accept());
+    let ((accepted, from), stream) = (accepted.unwrap(), stream.unwrap());
+    assert_eq!(Some(from), stream.local_addr());
+    let socket = SockRef::from(accepted.as_tcp().unwrap());
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    if let Ok(six) = six {
+        let address = format!("/ip6/::1/tcp/{port}");
+        let (stream, accepted) = tokio::join!(dial(&dialer, &address), six.accept());
+        assert!(stream.is_ok() && accepted.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_listener_gets_its_port_back_at_once_and_a_taken_one_is_named() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(any, &ListenConfig::default()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let error = Listener::bind(address, &ListenConfig::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(&format!("listening on {address}: bind: ")),
+        "{text}"
+    );
+    // A connection that our side closes first leaves the port in TIME_WAIT.
+    let target = format!("/ip4/127.0.0.1/tcp/{}", address.port());
+    let dialer = Direct::default();
+    let (stream, accepted) = tokio::join!(dial(&dialer, &target), listener.accept());
+    drop(accepted);
+    let _ = stream.unwrap().read(&mut [0]).await;
+    drop(listener);
+    Listener::bind(address, &ListenConfig::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_accept_loses_no_connection() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(any, &ListenConfig::default()).unwrap();
+    let target = format!(
+        "/ip4/127.0.0.1/tcp/{}",
+        listener.local_addr().unwrap().port()
+    );
+    for _ in 0..20 {
+        let mut accept = Box::pin(listener.accept());
+        tokio::select! {
+            biased;
+            _ = &mut accept => panic!("nobody has dialed"),
+            () = tokio::task::yield_now() => {}
+        }
+        let _stream = dial(&Direct::default(), &target).await.unwrap();
+        drop(accept);
+        timeout(PATIENCE, listener.accept())
+            .await
+            .expect("the connection was lost")
+            .unwrap();
+    }
+}
+
+#[test]
+fn every_dial_has_an_attempt_id_of_its_own() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _guard = runtime.enter();
+    assert_ne!(context().attempt, context().attempt);
+}

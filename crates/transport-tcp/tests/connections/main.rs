@@ -1,0 +1,9 @@
+//! Honest peers: upgrades, the life of a connection, deadlines, dials.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod deadlines;
+mod dial;
+mod life;
+mod upgrade;
