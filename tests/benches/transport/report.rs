@@ -1,5 +1,6 @@
 //! Medians, ratios and targets, as a table and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -41,7 +42,7 @@ struct Row {
     /// In the order of the rounds.
     values: Vec<f64>,
     /// Numbers of the last round that are shown but not compared.
-    notes: Vec<(&'static str, f64)>,
+    notes: BTreeMap<&'static str, f64>,
     median: f64,
     /// To rust-libp2p over the same stack.
     ratio: Option<f64>,
@@ -93,14 +94,14 @@ impl Area {
     }
 
     pub(crate) fn add(&mut self, contender: &Contender, value: f64) {
-        self.add_with(contender, value, Vec::new());
+        self.add_with(contender, value, BTreeMap::new());
     }
 
     pub(crate) fn add_with(
         &mut self,
         contender: &Contender,
         value: f64,
-        notes: Vec<(&'static str, f64)>,
+        notes: BTreeMap<&'static str, f64>,
     ) {
         let (name, who, stack) = (contender.name(), contender.who, contender.stack);
         match self.rows.iter_mut().find(|row| row.contender == name) {
