@@ -32,7 +32,7 @@ pub(crate) struct Verifier {
 
 /// An accepted certificate.
 #[derive(Debug, Clone)]
-struct Known {
+pub(crate) struct Known {
     peer: PeerId,
     spki: SubjectPublicKeyInfoDer<'static>,
 }
@@ -104,7 +104,7 @@ impl Verifier {
 
 /// libp2p TLS specification: the extension's signature, the self-signature and the validity
 /// are all checked by `parse`.
-fn libp2p(certificate: &CertificateDer<'_>) -> Result<Known, CertificateError> {
+pub(crate) fn libp2p(certificate: &CertificateDer<'_>) -> Result<Known, CertificateError> {
     let bad = |reason: String| CertificateError::Certificate(reason);
     let (rest, x509) =
         X509Certificate::from_der(certificate).map_err(|error| bad(error.to_string()))?;
