@@ -6,7 +6,7 @@ use futures::future::{Fuse, FusedFuture, FutureExt};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    Connection, Event, OpenError, negotiate,
+    Connection, Direction, Event, OpenError, negotiate,
     node::Shared,
     protocols::{
         identify::{self, IdentifyError},
@@ -107,7 +107,11 @@ enum Verdict {
     Dead,
 }
 
-/// Pings at intervals, one at a time, the first at once.
+/// How long the end that was dialed leaves the first word to the other: its own ping would only be in the way of the
+/// dialer's, and two ends that began together would go on pinging in step.
+const ANSWERING_DELAY: Duration = Duration::from_secs(1);
+
+/// Pings at intervals, one at a time; the dialer's first ping goes out at once.
 struct Pinger {
     due: Pin<Box<Sleep>>,
     interval: Duration,
@@ -120,9 +124,15 @@ impl Pinger {
     fn new(node: &Shared, connection: &Connection) -> Self {
         let interval = node.config.ping_interval;
         Self {
-            due: Box::pin(tokio::time::sleep(interval)),
+            due: Box::pin(tokio::time::sleep(match connection.direction() {
+                Direction::Inbound => ANSWERING_DELAY.min(interval),
+                Direction::Outbound => interval,
+            })),
             interval,
-            running: start_ping(connection),
+            running: match connection.direction() {
+                Direction::Inbound => Fuse::terminated(),
+                Direction::Outbound => start_ping(connection),
+            },
             failures: 0,
             tolerated: node.config.ping_failures,
         }

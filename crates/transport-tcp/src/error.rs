@@ -309,6 +309,22 @@ impl UpgradeError {
         }
     }
 
+    /// A handshake that began before the peer had agreed to its protocol may fail because it did not.
+    pub(crate) fn or_refused(self) -> Self {
+        let io = match &self {
+            Self::Tls(error) | Self::Noise(NoiseError::Io(error)) => error,
+            _ => return self,
+        };
+        let refused = io.get_ref().and_then(|inner| inner.downcast_ref());
+        match refused {
+            Some(NegotiateError::NoneInCommon) => Self::Negotiation {
+                stage: Step::Negotiate,
+                source: NegotiateError::NoneInCommon,
+            },
+            _ => self,
+        }
+    }
+
     /// The security protocol whose handshake failed, where it was one.
     pub fn security(&self) -> Option<Security> {
         match self {

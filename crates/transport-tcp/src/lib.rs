@@ -73,6 +73,7 @@ pub mod fuzzing;
 mod listen;
 mod negotiate;
 mod noise;
+mod presume;
 mod readahead;
 mod resolve;
 mod stream;

@@ -26,6 +26,10 @@ impl<S> ReadAhead<S> {
         }
     }
 
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+
     /// The stream and what was read from it and not yet taken.
     pub(crate) fn into_parts(self) -> (S, Buffer) {
         (self.io, self.buffer)

@@ -12,6 +12,7 @@ use crate::{
     driver,
     negotiate::{self, YAMUX},
     noise::Noise,
+    presume::Presume,
     readahead::ReadAhead,
     tls::Tls,
 };
@@ -188,7 +189,7 @@ impl Inner {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let begin = Instant::now();
-        let mut io = ReadAhead::new(io);
+        let mut io = ReadAhead::new(Presume::new(io));
         let security = self.security(&mut io, end).await?;
         stages(Stage::Negotiated {
             security,
@@ -247,10 +248,18 @@ impl Inner {
         Ok(connection)
     }
 
-    async fn security<S>(&self, io: &mut ReadAhead<S>, end: End) -> Result<Security, UpgradeError>
+    async fn security<S>(
+        &self,
+        io: &mut ReadAhead<Presume<S>>,
+        end: End,
+    ) -> Result<Security, UpgradeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if let (End::Dialer, [only]) = (end, &*self.config.security) {
+            io.get_mut().presume(only.protocol());
+            return Ok(*only);
+        }
         let limit = self.config.negotiate_timeout;
         let agreed = agree(io, end, &self.protocols, Step::Negotiate, limit).await?;
         let chosen = self.config.security.iter();
@@ -267,7 +276,7 @@ impl Inner {
     ) -> Result<T, UpgradeError> {
         let limit = self.config.secure_timeout;
         match timeout(limit, handshake).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(UpgradeError::or_refused),
             Err(_) => Err(UpgradeError::TimedOut {
                 stage: Step::Secure,
                 limit,
