@@ -17,9 +17,9 @@ const NEGOTIATE: Duration = Duration::from_secs(3);
 const SECURE: Duration = Duration::from_secs(7);
 const MUX: Duration = Duration::from_secs(4);
 
-fn node(security: Security) -> Node {
+fn node(security: impl IntoIterator<Item = Security>) -> Node {
     let config = UpgradeConfig::default()
-        .with_security([security])
+        .with_security(security)
         .with_negotiate_timeout(NEGOTIATE)
         .with_secure_timeout(SECURE)
         .with_mux_timeout(MUX);
@@ -55,7 +55,7 @@ async fn runs_out(
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_runs_into_the_negotiations_deadline() {
     for security in [Security::Tls, Security::Noise] {
-        let victim = node(security);
+        let victim = node([security]);
         let (near, far) = pipe();
         runs_out(
             victim.inbound(far),
@@ -64,20 +64,16 @@ async fn a_silent_peer_runs_into_the_negotiations_deadline() {
             NEGOTIATE,
         )
         .await;
-        let (near, far) = pipe();
-        runs_out(
-            victim.outbound(far, None),
-            async { near },
-            Step::Negotiate,
-            NEGOTIATE,
-        )
-        .await;
     }
+    let victim = node([Security::Tls, Security::Noise]);
+    let (near, far) = pipe();
+    let dial = victim.outbound(far, None);
+    runs_out(dial, async { near }, Step::Negotiate, NEGOTIATE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_trickle_does_not_move_the_negotiations_deadline() {
-    let victim = node(Security::Tls);
+    let victim = node([Security::Tls]);
     let (mut near, far) = pipe();
     let trickle = async {
         for byte in [line(MULTISTREAM), line("/x").repeat(100)].concat() {
@@ -92,7 +88,7 @@ async fn a_trickle_does_not_move_the_negotiations_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_silent_after_the_negotiation_runs_into_the_handshakes_deadline() {
     for (security, protocol) in [(Security::Tls, "/tls/1.0.0"), (Security::Noise, "/noise")] {
-        let victim = node(security);
+        let victim = node([security]);
         let (mut near, far) = pipe();
         let slow = async {
             // A stage's time is its own: what the one before it took does not count.
@@ -119,7 +115,7 @@ async fn a_trickle_does_not_move_the_handshakes_deadline() {
         (Security::Tls, "/tls/1.0.0", &[22, 3, 1, 0x20, 0][..]),
         (Security::Noise, "/noise", &[0x10, 0]),
     ] {
-        let victim = node(security);
+        let victim = node([security]);
         let (mut near, far) = pipe();
         let trickle = async {
             propose(&mut near, protocol).await;
@@ -136,7 +132,7 @@ async fn a_trickle_does_not_move_the_handshakes_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_silent_after_the_handshake_runs_into_the_muxers_deadline() {
-    let victim = node(Security::Tls);
+    let victim = node([Security::Tls]);
     let (mut near, far) = pipe();
     let client = async {
         propose(&mut near, "/tls/1.0.0").await;

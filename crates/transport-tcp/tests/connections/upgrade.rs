@@ -58,7 +58,8 @@ async fn bytes_go_both_ways_over_tls_and_noise_whoever_opens() {
 async fn bytes_go_both_ways_through_a_pipe_of_a_few_bytes() {
     for security in [Security::Tls, Security::Noise] {
         let (dialer, listener) = (Node::over(security), Node::over(security));
-        let (near, far) = duplex(7);
+        // It must hold a negotiation's two messages: both ends write before they read.
+        let (near, far) = duplex(41);
         let (dialed, accepted) = tokio::join!(dialer.outbound(near, None), listener.inbound(far));
         round_trip(&dialed.unwrap(), &accepted.unwrap()).await;
     }
@@ -147,12 +148,14 @@ async fn stages_come_in_order_with_rising_times() {
     }
 }
 
-/// What the last stage said, with a victim that listens or dials.
-async fn early(run: impl AsyncFnOnce(&mut (dyn FnMut(Stage) + Send)) -> Connection) -> bool {
+/// What the last stage said, with a victim that listens or dials; and its connection.
+async fn early(
+    run: impl AsyncFnOnce(&mut (dyn FnMut(Stage) + Send)) -> Connection,
+) -> (bool, Connection) {
     let mut last = None;
-    run(&mut |stage| last = Some(stage)).await;
+    let connection = run(&mut |stage| last = Some(stage)).await;
     match last {
-        Some(Stage::Muxed { early, .. }) => early,
+        Some(Stage::Muxed { early, .. }) => (early, connection),
         other => panic!("{other:?}"),
     }
 }
@@ -178,7 +181,7 @@ async fn a_tls_client_that_offers_no_muxer_negotiates_it_late() {
             stream
         };
         let listen = early(async |stages| victim.upgrader.inbound(far, stages).await.unwrap());
-        let (early, _stream) = tokio::join!(listen, client);
+        let ((early, _connection), _stream) = tokio::join!(listen, client);
         assert_eq!(early, settled, "with {alpn:?}");
     }
 }
@@ -204,7 +207,7 @@ async fn a_tls_server_that_knows_no_muxer_negotiates_it_late() {
             stream
         };
         let dial = early(async |stages| victim.upgrader.outbound(far, None, stages).await.unwrap());
-        let (early, _stream) = tokio::join!(dial, server);
+        let ((early, _connection), _stream) = tokio::join!(dial, server);
         assert_eq!(early, settled, "with {alpn:?}");
     }
 }
@@ -259,7 +262,7 @@ async fn a_noise_initiator_without_the_extension_negotiates_the_muxer_late() {
         near
     };
     let listen = early(async |stages| victim.upgrader.inbound(far, stages).await.unwrap());
-    let (early, _near) = tokio::join!(listen, client);
+    let ((early, _connection), _near) = tokio::join!(listen, client);
     assert!(!early);
 }
 
