@@ -108,6 +108,7 @@ mod error;
 pub mod fuzzing;
 mod incoming;
 mod keys;
+mod known;
 mod probe;
 mod raw;
 mod resolve;

@@ -21,6 +21,7 @@ use rustls::{
 use crate::{
     config::Flavour,
     error::BindError,
+    known::Known,
     verifier::{Kind, Verifier},
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     identity: Arc<Identity>,
     client: rustls::ClientConfig,
+    known: Arc<Known>,
 }
 
 impl Tls {
@@ -61,20 +63,23 @@ impl Tls {
             }
         };
         let identity = Arc::new(identity);
-        let client = client_config(&provider, kind, &identity, &alpn)?;
+        let known = Arc::<Known>::default();
+        let client = client_config(&provider, kind, &identity, &alpn, &known)?;
         Ok(Self {
             kind,
             alpn,
             provider,
             identity,
             client,
+            known,
         })
     }
 
     /// A verifier for one connection.
     pub(crate) fn verifier(&self, expected: Option<PeerId>) -> Arc<Verifier> {
         let algorithms = self.provider.signature_verification_algorithms;
-        Arc::new(Verifier::new(self.kind, expected, algorithms))
+        let known = self.known.clone();
+        Arc::new(Verifier::new(self.kind, expected, algorithms, known))
     }
 
     /// The dialer's side of one connection.
@@ -108,12 +113,18 @@ fn client_config(
     kind: Kind,
     identity: &Arc<Identity>,
     alpn: &[Vec<u8>],
+    known: &Arc<Known>,
 ) -> Result<rustls::ClientConfig, rustls::Error> {
     let algorithms = provider.signature_verification_algorithms;
     let mut config = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier::new(kind, None, algorithms)))
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(
+            kind,
+            None,
+            algorithms,
+            known.clone(),
+        )))
         .with_client_cert_resolver(identity.clone());
     config.alpn_protocols = alpn.to_vec();
     config.enable_sni = false;

@@ -1,6 +1,6 @@
 //! Decides about the one certificate of the other side, and remembers whose it is.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use libp2p_identity::PeerId;
 use rustls::{
@@ -12,7 +12,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::error::CertificateError;
+use crate::{error::CertificateError, known::Known};
 
 /// How the peer's certificate is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +27,13 @@ pub(crate) struct Verifier {
     kind: Kind,
     expected: Option<PeerId>,
     algorithms: WebPkiSupportedAlgorithms,
-    outcome: OnceLock<Result<Known, CertificateError>>,
+    known: Arc<Known>,
+    outcome: OnceLock<Result<Accepted, CertificateError>>,
 }
 
 /// An accepted certificate.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct Accepted {
     peer: PeerId,
     spki: SubjectPublicKeyInfoDer<'static>,
 }
@@ -42,11 +43,13 @@ impl Verifier {
         kind: Kind,
         expected: Option<PeerId>,
         algorithms: WebPkiSupportedAlgorithms,
+        known: Arc<Known>,
     ) -> Self {
         Self {
             kind,
             expected,
             algorithms,
+            known,
             outcome: OnceLock::new(),
         }
     }
@@ -74,9 +77,9 @@ impl Verifier {
         }
     }
 
-    fn read(&self, certificate: &CertificateDer<'_>) -> Result<Known, CertificateError> {
+    fn read(&self, certificate: &CertificateDer<'_>) -> Result<Accepted, CertificateError> {
         let known = match self.kind {
-            Kind::Libp2p => libp2p(certificate)?,
+            Kind::Libp2p => libp2p(certificate, &self.known)?,
             Kind::RawPublicKey => raw(certificate)?,
         };
         match self.expected {
@@ -104,26 +107,33 @@ impl Verifier {
 
 /// libp2p TLS specification: the extension's signature, the self-signature and the validity
 /// are all checked by `parse`.
-pub(crate) fn libp2p(certificate: &CertificateDer<'_>) -> Result<Known, CertificateError> {
+pub(crate) fn libp2p(
+    certificate: &CertificateDer<'_>,
+    known: &Known,
+) -> Result<Accepted, CertificateError> {
     let bad = |reason: String| CertificateError::Certificate(reason);
     let (rest, x509) =
         X509Certificate::from_der(certificate).map_err(|error| bad(error.to_string()))?;
     if !rest.is_empty() {
         return Err(bad(format!("{} bytes after its end", rest.len())));
     }
-    let parsed =
-        libp2p_tls::certificate::parse(certificate).map_err(|error| bad(error.to_string()))?;
-    Ok(Known {
-        peer: parsed.peer_id(),
+    // A certificate that was good before may have expired since.
+    if !x509.validity().is_valid() {
+        return Err(bad("not valid at this time".to_owned()));
+    }
+    let verify = || libp2p_tls::certificate::parse(certificate).map(|verified| verified.peer_id());
+    let peer = known.or_verify(certificate, verify).map_err(|error| bad(error.to_string()))?;
+    Ok(Accepted {
+        peer,
         spki: SubjectPublicKeyInfoDer::from(x509.public_key().raw.to_vec()),
     })
 }
 
-fn raw(certificate: &CertificateDer<'_>) -> Result<Known, CertificateError> {
+fn raw(certificate: &CertificateDer<'_>) -> Result<Accepted, CertificateError> {
     let peer = crate::raw::decode(certificate).ok_or(CertificateError::RawKey {
         length: certificate.len(),
     })?;
-    Ok(Known {
+    Ok(Accepted {
         peer,
         spki: SubjectPublicKeyInfoDer::from(certificate.to_vec()),
     })

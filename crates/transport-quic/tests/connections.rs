@@ -1,4 +1,5 @@
 //! Dialing, accepting, streams and closing between two endpoints.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -7,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use common::{Node, ask, id, localhost, pair, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_quic::{
-    CloseCode, CloseReason, Config, DialError, Endpoint, Keypair, Lossy, ProbeError, Rates, Stream,
-    StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
+    BoundTo, CloseCode, CloseReason, Config, DialError, Endpoint, Keypair, Lossy, ProbeError,
+    Rates, Stream, StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
 };
 
 #[tokio::test]
@@ -243,6 +244,53 @@ async fn a_peer_may_open_256_streams_and_not_one_more() {
     streams.truncate(128);
     drop(_open);
     within(one_more).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_unread_streams_together_hold_no_more_than_the_connection_window() {
+    let window = 1 << 20;
+    let config = Config::default().with_connection_window(window);
+    let (_d, dialed, _l, accepted) = pair(config).await;
+    let _unread = tokio::spawn(async move {
+        let mut unread = Vec::new();
+        while let Some(stream) = accepted.accept().await {
+            unread.push(stream);
+        }
+    });
+    let plenty = vec![0; 300 << 10];
+    let (mut written, mut streams) = (0, Vec::new());
+    for _ in 0..16 {
+        let mut stream = dialed.open().await.unwrap();
+        let mut write = std::pin::pin!(stream.write(&plenty));
+        if let std::task::Poll::Ready(some) = futures::poll!(&mut write) {
+            written += some.unwrap();
+        }
+        streams.push(stream);
+        within(dialed.probe(common::PATIENCE)).await.unwrap();
+    }
+    assert_eq!(written, window as usize);
+}
+
+#[tokio::test]
+async fn a_socket_bound_to_an_interface_works_there_and_an_unknown_one_is_named() {
+    let bound = || Arc::new(BoundTo::interface("lo"));
+    let (dialer, listener) = (
+        Node::with_binder(Config::default(), bound()),
+        Node::with_binder(Config::default(), bound()),
+    );
+    let _echo = listener.echo();
+    let dialed = within(dialer.endpoint.dial(listener.address, Some(listener.id()))).await;
+    let dialed = dialed.unwrap();
+    assert_eq!(within(ask(&dialed, b"lo")).await.unwrap(), b"lo");
+    dialer.endpoint.rebind().unwrap();
+    assert_eq!(dialer.endpoint.local_addr().unwrap(), dialer.address);
+    assert_eq!(within(ask(&dialed, b"again")).await.unwrap(), b"again");
+
+    let unknown = Arc::new(BoundTo::interface("no-such-if"));
+    let keypair = Keypair::generate_ed25519();
+    let failed = Endpoint::with_binder(localhost(), &keypair, Config::default(), unknown);
+    let error = failed.unwrap_err().to_string();
+    assert!(error.contains("no-such-if"), "{error}");
 }
 
 #[tokio::test]

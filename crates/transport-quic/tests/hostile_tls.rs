@@ -1,4 +1,5 @@
 //! Certificates that must not be believed, from a dialer and from a listener.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Datagrams that must not hurt: garbage, broken and forged Initials, floods of them.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -216,7 +217,9 @@ async fn an_initial_sent_twice_above_the_rate_gets_two_retries() {
     let node = Node::new(Config::default().with_retry_above(0));
     let _echo = node.echo();
     let initial = captured_initials(1).await.remove(0);
-    let source = flood(&[initial.clone()], node.address).await.remove(0);
+    let source = flood(std::slice::from_ref(&initial), node.address)
+        .await
+        .remove(0);
     assert!(is_retry(&answer(&source).await));
     source.send_to(&initial, node.address).await.unwrap();
     assert!(is_retry(&answer(&source).await));

@@ -1,4 +1,5 @@
 //! TLS secrets stay in the process whatever its environment says.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

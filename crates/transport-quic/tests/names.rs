@@ -1,4 +1,5 @@
 //! Host names in multiaddrs, answered by a name server made for the test.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The flavour with raw public keys (RFC 7250), with itself and with plain quinn and rustls
 //! set up as iroh sets them up.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

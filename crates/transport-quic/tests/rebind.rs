@@ -1,4 +1,5 @@
 //! The network changes under an endpoint: a new socket, the same connections.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

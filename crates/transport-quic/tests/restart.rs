@@ -1,4 +1,5 @@
 //! A node that crashed and came back, seen by a peer that still holds a connection to it.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

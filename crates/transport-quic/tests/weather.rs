@@ -1,4 +1,5 @@
 //! What the lossy binder does to datagrams, and what connections make of it.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

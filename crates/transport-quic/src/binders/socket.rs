@@ -21,6 +21,9 @@ use tokio::{io::Interest, net::UdpSocket};
 
 use super::burst::Burst;
 
+/// Receive errors in a row after which the socket counts as broken.
+const ERRORS_IN_A_ROW: u32 = 16;
+
 /// quinn's own socket type keeps its file descriptor to itself; a rebind needs it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -77,15 +80,20 @@ impl AsyncUdpSocket for Socket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let mut failed = 0;
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
             let received = self.io.try_io(Interest::READABLE, || {
                 self.state.recv((&self.io).into(), bufs, meta)
             });
-            // An error is most often a stale readiness, and what ICMP reports about one peer
-            // must not end an endpoint with many.
-            if let Ok(count) = received {
-                return Poll::Ready(Ok(count));
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // What ICMP reports about one peer must not end an endpoint with many.
+                Err(error) if failed < ERRORS_IN_A_ROW => {
+                    failed += 1;
+                    tracing::debug!(%error, "cannot receive");
+                }
+                received => return Poll::Ready(received),
             }
         }
     }

@@ -1,5 +1,5 @@
 //! What the suites share. Each uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod foreign;
 
