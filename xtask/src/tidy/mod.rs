@@ -3,13 +3,14 @@
 mod crates;
 mod sources;
 mod text;
+mod tools;
 
 use std::fmt;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{integration, step};
+use crate::step;
 
 /// Something that a rule has against the tree.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,59 +32,15 @@ pub(crate) fn run() -> Result<()> {
     let metadata = step::metadata()?;
     let mut findings = crates::check(&metadata, step::root(), &sources)?;
     findings.extend(sources.iter().flat_map(text::check));
-    findings.extend(
-        sources
-            .iter()
-            .filter(|source| source.path.ends_with(".rs"))
-            .flat_map(sources::check),
-    );
+    let rust = |source: &&Source| source.path.ends_with(".rs");
+    findings.extend(sources.iter().filter(rust).flat_map(sources::check));
+    findings.extend(tools::check());
     for finding in &findings {
         println!("{finding}");
     }
     let broken = findings.iter().filter(|finding| !finding.warning).count();
-    let linted = lock_files().and_then(|()| format_and_lint());
-    ensure!(
-        broken == 0,
-        "{broken} of the house's rules are broken, see above"
-    );
-    linted?;
+    ensure!(broken == 0, "{broken} things are not tidy");
     println!("tidy");
-    Ok(())
-}
-
-/// The lock files fit the manifests.
-fn lock_files() -> Result<()> {
-    for place in ["", "fuzz"] {
-        let mut metadata = step::program("cargo", place);
-        metadata.args(["metadata", "--locked", "--format-version", "1"]);
-        step::capture(&mut metadata)
-            .with_context(|| format!("{place}/Cargo.lock does not fit its manifests"))?;
-    }
-    Ok(())
-}
-
-fn format_and_lint() -> Result<()> {
-    step::succeed(&mut step::cargo(&["fmt", "--all", "--check"]))?;
-    for alone in ["fuzz", "tests/peers/rust"] {
-        if step::root().join(alone).join("Cargo.toml").exists() {
-            step::succeed(step::program("cargo", alone).args(["fmt", "--check"]))?;
-        }
-    }
-    // `--all-targets` leaves out the suites, since `cargo test` does not run them by itself.
-    let suites: Vec<&str> = integration::names()
-        .flat_map(|name| ["--test", name])
-        .collect();
-    for targets in [&["--all-targets"][..], &suites] {
-        let mut clippy = step::cargo(&["clippy", "--quiet", "--workspace"]);
-        let lints = [
-            "--",
-            "-D",
-            "warnings",
-            "--force-warn",
-            "clippy::too_many_lines",
-        ];
-        step::succeed(clippy.args(targets).args(lints))?;
-    }
     Ok(())
 }
 
