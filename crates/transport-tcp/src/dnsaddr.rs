@@ -116,3 +116,6 @@ pub(crate) fn parse_record(record: &[u8]) -> Option<Multiaddr> {
     let address = text.strip_prefix("dnsaddr=")?.trim();
     address.parse().ok().filter(|a: &Multiaddr| !a.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

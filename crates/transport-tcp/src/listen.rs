@@ -116,3 +116,22 @@ fn verdict(error: &io::Error) -> Verdict {
         _ => Verdict::Pause,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_one_connection_does_not_end_the_listener() {
+        let verdict = |code| verdict(&io::Error::from_raw_os_error(code));
+        // Linux: ECONNABORTED, EPERM, EHOSTUNREACH, EINTR
+        for code in [103, 1, 113, 4] {
+            assert_eq!(verdict(code), Verdict::Next, "error {code}");
+        }
+        // EMFILE, ENFILE, ENOMEM, ENOBUFS
+        for code in [24, 23, 12, 105] {
+            assert_eq!(verdict(code), Verdict::Pause, "error {code}");
+        }
+        assert_eq!(verdict(22), Verdict::Fatal, "EINVAL");
+    }
+}

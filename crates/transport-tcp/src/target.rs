@@ -183,3 +183,6 @@ impl fmt::Display for Target {
         self.to_multiaddr().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;
