@@ -139,16 +139,16 @@ mod tcp {
         node.tasks.clone().spawn(async move {
             let mut trace = |stage| tracing::debug!(%address, ?stage, "inbound");
             let upgraded = tokio::select! {
-                upgraded = node.transports.tcp.upgrader.inbound(stream, &mut trace) => upgraded,
+                // In a box of its own: the session that follows in this task is long, the handshake's state large.
+                upgraded = Box::pin(node.transports.tcp.upgrader.inbound(stream, &mut trace)) => upgraded,
                 () = node.stopping.cancelled() => return,
             };
             match upgraded {
                 Ok(upgraded) => {
                     let muxed = Muxed::Tcp(upgraded);
-                    if let Err(refused) =
-                        node.adopt(place, muxed, address.clone(), Direction::Inbound)
-                    {
-                        turned_away(&node, address, refused);
+                    match node.adopt(place, muxed, address.clone(), Direction::Inbound) {
+                        Ok(session) => session.run().await,
+                        Err(refused) => turned_away(&node, address, refused),
                     }
                 }
                 Err(error) => turned_away(&node, address, error),
@@ -192,16 +192,15 @@ mod quic {
         let node = Arc::clone(node);
         node.tasks.clone().spawn(async move {
             let accepted = tokio::select! {
-                accepted = incoming.accept() => accepted,
+                accepted = Box::pin(incoming.accept()) => accepted,
                 () = node.stopping.cancelled() => return,
             };
             match accepted {
                 Ok(accepted) => {
                     let muxed = Muxed::Quic(accepted);
-                    if let Err(refused) =
-                        node.adopt(place, muxed, address.clone(), Direction::Inbound)
-                    {
-                        turned_away(&node, address, refused);
+                    match node.adopt(place, muxed, address.clone(), Direction::Inbound) {
+                        Ok(session) => session.run().await,
+                        Err(refused) => turned_away(&node, address, refused),
                     }
                 }
                 Err(error) => turned_away(&node, address, error),

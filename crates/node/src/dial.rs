@@ -173,7 +173,8 @@ fn take_in(
         Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
         _ => address.clone(),
     };
-    Ok(node.adopt(node.place(), muxed, plain, Direction::Outbound)?)
+    let session = node.adopt(node.place(), muxed, plain, Direction::Outbound)?;
+    Ok(session.spawn())
 }
 
 async fn attempt(

@@ -356,14 +356,14 @@ impl Shared {
         }
     }
 
-    /// Takes in a connection whose handshake is done.
+    /// Takes in a connection whose handshake is done. The caller runs the session that comes of it.
     pub(crate) fn adopt(
         self: &Arc<Self>,
         place: Place,
         muxed: Muxed,
         address: Multiaddr,
         direction: Direction,
-    ) -> Result<Connection, Refused> {
+    ) -> Result<Session, Refused> {
         let timeouts = Timeouts {
             negotiation: self.config.negotiation_timeout,
             ping: self.config.ping_timeout,
@@ -376,21 +376,21 @@ impl Shared {
             connection.abort("too many connections");
             return Err(refused);
         }
-        self.registry().insert(connection.clone());
-        self.emit(Event::Connected {
-            connection: connection.clone(),
-        });
-        let (node, session) = (Arc::clone(self), connection.clone());
-        self.tasks.spawn(async move {
-            session::run(Arc::clone(&node), session.clone()).await;
-            let reason = session.closed().await;
-            drop(place);
-            node.forget(session, reason);
-        });
+        {
+            let mut registry = self.registry();
+            registry.insert(connection.clone());
+            self.emit(Event::Connected {
+                connection: connection.clone(),
+            });
+        }
         if self.stopping.is_cancelled() {
             connection.abort("the node is shutting down");
         }
-        Ok(connection)
+        Ok(Session {
+            node: Arc::clone(self),
+            connection,
+            place,
+        })
     }
 
     fn forget(&self, connection: Connection, reason: String) {
@@ -456,6 +456,28 @@ impl Shared {
         if sender.try_send(incoming).is_err() {
             tracing::debug!(protocol, "no room for one more stream: it is reset");
         }
+    }
+}
+
+/// A connection that is in the registry, and what must run for it to be served and, in the end, forgotten.
+pub(crate) struct Session {
+    node: Arc<Shared>,
+    connection: Connection,
+    place: Place,
+}
+
+impl Session {
+    pub(crate) fn spawn(self) -> Connection {
+        let connection = self.connection.clone();
+        self.node.tasks.clone().spawn(self.run());
+        connection
+    }
+
+    pub(crate) async fn run(self) {
+        session::run(Arc::clone(&self.node), self.connection.clone()).await;
+        let reason = self.connection.closed().await;
+        drop(self.place);
+        self.node.forget(self.connection, reason);
     }
 }
 

@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{
     address::{self, Host},
+    known::Known,
     raw, verifier,
 };
 
@@ -44,7 +45,7 @@ pub fn raw_key(data: &[u8]) {
 
 /// What a peer shows as its certificate.
 pub fn certificate(data: &[u8]) {
-    let _ = verifier::libp2p(&CertificateDer::from(data));
+    let _ = verifier::libp2p(&CertificateDer::from(data), &Known::default());
 }
 
 #[cfg(test)]

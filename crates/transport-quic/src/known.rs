@@ -92,13 +92,17 @@ mod tests {
         let known = Known::default();
         let peer = PeerId::random();
         for n in 0..10_000_u32 {
-            known.or_verify(&n.to_be_bytes(), || Ok::<_, ()>(peer)).unwrap();
+            known
+                .or_verify(&n.to_be_bytes(), || Ok::<_, ()>(peer))
+                .unwrap();
         }
         assert_eq!(known.lock().peers.len(), MOST);
         assert_eq!(known.lock().order.len(), MOST);
         known.or_verify(&9_744_u32.to_be_bytes(), never).unwrap();
         assert_eq!(known.or_verify(&9_743_u32.to_be_bytes(), || Err(1)), Err(1));
-        known.or_verify(&[0; LONGEST + 1], || Ok::<_, ()>(peer)).unwrap();
+        known
+            .or_verify(&[0; LONGEST + 1], || Ok::<_, ()>(peer))
+            .unwrap();
         assert_eq!(known.or_verify(&[0; LONGEST + 1], || Err(2)), Err(2));
     }
 }

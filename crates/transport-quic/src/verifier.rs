@@ -122,7 +122,9 @@ pub(crate) fn libp2p(
         return Err(bad("not valid at this time".to_owned()));
     }
     let verify = || libp2p_tls::certificate::parse(certificate).map(|verified| verified.peer_id());
-    let peer = known.or_verify(certificate, verify).map_err(|error| bad(error.to_string()))?;
+    let peer = known
+        .or_verify(certificate, verify)
+        .map_err(|error| bad(error.to_string()))?;
     Ok(Accepted {
         peer,
         spki: SubjectPublicKeyInfoDer::from(x509.public_key().raw.to_vec()),

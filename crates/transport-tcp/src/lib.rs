@@ -70,6 +70,7 @@ mod driver;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod known;
 mod listen;
 mod negotiate;
 mod noise;

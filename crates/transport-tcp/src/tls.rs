@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Keypair, PeerId, UpgradeError, negotiate::YAMUX};
+use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX};
 
 /// The protocol that says no more than "libp2p"; it comes last (libp2p TLS spec, ALPN).
 const LIBP2P: &[u8] = b"libp2p";
@@ -42,6 +42,7 @@ pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     key: Arc<SingleCertAndKey>,
     client: ClientConfig,
+    known: Arc<Known>,
 }
 
 /// A stream after the handshake.
@@ -61,7 +62,8 @@ impl Tls {
         let key = CertifiedKey::new(vec![certificate], key.map_err(io::Error::other)?);
         let key = Arc::new(SingleCertAndKey::from(key));
         // Every connection puts its own verifier in its place.
-        let verifier = Arc::new(Verifier::new(None, &provider));
+        let known = Arc::<Known>::default();
+        let verifier = Arc::new(Verifier::new(None, &provider, &known));
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(io::Error::other)?
@@ -75,8 +77,9 @@ impl Tls {
             provider,
             key,
             client,
+            known,
         };
-        this.server_config(Arc::new(Verifier::new(None, &this.provider)))
+        this.server_config(this.verifier(None))
             .map_err(io::Error::other)?;
         Ok(this)
     }
@@ -94,6 +97,10 @@ impl Tls {
         Ok(server)
     }
 
+    fn verifier(&self, expected: Option<PeerId>) -> Arc<Verifier> {
+        Arc::new(Verifier::new(expected, &self.provider, &self.known))
+    }
+
     pub(crate) async fn connect<S>(
         &self,
         io: S,
@@ -102,7 +109,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let verifier = Arc::new(Verifier::new(expected, &self.provider));
+        let verifier = self.verifier(expected);
         let mut config = self.client.clone();
         config
             .dangerous()
@@ -123,7 +130,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let verifier = Arc::new(Verifier::new(None, &self.provider));
+        let verifier = self.verifier(None);
         let config = self.server_config(verifier.clone());
         let config = config.map_err(|error| UpgradeError::Tls(io::Error::other(error)))?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -187,14 +194,16 @@ struct Verifier {
     /// Who proved to hold the certificate's identity key, wanted or not.
     found: OnceLock<PeerId>,
     algorithms: WebPkiSupportedAlgorithms,
+    known: Arc<Known>,
 }
 
 impl Verifier {
-    fn new(expected: Option<PeerId>, provider: &CryptoProvider) -> Self {
+    fn new(expected: Option<PeerId>, provider: &CryptoProvider, known: &Arc<Known>) -> Self {
         Self {
             expected,
             found: OnceLock::new(),
             algorithms: provider.signature_verification_algorithms,
+            known: known.clone(),
         }
     }
 
@@ -211,7 +220,12 @@ impl Verifier {
                 intermediates.len() + 1
             )));
         }
-        let peer = certificate::parse(certificate).map_err(other)?.peer_id();
+        // A certificate that was good before may have expired since.
+        if !parse(certificate)?.validity().is_valid() {
+            return Err(CertificateError::Expired.into());
+        }
+        let verify = || certificate::parse(certificate).map(|verified| verified.peer_id());
+        let peer = self.known.or_verify(certificate, verify).map_err(other)?;
         let peer = *self.found.get_or_init(|| peer);
         match self.expected {
             Some(expected) if expected != peer => Err(rustls::Error::InvalidCertificate(
@@ -229,8 +243,7 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let bad = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad)?;
+        let parsed = parse(certificate)?;
         let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
     }
@@ -245,6 +258,12 @@ impl Verifier {
             _ => UpgradeError::Tls(error),
         }
     }
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, rustls::Error> {
+    let bad = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| bad)?;
+    Ok(parsed)
 }
 
 fn other(error: certificate::ParseError) -> rustls::Error {

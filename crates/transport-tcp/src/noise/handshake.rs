@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
-use crate::{Keypair, NoiseError, PeerId, negotiate::YAMUX, readahead::ReadAhead};
+use crate::{Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
@@ -20,6 +20,7 @@ pub(crate) struct Noise {
     params: NoiseParams,
     static_key: Zeroizing<Vec<u8>>,
     payload: Vec<u8>,
+    known: Known,
 }
 
 /// A stream after the handshake.
@@ -46,6 +47,7 @@ impl Noise {
             params,
             static_key: Zeroizing::new(key.private),
             payload,
+            known: Known::default(),
         })
     }
 
@@ -60,7 +62,7 @@ impl Noise {
         let mut exchange = Exchange::new(io, self.start(Role::Initiator)?);
         exchange.send(&[]).await?;
         let payload = exchange.receive().await?;
-        let remote = exchange.verify(&payload, expected)?;
+        let remote = exchange.verify(&payload, expected, &self.known)?;
         exchange.send(&self.payload).await?;
         exchange.finish(remote)
     }
@@ -73,7 +75,7 @@ impl Noise {
         exchange.receive().await?;
         exchange.send(&self.payload).await?;
         let payload = exchange.receive().await?;
-        let remote = exchange.verify(&payload, None)?;
+        let remote = exchange.verify(&payload, None, &self.known)?;
         exchange.finish(remote)
     }
 
@@ -131,9 +133,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         &self,
         payload: &[u8],
         expected: Option<PeerId>,
+        known: &Known,
     ) -> Result<payload::Remote, NoiseError> {
         let static_key = self.state.get_remote_static().unwrap_or_default();
-        let remote = payload::verify(payload, static_key)?;
+        let remote = payload::verify(payload, static_key, known)?;
         match expected {
             Some(expected) if expected != remote.peer => Err(NoiseError::WrongPeer {
                 expected: Box::new(expected),

@@ -3,7 +3,7 @@
 use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
 use prost::Message as _;
 
-use crate::{NoiseError, negotiate::YAMUX};
+use crate::{NoiseError, known::Known, negotiate::YAMUX};
 
 /// What an identity key signs, in front of the static key.
 const PREFIX: &[u8] = b"noise-libp2p-static-key:";
@@ -47,18 +47,28 @@ pub(crate) fn encode(identity: &Keypair, static_key: &[u8]) -> Result<Vec<u8>, S
 }
 
 /// Reads a peer's payload. Nothing in it counts unless the signature holds.
-pub(crate) fn verify(payload: &[u8], static_key: &[u8]) -> Result<Remote, NoiseError> {
+pub(crate) fn verify(
+    payload: &[u8],
+    static_key: &[u8],
+    known: &Known,
+) -> Result<Remote, NoiseError> {
     let payload = Payload::decode(payload)?;
     let identity = payload.identity_key.ok_or(NoiseError::BadIdentity)?;
-    let identity =
-        PublicKey::try_decode_protobuf(&identity).map_err(|_| NoiseError::BadIdentity)?;
     let signature = payload.identity_sig.ok_or(NoiseError::BadSignature)?;
-    if !identity.verify(&[PREFIX, static_key].concat(), &signature) {
-        return Err(NoiseError::BadSignature);
-    }
+    // The lengths of the first two parts are told, so that no other three parts make the same proof.
+    let lengths = [static_key.len(), identity.len()].map(usize::to_be_bytes);
+    let proof = [lengths.as_flattened(), static_key, &identity, &signature].concat();
+    let peer = known.or_verify(&proof, || {
+        let identity =
+            PublicKey::try_decode_protobuf(&identity).map_err(|_| NoiseError::BadIdentity)?;
+        match identity.verify(&[PREFIX, static_key].concat(), &signature) {
+            true => Ok(identity.to_peer_id()),
+            false => Err(NoiseError::BadSignature),
+        }
+    })?;
     let extensions = payload.extensions.unwrap_or_default();
     Ok(Remote {
-        peer: identity.to_peer_id(),
+        peer,
         muxers: extensions.stream_muxers,
     })
 }
