@@ -2,6 +2,7 @@
 //!
 //! Each future is polled k times and dropped, for every k until it is done. The descriptors of the
 //! process are counted, so this binary has one test at a time.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! Keys stay in the process. The variable must be in the environment from the start, so the test
 //! runs itself again in a child with it set.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Honest peers: upgrades, the life of a connection, deadlines, dials.
+#![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Input that must not hurt, layer by layer.
+#![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
 mod support;

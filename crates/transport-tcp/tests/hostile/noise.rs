@@ -1,6 +1,5 @@
 //! Noise: payloads that lie, frames that are too long, data that was tampered with.
 
-use libp2p_identity::PublicKey;
 use prost::Message;
 use snow::{Builder, HandshakeState, TransportState};
 use tokio::{
@@ -189,7 +188,7 @@ async fn another_peer_than_the_expected_is_refused_before_we_show_who_we_are() {
             found,
         } => {
             assert_eq!(*wanted, expected);
-            assert_eq!(*found, PublicKey::from(impostor.public()).to_peer_id());
+            assert_eq!(*found, impostor.public().to_peer_id());
         }
         other => panic!("{other}"),
     }
