@@ -73,16 +73,17 @@ pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
         let length = metadata.len();
         return Err(corrupted(format!("it is {length} bytes long")));
     }
-    if metadata.permissions().mode() & 0o077 != 0 {
-        let path = path.display();
-        tracing::warn!(%path, "others than its owner may read the key file");
-    }
     let bytes = Zeroizing::new(fs::read(path).map_err(read)?);
     if bytes.is_empty() {
         return Err(corrupted("it is empty".to_owned()));
     }
     let keypair = Keypair::from_protobuf_encoding(&bytes);
-    keypair.map_err(|error| corrupted(error.to_string()))
+    let keypair = keypair.map_err(|error| corrupted(error.to_string()))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "others than its owner may read the key file");
+    }
+    Ok(keypair)
 }
 
 /// Writes `keypair` to `path`, which must not exist; its folder is made where needed.

@@ -1,23 +1,27 @@
 //! What the tests of a whole node share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it, and a panic is its verdict"
+)]
 
 use std::time::Duration;
 
 use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node};
 
-pub const TCP: &str = "/ip4/127.0.0.1/tcp/0";
-pub const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
-pub fn node() -> Node {
+pub(crate) fn node() -> Node {
     with(Config::default())
 }
 
-pub fn with(config: Config) -> Node {
+pub(crate) fn with(config: Config) -> Node {
     let builder = Node::builder(Keypair::generate_ed25519());
     builder.config(config).build().unwrap()
 }
 
-pub async fn listen(node: &Node, address: &str) -> Multiaddr {
+pub(crate) async fn listen(node: &Node, address: &str) -> Multiaddr {
     node.listen(address.parse().unwrap())
         .await
         .unwrap()
@@ -25,7 +29,7 @@ pub async fn listen(node: &Node, address: &str) -> Multiaddr {
 }
 
 /// Waits for an event, whatever comes before it. The deadline is for a test that hangs, not for one that passes.
-pub async fn wait<T>(events: &mut Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+pub(crate) async fn wait<T>(events: &mut Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     let found = async {
         loop {
             match events.next().await {
@@ -43,7 +47,7 @@ pub async fn wait<T>(events: &mut Events, mut wanted: impl FnMut(Event) -> Optio
     found.expect("the event comes")
 }
 
-pub async fn within<T>(job: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(job: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(30), job).await;
     done.expect("the job ends")
 }

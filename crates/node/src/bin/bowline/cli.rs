@@ -64,6 +64,7 @@ pub(crate) struct Up {
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
     /// The peer's address, with or without its id at the end
+    #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
     /// How many pings
     #[arg(short = 'c', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
@@ -76,6 +77,7 @@ pub(crate) struct Ping {
 #[derive(Debug, Args)]
 pub(crate) struct Identify {
     /// The peer's address, with or without its id at the end
+    #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
 }
 
