@@ -32,6 +32,9 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
 }
 
 async fn serve(node: &Node, settings: &Resolved, output: Output) -> Result<(), Failure> {
+    // Before anything is announced: whoever reads the ready line may send a signal at once.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job)?;
     let mut events = node.events();
     if settings.listen.is_empty() {
         listen_default(node).await?;
@@ -44,8 +47,6 @@ async fn serve(node: &Node, settings: &Resolved, output: Output) -> Result<(), F
     let _mark = AdminMark::leave(&settings.data_dir, admin)?;
     announce(node, admin, output)?;
     let mut failures = bootstrap(node, &settings.bootstrap);
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job)?;
     let outcome = loop {
         tokio::select! {
             event = events.next() => match event {
