@@ -20,10 +20,7 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::{
-    CloseReason, Connection, PeerId, Security, StreamError, UpgradeConfig, coalesce::Coalesce,
-    upgrade::End,
-};
+use crate::{CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, upgrade::End};
 
 /// The largest body of a frame that we send. yamux's own default of 16 KiB halves the bulk
 /// rate; above 64 KiB nothing is gained and other streams wait longer for their turn.
@@ -243,16 +240,8 @@ impl Shared {
     }
 }
 
-/// A connection whose driver runs, before it has a name.
-pub(crate) struct Started(Arc<Shared>);
-
-impl Started {
-    pub(crate) fn start(self, peer: PeerId, security: Security) -> Connection {
-        Connection::new(self.0, peer, security)
-    }
-}
-
-pub(crate) fn spawn<S>(stream: S, end: End, config: &UpgradeConfig) -> Started
+/// Starts the task of a connection.
+pub(crate) fn spawn<S>(stream: S, end: End, config: &UpgradeConfig) -> Arc<Shared>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -284,7 +273,7 @@ where
         opener: None,
         closing: None,
     });
-    Started(shared)
+    shared
 }
 
 struct Driver<S> {

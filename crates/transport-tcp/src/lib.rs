@@ -117,3 +117,8 @@ pub trait Dialer: Send + Sync {
     /// Brings about a byte stream to `target`. Dropping the future closes every socket it opened.
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
 }
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX};
+use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX, upgrade::Secured};
 
 /// The protocol that says no more than "libp2p"; it comes last (libp2p TLS spec, ALPN).
 const LIBP2P: &[u8] = b"libp2p";
@@ -43,14 +43,6 @@ pub(crate) struct Tls {
     key: Arc<SingleCertAndKey>,
     client: ClientConfig,
     known: Arc<Known>,
-}
-
-/// A stream after the handshake.
-pub(crate) struct Secured<S> {
-    pub(crate) stream: TlsStream<S>,
-    pub(crate) peer: PeerId,
-    /// Whether ALPN has settled the muxer.
-    pub(crate) muxer_settled: bool,
 }
 
 impl Tls {
@@ -105,7 +97,7 @@ impl Tls {
         &self,
         io: S,
         expected: Option<PeerId>,
-    ) -> Result<Secured<S>, UpgradeError>
+    ) -> Result<Secured<TlsStream<S>>, UpgradeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -126,7 +118,7 @@ impl Tls {
         }
     }
 
-    pub(crate) async fn accept<S>(&self, io: S) -> Result<Secured<S>, UpgradeError>
+    pub(crate) async fn accept<S>(&self, io: S) -> Result<Secured<TlsStream<S>>, UpgradeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -144,7 +136,10 @@ impl Tls {
     }
 }
 
-fn secured<S>(stream: TlsStream<S>, verifier: &Verifier) -> Result<Secured<S>, UpgradeError> {
+fn secured<S>(
+    stream: TlsStream<S>,
+    verifier: &Verifier,
+) -> Result<Secured<TlsStream<S>>, UpgradeError> {
     let Some(peer) = verifier.found.get().copied() else {
         let error = io::Error::other("handshake ended without a certificate");
         return Err(UpgradeError::Tls(error));

@@ -124,6 +124,41 @@ pub(crate) enum End {
     Listener,
 }
 
+/// A stream whose other end has proven who it is.
+pub(crate) struct Secured<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: PeerId,
+    /// Whether the handshake has settled the muxer.
+    pub(crate) muxer_settled: bool,
+}
+
+/// Reports the stages of one upgrade.
+struct Progress<'a> {
+    begin: Instant,
+    stages: &'a mut (dyn FnMut(Stage) + Send),
+}
+
+impl Progress<'_> {
+    fn negotiated(&mut self, security: Security) {
+        let elapsed = self.begin.elapsed();
+        (self.stages)(Stage::Negotiated { security, elapsed });
+    }
+
+    fn secured(&mut self, peer: PeerId, security: Security) {
+        let elapsed = self.begin.elapsed();
+        (self.stages)(Stage::Secured {
+            peer,
+            security,
+            elapsed,
+        });
+    }
+
+    fn muxed(&mut self, early: bool) {
+        let elapsed = self.begin.elapsed();
+        (self.stages)(Stage::Muxed { early, elapsed });
+    }
+}
+
 impl Upgrader {
     /// An upgrader for one identity.
     pub fn new(identity: &Keypair, config: UpgradeConfig) -> Result<Self, UpgradeSetupError> {
@@ -188,64 +223,37 @@ impl Inner {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let begin = Instant::now();
+        let mut progress = Progress {
+            begin: Instant::now(),
+            stages,
+        };
         let mut io = ReadAhead::new(Presume::new(io));
         let security = self.security(&mut io, end).await?;
-        stages(Stage::Negotiated {
-            security,
-            elapsed: begin.elapsed(),
-        });
-        let mut report = |peer| {
-            stages(Stage::Secured {
-                peer,
-                security,
-                elapsed: begin.elapsed(),
-            });
-        };
+        progress.negotiated(security);
         // In a box each: a handshake's state is large, and the caller's future need not be.
-        let connection = match security {
+        match security {
             Security::Tls => {
-                let secured = self.secure(Box::pin(async {
+                let handshake = Box::pin(async {
                     match end {
                         End::Dialer => self.tls.connect(io, expected).await,
                         End::Listener => self.tls.accept(io).await,
                     }
-                }));
-                let mut secured = secured.await?;
-                report(secured.peer);
-                self.mux(&mut secured.stream, end, secured.muxer_settled)
-                    .await?;
-                let connection = driver::spawn(secured.stream, end, &self.config);
-                (
-                    connection.start(secured.peer, security),
-                    secured.muxer_settled,
-                )
+                });
+                let secured = self.secure(handshake).await?;
+                self.mux(secured, security, end, progress).await
             }
             Security::Noise => {
-                let secured = self.secure(Box::pin(async {
+                let handshake = Box::pin(async {
                     match end {
                         End::Dialer => self.noise.connect(io, expected).await,
                         End::Listener => self.noise.accept(io).await,
                     }
                     .map_err(UpgradeError::from_noise)
-                }));
-                let mut secured = secured.await?;
-                report(secured.peer);
-                self.mux(&mut secured.stream, end, secured.muxer_settled)
-                    .await?;
-                let connection = driver::spawn(secured.stream, end, &self.config);
-                (
-                    connection.start(secured.peer, security),
-                    secured.muxer_settled,
-                )
+                });
+                let secured = self.secure(handshake).await?;
+                self.mux(secured, security, end, progress).await
             }
-        };
-        let (connection, early) = connection;
-        stages(Stage::Muxed {
-            early,
-            elapsed: begin.elapsed(),
-        });
-        Ok(connection)
+        }
     }
 
     async fn security<S>(
@@ -284,15 +292,24 @@ impl Inner {
         }
     }
 
-    async fn mux<S>(&self, io: &mut S, end: End, settled: bool) -> Result<(), UpgradeError>
+    async fn mux<S>(
+        &self,
+        mut secured: Secured<S>,
+        security: Security,
+        end: End,
+        mut progress: Progress<'_>,
+    ) -> Result<Connection, UpgradeError>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        if settled {
-            return Ok(());
+        progress.secured(secured.peer, security);
+        if !secured.muxer_settled {
+            let limit = self.config.mux_timeout;
+            agree(&mut secured.stream, end, &[YAMUX], Step::Mux, limit).await?;
         }
-        let limit = self.config.mux_timeout;
-        agree(io, end, &[YAMUX], Step::Mux, limit).await.map(drop)
+        let shared = driver::spawn(secured.stream, end, &self.config);
+        progress.muxed(secured.muxer_settled);
+        Ok(Connection::new(shared, secured.peer, security))
     }
 }
 

@@ -7,7 +7,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
-use crate::{Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead};
+use crate::{
+    Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead,
+    upgrade::Secured,
+};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
@@ -21,14 +24,6 @@ pub(crate) struct Noise {
     static_key: Zeroizing<Vec<u8>>,
     payload: Vec<u8>,
     known: Known,
-}
-
-/// A stream after the handshake.
-pub(crate) struct Secured<S> {
-    pub(crate) stream: NoiseStream<S>,
-    pub(crate) peer: PeerId,
-    /// Whether the extensions have settled the muxer.
-    pub(crate) muxer_settled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +50,7 @@ impl Noise {
         &self,
         io: ReadAhead<S>,
         expected: Option<PeerId>,
-    ) -> Result<Secured<S>, NoiseError>
+    ) -> Result<Secured<NoiseStream<S>>, NoiseError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -67,7 +62,10 @@ impl Noise {
         exchange.finish(remote)
     }
 
-    pub(crate) async fn accept<S>(&self, io: ReadAhead<S>) -> Result<Secured<S>, NoiseError>
+    pub(crate) async fn accept<S>(
+        &self,
+        io: ReadAhead<S>,
+    ) -> Result<Secured<NoiseStream<S>>, NoiseError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -146,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         }
     }
 
-    fn finish(mut self, remote: payload::Remote) -> Result<Secured<S>, NoiseError> {
+    fn finish(mut self, remote: payload::Remote) -> Result<Secured<NoiseStream<S>>, NoiseError> {
         let (io, read) = self.io.into_parts();
         // Noise spec section 5.3: the first key is for what the initiator sends.
         let (first, second) = self.state.dangerously_get_raw_split();
