@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::time::{Duration, SystemTime};
+
 use common::{Node, PATIENCE, foreign::Face, id, within};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use transport_quic::{AcceptError, CertificateError, Config, DialError, Keypair};
+use transport_quic::{AcceptError, CertificateError, Config, Connection, DialError, Keypair};
 
 const OID: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
 
@@ -164,8 +166,11 @@ fn bad_faces() -> Vec<(&'static str, Face)> {
 }
 
 /// What our listener says of a dialer with this face.
-async fn as_dialer(face: &Face) -> Result<transport_quic::Connection, AcceptError> {
-    let node = Node::new(Config::default());
+async fn as_dialer(face: &Face) -> Result<Connection, AcceptError> {
+    dialing(face, &Node::new(Config::default())).await
+}
+
+async fn dialing(face: &Face, node: &Node) -> Result<Connection, AcceptError> {
     let (accepted, _foreign) = tokio::join!(
         async {
             let incoming = within(node.endpoint.accept()).await.unwrap();
@@ -177,8 +182,11 @@ async fn as_dialer(face: &Face) -> Result<transport_quic::Connection, AcceptErro
 }
 
 /// What our dialer says of a listener with this face.
-async fn as_listener(face: &Face) -> Result<transport_quic::Connection, DialError> {
-    let node = Node::new(Config::default());
+async fn as_listener(face: &Face) -> Result<Connection, DialError> {
+    listening(face, &Node::new(Config::default())).await
+}
+
+async fn listening(face: &Face, node: &Node) -> Result<Connection, DialError> {
     let foreign = face.endpoint();
     let address = foreign.local_addr().unwrap();
     let accepting = tokio::spawn(async move {
@@ -253,6 +261,41 @@ async fn a_good_certificate_without_its_key_is_not_believed() {
     let refused = as_listener(&face).await;
     assert!(
         matches!(refused, Err(DialError::Handshake { .. })),
+        "{refused:?}"
+    );
+}
+
+/// Certificates are public: anybody who ever dialed the peer has a copy.
+#[tokio::test]
+async fn a_copied_certificate_is_not_believed_even_where_its_owner_was_before() {
+    let recipe = Recipe::good();
+    let peer = id(&recipe.identity);
+    let owner = recipe.bake(1);
+    let mut thief = owner.clone();
+    thief.key = Recipe::good().key.serialize_der();
+    let node = Node::new(Config::default());
+    assert_eq!(dialing(&owner, &node).await.unwrap().peer(), peer);
+    assert!(dialing(&thief, &node).await.is_err());
+    assert_eq!(listening(&owner, &node).await.unwrap().peer(), peer);
+    assert!(listening(&thief, &node).await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_good_is_not_believed_after_its_time() {
+    let mut recipe = Recipe::good();
+    let now = SystemTime::now();
+    let left = Duration::from_secs(3);
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    recipe.params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch + left;
+    let face = recipe.bake(1);
+    let node = Node::new(Config::default());
+    dialing(&face, &node).await.unwrap();
+    // Its time is written in whole seconds.
+    let over = left + Duration::from_secs(1);
+    tokio::time::sleep(over.saturating_sub(now.elapsed().unwrap())).await;
+    let refused = dialing(&face, &node).await;
+    assert!(
+        matches!(refused, Err(AcceptError::Authentication { .. })),
         "{refused:?}"
     );
 }

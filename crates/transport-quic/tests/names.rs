@@ -122,8 +122,11 @@ async fn a_name_server_that_never_answers_ends_at_the_handshake_deadline() {
     let address = named("dns4", &node);
     let failed = node.endpoint.dial_multiaddr_with(&address, &resolver);
     let failed = within(failed).await.unwrap_err();
-    assert!(
-        matches!(failed, DialError::Resolve(ResolveError::Lookup { .. })),
-        "{failed}"
-    );
+    match failed {
+        DialError::Resolve(ResolveError::Lookup { host, reason }) => {
+            assert_eq!(host, "node.example.org");
+            assert!(reason.contains("300ms"), "{reason}");
+        }
+        other => panic!("{other}"),
+    }
 }
