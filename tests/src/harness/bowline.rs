@@ -172,6 +172,15 @@ fn build() -> Result<PathBuf> {
         "json",
     ]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Cargo sets these for the tests. Build scripts that watch them would run again each time.
+    for (key, _) in std::env::vars_os() {
+        if key
+            .to_str()
+            .is_some_and(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_"))
+        {
+            cargo.env_remove(key);
+        }
+    }
     let output = cargo.output().context("cannot run cargo")?;
     ensure!(
         output.status.success(),
