@@ -62,6 +62,7 @@ struct Shared {
     /// Microseconds; `u64::MAX` until measured.
     rtt: AtomicU64,
     identified: Mutex<Option<Arc<identify::Info>>>,
+    identifying: tokio::sync::Mutex<()>,
     inbound_streams: AtomicUsize,
     inbound_pings: AtomicUsize,
 }
@@ -110,6 +111,7 @@ impl Connection {
             ping_timeout: timeouts.ping,
             rtt: AtomicU64::new(u64::MAX),
             identified: Mutex::new(None),
+            identifying: tokio::sync::Mutex::default(),
             inbound_streams: AtomicUsize::new(0),
             inbound_pings: AtomicUsize::new(0),
         }))
@@ -202,12 +204,20 @@ impl Connection {
         Ok(rtt)
     }
 
-    /// Asks the peer who it is.
+    /// Asks the peer who it is. One question is asked at a time, because some peers answer no more; a caller who waited
+    /// for another's answer gets that one.
     ///
     /// # Errors
     ///
     /// See [`identify::IdentifyError`]; one of them within [`crate::Config::negotiation_timeout`].
     pub async fn identify(&self) -> Result<Arc<identify::Info>, identify::IdentifyError> {
+        let known = self.identified();
+        let _turn = self.0.identifying.lock().await;
+        if let Some(info) = self.identified()
+            && !known.is_some_and(|known| Arc::ptr_eq(&known, &info))
+        {
+            return Ok(info);
+        }
         let info = identify::request(self, self.0.negotiation_timeout).await?;
         let info = Arc::new(info);
         self.set_identified(Arc::clone(&info));

@@ -265,6 +265,18 @@ async fn whoever_waits_on_a_stream_is_answered_when_the_connection_is_closed_her
 }
 
 #[tokio::test]
+async fn questions_asked_together_are_one_question_and_a_later_one_is_another() {
+    let (here, there) = (node(), node());
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    let (one, two) = tokio::join!(connection.identify(), connection.identify());
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert!(std::sync::Arc::ptr_eq(&one, &two));
+    let later = connection.identify().await.unwrap();
+    assert!(!std::sync::Arc::ptr_eq(&one, &later));
+}
+
+#[tokio::test]
 async fn listening_everywhere_is_on_one_port_and_all_or_nothing() {
     let first = node();
     let addresses = first.listen_everywhere(0).await.unwrap();
