@@ -195,7 +195,8 @@ impl Upgrader {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.inner.run(io, End::Dialer, expected, stages).await
+        // In a box: an upgrade's state is some KiB, and callers go on in the task that held it.
+        Box::pin(self.inner.run(io, End::Dialer, expected, stages)).await
     }
 
     /// Upgrades a stream that we accepted: we are server, responder and the one who answers.
@@ -208,7 +209,7 @@ impl Upgrader {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.inner.run(io, End::Listener, None, stages).await
+        Box::pin(self.inner.run(io, End::Listener, None, stages)).await
     }
 }
 
@@ -230,26 +231,25 @@ impl Inner {
         let mut io = ReadAhead::new(Presume::new(io));
         let security = self.security(&mut io, end).await?;
         progress.negotiated(security);
-        // In a box each: a handshake's state is large, and the caller's future need not be.
         match security {
             Security::Tls => {
-                let handshake = Box::pin(async {
+                let handshake = async {
                     match end {
                         End::Dialer => self.tls.connect(io, expected).await,
                         End::Listener => self.tls.accept(io).await,
                     }
-                });
+                };
                 let secured = self.secure(handshake).await?;
                 self.mux(secured, security, end, progress).await
             }
             Security::Noise => {
-                let handshake = Box::pin(async {
+                let handshake = async {
                     match end {
                         End::Dialer => self.noise.connect(io, expected).await,
                         End::Listener => self.noise.accept(io).await,
                     }
                     .map_err(UpgradeError::from_noise)
-                });
+                };
                 let secured = self.secure(handshake).await?;
                 self.mux(secured, security, end, progress).await
             }
