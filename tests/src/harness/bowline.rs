@@ -35,7 +35,8 @@ pub struct Up {
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("BOWLINE_BIN") {
-        Some(path) => path.into(),
+        // Homes change the folder, so that a relative path would no longer lead there.
+        Some(path) => std::path::absolute(path).expect("BOWLINE_BIN names a file"),
         None => build().expect("cargo builds the bowline binary"),
     })
 }
