@@ -87,81 +87,85 @@ fn huge_rsa_key() -> Vec<u8> {
     key
 }
 
-/// Name, face, and what the crate must say of it.
-fn bad_faces() -> Vec<(&'static str, Face)> {
+type Named = (&'static str, Face);
+
+fn bad_faces() -> Vec<Named> {
+    [bad_extensions(), bad_times(), bad_bytes()].concat()
+}
+
+/// The good recipe with one thing changed.
+fn recipe(change: impl Fn(&mut Recipe)) -> Face {
+    let mut recipe = Recipe::good();
+    change(&mut recipe);
+    recipe.bake(1)
+}
+
+fn bad_extensions() -> Vec<Named> {
     let other = Keypair::generate_ed25519();
-    let date = |year| rcgen::date_time_ymd(year, 1, 1);
-    let recipe = |change: &dyn Fn(&mut Recipe)| {
-        let mut recipe = Recipe::good();
-        change(&mut recipe);
-        recipe.bake(1)
+    let by_other = |r: &mut Recipe| {
+        r.extension = r.extension_signed_by(&other, b"libp2p-tls-handshake:");
     };
-    let face = |change: &dyn Fn(&mut Face)| {
-        let mut face = Recipe::good().bake(1);
-        change(&mut face);
-        face
+    let for_noise = |r: &mut Recipe| {
+        r.extension = r.extension_signed_by(&r.identity, b"noise-libp2p-static-key:");
+    };
+    let huge = |r: &mut Recipe| r.extension = signed_key(&huge_rsa_key(), &[0x55; 2048]);
+    let unknown = |r: &mut Recipe| {
+        let unknown = Recipe::custom(b"\x05\x00", &[1, 3, 6, 1, 4, 1, 53594, 1, 99], true);
+        r.params.custom_extensions.push(unknown);
     };
     vec![
         ("no extension", Recipe::good().bake(0)),
         ("the extension twice", Recipe::good().bake(2)),
-        (
-            "the extension signed by another key",
-            recipe(&|r| r.extension = r.extension_signed_by(&other, b"libp2p-tls-handshake:")),
-        ),
+        ("the extension signed by another key", recipe(by_other)),
         (
             "the extension signed for another purpose",
-            recipe(&|r| {
-                r.extension = r.extension_signed_by(&r.identity, b"noise-libp2p-static-key:")
-            }),
+            recipe(for_noise),
         ),
         (
             "another certificate's extension",
-            recipe(&|r| r.extension = Recipe::good().extension),
+            recipe(|r| r.extension = Recipe::good().extension),
         ),
         (
             "an extension cut short",
-            recipe(&|r| r.extension.truncate(100)),
+            recipe(|r| r.extension.truncate(100)),
         ),
-        ("an empty extension", recipe(&|r| r.extension.clear())),
-        (
-            "an RSA identity of 16,384 bits",
-            recipe(&|r| r.extension = signed_key(&huge_rsa_key(), &[0x55; 2048])),
-        ),
-        (
-            "an unknown critical extension",
-            recipe(&|r| {
-                let unknown = Recipe::custom(b"\x05\x00", &[1, 3, 6, 1, 4, 1, 53594, 1, 99], true);
-                r.params.custom_extensions.push(unknown);
-            }),
-        ),
+        ("an empty extension", recipe(|r| r.extension.clear())),
+        ("an RSA identity of 16,384 bits", recipe(huge)),
+        ("an unknown critical extension", recipe(unknown)),
+    ]
+}
+
+fn bad_times() -> Vec<Named> {
+    let date = |year| rcgen::date_time_ymd(year, 1, 1);
+    vec![
         (
             "a certificate that has expired",
-            recipe(&|r| r.params.not_after = date(2001)),
+            recipe(|r| r.params.not_after = date(2001)),
         ),
         (
             "a certificate that is not valid yet",
-            recipe(&|r| r.params.not_before = date(3000)),
+            recipe(|r| r.params.not_before = date(3000)),
         ),
-        (
-            "a broken self-signature",
-            face(&|f| {
-                let mut bytes = f.chain[0].to_vec();
-                *bytes.last_mut().unwrap() ^= 1;
-                f.chain = vec![bytes.into()];
-            }),
-        ),
+    ]
+}
+
+fn bad_bytes() -> Vec<Named> {
+    let good = Recipe::good().bake(1);
+    let shown = |chain: Vec<Vec<u8>>| Face {
+        chain: chain.into_iter().map(Into::into).collect(),
+        ..good.clone()
+    };
+    let bytes = good.chain[0].to_vec();
+    let mut flipped = bytes.clone();
+    flipped.extend(flipped.pop().map(|last| last ^ 1));
+    vec![
+        ("a broken self-signature", shown(vec![flipped])),
         (
             "a byte after the certificate",
-            face(&|f| f.chain = vec![[&f.chain[0], &[0][..]].concat().into()]),
+            shown(vec![[&bytes[..], &[0]].concat()]),
         ),
-        (
-            "two certificates",
-            face(&|f| f.chain.push(f.chain[0].clone())),
-        ),
-        (
-            "no certificate at all",
-            face(&|f| f.chain = vec![b"".to_vec().into()]),
-        ),
+        ("two certificates", shown(vec![bytes.clone(), bytes])),
+        ("an empty certificate", shown(vec![Vec::new()])),
     ]
 }
 
