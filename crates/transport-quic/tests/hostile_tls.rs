@@ -157,7 +157,7 @@ fn bad_bytes() -> Vec<Named> {
     };
     let bytes = good.chain[0].to_vec();
     let mut flipped = bytes.clone();
-    flipped.extend(flipped.pop().map(|last| last ^ 1));
+    *flipped.last_mut().unwrap() ^= 1;
     vec![
         ("a broken self-signature", shown(vec![flipped])),
         (
