@@ -8,7 +8,7 @@ use crate::{
     Direction, Event, ListenError,
     address::{self, Kind},
     connection::Muxed,
-    node::Shared,
+    shared::Shared,
 };
 
 /// A socket that is bound but does not accept yet. Dropping it gives the port back.

@@ -14,7 +14,7 @@ use crate::{
     AttemptCause, AttemptError, Connection, DialError, Direction,
     address::{self, Kind},
     connection::Muxed,
-    node::Shared,
+    shared::Shared,
 };
 
 /// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.

@@ -62,6 +62,7 @@ mod node;
 pub mod protocols;
 mod registry;
 mod session;
+mod shared;
 mod stream;
 mod transports;
 

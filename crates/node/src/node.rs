@@ -1,55 +1,20 @@
 //! The handle to a running node.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::sync::{Arc, PoisonError, Weak};
 
-use conn_state::{Limits, Refused};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
-use tokio::sync::{Semaphore, broadcast, mpsc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::mpsc;
 
 use crate::{
-    Builder, Config, Connection, ConnectionId, DialError, Direction, Event, Events, ListenError,
-    OpenError, Stream, accept, address,
-    connection::{Admitted, Muxed, Timeouts},
-    dial,
-    negotiate::Offered,
-    protocols::{identify, ping},
-    registry::Registry,
-    session,
+    Builder, Config, Connection, DialError, Event, Events, ListenError, OpenError, Stream, accept,
+    address, connection::Admitted, dial, protocols::identify, shared::Shared,
     transports::Transports,
 };
 
 /// A running node. Clones are handles to the same one; it runs until [`Node::shutdown`].
 #[derive(Clone)]
 pub struct Node(Arc<Shared>);
-
-pub(crate) struct Shared {
-    pub(crate) keypair: Keypair,
-    pub(crate) peer_id: PeerId,
-    pub(crate) config: Config,
-    pub(crate) transports: Transports,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stopping: CancellationToken,
-    pub(crate) dials: Semaphore,
-    limits: Mutex<Limits<ConnectionId, PeerId>>,
-    registry: Mutex<Registry>,
-    handlers: RwLock<BTreeMap<Arc<str>, mpsc::Sender<IncomingStream>>>,
-    listening: RwLock<Vec<Multiaddr>>,
-    /// What identify says, as long as nothing of it has changed.
-    said: Mutex<Option<Arc<identify::Said>>>,
-    events: broadcast::Sender<Event>,
-    #[cfg(feature = "metrics")]
-    metrics: crate::metrics::Metrics,
-    next_id: AtomicU64,
-}
 
 /// A stream that a peer opened for a protocol of the host's.
 #[derive(Debug)]
@@ -64,7 +29,7 @@ pub struct IncomingStream {
 
 /// Keeps an inbound stream counted. Drop it together with the stream.
 pub struct StreamPlace {
-    _admitted: Admitted,
+    pub(crate) _admitted: Admitted,
 }
 
 impl std::fmt::Debug for StreamPlace {
@@ -117,25 +82,7 @@ impl Node {
     }
 
     pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> Self {
-        let (events, _) = broadcast::channel(config.event_capacity.max(1));
-        Self(Arc::new(Shared {
-            peer_id: keypair.public().to_peer_id(),
-            keypair,
-            transports,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            dials: Semaphore::new(config.dials),
-            limits: Mutex::new(Limits::new(config.limits.clone())),
-            config,
-            registry: Mutex::default(),
-            handlers: RwLock::default(),
-            listening: RwLock::default(),
-            said: Mutex::default(),
-            events,
-            #[cfg(feature = "metrics")]
-            metrics: crate::metrics::Metrics::new(),
-            next_id: AtomicU64::new(1),
-        }))
+        Self(Arc::new(Shared::new(keypair, config, transports)))
     }
 
     /// Who this node is.
@@ -306,190 +253,6 @@ impl Node {
                 }
             });
         }
-    }
-}
-
-impl Shared {
-    pub(crate) fn emit(&self, event: Event) {
-        #[cfg(feature = "metrics")]
-        self.metrics.record(&event);
-        // Nobody listening is not an error.
-        let _ = self.events.send(event);
-    }
-
-    pub(crate) fn next_id(&self) -> ConnectionId {
-        ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn limits(&self) -> MutexGuard<'_, Limits<ConnectionId, PeerId>> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn listening(&self) -> Vec<Multiaddr> {
-        let listening = self.listening.read();
-        listening.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn write_listening(&self) -> std::sync::RwLockWriteGuard<'_, Vec<Multiaddr>> {
-        self.listening
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts a connection from someone at `address` whose handshake now begins.
-    pub(crate) fn admit(self: &Arc<Self>, address: std::net::IpAddr) -> Result<Place, Refused> {
-        let place = self.place();
-        self.limits()
-            .handle_inbound(Instant::now(), place.id, address)?;
-        Ok(place)
-    }
-
-    /// A place for a connection that we dial: it counts once its peer is known.
-    pub(crate) fn place(self: &Arc<Self>) -> Place {
-        Place {
-            id: self.next_id(),
-            node: Arc::clone(self),
-        }
-    }
-
-    /// Takes in a connection whose handshake is done. The caller runs the session that comes of it.
-    pub(crate) fn adopt(
-        self: &Arc<Self>,
-        place: Place,
-        muxed: Muxed,
-        address: Multiaddr,
-        direction: Direction,
-    ) -> Result<Session, Refused> {
-        let timeouts = Timeouts {
-            negotiation: self.config.negotiation_timeout,
-            ping: self.config.ping_timeout,
-        };
-        let connection = Connection::new(place.id, muxed, address, direction, &timeouts);
-        let admitted = self
-            .limits()
-            .handle_authenticated(place.id, connection.peer());
-        if let Err(refused) = admitted {
-            connection.abort("too many connections");
-            return Err(refused);
-        }
-        {
-            let mut registry = self.registry();
-            registry.insert(connection.clone());
-            self.emit(Event::Connected {
-                connection: connection.clone(),
-            });
-        }
-        if self.stopping.is_cancelled() {
-            connection.abort("the node is shutting down");
-        }
-        Ok(Session {
-            node: Arc::clone(self),
-            connection,
-            place,
-        })
-    }
-
-    fn forget(&self, connection: Connection, reason: String) {
-        // The lock is held while the event goes out, so that a peer's events come in the order of its changes.
-        let mut registry = self.registry();
-        let remaining = registry.remove(connection.peer(), connection.id());
-        self.emit(Event::Disconnected {
-            connection,
-            reason,
-            remaining,
-        });
-    }
-
-    /// Everything this node answers to.
-    pub(crate) fn offered(&self) -> Offered {
-        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        let own = [ping::PROTOCOL, identify::PROTOCOL, identify::PUSH_PROTOCOL];
-        let own = own.into_iter().map(Arc::from);
-        own.chain(handlers.keys().cloned()).collect()
-    }
-
-    /// What this node says of itself to the peer at the other end of `connection`, ready to send.
-    pub(crate) fn identify_for(&self, connection: &Connection) -> Vec<u8> {
-        let said = {
-            let mut kept = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(kept.get_or_insert_with(|| Arc::new(self.sign_identify())))
-        };
-        said.encode_for(connection.address())
-    }
-
-    fn sign_identify(&self) -> identify::Said {
-        let ours = identify::Ours {
-            keypair: &self.keypair,
-            agent: &self.config.agent,
-            protocol_version: &self.config.protocol_version,
-            protocols: self.offered().iter().map(|p| p.to_string()).collect(),
-            listen: self.listening(),
-        };
-        ours.sign()
-    }
-
-    fn forget_said(&self) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Gives a stream to the host's handler of its protocol; where there is no room, dropping resets it.
-    pub(crate) fn hand_over(
-        &self,
-        protocol: &str,
-        connection: Connection,
-        stream: Stream,
-        place: Admitted,
-    ) {
-        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = handlers.get(protocol) else {
-            return;
-        };
-        let incoming = IncomingStream {
-            connection,
-            stream,
-            place: StreamPlace { _admitted: place },
-        };
-        if sender.try_send(incoming).is_err() {
-            tracing::debug!(protocol, "no room for one more stream: it is reset");
-        }
-    }
-}
-
-/// A connection that is in the registry, and what must run for it to be served and, in the end, forgotten.
-pub(crate) struct Session {
-    node: Arc<Shared>,
-    connection: Connection,
-    place: Place,
-}
-
-impl Session {
-    pub(crate) fn spawn(self) -> Connection {
-        let connection = self.connection.clone();
-        self.node.tasks.clone().spawn(self.run());
-        connection
-    }
-
-    pub(crate) async fn run(self) {
-        session::run(Arc::clone(&self.node), self.connection.clone()).await;
-        let reason = self.connection.closed().await;
-        drop(self.place);
-        self.node.forget(self.connection, reason);
-    }
-}
-
-/// A connection's place in the limits, from its first packet to its end; dropping it gives the place back.
-pub(crate) struct Place {
-    pub(crate) id: ConnectionId,
-    node: Arc<Shared>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.node.limits().handle_closed(self.id);
     }
 }
 

@@ -7,11 +7,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     Connection, Direction, Event, OpenError, negotiate,
-    node::Shared,
     protocols::{
         identify::{self, IdentifyError},
         ping::{self, PingError},
     },
+    shared::Shared,
     stream::RawStream,
 };
 

@@ -10,9 +10,9 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_tcp::UpgradeConfig;
 
+/// The test below runs it once more, with the variable set.
 #[tokio::test]
-#[ignore = "the child of the test below"]
-async fn child() {
+async fn a_connection_comes_about() {
     let (dialed, accepted) = support::connected(UpgradeConfig::default).await;
     let mut stream = dialed.open().await.unwrap();
     stream.write_all(b"!").await.unwrap();
@@ -25,7 +25,7 @@ async fn child() {
 fn sslkeylogfile_is_not_honoured() {
     let file = std::env::temp_dir().join(format!("bowline-keys-{}", std::process::id()));
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .args(["a_connection_comes_about", "--exact", "--nocapture"])
         .env("SSLKEYLOGFILE", &file)
         .output()
         .unwrap();

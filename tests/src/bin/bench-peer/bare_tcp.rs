@@ -40,9 +40,7 @@ pub(crate) async fn serve(tls: bool) -> anyhow::Result<()> {
 }
 
 /// Serves one stream by its first byte.
-pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-) -> anyhow::Result<()> {
+pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> anyhow::Result<()> {
     match stream.read_u8().await? {
         BULK => measure::sink(stream).await,
         PING => measure::echo(stream).await,
@@ -50,12 +48,7 @@ pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-pub(crate) async fn bulk(
-    tls: bool,
-    address: &str,
-    bytes: u64,
-    write: usize,
-) -> anyhow::Result<()> {
+pub(crate) async fn bulk(tls: bool, address: &str, bytes: u64, write: usize) -> anyhow::Result<()> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     if tls {

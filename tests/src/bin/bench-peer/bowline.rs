@@ -21,7 +21,9 @@ fn node(how: &How) -> anyhow::Result<Node> {
     let upgrade = transport_tcp::UpgradeConfig::default().with_security(vec![security]);
     let limits = Config::default().limits.with_max_inbound(4_096);
     let config = Config::default().with_upgrade(upgrade).with_limits(limits);
-    Ok(Node::builder(Keypair::generate_ed25519()).config(config).build()?)
+    Ok(Node::builder(Keypair::generate_ed25519())
+        .config(config)
+        .build()?)
 }
 
 pub(crate) async fn serve(how: &How) -> anyhow::Result<()> {
@@ -32,7 +34,12 @@ pub(crate) async fn serve(how: &How) -> anyhow::Result<()> {
     };
     let mut streams = node.handle(BULK, 16);
     let addresses = node.listen(address.parse()?).await?;
-    measure::ready(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+    measure::ready(
+        &addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+    );
     while let Some(incoming) = streams.next().await {
         tokio::spawn(async move {
             let _place = incoming.place;
@@ -42,12 +49,7 @@ pub(crate) async fn serve(how: &How) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn bulk(
-    how: &How,
-    address: &str,
-    bytes: u64,
-    write: usize,
-) -> anyhow::Result<()> {
+pub(crate) async fn bulk(how: &How, address: &str, bytes: u64, write: usize) -> anyhow::Result<()> {
     let node = node(how)?;
     let connection = node.dial([address.parse()?]).await?;
     let (_, stream) = connection.open(&[BULK]).await?;
@@ -68,17 +70,17 @@ pub(crate) async fn connects(how: &How, address: &str, count: usize) -> anyhow::
         wait(&mut events, |event| matches!(event, Event::Pong { .. })).await?;
         times.push(start.elapsed());
         connection.close().await;
-        wait(&mut events, |event| matches!(event, Event::Disconnected { .. })).await?;
+        wait(&mut events, |event| {
+            matches!(event, Event::Disconnected { .. })
+        })
+        .await?;
     }
     measure::connects(times);
     node.shutdown().await;
     Ok(())
 }
 
-async fn wait(
-    events: &mut node::Events,
-    wanted: impl Fn(&Event) -> bool,
-) -> anyhow::Result<()> {
+async fn wait(events: &mut node::Events, wanted: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
     loop {
         match events.next().await {
             Ok(event) if wanted(&event) => return Ok(()),
@@ -98,13 +100,19 @@ pub(crate) async fn hold(how: &How, address: &str, count: usize) -> anyhow::Resu
         let connection = node.dial([address.clone()]).await;
         let connection = connection.with_context(|| format!("connection {n} of {count}"))?;
         let _: PeerId = connection.peer();
-        wait(&mut events, |event| matches!(event, Event::Identified { .. })).await?;
+        wait(&mut events, |event| {
+            matches!(event, Event::Identified { .. })
+        })
+        .await?;
         nodes.push(node);
     }
     measure::print(&json!({"event": "held", "count": nodes.len()}));
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await?;
-    let broken = nodes.iter().filter(|node| node.connections().is_empty()).count();
+    let broken = nodes
+        .iter()
+        .filter(|node| node.connections().is_empty())
+        .count();
     if broken > 0 {
         bail!("{broken} of {count} connections did not last");
     }

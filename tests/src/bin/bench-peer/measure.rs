@@ -50,7 +50,10 @@ pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
     }
     stream.shutdown().await?;
     let mut answer = [0; 8];
-    stream.read_exact(&mut answer).await.context("no count came back")?;
+    stream
+        .read_exact(&mut answer)
+        .await
+        .context("no count came back")?;
     let seconds = start.elapsed().as_secs_f64();
     let counted = u64::from_be_bytes(answer);
     ensure!(counted == bytes, "{counted} of {bytes} bytes arrived");
