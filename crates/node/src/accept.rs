@@ -37,7 +37,7 @@ pub(crate) fn bind(node: &Arc<Shared>, address: &Multiaddr) -> Result<Bound, Lis
     let at = address::socket(address)
         .filter(|_| !named)
         .ok_or_else(unsupported)?;
-    let socket = match address::kind(address) {
+    let socket: Socket = match address::kind(address) {
         #[cfg(feature = "tcp")]
         Kind::Tcp => Socket::Tcp(tcp::bind(at).map_err(refused)?),
         #[cfg(feature = "quic")]
