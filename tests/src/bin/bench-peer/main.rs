@@ -14,6 +14,10 @@ mod measure;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The allocator of the `bowline` binary, which this stands for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Which software is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stack {

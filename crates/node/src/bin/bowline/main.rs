@@ -17,6 +17,11 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command};
 use failure::Failure;
 
+/// Buffers of 64 KiB come and go with every large read and write: an allocator that keeps them at hand instead of giving
+/// them back to the system raises the bulk rate by a good half.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
