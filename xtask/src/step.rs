@@ -97,6 +97,10 @@ pub(crate) fn build(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> 
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let executables = messages.filter_map(|message| {
         let path = message["executable"].as_str()?;
+        // A binary's unit tests are an executable of the same name.
+        if message["profile"]["test"].as_bool()? {
+            return None;
+        }
         Some((message["target"]["name"].as_str()?.to_owned(), path.into()))
     });
     Ok(executables.collect())
