@@ -158,7 +158,7 @@ impl ListenConfig {
 /// Settings of [`Upgrader`](crate::Upgrader).
 ///
 /// Memory for one connection stays under [`UpgradeConfig::max_receive_bytes`] of received data that
-/// nobody has read yet, plus 768 KiB a stream for data that was written and not yet sent, plus about
+/// nobody has read yet, plus 448 KiB a stream for data that was written and not yet sent, plus about
 /// 1.5 MiB for frames on their way through the muxer and the cipher. An idle connection holds none
 /// of these.
 #[derive(Debug, Clone)]

@@ -22,9 +22,12 @@ use tokio::{
 
 use crate::{CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, upgrade::End};
 
-/// The largest body of a frame that we send. yamux's own default of 16 KiB halves the bulk
-/// rate; above 64 KiB nothing is gained and other streams wait longer for their turn.
-const SPLIT: usize = 64 * 1024;
+/// The largest body of a frame that we send: with its header of 12 bytes it fills two TLS records.
+///
+/// Measured over loopback, yamux's own 16 KiB and anything from 64 KiB up cost more CPU a byte, by a
+/// tenth over TLS and a fifth over Noise: the former in headers, the latter in cache misses, and
+/// in a receiver that waits for a whole message before it can begin.
+const SPLIT: usize = 2 * 16 * 1024 - 12;
 
 type Muxer<S> = yamux::Connection<Coalesce<S>>;
 type OpenReply = oneshot::Sender<Result<Lease, StreamError>>;

@@ -33,8 +33,8 @@ use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX, upgra
 /// The protocol that says no more than "libp2p"; it comes last (libp2p TLS spec, ALPN).
 const LIBP2P: &[u8] = b"libp2p";
 
-/// Ciphertext that waits for the socket: one write of the muxer as one system call.
-const WRITE_BUFFER: usize = 320 * 1024;
+/// Ciphertext that waits for the socket: some writes of the muxer.
+const WRITE_BUFFER: usize = 128 * 1024;
 
 /// What all connections of one identity share.
 #[derive(Debug)]

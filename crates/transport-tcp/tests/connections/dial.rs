@@ -373,7 +373,9 @@ async fn a_listener_accepts_with_the_options_set_and_shares_its_port_between_fam
     assert_eq!(Some(from), stream.local_addr());
     let socket = SockRef::from(accepted.as_tcp().unwrap());
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
-    if let Ok(six) = six {
+    // Where the machine has IPv6 at all, it must be to be had.
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let six = six.unwrap();
         let address = format!("/ip6/::1/tcp/{port}");
         let (stream, accepted) = tokio::join!(dial(&dialer, &address), six.accept());
         assert!(stream.is_ok() && accepted.is_ok());

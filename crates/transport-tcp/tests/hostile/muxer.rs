@@ -151,8 +151,8 @@ async fn a_peer_that_pings_and_reads_nothing_is_read_no_more() {
     let victim = Node::over(Security::Tls);
     let (attacker, connection) = raw_muxer(&victim, 4096).await;
     let taken = taken(attacker, &frame(PING, SYN, 0, 1), 100_000).await;
-    // The answers that wait: 320 KiB as ciphertext, and what the layers hold on their way.
-    assert!(taken < 450_000, "{taken} bytes of pings were taken");
+    // The answers that wait: 128 KiB as ciphertext, and what the layers hold on their way.
+    assert!(taken < 250_000, "{taken} bytes of pings were taken");
     drop(connection);
 }
 
