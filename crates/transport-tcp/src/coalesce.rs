@@ -176,3 +176,6 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;
