@@ -247,6 +247,9 @@ pub enum NoiseError {
     /// The identity key did not sign the static key of this handshake.
     #[error("identity signature does not match")]
     BadSignature,
+    /// The peer lists muxers, and ours is not among them (libp2p's inlined muxer negotiation).
+    #[error("no muxer in common")]
+    NoMuxer,
     /// Another peer answered than the one expected.
     #[error("expected peer {expected}, found {found}")]
     WrongPeer {

@@ -145,6 +145,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
     }
 
     fn finish(mut self, remote: payload::Remote) -> Result<Secured<NoiseStream<S>>, NoiseError> {
+        // The first of the initiator's muxers that the responder has too, and we have but one. A
+        // peer that names none knows nothing of this way of settling it.
+        let muxer_settled = !remote.muxers.is_empty();
+        if muxer_settled && !remote.muxers.iter().any(|muxer| muxer == YAMUX) {
+            return Err(NoiseError::NoMuxer);
+        }
         let (io, read) = self.io.into_parts();
         // Noise spec section 5.3: the first key is for what the initiator sends.
         let (first, second) = self.state.dangerously_get_raw_split();
@@ -157,8 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         Ok(Secured {
             stream: NoiseStream::new(io, opener, sealer, read),
             peer: remote.peer,
-            // The first of the initiator's muxers that the responder has too; we have one.
-            muxer_settled: remote.muxers.iter().any(|muxer| muxer == YAMUX),
+            muxer_settled,
         })
     }
 }

@@ -160,6 +160,17 @@ async fn a_payload_with_a_part_missing_is_refused() {
 }
 
 #[tokio::test]
+async fn a_peer_whose_muxers_do_not_include_ours_is_refused() {
+    let identity = Keypair::generate_ed25519();
+    let error = refused(|key| {
+        let mut payload = honest(&identity, key);
+        payload.extensions.as_mut().unwrap().stream_muxers = vec!["/mplex/6.7.0".into()];
+        payload.encode_to_vec()
+    });
+    assert!(matches!(error.await, NoiseError::NoMuxer));
+}
+
+#[tokio::test]
 async fn another_peer_than_the_expected_is_refused_before_we_show_who_we_are() {
     let victim = Node::over(Security::Noise);
     let expected = Keypair::generate_ed25519().public().to_peer_id();
