@@ -1,124 +1,27 @@
 //! Dials on loopback, with a name server of our own.
 
 use std::{
-    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use hickory_resolver::proto::{
-    op::{Message, MessageType, ResponseCode},
-    rr::{
-        Name, RData, Record, RecordType,
-        rdata::{A, AAAA, TXT},
-    },
-};
+use hickory_resolver::proto::rr::{RData, RecordType, rdata::TXT};
 use libp2p_identity::Keypair;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, UdpSocket},
+    net::TcpListener,
     time::{Instant, timeout},
 };
 use transport_tcp::{
     ByteStream, DialContext, DialError, Dialer, Direct, DirectConfig, Family, ListenConfig,
-    Listener, Multiaddr, PeerId, Resolver, Target,
+    Listener, Multiaddr, PeerId, Target,
 };
 
-use crate::support::PATIENCE;
-
-/// A name server on loopback. A name that it does not know does not exist; one with the record type
-/// `NULL` is never answered.
-struct Names {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, RecordType)>>>,
-    _task: tokio::task::JoinHandle<()>,
-}
-
-type Zone = BTreeMap<&'static str, Vec<RData>>;
-
-impl Names {
-    async fn serve(zone: Zone) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
-        let task = tokio::spawn(async move {
-            let mut buffer = [0; 4096];
-            loop {
-                let (n, from) = socket.recv_from(&mut buffer).await.unwrap();
-                let mut message = Message::from_vec(&buffer[..n]).unwrap();
-                let query = message.queries[0].clone();
-                let name = query
-                    .name
-                    .to_ascii()
-                    .trim_end_matches('.')
-                    .to_ascii_lowercase();
-                log.lock().unwrap().push((name.clone(), query.query_type));
-                message.metadata.message_type = MessageType::Response;
-                message.metadata.recursion_available = true;
-                match zone.get(name.as_str()) {
-                    None => message.metadata.response_code = ResponseCode::NXDomain,
-                    Some(records) => {
-                        if records
-                            .iter()
-                            .any(|data| data.record_type() == RecordType::NULL)
-                        {
-                            continue;
-                        }
-                        let fit = records
-                            .iter()
-                            .filter(|d| d.record_type() == query.query_type);
-                        let name: Name = query.name.clone();
-                        let record = |d: &RData| Record::from_rdata(name.clone(), 60, d.clone());
-                        message.answers = fit.map(record).collect();
-                    }
-                }
-                socket
-                    .send_to(&message.to_vec().unwrap(), from)
-                    .await
-                    .unwrap();
-            }
-        });
-        Self {
-            address,
-            asked,
-            _task: task,
-        }
-    }
-
-    fn resolver(&self) -> Resolver {
-        Resolver::with_nameservers(&[self.address]).unwrap()
-    }
-
-    fn direct(&self) -> Direct {
-        Direct::new(DirectConfig::default().with_resolver(self.resolver()))
-    }
-
-    fn asked(&self) -> Vec<(String, RecordType)> {
-        let mut asked = self.asked.lock().unwrap().clone();
-        asked.sort();
-        asked.dedup();
-        asked
-    }
-}
-
-fn a(ip: [u8; 4]) -> RData {
-    RData::A(A(ip.into()))
-}
-
-fn aaaa(ip: Ipv6Addr) -> RData {
-    RData::AAAA(AAAA(ip))
-}
-
-fn dnsaddr(address: &str) -> RData {
-    RData::TXT(TXT::new(vec![format!("dnsaddr={address}")]))
-}
-
-fn silence() -> RData {
-    RData::NULL(hickory_resolver::proto::rr::rdata::NULL::new())
-}
+use crate::{
+    names::{Names, Zone, a, aaaa, dnsaddr, silence},
+    support::PATIENCE,
+};
 
 fn context() -> DialContext {
     DialContext::new(Instant::now() + PATIENCE)

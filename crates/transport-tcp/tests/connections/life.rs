@@ -124,6 +124,29 @@ async fn an_opener_that_waits_for_acknowledgements_is_answered_when_the_connecti
 }
 
 #[tokio::test]
+async fn a_close_of_our_own_answers_whoever_waits_on_a_stream() {
+    let (dialed, accepted) = pair().await;
+    let (mut read, mut write) = tokio::io::split(opened(&dialed).await);
+    // The peer holds the stream and neither reads, nor writes, nor closes it.
+    let _held = accepted.accept().await.unwrap();
+    let reader = tokio::spawn(async move { read.read(&mut [0]).await });
+    let writer = tokio::spawn(async move { write.write_all(&vec![0; 1 << 20]).await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!reader.is_finished() && !writer.is_finished());
+    dialed.close().await;
+    let read = timeout(PATIENCE, reader)
+        .await
+        .expect("the reader is answered");
+    assert!(matches!(read.unwrap(), Ok(0) | Err(_)));
+    let written = timeout(PATIENCE, writer)
+        .await
+        .expect("the writer is answered");
+    assert!(written.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn dropped_accepts_lose_no_stream() {
     let (dialed, accepted) = pair().await;
     for n in 0..50_u8 {

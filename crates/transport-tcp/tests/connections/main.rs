@@ -7,4 +7,5 @@ mod support;
 mod deadlines;
 mod dial;
 mod life;
+mod names;
 mod upgrade;

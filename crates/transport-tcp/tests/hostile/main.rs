@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod forge;
 mod muxer;
 mod negotiation;
 mod noise;

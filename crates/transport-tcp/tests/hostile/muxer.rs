@@ -225,6 +225,28 @@ async fn one_stream_over_the_limit_is_reset_and_the_others_live() {
 }
 
 #[tokio::test]
+async fn streams_that_nobody_accepts_are_kept_up_to_the_queue_and_then_reset() {
+    let config = || UpgradeConfig::default().with_max_pending_inbound(2);
+    let (dialed, accepted) = connected(config).await;
+    let mut opened = Vec::new();
+    for n in 0..3_u8 {
+        let mut stream = dialed.open().await.unwrap();
+        stream.write_all(&[n]).await.unwrap();
+        opened.push(stream);
+    }
+    let mut last = opened.pop().unwrap();
+    let read = timeout(PATIENCE, last.read(&mut [0])).await;
+    let read = read.expect("the third stream is answered");
+    assert!(matches!(read, Ok(0) | Err(_)), "the third stream lives");
+    for n in 0..2 {
+        let mut byte = [9];
+        let mut taken = accepted.accept().await.unwrap();
+        taken.read_exact(&mut byte).await.unwrap();
+        assert_eq!(byte, [n]);
+    }
+}
+
+#[tokio::test]
 async fn one_outbound_stream_over_the_limit_is_an_error() {
     let (dialed, _accepted) = connected(|| UpgradeConfig::default().with_max_streams(2)).await;
     let first = dialed.open().await.unwrap();

@@ -114,6 +114,25 @@ async fn an_identity_that_signed_another_static_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_payload_that_was_good_before_is_refused_with_another_static_key() {
+    let victim = Node::over(Security::Noise);
+    let owner = Keypair::generate_ed25519();
+    let mut seen = Vec::new();
+    let (mut near, far) = pipe();
+    let payload = |key: &[u8]| {
+        seen = honest(&owner, key).encode_to_vec();
+        seen.clone()
+    };
+    let (connection, _) = tokio::join!(victim.inbound(far), initiate(&mut near, payload));
+    assert_eq!(connection.unwrap().peer(), owner.public().to_peer_id());
+    let (mut near, far) = pipe();
+    let replay = |_: &[u8]| seen;
+    let (result, _) = tokio::join!(victim.inbound(far), initiate(&mut near, replay));
+    let refused = matches!(result, Err(UpgradeError::Noise(NoiseError::BadSignature)));
+    assert!(refused, "a replayed proof was believed");
+}
+
+#[tokio::test]
 async fn a_payload_with_the_key_of_another_is_refused() {
     let (attacker, victim) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
     let error = refused(|key| {

@@ -1,91 +1,22 @@
 //! TLS: certificates that no honest peer presents.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, date_time_ymd};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rcgen::{CustomExtension, date_time_ymd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use transport_tcp::{Keypair, Security, UpgradeError};
+use transport_tcp::{Keypair, PeerId, Security, UpgradeError};
 
-use crate::support::{
-    Node, PATIENCE, Presented, agree, certificate_of, client_config, pipe, propose, server_config,
-    tls_connect,
+use crate::{
+    forge::{Forge, der, huge_rsa, signed_key},
+    support::{
+        Node, PATIENCE, Presented, agree, certificate_of, client_config, pipe, propose,
+        server_config, tls_connect,
+    },
 };
-
-const OID: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
-
-/// A certificate with its key, before it is signed.
-struct Forge {
-    key: KeyPair,
-    params: CertificateParams,
-}
-
-impl Forge {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        Self {
-            key: KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap(),
-            params,
-        }
-    }
-
-    fn extended(mut self, content: Vec<u8>) -> Self {
-        let mut extension = CustomExtension::from_oid_content(&OID, content);
-        extension.set_criticality(true);
-        self.params.custom_extensions.push(extension);
-        self
-    }
-
-    /// The extension as it ought to be: `signer` vouches for this certificate's key.
-    fn signed_key(&self, named: &Keypair, signer: &Keypair) -> Vec<u8> {
-        let signed = [b"libp2p-tls-handshake:", &self.key.public_key_der()[..]].concat();
-        signed_key(
-            &named.public().encode_protobuf(),
-            &signer.sign(&signed).unwrap(),
-        )
-    }
-
-    fn honest(identity: &Keypair) -> Self {
-        let this = Self::new();
-        let content = this.signed_key(identity, identity);
-        this.extended(content)
-    }
-
-    fn finish(self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let private = self.private();
-        let certificate = self.params.self_signed(&self.key).unwrap();
-        (certificate.into(), private)
-    }
-
-    fn private(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
-    }
-
-    fn presented(self) -> Presented {
-        let (certificate, key) = self.finish();
-        Presented::new(vec![certificate], key)
-    }
-}
-
-/// DER: tag, length, content.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = match content.len() {
-        0..128 => vec![content.len() as u8],
-        128..256 => vec![0x81, content.len() as u8],
-        _ => [vec![0x82], (content.len() as u16).to_be_bytes().to_vec()].concat(),
-    };
-    [vec![tag], length, content.to_vec()].concat()
-}
-
-/// `SEQUENCE { OCTET STRING, OCTET STRING }`
-fn signed_key(key: &[u8], signature: &[u8]) -> Vec<u8> {
-    der(0x30, &[der(4, key), der(4, signature)].concat())
-}
 
 /// What a listener makes of a client that presents this.
 async fn refused(presented: Option<Presented>) -> String {
@@ -172,12 +103,44 @@ async fn an_extension_lifted_from_another_certificate_is_refused() {
     refused(Some(Forge::new().extended(lifted).presented())).await;
 }
 
+/// Connects with this certificate, as an honest client would.
+async fn presents(victim: &Node, presented: Presented) -> Result<PeerId, UpgradeError> {
+    let (mut near, far) = pipe();
+    let client = async {
+        propose(&mut near, "/tls/1.0.0").await;
+        tls_connect(client_config(Some(presented), &["/yamux/1.0.0"]), near).await
+    };
+    let (result, _client) = tokio::join!(victim.inbound(far), client);
+    result.map(|connection| connection.peer())
+}
+
 #[tokio::test]
 async fn a_certificate_whose_key_the_peer_does_not_hold_is_refused() {
-    let victim = Keypair::generate_ed25519();
-    let (stolen, _) = Forge::honest(&victim).finish();
-    let presented = Presented::new(vec![stolen], Forge::new().private());
-    refused(Some(presented)).await;
+    let owner = Keypair::generate_ed25519();
+    let (stolen, key) = Forge::honest(&owner).finish();
+    let thief = || Presented::new(vec![stolen.clone()], Forge::new().private());
+    refused(Some(thief())).await;
+    // Nor is it believed once its owner has been here.
+    let victim = Node::over(Security::Tls);
+    let presented = Presented::new(vec![stolen.clone()], key);
+    let seen = presents(&victim, presented).await.unwrap();
+    assert_eq!(seen, owner.public().to_peer_id());
+    let error = presents(&victim, thief()).await.unwrap_err();
+    assert!(matches!(error, UpgradeError::Tls(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_good_before_is_refused_once_it_has_expired() {
+    let victim = Node::over(Security::Tls);
+    let mut forge = Forge::honest(&Keypair::generate_ed25519());
+    forge.params.not_after = (SystemTime::now() + Duration::from_secs(3)).into();
+    let (certificate, key) = forge.finish();
+    let presented = || Presented::new(vec![certificate.clone()], key.clone_key());
+    presents(&victim, presented()).await.unwrap();
+    let expired = async { while presents(&victim, presented()).await.is_ok() {} };
+    timeout(PATIENCE, expired)
+        .await
+        .expect("it is refused some time");
 }
 
 #[tokio::test]
@@ -235,16 +198,6 @@ async fn an_unknown_critical_extension_is_refused_and_an_uncritical_one_is_not()
             .unwrap()
     };
     tokio::join!(victim.inbound(far), attack).0.unwrap();
-}
-
-/// An RSA public key of 16,384 bits, as SubjectPublicKeyInfo. Nobody holds the private one:
-/// whoever gets as far as to check a signature has already lost.
-fn huge_rsa() -> Vec<u8> {
-    let modulus = [vec![0, 0xc5], vec![0x5b; 2047]].concat();
-    let numbers = der(0x30, &[der(2, &modulus), der(2, &[1, 0, 1])].concat());
-    let algorithm = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
-    let bits = der(3, &[vec![0], numbers].concat());
-    der(0x30, &[der(0x30, &algorithm), bits].concat())
 }
 
 #[tokio::test]
