@@ -4,15 +4,22 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Instant,
 };
+
+use crate::{DialStage, Link, trail::Trail};
 
 /// One dial's circumstances.
 #[derive(Debug, Clone)]
@@ -20,9 +27,14 @@ use tokio::{
 pub struct DialContext {
     /// When the dial must be over. Names, proxies and every address count against it.
     pub deadline: Instant,
-    /// Tells this dial from every other of the process: in logs, and where a proxy isolates
-    /// streams by credentials.
+    /// Tells this dial from every other of the process, in logs.
     pub attempt: u64,
+    /// How long it may take to reach what is connected to first, a proxy where there is one. Default: as long as the
+    /// dial. [`Deadline`](crate::Deadline) sets it.
+    pub reach: Option<Duration>,
+    /// How long each proxy's handshake may take, TLS to it included. Default: as long as the dial.
+    pub handshake: Option<Duration>,
+    trail: Option<Arc<Trail>>,
 }
 
 impl DialContext {
@@ -32,7 +44,55 @@ impl DialContext {
         Self {
             deadline,
             attempt: NEXT.fetch_add(1, Ordering::Relaxed),
+            reach: None,
+            handshake: None,
+            trail: None,
         }
+    }
+
+    /// Notes that the dial enters a stage, for whoever measures it. A dialer calls this as it goes.
+    pub fn enter(&self, stage: DialStage) {
+        if let Some(trail) = &self.trail {
+            trail.enter(Instant::now(), stage);
+        }
+    }
+
+    /// Notes which way the dial takes: `direct`, or the proxies by their addresses, without credentials.
+    pub fn take(&self, way: &Arc<str>) {
+        if let Some(trail) = &self.trail {
+            trail.take(way);
+        }
+    }
+
+    /// The same dial, its notes written to `trail`.
+    pub(crate) fn noted(&self, trail: Arc<Trail>) -> Self {
+        let trail = Some(trail);
+        Self {
+            trail,
+            ..self.clone()
+        }
+    }
+
+    /// For the part of a dial that reaches a proxy: what happens on the way to it is not the dial's own story.
+    pub(crate) fn to_proxy(&self) -> Self {
+        Self {
+            deadline: self.reach_deadline(),
+            trail: None,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn reach_deadline(&self) -> Instant {
+        self.within(self.reach)
+    }
+
+    pub(crate) fn handshake_deadline(&self) -> Instant {
+        self.within(self.handshake)
+    }
+
+    fn within(&self, limit: Option<Duration>) -> Instant {
+        let limited = limit.and_then(|limit| Instant::now().checked_add(limit));
+        limited.map_or(self.deadline, |at| at.min(self.deadline))
     }
 }
 
@@ -40,25 +100,37 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// What a dialer brings about and a listener accepts: a TCP socket, or any byte stream in a box.
-pub struct ByteStream(Kind);
+pub struct ByteStream {
+    kind: Kind,
+    /// Read before the stream was handed over, and not yet read by its owner.
+    lead: Bytes,
+    meter: Option<Arc<Meter>>,
+}
 
 enum Kind {
     Tcp(TcpStream),
     Boxed(Box<dyn Io>),
 }
 
+/// Bytes that went over streams, counted as they go.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+}
+
 impl ByteStream {
-    /// Wraps a stream that is no TCP socket of ours: a proxy's, or one in memory.
+    /// Wraps a stream that is no TCP socket of ours: one under TLS, or in memory.
     pub fn boxed<T>(io: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self(Kind::Boxed(Box::new(io)))
+        Kind::Boxed(Box::new(io)).into()
     }
 
     /// The socket, where it is one.
     pub fn as_tcp(&self) -> Option<&TcpStream> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(socket) => Some(socket),
             Kind::Boxed(_) => None,
         }
@@ -73,17 +145,52 @@ impl ByteStream {
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.as_tcp()?.peer_addr().ok()
     }
+
+    /// Names the TCP connection underneath, where it is one. It outlives the stream, so that the kernel can be asked
+    /// about the connection after the stream went into an upgrade.
+    pub fn link(&self) -> Option<Link> {
+        Some(Link::new(self.local_addr()?, self.remote_addr()?))
+    }
+
+    /// The same stream, with bytes that were read from it too early put back.
+    pub(crate) fn with_lead(mut self, lead: Bytes) -> Self {
+        self.lead = lead;
+        self
+    }
+
+    /// The same stream, counted by `meter` from now on.
+    pub(crate) fn metered(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Some(meter), Poll::Ready(Ok(n))) = (&self.meter, &written) {
+            meter.sent.fetch_add(*n as u64, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl From<Kind> for ByteStream {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            lead: Bytes::new(),
+            meter: None,
+        }
+    }
 }
 
 impl From<TcpStream> for ByteStream {
     fn from(socket: TcpStream) -> Self {
-        Self(Kind::Tcp(socket))
+        Kind::Tcp(socket).into()
     }
 }
 
 impl fmt::Debug for ByteStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(socket) => f.debug_tuple("ByteStream").field(socket).finish(),
             Kind::Boxed(_) => f.write_str("ByteStream(boxed)"),
         }
@@ -96,10 +203,22 @@ impl AsyncRead for ByteStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Kind::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Kind::Boxed(io) => Pin::new(io).poll_read(cx, buf),
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if this.lead.has_remaining() {
+            let n = buf.remaining().min(this.lead.len());
+            buf.put_slice(&this.lead.split_to(n));
+        } else {
+            ready!(match &mut this.kind {
+                Kind::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+                Kind::Boxed(io) => Pin::new(io).poll_read(cx, buf),
+            })?;
         }
+        if let Some(meter) = &this.meter {
+            let n = buf.filled().len() - before;
+            meter.received.fetch_add(n as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -109,10 +228,12 @@ impl AsyncWrite for ByteStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
+        let this = self.get_mut();
+        let written = match &mut this.kind {
             Kind::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Kind::Boxed(io) => Pin::new(io).poll_write(cx, buf),
-        }
+        };
+        this.sent(written)
     }
 
     fn poll_write_vectored(
@@ -120,28 +241,30 @@ impl AsyncWrite for ByteStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
+        let this = self.get_mut();
+        let written = match &mut this.kind {
             Kind::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Kind::Boxed(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(io) => io.is_write_vectored(),
             Kind::Boxed(io) => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(io) => Pin::new(io).poll_flush(cx),
             Kind::Boxed(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Kind::Boxed(io) => Pin::new(io).poll_shutdown(cx),
         }

@@ -1,10 +1,14 @@
 //! One enum an operation; each message names what failed.
 
+mod dial;
+
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hickory_resolver::net::NetError;
 use multiaddr::Multiaddr;
 use multistream_select::NegotiationError;
+
+pub use dial::{Attempt, DialError, DialStage, Fault, ProxyError};
 
 use crate::{PeerId, Security, Step};
 
@@ -39,81 +43,6 @@ pub enum AddressError {
     },
 }
 
-/// One socket address that a dial tried, and what came of it.
-#[derive(Debug)]
-pub struct Attempt {
-    /// The address.
-    pub address: SocketAddr,
-    /// Why it failed: the stage is part of the text.
-    pub error: io::Error,
-}
-
-/// A dial that brought about no byte stream.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// This dialer has no way to such a host.
-    #[error("{address}: this dialer cannot reach {host}")]
-    Unsupported {
-        /// The target.
-        address: Multiaddr,
-        /// The kind of host.
-        host: &'static str,
-    },
-    /// The target has a name and the dialer has no resolver.
-    #[error("{0}: a name, and no resolver is configured")]
-    NoResolver(Multiaddr),
-    /// The name was not resolved.
-    #[error("{address}: {source}")]
-    Resolve {
-        /// The target.
-        address: Multiaddr,
-        /// Why.
-        source: ResolveError,
-    },
-    /// The name has no address that TCP can dial.
-    #[error("{0}: resolved to no tcp address")]
-    NoAddress(Multiaddr),
-    /// The deadline passed while names were being resolved or addresses tried.
-    #[error("{address}: timed out while {stage}{}", Tried(.tried))]
-    TimedOut {
-        /// The target.
-        address: Multiaddr,
-        /// What was going on.
-        stage: &'static str,
-        /// The addresses that had failed by then.
-        tried: Vec<Attempt>,
-    },
-    /// Every address failed.
-    #[error("{address}: no address answered{}", Tried(.tried))]
-    Failed {
-        /// The target.
-        address: Multiaddr,
-        /// Each address and its cause.
-        tried: Vec<Attempt>,
-    },
-    /// Another dialer's failure: a proxy's, for example.
-    #[error("{address}: {stage}: {source}")]
-    Other {
-        /// The target.
-        address: Multiaddr,
-        /// The stage the dialer had got to.
-        stage: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
-}
-
-struct Tried<'a>(&'a [Attempt]);
-
-impl fmt::Display for Tried<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|attempt| write!(f, "; {}: {}", attempt.address, attempt.error))
-    }
-}
-
 /// A name that was not resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -132,6 +61,16 @@ pub enum ResolveError {
     /// The name exists and has no address of the family asked for, or no usable record.
     #[error("resolving {0}: no usable record")]
     Empty(String),
+}
+
+impl ResolveError {
+    /// Whether the same question may be answered in a while: not if the answer was that there is nothing.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Lookup { source, .. } => !source.is_no_records_found(),
+            Self::Config(_) | Self::Empty(_) => false,
+        }
+    }
 }
 
 /// A socket that could not be listened on.

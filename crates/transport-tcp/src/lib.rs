@@ -71,6 +71,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod known;
+mod link;
 mod listen;
 mod negotiate;
 mod noise;
@@ -80,18 +81,34 @@ mod resolve;
 mod stream;
 mod target;
 mod tls;
+mod trail;
 mod upgrade;
 
 pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
 pub use connection::Connection;
 pub use dial::{ByteStream, DialContext};
-pub use dialers::direct::Direct;
+pub use dialers::{
+    balance::{Balance, BalanceConfig, WayHealth},
+    bound::{Bound, Uplink},
+    chain::Chain,
+    deadline::{Deadline, DeadlineConfig},
+    direct::Direct,
+    http_connect::{HttpConnect, ProxyTls},
+    metered::{DialCounters, Metered, WayCounters},
+    proxy::Proxy,
+    retry::{Retry, RetryConfig},
+    rules::{HostKind, Matcher, Rules},
+    socks5::Socks5,
+    warm::{Warm, WarmConfig},
+};
 pub use error::{
-    AddressError, Attempt, CloseReason, DialError, ListenError, NegotiateError, NoiseError,
-    ResolveError, StreamError, UpgradeError, UpgradeSetupError,
+    AddressError, Attempt, CloseReason, DialError, DialStage, Fault, ListenError, NegotiateError,
+    NoiseError, ProxyError, ResolveError, StreamError, UpgradeError, UpgradeSetupError,
 };
 pub use hickory_resolver::net::NetError;
+pub use ipnet::{self, IpNet};
 pub use libp2p_identity::{Keypair, PeerId};
+pub use link::{Link, LinkInfo};
 pub use listen::Listener;
 pub use multiaddr::{self, Multiaddr};
 pub use multistream_select::NegotiationError;
@@ -112,10 +129,49 @@ pub use yamux::ConnectionError as MuxerError;
 /// - end by [`DialContext::deadline`];
 /// - close every socket it opened when its future is dropped;
 /// - report in its error each address it tried, the stage it got to and the cause.
+///
+/// A closure is a dialer too: `|target: Target, cx: DialContext| async move { … }`.
 #[async_trait::async_trait]
 pub trait Dialer: Send + Sync {
     /// Brings about a byte stream to `target`. Dropping the future closes every socket it opened.
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
+
+    /// Whether `target` is dialed as any other program of this machine would dial it. Whoever has another transport
+    /// may then use that to the same target; otherwise it would go around a proxy or a rule. Default: no.
+    fn is_direct(&self, _target: &Target) -> bool {
+        false
+    }
+
+    /// Whether the way is open, as far as can be told without a target. Default: yes.
+    async fn check(&self, _cx: &DialContext) -> Result<(), DialError> {
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl<F, R> Dialer for F
+where
+    F: Fn(Target, DialContext) -> R + Send + Sync,
+    R: Future<Output = Result<ByteStream, DialError>> + Send,
+{
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        self(target.clone(), cx.clone()).await
+    }
+}
+
+#[async_trait::async_trait]
+impl<D: Dialer + ?Sized> Dialer for std::sync::Arc<D> {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        (**self).dial(target, cx).await
+    }
+
+    fn is_direct(&self, target: &Target) -> bool {
+        (**self).is_direct(target)
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        (**self).check(cx).await
+    }
 }
 
 /// The README's code compiles and runs.

@@ -1,6 +1,11 @@
 //! What a dial is aimed at: a host that may still be a name, a port, and perhaps a peer.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use multiaddr::{Multiaddr, Protocol};
 
@@ -134,6 +139,36 @@ impl Target {
         }
     }
 
+    /// Host and port, as in a URL: `192.0.2.1:80`, `[2001:db8::1]:80`, `name.example:80`.
+    pub fn authority(&self) -> String {
+        match self.host() {
+            Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]:{}", self.port),
+            _ => format!("{}:{}", self.host_name(), self.port),
+        }
+    }
+
+    /// The IP address that is meant, in whichever notation: mapped into IPv6, or written where a name could be.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        let ip = match self.host() {
+            Host::Ip(ip) => Some(*ip),
+            Host::Dns { name, .. } => name.trim_end_matches('.').parse::<IpAddr>().ok(),
+            Host::DnsAddr(_) | Host::Onion3 { .. } => None,
+        };
+        ip.map(|ip| ip.to_canonical())
+    }
+
+    /// Whether it is an onion service. Such a name must never be asked of a name server (RFC 7686 section 2).
+    pub(crate) fn is_onion(&self) -> bool {
+        match self.host() {
+            Host::Onion3 { .. } => true,
+            Host::Ip(_) => false,
+            Host::Dns { name, .. } | Host::DnsAddr(name) => {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                name == "onion" || name.ends_with(".onion")
+            }
+        }
+    }
+
     /// The address this target was read from.
     pub fn to_multiaddr(&self) -> Multiaddr {
         let mut address = match &self.host {
@@ -153,6 +188,12 @@ impl Target {
             address.push(Protocol::P2p(peer));
         }
         address
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(Host::Ip(address.ip()), address.port(), None)
     }
 }
 

@@ -1,6 +1,11 @@
 //! The plain dialer: resolves names itself and connects from an ephemeral port.
 
-use std::{future::Future, io, net::SocketAddr};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
 
 use futures::{
     StreamExt,
@@ -12,20 +17,30 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::eyeballs::Schedule;
+use super::{
+    bound::Uplink,
+    eyeballs::{self, Schedule},
+};
 use crate::{
-    Attempt, ByteStream, DialContext, DialError, Dialer, DirectConfig, Host, Keepalive, Resolver,
-    Target, resolve::CONCURRENT,
+    Attempt, ByteStream, DialContext, DialError, DialStage, Dialer, DirectConfig, Host, Keepalive,
+    Resolver, Target, resolve::CONCURRENT,
 };
 
 /// Dials from this machine, without a proxy.
 ///
 /// Addresses of a name are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one after
 /// [`DirectConfig::attempt_delay`] or as soon as one failed; the first to answer wins and the
-/// others are closed.
+/// others are closed. A name that ends in `.onion` is refused and asked of nobody (RFC 7686).
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
     config: DirectConfig,
+}
+
+/// An address, and from where it is dialed; `None` leaves that to the system.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    address: SocketAddr,
+    uplink: Option<&'a Uplink>,
 }
 
 impl Direct {
@@ -44,6 +59,12 @@ impl Direct {
             address: address(),
             source,
         };
+        if target.is_onion() {
+            return Err(DialError::Unsupported {
+                address: address(),
+                host: "an onion service",
+            });
+        }
         let found = match target.host() {
             Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port())],
             Host::Dns { name, family } => {
@@ -58,12 +79,7 @@ impl Direct {
                 let targets = targets.iter().filter_map(|a| Target::try_from(a).ok());
                 self.expanded(targets.collect(), resolver).await
             }
-            Host::Onion3 { .. } => {
-                return Err(DialError::Unsupported {
-                    address: address(),
-                    host: "an onion service",
-                });
-            }
+            Host::Onion3 { .. } => Vec::new(),
         };
         match found.is_empty() {
             true => Err(DialError::NoAddress(address())),
@@ -90,46 +106,89 @@ impl Direct {
     }
 }
 
-#[async_trait::async_trait]
-impl Dialer for Direct {
-    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+impl Direct {
+    /// Dials from each of these uplinks in turn, or from wherever the system sees fit.
+    pub(crate) async fn dial_from(
+        &self,
+        uplinks: Option<&[Uplink]>,
+        target: &Target,
+        cx: &DialContext,
+    ) -> Result<ByteStream, DialError> {
         let timed_out = |stage, tried| DialError::TimedOut {
             address: target.to_multiaddr(),
             stage,
             tried,
         };
+        if target.ip().is_none() {
+            cx.enter(DialStage::Resolve);
+        }
         let found = timeout_at(cx.deadline, self.addresses(target)).await;
-        let addresses = found.map_err(|_| timed_out("resolving", Vec::new()))??;
-        let schedule = Schedule::new(addresses, self.config.attempt_delay);
+        let found = found.map_err(|_| timed_out(DialStage::Resolve, Vec::new()))??;
+        cx.enter(DialStage::Connect);
+        let candidates = candidates(&eyeballs::order(found), uplinks);
+        let schedule = Schedule::new(candidates, self.config.attempt_delay);
         let mut tried = Vec::new();
-        let race = race(schedule, &mut tried, |address| {
-            connect(address, &self.config)
+        let race = race(schedule, &mut tried, |candidate| {
+            connect(candidate, &self.config)
         });
-        match timeout_at(cx.deadline, race).await {
+        match timeout_at(cx.reach_deadline(), race).await {
             Ok(Some(socket)) => Ok(socket.into()),
             Ok(None) => Err(DialError::Failed {
                 address: target.to_multiaddr(),
                 tried,
             }),
-            Err(_) => Err(timed_out("connecting", tried)),
+            Err(_) => Err(timed_out(DialStage::Connect, tried)),
         }
     }
 }
 
+/// Every address from the first uplink, then from the second: a later uplink is for when an earlier one is silent.
+fn candidates<'a>(addresses: &[SocketAddr], uplinks: Option<&'a [Uplink]>) -> Vec<Candidate<'a>> {
+    let from = |uplink: Option<&'a Uplink>| {
+        let reachable = addresses
+            .iter()
+            .filter(move |address| uplink.is_none_or(|uplink| uplink.reaches(**address)));
+        reachable.map(move |address| Candidate {
+            address: *address,
+            uplink,
+        })
+    };
+    match uplinks {
+        None => from(None).collect(),
+        Some(uplinks) => uplinks
+            .iter()
+            .flat_map(|uplink| from(Some(uplink)))
+            .collect(),
+    }
+}
+
+#[async_trait::async_trait]
+impl Dialer for Direct {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        static LABEL: LazyLock<Arc<str>> = LazyLock::new(|| "direct".into());
+        cx.take(&LABEL);
+        self.dial_from(None, target, cx).await
+    }
+
+    fn is_direct(&self, _target: &Target) -> bool {
+        true
+    }
+}
+
 /// Runs the schedule; the first stream wins, every failure is noted in `tried`.
-async fn race<S, F>(
-    mut schedule: Schedule,
+async fn race<'a, S, F>(
+    mut schedule: Schedule<Candidate<'a>>,
     tried: &mut Vec<Attempt>,
-    connect: impl Fn(SocketAddr) -> F,
+    connect: impl Fn(Candidate<'a>) -> F,
 ) -> Option<S>
 where
     F: Future<Output = io::Result<S>>,
 {
     let mut running = FuturesUnordered::new();
     loop {
-        while let Some(address) = schedule.poll_start(Instant::now().into_std()) {
-            let attempt = connect(address);
-            running.push(async move { (address, attempt.await) });
+        while let Some(candidate) = schedule.poll_start(Instant::now().into_std()) {
+            let attempt = connect(candidate);
+            running.push(async move { (candidate.address, attempt.await) });
         }
         if running.is_empty() && schedule.is_exhausted() {
             return None;
@@ -155,14 +214,18 @@ where
     }
 }
 
-async fn connect(address: SocketAddr, config: &DirectConfig) -> io::Result<TcpStream> {
+async fn connect(candidate: Candidate<'_>, config: &DirectConfig) -> io::Result<TcpStream> {
     let stage = |name| move |error| at_stage(name, error);
+    let Candidate { address, uplink } = candidate;
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }
     .map_err(stage("socket"))?;
     tune(&SockRef::from(&socket), config.nodelay, config.keepalive).map_err(stage("option"))?;
+    if let Some(uplink) = uplink {
+        uplink.bind(&socket).map_err(stage("bind"))?;
+    }
     socket.connect(address).await.map_err(stage("connect"))
 }
 

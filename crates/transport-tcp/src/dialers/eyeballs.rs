@@ -6,50 +6,54 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The addresses of one dial, and when the next may be tried.
+/// Orders addresses as RFC 8305 section 4 does: families in turn, IPv6 first, each in the order given, and each address
+/// once.
+pub(crate) fn order(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut seen = Vec::new();
+    let (mut six, mut four) = (VecDeque::new(), VecDeque::new());
+    for address in addresses {
+        if seen.contains(&address) {
+            continue;
+        }
+        seen.push(address);
+        match address {
+            SocketAddr::V6(_) => six.push_back(address),
+            SocketAddr::V4(_) => four.push_back(address),
+        }
+    }
+    let mut ordered = Vec::with_capacity(seen.len());
+    while !(six.is_empty() && four.is_empty()) {
+        ordered.extend(six.pop_front());
+        ordered.extend(four.pop_front());
+    }
+    ordered
+}
+
+/// What one dial tries, and when the next may be tried.
 #[derive(Debug)]
-pub(crate) struct Schedule {
-    waiting: VecDeque<SocketAddr>,
+pub(crate) struct Schedule<T> {
+    waiting: VecDeque<T>,
     delay: Duration,
     next_at: Option<Instant>,
 }
 
-impl Schedule {
-    /// Orders `addresses` as RFC 8305 section 4 does: families in turn, IPv6 first, each in
-    /// the order given, and each address once.
-    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>, delay: Duration) -> Self {
-        let mut seen = Vec::new();
-        let (mut six, mut four) = (VecDeque::new(), VecDeque::new());
-        for address in addresses {
-            if seen.contains(&address) {
-                continue;
-            }
-            seen.push(address);
-            match address {
-                SocketAddr::V6(_) => six.push_back(address),
-                SocketAddr::V4(_) => four.push_back(address),
-            }
-        }
-        let mut waiting = VecDeque::with_capacity(seen.len());
-        while !(six.is_empty() && four.is_empty()) {
-            waiting.extend(six.pop_front());
-            waiting.extend(four.pop_front());
-        }
+impl<T> Schedule<T> {
+    pub(crate) fn new(candidates: impl IntoIterator<Item = T>, delay: Duration) -> Self {
         Self {
-            waiting,
+            waiting: candidates.into_iter().collect(),
             delay,
             next_at: None,
         }
     }
 
-    /// The next address, if its time has come.
-    pub(crate) fn poll_start(&mut self, now: Instant) -> Option<SocketAddr> {
+    /// The next one, if its time has come.
+    pub(crate) fn poll_start(&mut self, now: Instant) -> Option<T> {
         if self.next_at.is_some_and(|at| now < at) {
             return None;
         }
-        let address = self.waiting.pop_front()?;
+        let candidate = self.waiting.pop_front()?;
         self.next_at = now.checked_add(self.delay);
-        Some(address)
+        Some(candidate)
     }
 
     /// An attempt failed: nothing is gained by waiting for it (RFC 8305 section 5).
@@ -62,7 +66,7 @@ impl Schedule {
         self.next_at.filter(|_| !self.waiting.is_empty())
     }
 
-    /// Whether every address has been handed out.
+    /// Whether everything has been handed out.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -76,16 +80,16 @@ mod tests {
         list.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn order(list: &[&str]) -> Vec<SocketAddr> {
-        let mut schedule = Schedule::new(addresses(list), Duration::ZERO);
-        let now = Instant::now();
-        std::iter::from_fn(|| schedule.poll_start(now)).collect()
-    }
-
     #[test]
     fn families_take_turns_and_ipv6_goes_first() {
         assert_eq!(
-            order(&["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1", "[::1]:1", "[::2]:1"]),
+            order(addresses(&[
+                "1.1.1.1:1",
+                "2.2.2.2:1",
+                "3.3.3.3:1",
+                "[::1]:1",
+                "[::2]:1"
+            ])),
             addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"]),
         );
     }
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn an_address_given_twice_is_tried_once() {
         assert_eq!(
-            order(&["1.1.1.1:1", "1.1.1.1:1", "1.1.1.1:2"]),
+            order(addresses(&["1.1.1.1:1", "1.1.1.1:1", "1.1.1.1:2"])),
             addresses(&["1.1.1.1:1", "1.1.1.1:2"]),
         );
     }

@@ -1,4 +1,17 @@
 //! The implementations of [`Dialer`](crate::Dialer) that come with the crate.
 
+mod background;
+pub(crate) mod balance;
+pub(crate) mod bound;
+pub(crate) mod chain;
+pub(crate) mod deadline;
 pub(crate) mod direct;
 pub(crate) mod eyeballs;
+mod health;
+pub(crate) mod http_connect;
+pub(crate) mod metered;
+pub(crate) mod proxy;
+pub(crate) mod retry;
+pub(crate) mod rules;
+pub(crate) mod socks5;
+pub(crate) mod warm;

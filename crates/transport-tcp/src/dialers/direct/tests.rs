@@ -43,9 +43,12 @@ impl Network {
     }
 
     async fn race(&self, ports: &[u16], tried: &mut Vec<Attempt>) -> Option<Socket<'_>> {
-        let addresses = ports.iter().map(|port| ([127, 0, 0, 1], *port).into());
-        let schedule = Schedule::new(addresses, Duration::from_millis(250));
-        race(schedule, tried, |address| self.connect(address)).await
+        let candidates = ports.iter().map(|port| Candidate {
+            address: ([127, 0, 0, 1], *port).into(),
+            uplink: None,
+        });
+        let schedule = Schedule::new(candidates, Duration::from_millis(250));
+        race(schedule, tried, |candidate| self.connect(candidate.address)).await
     }
 }
 

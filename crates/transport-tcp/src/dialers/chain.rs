@@ -1,0 +1,79 @@
+//! A row of proxies, each reached through the one before it.
+
+use std::{fmt, sync::Arc};
+
+use super::proxy::{self, Broken, Proxy};
+use crate::{ByteStream, DialContext, DialError, Dialer, Target};
+
+/// Dials through several proxies in a row.
+///
+/// The first proxy is reached as it is configured to be; each next one through those before it, so that its name, if
+/// it has one, is resolved by its predecessor. Only the last one learns the target.
+///
+/// Costs the sum of the proxies' round trips, each counted over all the hops before it.
+#[derive(Clone)]
+pub struct Chain {
+    first: Proxy,
+    rest: Vec<Proxy>,
+    label: Arc<str>,
+}
+
+impl Chain {
+    /// The proxies in the order in which they are passed.
+    pub fn new(first: impl Into<Proxy>, rest: impl IntoIterator<Item = Proxy>) -> Self {
+        let first = first.into();
+        let rest: Vec<_> = rest.into_iter().collect();
+        let mut label = first.to_string();
+        for proxy in &rest {
+            label.extend([" then ", proxy.label()]);
+        }
+        Self {
+            first,
+            rest,
+            label: label.into(),
+        }
+    }
+
+    /// Reaches the last proxy, which is given with the stream to it.
+    async fn reach(
+        &self,
+        target: &Target,
+        cx: &DialContext,
+    ) -> Result<(&Proxy, ByteStream), DialError> {
+        let failed = |proxy| move |broken: Broken| broken.into_error(proxy, target);
+        let mut at = &self.first;
+        let mut stream = at.reach(cx).await.map_err(failed(at))?;
+        for next in &self.rest {
+            let reached = at.handshake(stream, next.address(), cx).await;
+            stream = reached.map_err(failed(at))?;
+            at = next;
+        }
+        Ok((at, stream))
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+#[async_trait::async_trait]
+impl Dialer for Chain {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        proxy::check_target(target)?;
+        cx.take(&self.label);
+        let (last, stream) = self.reach(target, cx).await?;
+        let asked = last.handshake(stream, target, cx).await;
+        asked.map_err(|broken| broken.into_error(last, target))
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        let target = self.rest.last().unwrap_or(&self.first).address();
+        let (last, stream) = self.reach(target, cx).await?;
+        let greeted = last.greet(stream, cx).await;
+        greeted
+            .map(drop)
+            .map_err(|broken| broken.into_error(last, target))
+    }
+}

@@ -1,0 +1,91 @@
+//! Limits of their own for the parts of a dial.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{ByteStream, DialContext, DialError, Dialer, Target};
+
+/// Gives the parts of a dial their own limits, so that a proxy that cannot be reached is found out long before a slow
+/// target's time is up.
+///
+/// The limits apply to every proxy and every attempt below this dialer. None of them extends the dial's deadline.
+/// Costs nothing.
+#[derive(Debug, Clone)]
+pub struct Deadline<D> {
+    inner: D,
+    config: DeadlineConfig,
+}
+
+/// Settings of [`Deadline`]. By default nothing is limited beyond the dial's own deadline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadlineConfig {
+    /// How long it may take to connect to a proxy, or to the target where there is no proxy.
+    pub reach: Option<Duration>,
+    /// How long a proxy's handshake may take, from the first byte to its answer that the target is connected.
+    pub handshake: Option<Duration>,
+    /// How long all of it may take.
+    pub total: Option<Duration>,
+}
+
+impl DeadlineConfig {
+    /// Sets [`DeadlineConfig::reach`].
+    pub fn with_reach(mut self, limit: Duration) -> Self {
+        self.reach = Some(limit);
+        self
+    }
+
+    /// Sets [`DeadlineConfig::handshake`].
+    pub fn with_handshake(mut self, limit: Duration) -> Self {
+        self.handshake = Some(limit);
+        self
+    }
+
+    /// Sets [`DeadlineConfig::total`].
+    pub fn with_total(mut self, limit: Duration) -> Self {
+        self.total = Some(limit);
+        self
+    }
+}
+
+impl<D: Dialer> Deadline<D> {
+    /// Limits `inner`.
+    pub fn new(inner: D, config: DeadlineConfig) -> Self {
+        Self { inner, config }
+    }
+
+    fn limited(&self, cx: &DialContext) -> DialContext {
+        let DeadlineConfig {
+            reach,
+            handshake,
+            total,
+        } = self.config;
+        let mut limited = cx.clone();
+        limited.reach = shorter(cx.reach, reach);
+        limited.handshake = shorter(cx.handshake, handshake);
+        if let Some(at) = total.and_then(|total| Instant::now().checked_add(total)) {
+            limited.deadline = limited.deadline.min(at);
+        }
+        limited
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+#[async_trait::async_trait]
+impl<D: Dialer> Dialer for Deadline<D> {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        self.inner.dial(target, &self.limited(cx)).await
+    }
+
+    fn is_direct(&self, target: &Target) -> bool {
+        self.inner.is_direct(target)
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        self.inner.check(&self.limited(cx)).await
+    }
+}

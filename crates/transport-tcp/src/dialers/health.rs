@@ -1,0 +1,248 @@
+//! Which of several ways is well, and how fast. It reads no clock and draws from the seed it is given.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use super::balance::BalanceConfig;
+
+/// What a way that was never measured counts as: quick, so that it is tried.
+const UNMEASURED: Duration = Duration::from_millis(1);
+
+/// How much of a new measurement goes into the average: an eighth, as in TCP (RFC 6298 section 2).
+const SMOOTHING: f64 = 1.0 / 8.0;
+
+#[derive(Debug)]
+pub(crate) struct Health {
+    ways: Vec<Way>,
+    interval: Duration,
+    max_failures: u32,
+    random: SmallRng,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Way {
+    smoothed: Option<Duration>,
+    in_flight: u32,
+    /// In a row.
+    failures: u32,
+    ejected: bool,
+    /// When it last showed what it is like, by a dial or a check.
+    seen: Option<Instant>,
+    dials: u64,
+    failed: u64,
+}
+
+/// What is known of one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WayHealth {
+    /// Whether it takes its share of dials.
+    pub healthy: bool,
+    /// The smoothed time of a dial, once there was one.
+    pub dial_time: Option<Duration>,
+    /// Dials that went this way.
+    pub dials: u64,
+    /// Those that failed by the way's own fault.
+    pub failed: u64,
+}
+
+impl Health {
+    pub(crate) fn new(ways: usize, config: &BalanceConfig) -> Self {
+        Self {
+            ways: vec![Way::default(); ways],
+            interval: config.interval,
+            max_failures: config.max_failures.max(1),
+            random: SmallRng::seed_from_u64(config.seed),
+        }
+    }
+
+    /// The way for the next dial, of those that it has not tried: a healthy one by lot, each as probable as it is
+    /// quick and free. If none is healthy, any: a sick way is better than none.
+    pub(crate) fn pick(&mut self, tried: &[usize]) -> Option<usize> {
+        let fresh = (0..self.ways.len()).filter(|n| !tried.contains(n));
+        let (sick, healthy): (Vec<_>, Vec<_>) = fresh.partition(|n| self.ways[*n].ejected);
+        let candidates = if healthy.is_empty() { sick } else { healthy };
+        let weights: Vec<_> = candidates.iter().map(|n| self.ways[*n].weight()).collect();
+        let mut lot = self.random.random::<f64>() * weights.iter().sum::<f64>();
+        let drawn = weights.iter().position(|weight| {
+            lot -= weight;
+            lot < 0.0
+        });
+        let way = *candidates.get(drawn.unwrap_or(0))?;
+        self.ways[way].in_flight += 1;
+        self.ways[way].dials += 1;
+        Some(way)
+    }
+
+    /// A dial is over, however it went.
+    pub(crate) fn handle_end(&mut self, way: usize) {
+        let way = &mut self.ways[way];
+        way.in_flight = way.in_flight.saturating_sub(1);
+    }
+
+    /// The way works. `took` is a dial's time, where one succeeded. Gives whether the way was out and is back.
+    pub(crate) fn handle_success(
+        &mut self,
+        now: Instant,
+        way: usize,
+        took: Option<Duration>,
+    ) -> bool {
+        let way = &mut self.ways[way];
+        way.seen = Some(now);
+        way.failures = 0;
+        let back = std::mem::take(&mut way.ejected);
+        if back {
+            // What it was like before it fell ill says nothing about it now.
+            way.smoothed = None;
+        }
+        if let Some(took) = took {
+            way.smoothed = Some(match way.smoothed {
+                None => took,
+                Some(old) => old.mul_f64(1.0 - SMOOTHING) + took.mul_f64(SMOOTHING),
+            });
+        }
+        back
+    }
+
+    /// A dial failed by the way's fault. Gives whether the way is out by this.
+    pub(crate) fn handle_failure(&mut self, now: Instant, way: usize) -> bool {
+        self.ways[way].failed += 1;
+        let most = self.max_failures;
+        self.fault(now, way, most)
+    }
+
+    /// A check failed: nothing but the way can be at fault, so once is enough.
+    pub(crate) fn handle_failed_check(&mut self, now: Instant, way: usize) -> bool {
+        self.fault(now, way, 1)
+    }
+
+    fn fault(&mut self, now: Instant, way: usize, most: u32) -> bool {
+        let way = &mut self.ways[way];
+        way.seen = Some(now);
+        way.failures = way.failures.saturating_add(1);
+        let out = way.failures >= most && !way.ejected;
+        way.ejected |= out;
+        out
+    }
+
+    /// The ways to be checked now: of which nothing was seen for an interval.
+    pub(crate) fn poll_checks(&self, now: Instant) -> Vec<usize> {
+        let due = |way: &Way| self.due(way).is_none_or(|at| at <= now);
+        (0..self.ways.len())
+            .filter(|n| due(&self.ways[*n]))
+            .collect()
+    }
+
+    /// When the next check is due.
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Instant {
+        let due = self.ways.iter().map(|way| self.due(way).unwrap_or(now));
+        due.min().unwrap_or(now + self.interval)
+    }
+
+    fn due(&self, way: &Way) -> Option<Instant> {
+        Some(way.seen? + self.interval)
+    }
+
+    pub(crate) fn ways(&self) -> Vec<WayHealth> {
+        let show = |way: &Way| WayHealth {
+            healthy: !way.ejected,
+            dial_time: way.smoothed,
+            dials: way.dials,
+            failed: way.failed,
+        };
+        self.ways.iter().map(show).collect()
+    }
+}
+
+impl Way {
+    fn weight(&self) -> f64 {
+        let time = self
+            .smoothed
+            .unwrap_or(UNMEASURED)
+            .max(Duration::from_micros(1));
+        1.0 / (time.as_secs_f64() * f64::from(self.in_flight.saturating_add(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn health(ways: usize) -> (Health, Instant) {
+        let config = BalanceConfig::default().with_seed(1);
+        (Health::new(ways, &config), Instant::now())
+    }
+
+    fn shares(health: &mut Health, picks: usize) -> Vec<usize> {
+        let mut shares = vec![0; health.ways.len()];
+        for _ in 0..picks {
+            let way = health.pick(&[]).unwrap();
+            health.handle_end(way);
+            shares[way] += 1;
+        }
+        shares
+    }
+
+    #[test]
+    fn a_way_twice_as_quick_gets_twice_the_dials_and_the_slow_one_is_not_forgotten() {
+        let (mut health, now) = health(2);
+        health.handle_success(now, 0, Some(10 * MS));
+        health.handle_success(now, 1, Some(20 * MS));
+        let shares = shares(&mut health, 3_000);
+        assert!((1_900..2_100).contains(&shares[0]), "{shares:?}");
+    }
+
+    #[test]
+    fn dials_under_way_count_against_a_way() {
+        let (mut health, now) = health(2);
+        health.handle_success(now, 0, Some(10 * MS));
+        health.handle_success(now, 1, Some(10 * MS));
+        let picks: Vec<_> = (0..100).filter_map(|_| health.pick(&[])).collect();
+        let first = picks.iter().filter(|way| **way == 0).count();
+        assert!((40..60).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn failures_in_a_row_put_a_way_out_and_a_success_between_them_does_not_count_up() {
+        let (mut health, now) = health(2);
+        assert!(!health.handle_failure(now, 0));
+        health.handle_success(now, 0, Some(MS));
+        assert!(!health.handle_failure(now, 0));
+        assert!(health.handle_failure(now, 0));
+        assert!(!health.handle_failure(now, 0), "it is out already");
+        assert_eq!(shares(&mut health, 100)[0], 0);
+        assert_eq!(health.pick(&[1]), Some(0), "nothing else is left");
+    }
+
+    #[test]
+    fn one_failed_check_puts_a_way_out_and_one_good_one_brings_it_back() {
+        let (mut health, now) = health(2);
+        assert!(health.handle_failed_check(now, 0));
+        assert!(!health.ways()[0].healthy);
+        assert!(health.handle_success(now, 0, None));
+        assert!(shares(&mut health, 100)[0] > 20);
+    }
+
+    #[test]
+    fn a_way_is_checked_an_interval_after_it_was_last_seen_and_not_before() {
+        let (mut health, now) = health(2);
+        assert_eq!(health.poll_checks(now), [0, 1]);
+        assert_eq!(health.poll_timeout(now), now);
+        health.handle_success(now, 0, Some(MS));
+        health.handle_failed_check(now + MS, 1);
+        let interval = BalanceConfig::default().interval;
+        assert_eq!(health.poll_timeout(now), now + interval);
+        assert!(health.poll_checks(now + interval - MS).is_empty());
+        assert_eq!(health.poll_checks(now + interval), [0]);
+        assert_eq!(health.poll_checks(now + interval + MS), [0, 1]);
+    }
+
+    #[test]
+    fn when_every_way_was_tried_there_is_none() {
+        let (mut health, _) = health(2);
+        assert_eq!(health.pick(&[0, 1]), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! What the two kinds of proxy have in common, and how a dial goes through a row of them.
+
+use std::{fmt, sync::Arc};
+
+use tokio::time::timeout_at;
+
+use super::{http_connect::HttpConnect, socks5::Socks5};
+use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, ProxyError, Target};
+
+/// A proxy, of either kind.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Proxy {
+    /// Speaks SOCKS5.
+    Socks5(Socks5),
+    /// Speaks HTTP's CONNECT.
+    HttpConnect(HttpConnect),
+}
+
+impl From<Socks5> for Proxy {
+    fn from(proxy: Socks5) -> Self {
+        Self::Socks5(proxy)
+    }
+}
+
+impl From<HttpConnect> for Proxy {
+    fn from(proxy: HttpConnect) -> Self {
+        Self::HttpConnect(proxy)
+    }
+}
+
+impl fmt::Display for Proxy {
+    /// Its URL, without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// A connection to a proxy that has got so far that only the target is missing.
+pub(crate) struct Greeted {
+    pub(crate) stream: ByteStream,
+    /// What a SOCKS5 proxy has answered so far.
+    pub(crate) replies: super::socks5::Replies,
+}
+
+/// A proxy that failed us.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) stage: DialStage,
+    pub(crate) source: ProxyError,
+}
+
+impl Broken {
+    /// Whether the connection had died unnoticed, so that a new one may do.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self.source, ProxyError::Closed | ProxyError::Io(_))
+    }
+
+    pub(crate) fn into_error(self, proxy: &Proxy, target: &Target) -> DialError {
+        DialError::Proxy {
+            address: target.to_multiaddr(),
+            proxy: Arc::clone(proxy.label()),
+            stage: self.stage,
+            source: self.source,
+        }
+    }
+}
+
+impl Proxy {
+    pub(crate) fn label(&self) -> &Arc<str> {
+        match self {
+            Self::Socks5(proxy) => &proxy.label,
+            Self::HttpConnect(proxy) => &proxy.label,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Target {
+        match self {
+            Self::Socks5(proxy) => &proxy.address,
+            Self::HttpConnect(proxy) => &proxy.address,
+        }
+    }
+
+    /// What reaches it.
+    pub(crate) fn base(&self) -> &Arc<dyn Dialer> {
+        match self {
+            Self::Socks5(proxy) => &proxy.base,
+            Self::HttpConnect(proxy) => &proxy.base,
+        }
+    }
+
+    /// Connects to it.
+    pub(crate) async fn reach(&self, cx: &DialContext) -> Result<ByteStream, Broken> {
+        cx.enter(DialStage::Reach);
+        let reached = self.base().dial(self.address(), &cx.to_proxy()).await;
+        reached.map_err(|error| Broken {
+            stage: DialStage::Reach,
+            source: ProxyError::Unreachable(Box::new(error)),
+        })
+    }
+
+    /// All of the handshake that needs no target.
+    pub(crate) async fn greet(
+        &self,
+        stream: ByteStream,
+        cx: &DialContext,
+    ) -> Result<Greeted, Broken> {
+        let (stage, greeting) = match self {
+            Self::Socks5(_) => (DialStage::Greet, true),
+            Self::HttpConnect(proxy) => (DialStage::Secure, proxy.tls.is_some()),
+        };
+        if greeting {
+            cx.enter(stage);
+        }
+        let greeting = async {
+            match self {
+                Self::Socks5(proxy) => proxy.greet(stream).await,
+                Self::HttpConnect(proxy) => proxy.secure(stream).await,
+            }
+        };
+        in_time(cx, stage, greeting).await
+    }
+
+    /// The rest of it.
+    pub(crate) async fn request(
+        &self,
+        greeted: Greeted,
+        target: &Target,
+        cx: &DialContext,
+    ) -> Result<ByteStream, Broken> {
+        cx.enter(DialStage::Request);
+        let asking = async {
+            match self {
+                Self::Socks5(proxy) => proxy.request(greeted, target).await,
+                Self::HttpConnect(proxy) => proxy.request(greeted.stream, target).await,
+            }
+        };
+        in_time(cx, DialStage::Request, asking).await
+    }
+
+    /// Both, on a connection to the proxy.
+    pub(crate) async fn handshake(
+        &self,
+        stream: ByteStream,
+        target: &Target,
+        cx: &DialContext,
+    ) -> Result<ByteStream, Broken> {
+        // One deadline for the two parts.
+        let deadline = cx.handshake_deadline();
+        let mut cx = cx.clone();
+        cx.deadline = deadline;
+        let greeted = self.greet(stream, &cx).await?;
+        self.request(greeted, target, &cx).await
+    }
+}
+
+async fn in_time<T>(
+    cx: &DialContext,
+    stage: DialStage,
+    step: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, Broken> {
+    let outcome = timeout_at(cx.handshake_deadline(), step).await;
+    outcome
+        .unwrap_or(Err(ProxyError::TimedOut))
+        .map_err(|source| Broken { stage, source })
+}
+
+/// A proxy passes on names and addresses. What a `/dnsaddr` stands for it cannot tell.
+pub(crate) fn check_target(target: &Target) -> Result<(), DialError> {
+    match target.host() {
+        Host::DnsAddr(_) => Err(DialError::Unsupported {
+            address: target.to_multiaddr(),
+            host: "a /dnsaddr through a proxy: its records would have to be resolved here",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Dials `target` through one proxy.
+pub(crate) async fn dial(
+    proxy: &Proxy,
+    target: &Target,
+    cx: &DialContext,
+) -> Result<ByteStream, DialError> {
+    check_target(target)?;
+    cx.take(proxy.label());
+    let failed = |broken: Broken| broken.into_error(proxy, target);
+    let stream = proxy.reach(cx).await.map_err(failed)?;
+    proxy.handshake(stream, target, cx).await.map_err(failed)
+}
+
+/// Whether the proxy is there and lets us in.
+pub(crate) async fn check(proxy: &Proxy, cx: &DialContext) -> Result<(), DialError> {
+    let failed = |broken: Broken| broken.into_error(proxy, proxy.address());
+    let stream = proxy.reach(cx).await.map_err(failed)?;
+    proxy.greet(stream, cx).await.map(drop).map_err(failed)
+}

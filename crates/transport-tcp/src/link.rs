@@ -1,0 +1,139 @@
+//! What the kernel knows of a TCP connection.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+/// Names a TCP connection by its two ends, so that the kernel can be asked about it for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+/// From the kernel's `struct tcp_info`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// The smoothed round trip (RFC 6298). Behind a proxy it is the proxy's.
+    pub rtt: Duration,
+    /// How much it varies.
+    pub rtt_variation: Duration,
+    /// Segments sent again, of all that were ever sent.
+    pub retransmissions: u32,
+}
+
+impl Link {
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local, remote }
+    }
+
+    /// Our end.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The other end; behind a proxy, the proxy.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Asks the kernel, by `sock_diag(7)`: one system call each way, no waiting, no privilege.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` once the connection is gone; `Unsupported` on a system that is not Linux or that has no `tcp_diag`.
+    pub fn info(&self) -> io::Result<LinkInfo> {
+        #[cfg(target_os = "linux")]
+        return linux::info(self);
+        #[cfg(not(target_os = "linux"))]
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::{
+        io,
+        net::{IpAddr, SocketAddr},
+        time::Duration,
+    };
+
+    use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+    use netlink_packet_sock_diag::{
+        SockDiagMessage,
+        constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+        inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla},
+    };
+    use netlink_sys::{Socket, SocketAddr as Kernel, protocols::NETLINK_SOCK_DIAG};
+
+    use super::{Link, LinkInfo};
+
+    pub(super) fn info(link: &Link) -> io::Result<LinkInfo> {
+        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.connect(&Kernel::new(0, 0))?;
+        socket.send(&request(link.local, link.remote), 0)?;
+        // The kernel has put its answer into the socket's queue before `send` returned.
+        socket.set_non_blocking(true)?;
+        let mut answer = Vec::with_capacity(4096);
+        socket.recv(&mut answer, 0)?;
+        read(&answer)
+    }
+
+    fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+        let family = match local.ip() {
+            IpAddr::V4(_) => AF_INET,
+            IpAddr::V6(_) => AF_INET6,
+        };
+        let request = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::INFO,
+            states: StateFlags::all(),
+            socket_id: SocketId {
+                source_port: local.port(),
+                destination_port: remote.port(),
+                source_address: local.ip(),
+                destination_address: remote.ip(),
+                interface_id: 0,
+                // No cookie: the two ends tell the connection apart.
+                cookie: [0xff; 8],
+            },
+        };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn read(answer: &[u8]) -> io::Result<LinkInfo> {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(answer)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                let info = response.nlas.iter().find_map(|nla| match nla {
+                    Nla::TcpInfo(bytes) => tcp_info(bytes),
+                    _ => None,
+                });
+                info.ok_or_else(|| io::ErrorKind::Unsupported.into())
+            }
+            NetlinkPayload::Error(error) => Err(error.to_io()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// The fields' places in `struct tcp_info` (include/uapi/linux/tcp.h), which only grows at its end.
+    fn tcp_info(bytes: &[u8]) -> Option<LinkInfo> {
+        let number = |at: usize| {
+            let field = bytes.get(at..at + 4)?;
+            Some(u32::from_ne_bytes(field.try_into().ok()?))
+        };
+        let micros = |at| Some(Duration::from_micros(number(at)?.into()));
+        Some(LinkInfo {
+            rtt: micros(68)?,
+            rtt_variation: micros(72)?,
+            retransmissions: number(100)?,
+        })
+    }
+}
