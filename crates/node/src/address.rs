@@ -45,6 +45,18 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// What the dialer's rules are asked about: the host, the port and the peer of an address of any transport.
+#[cfg(feature = "tcp")]
+pub(crate) fn target(address: &Multiaddr) -> Option<transport_tcp::Target> {
+    let as_tcp = address.iter().filter_map(|protocol| match protocol {
+        Protocol::Udp(port) => Some(Protocol::Tcp(port)),
+        Protocol::QuicV1 => None,
+        other => Some(other),
+    });
+    let as_tcp: Multiaddr = as_tcp.collect();
+    transport_tcp::Target::from_multiaddr(&as_tcp).ok()
+}
+
 /// Loopback, link-local or private use: somewhere near.
 pub(crate) fn is_private(address: &Multiaddr) -> bool {
     match ip(address) {

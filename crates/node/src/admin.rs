@@ -115,9 +115,21 @@ fn describe(connection: &Connection) -> Value {
         "via": connection.via(),
         "age_s": connection.age().as_secs(),
         "rtt_us": connection.rtt().map(|rtt| rtt.as_micros()),
+        "tcp_rtt_us": tcp_rtt(connection).map(|rtt| rtt.as_micros()),
         "inbound_streams": connection.inbound_streams(),
         "agent": connection.identified().map(|info| info.agent.clone()),
     })
+}
+
+/// The kernel's own measure, of the way to the proxy where there is one.
+#[cfg(feature = "tcp")]
+fn tcp_rtt(connection: &Connection) -> Option<std::time::Duration> {
+    Some(connection.link()?.info().ok()?.rtt)
+}
+
+#[cfg(not(feature = "tcp"))]
+fn tcp_rtt(_: &Connection) -> Option<std::time::Duration> {
+    None
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {

@@ -33,6 +33,9 @@ impl Builder {
     }
 
     /// Sets how byte streams to TCP addresses come about. Default: [`transport_tcp::Direct`].
+    ///
+    /// What the dialer does not dial directly ([`transport_tcp::Dialer::is_direct`]) is dialed by nothing else either:
+    /// QUIC would go around a proxy, and looking up a `/dnsaddr` would tell a name server about it.
     #[cfg(feature = "tcp")]
     pub fn dialer(mut self, dialer: std::sync::Arc<dyn transport_tcp::Dialer>) -> Self {
         self.dialer = Some(dialer);

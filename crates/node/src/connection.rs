@@ -153,6 +153,16 @@ impl Connection {
         (micros != u64::MAX).then(|| Duration::from_micros(micros))
     }
 
+    /// The TCP connection underneath, whose round trip the kernel knows. Behind a proxy it ends at the proxy.
+    #[cfg(feature = "tcp")]
+    pub fn link(&self) -> Option<transport_tcp::Link> {
+        match self.0.muxed {
+            Muxed::Tcp(ref connection) => connection.link(),
+            #[cfg(feature = "quic")]
+            Muxed::Quic(_) => None,
+        }
+    }
+
     /// What the peer last said of itself over this connection.
     pub fn identified(&self) -> Option<Arc<identify::Info>> {
         let identified = self.0.identified.lock();

@@ -210,13 +210,14 @@ async fn connect(
             let target = transport_tcp::Target::from_multiaddr(address);
             let target = target.map_err(|_| AttemptCause::Unsupported)?;
             let context = transport_tcp::DialContext::new(deadline);
-            let stream = tcp.dialer.dial(&target, &context).await?;
+            let stream = transport_tcp::Dialer::dial(&tcp.dialer, &target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = tcp.upgrader.outbound(stream, expected, &mut trace).await?;
             Ok(Muxed::Tcp(upgraded))
         }
         #[cfg(feature = "quic")]
         Kind::Quic => {
+            not_around(node, address, "quic")?;
             let quic = &node.transports.quic;
             let socket = address::socket(address);
             let ip = socket.map_or_else(|| address::any_ip_for(address), |socket| socket.ip());
@@ -229,6 +230,22 @@ async fn connect(
         }
         _ => Err(AttemptCause::Unsupported),
     }
+}
+
+/// What the dialer does not dial directly, nothing else may: it would go around a proxy, or a refusal.
+#[cfg(feature = "tcp")]
+fn not_around(node: &Shared, address: &Multiaddr, what: &'static str) -> Result<(), AttemptCause> {
+    use transport_tcp::Dialer;
+    let target = address::target(address).ok_or(AttemptCause::Unsupported)?;
+    match node.transports.tcp.dialer.is_direct(&target) {
+        true => Ok(()),
+        false => Err(AttemptCause::NotDirect { what }),
+    }
+}
+
+#[cfg(not(feature = "tcp"))]
+fn not_around(_: &Shared, _: &Multiaddr, _: &'static str) -> Result<(), AttemptCause> {
+    Ok(())
 }
 
 /// Replaces `/dnsaddr` names by what they stand for. Host names stay: resolving them is the transport's business, and a
@@ -271,6 +288,7 @@ async fn resolve_one(
             let Some(Protocol::Dnsaddr(name)) = address.iter().next() else {
                 return Err(AttemptCause::Unsupported);
             };
+            not_around(node, address, "looking it up")?;
             let unread = || AttemptCause::Resolve("no name server is configured".to_owned());
             let resolver = node.transports.tcp.resolver.as_ref().ok_or_else(unread)?;
             let found = resolver.dnsaddr(&name, expected).await;

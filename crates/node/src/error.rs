@@ -108,6 +108,13 @@ pub enum AttemptCause {
     /// No transport of this build can dial such an address.
     #[error("not an address of a transport this node has")]
     Unsupported,
+    /// It would go around the dialer, which does not dial this address directly.
+    #[cfg(feature = "tcp")]
+    #[error("{what} would go around the dialer's rules, which do not say direct for this address")]
+    NotDirect {
+        /// What would.
+        what: &'static str,
+    },
     /// Its name could not be resolved.
     #[error("resolving: {0}")]
     Resolve(String),

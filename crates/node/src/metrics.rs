@@ -14,6 +14,9 @@ use prometheus_client::{
 
 use crate::{Connection, Event};
 
+#[cfg(feature = "tcp")]
+mod dialing;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     direction: String,
@@ -90,6 +93,16 @@ impl Metrics {
             Event::Pong { rtt, .. } => self.rtt.observe(rtt.as_secs_f64()),
             Event::Listening { .. } | Event::Identified { .. } => {}
         }
+    }
+
+    /// Adds what the dialer counts.
+    #[cfg(feature = "tcp")]
+    pub(crate) fn with_dialer(self, dialer: std::sync::Arc<dialing::Dialer>) -> Self {
+        let registry = self.registry.lock();
+        let mut registry = registry.unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(dialing::Dialing(dialer)));
+        drop(registry);
+        self
     }
 
     /// The counters in the OpenMetrics text format.

@@ -49,6 +49,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> Self {
         let (events, _) = broadcast::channel(config.event_capacity.max(1));
+        #[cfg(feature = "metrics")]
+        let metrics = crate::metrics::Metrics::new();
+        #[cfg(all(feature = "metrics", feature = "tcp"))]
+        let metrics = metrics.with_dialer(Arc::clone(&transports.tcp.dialer));
         Self {
             peer_id: keypair.public().to_peer_id(),
             keypair,
@@ -64,7 +68,7 @@ impl Shared {
             said: Mutex::default(),
             events,
             #[cfg(feature = "metrics")]
-            metrics: crate::metrics::Metrics::new(),
+            metrics,
             next_id: AtomicU64::new(1),
         }
     }

@@ -21,7 +21,8 @@ pub(crate) struct Transports {
 #[cfg(feature = "tcp")]
 pub(crate) struct Tcp {
     pub(crate) upgrader: transport_tcp::Upgrader,
-    pub(crate) dialer: std::sync::Arc<dyn transport_tcp::Dialer>,
+    pub(crate) dialer:
+        std::sync::Arc<transport_tcp::Metered<std::sync::Arc<dyn transport_tcp::Dialer>>>,
     /// None where the system's configuration cannot be read: names are then an error, addresses are not.
     pub(crate) resolver: Option<transport_tcp::Resolver>,
 }
@@ -59,9 +60,10 @@ impl Tcp {
         let resolver = resolver
             .inspect_err(|error| tracing::warn!(%error, "no names"))
             .ok();
+        let dialer = dialer.unwrap_or_else(|| direct(resolver.clone()));
         Ok(Self {
             upgrader: transport_tcp::Upgrader::new(keypair, config.upgrade.clone())?,
-            dialer: dialer.unwrap_or_else(|| direct(resolver.clone())),
+            dialer: std::sync::Arc::new(transport_tcp::Metered::new(dialer)),
             resolver,
         })
     }

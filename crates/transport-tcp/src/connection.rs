@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    CloseReason, PeerId, Security, Stream, StreamError,
+    CloseReason, Link, PeerId, Security, Stream, StreamError,
     driver::{Shared, Wish},
 };
 
@@ -21,6 +21,7 @@ pub(crate) struct Handle {
     shared: Arc<Shared>,
     peer: PeerId,
     security: Security,
+    link: Option<Link>,
 }
 
 impl Drop for Handle {
@@ -40,12 +41,18 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, peer: PeerId, security: Security) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        peer: PeerId,
+        security: Security,
+        link: Option<Link>,
+    ) -> Self {
         Self {
             handle: Arc::new(Handle {
                 shared,
                 peer,
                 security,
+                link,
             }),
         }
     }
@@ -58,6 +65,12 @@ impl Connection {
     /// What secures the connection.
     pub fn security(&self) -> Security {
         self.handle.security
+    }
+
+    /// The TCP connection underneath, where what was upgraded is a [`ByteStream`](crate::ByteStream) over one: the
+    /// kernel knows its round trip.
+    pub fn link(&self) -> Option<Link> {
+        self.handle.link
     }
 
     /// The protocol of the muxer.

@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{DialStage, Link, trail::Trail};
+use crate::{DialError, DialStage, Dialer, Link, Target, trail::Trail};
 
 /// One dial's circumstances.
 #[derive(Debug, Clone)]
@@ -93,6 +93,32 @@ impl DialContext {
     fn within(&self, limit: Option<Duration>) -> Instant {
         let limited = limit.and_then(|limit| Instant::now().checked_add(limit));
         limited.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+}
+
+#[async_trait::async_trait]
+impl<F, R> Dialer for F
+where
+    F: Fn(Target, DialContext) -> R + Send + Sync,
+    R: Future<Output = Result<ByteStream, DialError>> + Send,
+{
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        self(target.clone(), cx.clone()).await
+    }
+}
+
+#[async_trait::async_trait]
+impl<D: Dialer + ?Sized> Dialer for Arc<D> {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        (**self).dial(target, cx).await
+    }
+
+    fn is_direct(&self, target: &Target) -> bool {
+        (**self).is_direct(target)
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        (**self).check(cx).await
     }
 }
 

@@ -2,11 +2,18 @@
 //!
 //! ```text
 //!  Multiaddr ─► Target ─► Dialer ─► ByteStream ─┐
-//!                         (Direct, or yours)    ├─► Upgrader ─► Connection ─► Stream
+//!                         (below)               ├─► Upgrader ─► Connection ─► Stream
 //!            Listener ────────────► ByteStream ─┘   multistream-select
 //!                                                   TLS 1.3 or Noise XX
 //!                                                   yamux
+//!
+//!  Metered ─► Rules ─┬─► Retry ─► Deadline ─► Balance ─┬─► Warm ─► Socks5 ─┐
+//!                    │                                 └─► Chain ──────────┴─► Direct or Bound reaches the proxy
+//!                    ├─► Direct, Bound, or a closure of yours
+//!                    └─► refused
 //! ```
+//!
+//! Every dialer but the last in a row takes another one, in whatever order: the picture is one of many.
 //!
 //! # Invariants
 //!
@@ -97,6 +104,7 @@ pub use dialers::{
     metered::{DialCounters, Metered, WayCounters},
     proxy::Proxy,
     retry::{Retry, RetryConfig},
+    rule_text::{RuleError, RuleText},
     rules::{HostKind, Matcher, Rules},
     socks5::Socks5,
     warm::{Warm, WarmConfig},
@@ -145,32 +153,6 @@ pub trait Dialer: Send + Sync {
     /// Whether the way is open, as far as can be told without a target. Default: yes.
     async fn check(&self, _cx: &DialContext) -> Result<(), DialError> {
         Ok(())
-    }
-}
-
-#[async_trait::async_trait]
-impl<F, R> Dialer for F
-where
-    F: Fn(Target, DialContext) -> R + Send + Sync,
-    R: Future<Output = Result<ByteStream, DialError>> + Send,
-{
-    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        self(target.clone(), cx.clone()).await
-    }
-}
-
-#[async_trait::async_trait]
-impl<D: Dialer + ?Sized> Dialer for std::sync::Arc<D> {
-    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        (**self).dial(target, cx).await
-    }
-
-    fn is_direct(&self, target: &Target) -> bool {
-        (**self).is_direct(target)
-    }
-
-    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        (**self).check(cx).await
     }
 }
 

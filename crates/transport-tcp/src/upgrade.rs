@@ -1,6 +1,6 @@
 //! From a byte stream to a connection: negotiate, secure, multiplex.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    Connection, Keypair, NegotiateError, PeerId, UpgradeConfig, UpgradeError, UpgradeSetupError,
-    driver,
+    ByteStream, Connection, Keypair, NegotiateError, PeerId, UpgradeConfig, UpgradeError,
+    UpgradeSetupError, driver,
     negotiate::{self, YAMUX},
     noise::Noise,
     presume::Presume,
@@ -224,6 +224,8 @@ impl Inner {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let link = (&io as &dyn Any).downcast_ref();
+        let link = link.and_then(ByteStream::link);
         let mut progress = Progress {
             begin: Instant::now(),
             stages,
@@ -231,7 +233,7 @@ impl Inner {
         let mut io = ReadAhead::new(Presume::new(io));
         let security = self.security(&mut io, end).await?;
         progress.negotiated(security);
-        match security {
+        let (shared, peer) = match security {
             Security::Tls => {
                 let handshake = async {
                     match end {
@@ -240,7 +242,7 @@ impl Inner {
                     }
                 };
                 let secured = self.secure(handshake).await?;
-                self.mux(secured, security, end, progress).await
+                self.mux(secured, security, end, progress).await?
             }
             Security::Noise => {
                 let handshake = async {
@@ -251,9 +253,10 @@ impl Inner {
                     .map_err(UpgradeError::from_noise)
                 };
                 let secured = self.secure(handshake).await?;
-                self.mux(secured, security, end, progress).await
+                self.mux(secured, security, end, progress).await?
             }
-        }
+        };
+        Ok(Connection::new(shared, peer, security, link))
     }
 
     async fn security<S>(
@@ -298,7 +301,7 @@ impl Inner {
         security: Security,
         end: End,
         mut progress: Progress<'_>,
-    ) -> Result<Connection, UpgradeError>
+    ) -> Result<(Arc<driver::Shared>, PeerId), UpgradeError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -309,7 +312,7 @@ impl Inner {
         }
         let shared = driver::spawn(secured.stream, end, &self.config);
         progress.muxed(secured.muxer_settled);
-        Ok(Connection::new(shared, secured.peer, security))
+        Ok((shared, secured.peer))
     }
 }
 

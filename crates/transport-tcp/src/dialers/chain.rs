@@ -34,6 +34,18 @@ impl Chain {
         }
     }
 
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The last proxy, reached through the others.
+    pub(crate) fn into_proxy(mut self) -> Proxy {
+        match self.rest.pop() {
+            None => self.first,
+            Some(last) => last.behind(Self::new(self.first, self.rest)),
+        }
+    }
+
     /// Reaches the last proxy, which is given with the stream to it.
     async fn reach(
         &self,

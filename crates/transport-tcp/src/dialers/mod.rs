@@ -12,6 +12,7 @@ pub(crate) mod http_connect;
 pub(crate) mod metered;
 pub(crate) mod proxy;
 pub(crate) mod retry;
+pub(crate) mod rule_text;
 pub(crate) mod rules;
 pub(crate) mod socks5;
 pub(crate) mod warm;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::timeout_at;
 
-use super::{http_connect::HttpConnect, socks5::Socks5};
+use super::{chain::Chain, http_connect::HttpConnect, socks5::Socks5};
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, ProxyError, Target};
 
 /// A proxy, of either kind.
@@ -73,6 +73,25 @@ impl Broken {
 }
 
 impl Proxy {
+    /// The dialer that it is.
+    pub(crate) fn into_dialer(self) -> Arc<dyn Dialer> {
+        match self {
+            Self::Socks5(proxy) => Arc::new(proxy),
+            Self::HttpConnect(proxy) => Arc::new(proxy),
+        }
+    }
+
+    /// The same proxy, reached through others.
+    pub(crate) fn behind(mut self, chain: Chain) -> Self {
+        let (label, base) = match &mut self {
+            Self::Socks5(proxy) => (&mut proxy.label, &mut proxy.base),
+            Self::HttpConnect(proxy) => (&mut proxy.label, &mut proxy.base),
+        };
+        *label = format!("{} then {label}", chain.label()).into();
+        *base = Arc::new(chain);
+        self
+    }
+
     pub(crate) fn label(&self) -> &Arc<str> {
         match self {
             Self::Socks5(proxy) => &proxy.label,

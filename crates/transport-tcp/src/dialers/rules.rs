@@ -132,7 +132,7 @@ impl Rules {
     }
 
     /// Adds a rule: what `matcher` is for is dialed by `dialer`. `label` names the rule in logs.
-    pub fn dial(mut self, label: &str, matcher: Matcher, dialer: impl Dialer + 'static) -> Self {
+    pub fn via(mut self, label: &str, matcher: Matcher, dialer: impl Dialer + 'static) -> Self {
         self.rules.push(Rule {
             label: label.into(),
             matcher,
@@ -284,8 +284,8 @@ mod tests {
             |target: Target, _| async move { Err(DialError::NoAddress(target.to_multiaddr())) };
         let rules = Rules::new()
             .refuse("ten", network("10.0.0.0/8"))
-            .dial("eleven", network("11.0.0.0/8"), crate::Direct::default())
-            .dial("low", network("0.0.0.0/1"), unreachable);
+            .via("eleven", network("11.0.0.0/8"), crate::Direct::default())
+            .via("low", network("0.0.0.0/1"), unreachable);
         let dial = async |text: &str| rules.dial(&target(text), &cx).await.unwrap_err();
         let refused = dial("/ip4/10.0.0.1/tcp/1").await;
         assert!(matches!(&refused, DialError::Refused { rule, .. } if &**rule == "ten"));

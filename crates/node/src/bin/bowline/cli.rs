@@ -56,6 +56,8 @@ pub(crate) struct Up {
     /// Dial this peer at start
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
+    #[command(flatten)]
+    pub(crate) dialing: Dialing,
     /// Serve the admin endpoint here [default: a free port on loopback]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
@@ -72,6 +74,17 @@ pub(crate) struct Ping {
     /// Seconds between two pings
     #[arg(short = 'i', long, default_value_t = 0.2, value_parser = seconds)]
     pub(crate) interval: f64,
+    #[command(flatten)]
+    pub(crate) dialing: Dialing,
+}
+
+/// How a command that dials does so.
+#[derive(Debug, Args)]
+pub(crate) struct Dialing {
+    /// How an address is dialed over TCP, the first rule that is for it wins: '* via socks5://127.0.0.1:1080', 'cidr=10.0.0.0/8
+    /// direct', 'suffix=.onion via socks5://127.0.0.1:9050', '* refuse'. With any rule, what none is for is refused
+    #[arg(long, value_name = "RULE")]
+    pub(crate) dialer: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +92,8 @@ pub(crate) struct Identify {
     /// The peer's address, with or without its id at the end
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) dialing: Dialing,
 }
 
 #[derive(Debug, Subcommand)]

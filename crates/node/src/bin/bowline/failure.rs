@@ -1,4 +1,4 @@
-//! How a command ends badly: one line on stderr, and an exit code that says whose fault it is.
+//! How a command ends badly: one line on stderr, at most a picture below it, and an exit code that says whose fault it is.
 
 use std::{fmt::Display, process::ExitCode};
 
@@ -6,6 +6,7 @@ use std::{fmt::Display, process::ExitCode};
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
+    picture: Option<String>,
     code: u8,
 }
 
@@ -14,6 +15,7 @@ impl Failure {
     pub(crate) fn job(message: impl Display) -> Self {
         Self {
             message: message.to_string(),
+            picture: None,
             code: 1,
         }
     }
@@ -22,12 +24,22 @@ impl Failure {
     pub(crate) fn usage(message: impl Display) -> Self {
         Self {
             message: message.to_string(),
+            picture: None,
             code: 2,
         }
     }
 
+    /// Shows some lines below the message.
+    pub(crate) fn with_picture(mut self, picture: String) -> Self {
+        self.picture = Some(picture);
+        self
+    }
+
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("error: {}", one_line(&self.message));
+        if let Some(picture) = &self.picture {
+            eprintln!("{picture}");
+        }
         ExitCode::from(self.code)
     }
 }

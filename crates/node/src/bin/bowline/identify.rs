@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{cli, failure::Failure, output::Output, ping};
 
 pub(crate) async fn run(args: cli::Identify, output: Output) -> Result<(), Failure> {
-    let (node, connection) = ping::connect(&args.address).await?;
+    let (node, connection) = ping::connect(&args.address, &args.dialing).await?;
     let outcome = connection.identify().await;
     let info = outcome.map_err(|error| Failure::job(format!("{}: {error}", args.address)));
     let printed = info.and_then(|info| {

@@ -1,6 +1,7 @@
 //! `bowline`: a peer-to-peer node, and the tools to talk to one.
 
 mod cli;
+mod dialing;
 mod failure;
 mod identify;
 mod key;

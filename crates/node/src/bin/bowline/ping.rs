@@ -5,24 +5,28 @@ use std::time::Duration;
 use node::{Config, Connection, Keypair, Node};
 use serde_json::json;
 
-use crate::{cli, failure::Failure, output::Output, settings};
+use crate::{cli, dialing, failure::Failure, output::Output, settings};
 
 pub(crate) async fn run(args: cli::Ping, output: Output) -> Result<(), Failure> {
-    let (node, connection) = connect(&args.address).await?;
+    let (node, connection) = connect(&args.address, &args.dialing).await?;
     let outcome = pings(&connection, &args, output).await;
     node.shutdown().await;
     outcome
 }
 
 /// A node of a fresh identity, connected to `address`.
-pub(crate) async fn connect(address: &str) -> Result<(Node, Connection), Failure> {
+pub(crate) async fn connect(
+    address: &str,
+    dialing: &cli::Dialing,
+) -> Result<(Node, Connection), Failure> {
     let address = settings::multiaddr(address).map_err(Failure::usage)?;
+    let rules = dialing::rules("--dialer", &dialing.dialer)?;
     // The command pings by itself; a second ping underneath would only disturb it.
     let day = Duration::from_secs(86_400);
     let config = Config::default();
     let (timeout, failures) = (config.ping_timeout, config.ping_failures);
     let config = config.with_ping(day, timeout, failures);
-    let node = Node::builder(Keypair::generate_ed25519()).config(config);
+    let node = rules(Node::builder(Keypair::generate_ed25519()).config(config));
     let node = node.build().map_err(Failure::job)?;
     match node.dial([address]).await {
         Ok(connection) => Ok((node, connection)),

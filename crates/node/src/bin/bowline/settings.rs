@@ -9,7 +9,7 @@ use figment::{
 use node::{Config, Multiaddr, conn_state::LimitsConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{cli, failure::Failure};
+use crate::{cli, dialing, failure::Failure};
 
 /// The port that is tried first when nothing is said.
 pub(crate) const DEFAULT_PORT: u16 = 4077;
@@ -58,6 +58,7 @@ struct PingSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DialSection {
+    rules: Lines,
     timeout_s: Option<f64>,
     timeout_private_s: Option<f64>,
 }
@@ -85,8 +86,27 @@ impl OneOrMany {
     }
 }
 
+/// Dialer rules hold commas: in an environment variable they stand apart by semicolons.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+struct Lines(OneOrMany);
+
+impl Lines {
+    fn into_vec(self) -> Vec<String> {
+        match self.0 {
+            OneOrMany::One(text) => {
+                let parts = text.split(';').map(str::trim);
+                parts
+                    .filter(|part| !part.is_empty())
+                    .map(str::to_owned)
+                    .collect()
+            }
+            OneOrMany::Many(texts) => texts,
+        }
+    }
+}
+
 /// What `bowline up` runs with.
-#[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) data_dir: PathBuf,
     /// Empty: the default.
@@ -94,6 +114,7 @@ pub(crate) struct Resolved {
     pub(crate) bootstrap: Vec<Multiaddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) config: Config,
+    pub(crate) dialer: dialing::Applied,
 }
 
 /// The flags, in the shape of the file; what was not given is left out.
@@ -137,6 +158,9 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
     figment = figment
         .merge(environment.split("__"))
         .merge(Serialized::default("node", flags));
+    if !args.dialing.dialer.is_empty() {
+        figment = figment.merge(Serialized::default("dial.rules", args.dialing.dialer));
+    }
     let settings = figment.extract::<Settings>();
     check(settings.map_err(|error| explain(&error))?)
 }
@@ -182,7 +206,7 @@ fn check(settings: Settings) -> Result<Resolved, Failure> {
     if let Some(streams) = settings.limits.max_inbound_streams {
         config = config.with_max_inbound_streams(streams);
     }
-    let (ping, dial) = (&settings.ping, &settings.dial);
+    let (ping, dial) = (settings.ping, settings.dial);
     let interval = seconds("ping.interval_s", ping.interval_s, config.ping_interval)?;
     let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping_timeout)?;
     let failures = ping.failures.unwrap_or(config.ping_failures).max(1);
@@ -190,6 +214,7 @@ fn check(settings: Settings) -> Result<Resolved, Failure> {
     let near = config.dial_timeout_private;
     let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
     Ok(Resolved {
+        dialer: dialing::rules("dial.rules", &dial.rules.into_vec())?,
         data_dir,
         listen: multiaddrs("node.listen", node.listen)?,
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,

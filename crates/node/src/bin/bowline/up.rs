@@ -24,7 +24,7 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let settings = settings::resolve(args)?;
     let key = key::path(&settings.data_dir);
     let (keypair, _) = keyfile::load_or_create(&key).map_err(Failure::usage)?;
-    let node = Node::builder(keypair).config(settings.config.clone());
+    let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let node = node.build().map_err(Failure::job)?;
     let outcome = serve(&node, &settings, output).await;
     node.shutdown().await;

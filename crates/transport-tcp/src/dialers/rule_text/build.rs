@@ -1,0 +1,110 @@
+//! From rules to the dialers that follow them.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::{Action, Options, ProxyText, RuleText, Scheme};
+use crate::{
+    Balance, BalanceConfig, Bound, Chain, Deadline, DeadlineConfig, Dialer, Direct, DirectConfig,
+    HttpConnect, Proxy, ProxyTls, Retry, RetryConfig, Rules, Socks5, Warm, WarmConfig,
+};
+
+/// Where there is a choice of ways, how long one may take to be reached if the rule does not say. Long enough for two
+/// lost SYN packets, short enough to leave time for the next way.
+const REACH: Duration = Duration::from_secs(5);
+
+impl Rules {
+    /// The rules in their order. `direct` is how addresses, and the proxies themselves, are dialed.
+    ///
+    /// # Errors
+    ///
+    /// A rule has an `https` proxy and the system's certificate authorities cannot be read.
+    pub fn from_texts(texts: &[RuleText], direct: &DirectConfig) -> io::Result<Self> {
+        let builder = Builder { direct };
+        let mut rules = Self::new();
+        for rule in texts {
+            let (label, matcher) = (rule.to_string(), rule.matcher.clone());
+            rules = match &rule.action {
+                Action::Refuse => rules.refuse(&label, matcher),
+                Action::Direct(uplinks) if uplinks.is_empty() => {
+                    rules.via(&label, matcher, Direct::new(direct.clone()))
+                }
+                Action::Direct(uplinks) => {
+                    let bound = Bound::new(uplinks.iter().cloned(), direct.clone());
+                    rules.via(&label, matcher, bound)
+                }
+                Action::Via(ways, options) => {
+                    rules.via(&label, matcher, builder.via(ways, options)?)
+                }
+            };
+        }
+        Ok(rules)
+    }
+}
+
+struct Builder<'a> {
+    direct: &'a DirectConfig,
+}
+
+impl Builder<'_> {
+    fn via(&self, ways: &[Vec<ProxyText>], options: &Options) -> io::Result<Arc<dyn Dialer>> {
+        let dialers = ways.iter().map(|way| self.way(way, options));
+        let mut dialers = dialers.collect::<io::Result<Vec<_>>>()?;
+        let several = dialers.len() > 1;
+        let one: Arc<dyn Dialer> = match dialers.pop() {
+            Some(only) if !several => only,
+            last => {
+                dialers.extend(last);
+                Arc::new(Balance::new(dialers, BalanceConfig::default()))
+            }
+        };
+        let limits = DeadlineConfig {
+            reach: options.reach.or(several.then_some(REACH)),
+            handshake: options.handshake,
+            total: None,
+        };
+        let limited: Arc<dyn Dialer> = match limits == DeadlineConfig::default() {
+            true => one,
+            false => Arc::new(Deadline::new(one, limits)),
+        };
+        Ok(match options.retry {
+            None => limited,
+            Some(retries) => {
+                let config = RetryConfig::default().with_attempts(retries.saturating_add(1));
+                Arc::new(Retry::new(limited, config))
+            }
+        })
+    }
+
+    fn way(&self, hops: &[ProxyText], options: &Options) -> io::Result<Arc<dyn Dialer>> {
+        let proxies = hops.iter().map(|hop| self.proxy(hop));
+        let mut proxies = proxies.collect::<io::Result<Vec<_>>>()?.into_iter();
+        let Some(first) = proxies.next() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let proxy = Chain::new(first, proxies).into_proxy();
+        Ok(match options.warm {
+            Some(size) => Arc::new(Warm::new(proxy, WarmConfig::default().with_size(size))),
+            None => proxy.into_dialer(),
+        })
+    }
+
+    fn proxy(&self, text: &ProxyText) -> io::Result<Proxy> {
+        let (address, base) = (text.address.clone(), Direct::new(self.direct.clone()));
+        let credentials = text.credentials.as_ref();
+        if text.scheme == Scheme::Socks5 {
+            let proxy = Socks5::new(address).through(base);
+            return Ok(match credentials {
+                None => proxy.into(),
+                Some((user, password)) => proxy.with_password(user, password).into(),
+            });
+        }
+        let mut proxy = HttpConnect::new(address).through(base);
+        if let Some((user, password)) = credentials {
+            proxy = proxy.with_basic_auth(user, password);
+        }
+        if text.scheme == Scheme::Https {
+            proxy = proxy.with_tls(ProxyTls::system()?);
+        }
+        Ok(proxy.into())
+    }
+}
