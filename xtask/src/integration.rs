@@ -16,10 +16,16 @@ struct Suite {
     parts: &'static [Part],
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "interop",
-    parts: &[Part::Rust, Part::Go, Part::Js],
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "interop",
+        parts: &[Part::Rust, Part::Go, Part::Js],
+    },
+    Suite {
+        name: "proxies",
+        parts: &[Part::Microsocks, Part::Dante, Part::Tinyproxy, Part::Squid],
+    },
+];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -83,24 +89,23 @@ fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
     }
     let mut available = Vec::new();
     for part in parts {
-        let missing = part.missing();
-        if missing.is_empty() {
+        let Some(missing) = part.missing() else {
             available.push(*part);
             continue;
-        }
-        let missing = missing.join(" and ");
+        };
         ensure!(
             !required.contains(part),
-            "{} is required, but the PATH has no {missing}",
+            "{} is required, but {missing}",
             part.name()
         );
-        println!("{}: skipped, the PATH has no {missing}", part.name());
+        println!("{}: skipped, {missing}", part.name());
     }
     Ok(available)
 }
 
 fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> {
     let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
+    cargo.env("PATH", step::path());
     cargo.envs(environment.iter().map(|(key, value)| (key, value)));
     let mut tally = None;
     let succeeded = step::stream(&mut cargo, |line| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::step;
 
@@ -18,7 +18,21 @@ pub(crate) enum Part {
     Go,
     /// js-libp2p
     Js,
+    /// A SOCKS5 proxy
+    Microsocks,
+    /// A SOCKS5 proxy
+    Dante,
+    /// An HTTP proxy
+    Tinyproxy,
+    /// An HTTP proxy
+    Squid,
 }
+
+/// What a proxy's sandbox is made of.
+const SANDBOX: [&str; 2] = ["unshare", "setpriv"];
+
+/// What the networks are made of that microsocks alone is watched in.
+const NETWORKS: [&str; 3] = ["nsenter", "ip", "nft"];
 
 impl Part {
     pub(crate) fn name(self) -> &'static str {
@@ -26,29 +40,66 @@ impl Part {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::Js => "js",
+            Self::Microsocks => "microsocks",
+            Self::Dante => "dante",
+            Self::Tinyproxy => "tinyproxy",
+            Self::Squid => "squid",
         }
     }
 
     /// The environment variable that tells a suite where the part's program is.
     pub(crate) fn variable(self) -> String {
-        format!("PEER_{}", self.name().to_uppercase())
-    }
-
-    /// The programs it takes that are not on the PATH.
-    pub(crate) fn missing(self) -> Vec<&'static str> {
-        let needed: &[&str] = match self {
-            Self::Rust => &["cargo"],
-            Self::Go => &["go"],
-            Self::Js => &["node", "npm"],
+        let kind = if self.proxy().is_some() {
+            "PROXY"
+        } else {
+            "PEER"
         };
-        needed
-            .iter()
-            .copied()
-            .filter(|program| !step::on_path(program))
-            .collect()
+        format!("{kind}_{}", self.name().to_uppercase())
     }
 
-    /// Builds the part and gives its program.
+    /// What it takes that is not there, as the end of a sentence.
+    pub(crate) fn missing(self) -> Option<String> {
+        let programs = self.needs();
+        let programs = programs.iter().filter(|program| !step::on_path(program));
+        let programs: Vec<&str> = programs.copied().collect();
+        if !programs.is_empty() {
+            return Some(format!("the PATH has no {}", programs.join(" and no ")));
+        }
+        if self.proxy().is_some() && !step::may_unshare() {
+            return Some("only root can make namespaces here".to_owned());
+        }
+        None
+    }
+
+    fn needs(self) -> Vec<&'static str> {
+        match self {
+            Self::Rust => vec!["cargo"],
+            Self::Go => vec!["go"],
+            Self::Js => vec!["node", "npm"],
+            Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
+                let networks: &[&str] = match self {
+                    Self::Microsocks => &NETWORKS,
+                    _ => &[],
+                };
+                let program = self.proxy().into_iter();
+                program
+                    .chain(SANDBOX)
+                    .chain(networks.iter().copied())
+                    .collect()
+            }
+        }
+    }
+
+    /// The program of a proxy, which somebody else has installed.
+    fn proxy(self) -> Option<&'static str> {
+        match self {
+            Self::Rust | Self::Go | Self::Js => None,
+            Self::Dante => Some("danted"),
+            Self::Microsocks | Self::Tinyproxy | Self::Squid => Some(self.name()),
+        }
+    }
+
+    /// Builds the part where it is ours to build, and gives its program.
     pub(crate) fn build(self) -> Result<PathBuf> {
         let folder = format!("tests/peers/{}", self.name());
         let place = step::root().join(&folder);
@@ -69,6 +120,10 @@ impl Part {
                 }
                 Ok(place.join("js-peer"))
             }
+            Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
+                let program = self.proxy().and_then(step::find);
+                program.with_context(|| format!("the PATH has no {}", self.name()))
+            }
         }
     }
 }
@@ -84,4 +139,30 @@ fn modified(file: PathBuf) -> SystemTime {
     fs::metadata(file)
         .and_then(|data| data.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_required_by_the_name_it_is_reported_by() {
+        for part in Part::value_variants() {
+            assert_eq!(Part::from_str(part.name(), false), Ok(*part));
+        }
+    }
+
+    #[test]
+    fn suites_find_peers_and_proxies_by_different_variables() {
+        assert_eq!(Part::Go.variable(), "PEER_GO");
+        assert_eq!(Part::Dante.variable(), "PROXY_DANTE");
+    }
+
+    #[test]
+    fn only_what_is_watched_needs_networks() {
+        assert_eq!(Part::Dante.needs(), ["danted", "unshare", "setpriv"]);
+        assert!(Part::Microsocks.needs().contains(&"nft"));
+    }
 }

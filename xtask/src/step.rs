@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -141,8 +142,31 @@ pub(crate) fn metadata() -> Result<Value> {
 
 /// Whether the PATH has a program of that name.
 pub(crate) fn on_path(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where on the PATH a program is.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    env::split_paths(&path())
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+/// The PATH, with where servers and the tools of an administrator are: a user's PATH may lack these.
+pub(crate) fn path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    // No folder of a PATH contains the separator, so they always join again.
+    env::join_paths(folders).unwrap_or(path)
+}
+
+/// Whether this process may give a child namespaces of its own, as root may on a machine or in a container with the
+/// right to administer itself.
+pub(crate) fn may_unshare() -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--net", "--pid", "--fork", "true"]);
+    let done = unshare.env("PATH", path()).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
 }
 
 fn show(command: &Command) -> String {
@@ -154,4 +178,30 @@ fn show(command: &Command) -> String {
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_where_the_path_has_it() {
+        let cargo = find("cargo").expect("cargo runs this test");
+        assert!(cargo.ends_with("cargo") && cargo.is_file(), "{cargo:?}");
+        assert!(on_path("cargo"));
+        assert_eq!(find("no-such-program"), None);
+        assert!(!on_path("no-such-program"));
+    }
+
+    #[test]
+    fn the_path_is_kept_and_the_administrators_folders_come_last() {
+        let folders: Vec<PathBuf> = env::split_paths(&path()).collect();
+        let own: Vec<PathBuf> =
+            env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+        assert_eq!(folders[..own.len()], own);
+        assert_eq!(
+            folders[own.len()..],
+            [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]
+        );
+    }
 }

@@ -216,6 +216,15 @@ impl Process {
         self.stdin = None;
     }
 
+    /// Whether the process has ended.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let now = Deadline::within(Duration::ZERO);
+        Ok(self.exited_by(now)?.is_some())
+    }
+
     /// Waits until the process has ended by itself and gives what it said.
     ///
     /// # Errors

@@ -77,6 +77,18 @@ fn finishing_kills_at_the_deadline() {
 }
 
 #[test]
+fn a_process_has_ended_once_it_is_told_to() {
+    let mut process = shell("read _; exit 0");
+    assert!(!process.has_ended().unwrap());
+    process.close_stdin();
+    let deadline = soon();
+    while !process.has_ended().unwrap() {
+        assert!(!deadline.left().is_zero(), "it still runs");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_signal_reaches_the_process() {
     let mut process =
         shell(r#"trap 'exit 5' TERM; echo '{"event":"ready"}'; while :; do sleep 0.01; done"#);
