@@ -30,6 +30,7 @@ impl Failure {
     }
 
     /// Shows some lines below the message.
+    #[cfg(feature = "tcp")]
     pub(crate) fn with_picture(mut self, picture: String) -> Self {
         self.picture = Some(picture);
         self
