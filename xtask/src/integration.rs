@@ -25,6 +25,10 @@ const SUITES: &[Suite] = &[
         name: "proxies",
         parts: &[Part::Microsocks, Part::Dante, Part::Tinyproxy, Part::Squid],
     },
+    Suite {
+        name: "adopt",
+        parts: &[Part::Adopt, Part::Microsocks],
+    },
 ];
 
 #[derive(Args)]
@@ -57,11 +61,12 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
         options.suites.is_empty() || options.suites.iter().any(|name| name == suite.name)
     };
     let suites: Vec<&Suite> = SUITES.iter().filter(asked_for).collect();
-    let mut parts: Vec<Part> = suites
-        .iter()
-        .flat_map(|suite| suite.parts.iter().copied())
-        .collect();
-    parts.dedup();
+    let mut parts = Vec::new();
+    for part in suites.iter().flat_map(|suite| suite.parts) {
+        if !parts.contains(part) {
+            parts.push(*part);
+        }
+    }
     let parts = available(&parts, &options.require)?;
 
     let bowline = step::release(&["bowline"])?;

@@ -26,6 +26,8 @@ pub(crate) enum Part {
     Tinyproxy,
     /// An HTTP proxy
     Squid,
+    /// The programs on other stacks that dial through ours
+    Adopt,
 }
 
 /// What a proxy's sandbox is made of.
@@ -44,6 +46,7 @@ impl Part {
             Self::Dante => "dante",
             Self::Tinyproxy => "tinyproxy",
             Self::Squid => "squid",
+            Self::Adopt => "adopt",
         }
     }
 
@@ -73,7 +76,7 @@ impl Part {
 
     fn needs(self) -> Vec<&'static str> {
         match self {
-            Self::Rust => vec!["cargo"],
+            Self::Rust | Self::Adopt => vec!["cargo"],
             Self::Go => vec!["go"],
             Self::Js => vec!["node", "npm"],
             Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
@@ -93,13 +96,13 @@ impl Part {
     /// The program of a proxy, which somebody else has installed.
     fn proxy(self) -> Option<&'static str> {
         match self {
-            Self::Rust | Self::Go | Self::Js => None,
+            Self::Rust | Self::Go | Self::Js | Self::Adopt => None,
             Self::Dante => Some("danted"),
             Self::Microsocks | Self::Tinyproxy | Self::Squid => Some(self.name()),
         }
     }
 
-    /// Builds the part where it is ours to build, and gives its program.
+    /// Builds the part where it is ours to build, and gives its program, or the folder of its programs.
     pub(crate) fn build(self) -> Result<PathBuf> {
         let folder = format!("tests/peers/{}", self.name());
         let place = step::root().join(&folder);
@@ -123,6 +126,13 @@ impl Part {
             Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
                 let program = self.proxy().and_then(step::find);
                 program.with_context(|| format!("the PATH has no {}", self.name()))
+            }
+            Self::Adopt => {
+                let mut cargo = step::program("cargo", "tests/adopt");
+                let built = step::build(cargo.args(["build", "--locked"]))?;
+                let mut folder = step::executable(&built, "hyper-adopt")?;
+                folder.pop();
+                Ok(folder)
             }
         }
     }

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::{integration, step};
 
 /// Places with a manifest of their own beside the workspace's.
-const ALONE: [&str; 2] = ["fuzz", "tests/peers/rust"];
+const ALONE: [&str; 3] = ["fuzz", "tests/adopt", "tests/peers/rust"];
 
 /// Runs them all. Their own output is passed through.
 pub(super) fn check() -> Vec<Finding> {
