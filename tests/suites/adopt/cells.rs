@@ -1,14 +1,18 @@
 //! What happens in one cell.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use tests::harness::process::Deadline;
 
 use crate::programs::{Host, Outcome, Program};
 use crate::proxy::{self, Door, PASSWORD, Proxy, SOURCE, USER};
+
+/// Longer than a dial's timeout in here, shorter than any other.
+const MUCH_LATER: Duration = Duration::from_secs(5);
 
 /// A program, a target, and what is done with them.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,8 @@ enum Case {
     Wrong,
     /// There is no password.
     Missing,
+    /// The proxy says nothing.
+    Silent,
     /// The target is none for this dialer. No proxy is asked.
     Refused,
     /// The target has no port. No proxy is asked.
@@ -52,6 +58,7 @@ impl Cell {
                 let cases = [Case::Open, Case::Password, Case::Wrong, Case::Missing];
                 all.extend(cases.map(|case| cell(host, case)));
             }
+            all.push(cell(Host::Four, Case::Silent));
             all.push(cell(Host::Four, Case::Refused));
             all.push(match program {
                 Program::Libp2p => cell(Host::Four, Case::Noise),
@@ -88,6 +95,7 @@ impl Cell {
             Case::Missing => {
                 self.stays_out(&microsocks()?, &[], "asks for an authentication", deadline)
             }
+            Case::Silent => self.is_given_up(deadline),
             Case::Refused => self.is_refused(deadline),
             Case::DefaultPort => self.has_a_default_port(deadline),
         })
@@ -149,6 +157,29 @@ impl Cell {
         fails(&self.program.run(&arguments, deadline)?, "greet", message)
     }
 
+    /// The kernel accepts for the proxy, which never answers: the dial ends by the timeout it was given, while the whole
+    /// stack has much more time.
+    fn is_given_up(self, deadline: Deadline) -> Result<()> {
+        let silent = TcpListener::bind((self.host.ip(), 0))?;
+        let address = silent.local_addr()?.to_string();
+        let remote = self.program.remote(self.host)?;
+        let target = remote.arguments(self.host)?;
+        let arguments = [
+            &["--socks5", &address, "--timeout", "0.2"],
+            &*borrowed(&target),
+        ]
+        .concat();
+        let started = Instant::now();
+        fails(
+            &self.program.run(&arguments, deadline)?,
+            "greet",
+            "no answer in time",
+        )?;
+        let taken = started.elapsed();
+        ensure!(taken < MUCH_LATER, "it took {taken:?}");
+        Ok(())
+    }
+
     /// The dialer is not even asked: it would fail, because nothing listens where its proxy should be.
     fn is_refused(self, deadline: Deadline) -> Result<()> {
         let (target, message) = match self.program {
@@ -178,6 +209,7 @@ impl Case {
             Self::Noise => "through the proxy, over noise",
             Self::Wrong => "with a wrong password",
             Self::Missing => "without the password",
+            Self::Silent => "through a silent proxy",
             Self::Refused => "not for this dialer",
             Self::DefaultPort => "without a port",
         }

@@ -1,6 +1,6 @@
 //! What the programs share and no adopter needs: the flags that choose a dialer, and the line that is printed.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Error, Result};
 use clap::Args;
@@ -19,17 +19,24 @@ pub struct Way {
     /// The user's password
     #[arg(long, requires = "user")]
     password: Option<String>,
+    /// How long the dial may take
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
 impl Way {
     /// The dialer that these flags describe.
-    pub fn dialer(self) -> Result<Arc<dyn Dialer>> {
+    pub fn dialer(&self) -> Result<Arc<dyn Dialer>> {
         let Some(proxy) = self.socks5 else {
             let config = DirectConfig::default().with_resolver(Resolver::system()?);
             return Ok(Arc::new(Direct::new(config)));
         };
         let socks5 = Socks5::new(proxy);
-        Ok(Arc::new(match (self.user, self.password) {
+        Ok(Arc::new(match (&self.user, &self.password) {
             (Some(user), Some(password)) => socks5.with_password(user, password),
             _ => socks5,
         }))

@@ -15,10 +15,7 @@ use transport_tcp::DialError;
 
 use crate::connector::DialerConnector;
 
-/// For names, proxies and every address.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For all of it.
+/// How long the request may take, the dial not counted.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Gets a page, through a dialer of transport-tcp
@@ -47,7 +44,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Response> {
-    let connector = DialerConnector::new(cli.way.dialer()?, DIAL_TIMEOUT);
+    let connector = DialerConnector::new(cli.way.dialer()?, cli.way.timeout);
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let get = async {
         let response = client.get(cli.url).await?;
@@ -55,9 +52,10 @@ async fn run(cli: Cli) -> Result<Response> {
         let body = response.into_body().collect().await?.to_bytes();
         Ok::<_, Error>((status, body))
     };
-    let (status, body) = timeout(PATIENCE, get)
+    let patience = cli.way.timeout + PATIENCE;
+    let (status, body) = timeout(patience, get)
         .await
-        .with_context(|| format!("gave up after {PATIENCE:?}"))??;
+        .with_context(|| format!("gave up after {patience:?}"))??;
     if let Some(file) = cli.output {
         std::fs::write(&file, &body).with_context(|| format!("cannot write {}", file.display()))?;
     }

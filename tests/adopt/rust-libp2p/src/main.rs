@@ -2,7 +2,7 @@
 
 mod transport;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Error, Result};
 use clap::{Parser, ValueEnum};
@@ -17,18 +17,14 @@ use libp2p::{
 };
 use serde::Serialize;
 use tokio::time::timeout;
-use transport_tcp::Dialer;
 
 use crate::transport::DialerTransport;
 
-/// For names, proxies and every address.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the upgrade may take.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For that and the upgrade.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// For all of it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the connection is for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Pings a peer once, through a dialer of transport-tcp
 #[derive(Parser)]
@@ -62,35 +58,35 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Pong> {
-    let dialer = cli.way.dialer()?;
+    let connection_timeout = cli.way.timeout + UPGRADE_TIMEOUT;
     let mut swarm = SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_other_transport(|key| dialing(dialer, key, cli.security))?
+        .with_other_transport(|key| secured(&cli, key))?
         .with_behaviour(|_| ping::Behaviour::default())?
         .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
-        .with_connection_timeout(CONNECTION_TIMEOUT)
+        .with_connection_timeout(connection_timeout)
         .build();
-    timeout(PATIENCE, ping(&mut swarm, cli.address))
+    let patience = connection_timeout + PATIENCE;
+    timeout(patience, ping(&mut swarm, cli.address))
         .await
-        .with_context(|| format!("gave up after {PATIENCE:?}"))?
+        .with_context(|| format!("gave up after {patience:?}"))?
 }
 
-/// The whole transport: the dialer's streams, secured and multiplexed by libp2p's own code.
-fn dialing(
-    dialer: Arc<dyn Dialer>,
+/// The dialer's streams, secured and multiplexed by libp2p's own code.
+fn secured(
+    cli: &Cli,
     key: &Keypair,
-    security: Security,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
-    let transport = DialerTransport::new(dialer, DIAL_TIMEOUT).upgrade(Version::V1Lazy);
+    let dialed = DialerTransport::new(cli.way.dialer()?, cli.way.timeout).upgrade(Version::V1Lazy);
     let muxer = yamux::Config::default();
-    Ok(match security {
+    Ok(match cli.security {
         Security::Tls => {
-            let secured = transport.authenticate(tls::Config::new(key)?);
-            secured.multiplex(muxer).boxed()
+            let authenticated = dialed.authenticate(tls::Config::new(key)?);
+            authenticated.multiplex(muxer).boxed()
         }
         Security::Noise => {
-            let secured = transport.authenticate(noise::Config::new(key)?);
-            secured.multiplex(muxer).boxed()
+            let authenticated = dialed.authenticate(noise::Config::new(key)?);
+            authenticated.multiplex(muxer).boxed()
         }
     })
 }
