@@ -7,6 +7,7 @@
 
 mod keys;
 mod nodes;
+mod rules;
 mod shutdown;
 mod wrong_input;
 

@@ -158,11 +158,13 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
     figment = figment
         .merge(environment.split("__"))
         .merge(Serialized::default("node", flags));
+    let mut rules_key = "dial.rules";
     if !args.dialing.dialer.is_empty() {
+        rules_key = "--dialer";
         figment = figment.merge(Serialized::default("dial.rules", args.dialing.dialer));
     }
     let settings = figment.extract::<Settings>();
-    check(settings.map_err(|error| explain(&error))?)
+    check(settings.map_err(|error| explain(&error))?, rules_key)
 }
 
 fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
@@ -192,7 +194,7 @@ fn explain(error: &figment::Error) -> Failure {
     Failure::usage(format!("{key}{}{place}", error.kind))
 }
 
-fn check(settings: Settings) -> Result<Resolved, Failure> {
+fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     let node = settings.node;
     let data_dir = match node.data_dir {
         Some(data_dir) => data_dir,
@@ -214,7 +216,7 @@ fn check(settings: Settings) -> Result<Resolved, Failure> {
     let near = config.dial_timeout_private;
     let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
     Ok(Resolved {
-        dialer: dialing::rules("dial.rules", &dial.rules.into_vec())?,
+        dialer: dialing::rules(rules_key, &dial.rules.into_vec())?,
         data_dir,
         listen: multiaddrs("node.listen", node.listen)?,
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
