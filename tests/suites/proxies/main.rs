@@ -32,7 +32,10 @@ const CHAINS: [[Kind; 2]; 2] = [
 fn main() -> ExitCode {
     let mut report = Report::new();
     match Node::start() {
-        Ok(node) => through_servers(&mut report, &node),
+        Ok(node) => {
+            through_servers(&mut report, &node);
+            report.cell(["bowline", "", "end"], || node.end());
+        }
         Err(error) => report.cell(["bowline", "", "start"], || Err(error)),
     }
     let microsocks = Kind::Microsocks.program();

@@ -1,7 +1,8 @@
 //! Every server × what is dialed × how it asks who we are.
 
 use anyhow::{Result, anyhow, ensure};
-use tests::harness::bowline::{Home, Up};
+use tests::harness::bowline::{Home, PATIENCE, Up};
+use tests::harness::process::{Deadline, Signal};
 
 use crate::client::{Ping, port_of};
 use crate::report::Report;
@@ -99,6 +100,15 @@ impl Node {
             "/ip4/127.0.0.1/udp/0/quic-v1",
         ])?;
         Ok(Self { home, up })
+    }
+
+    /// It was there all the time, and ends when it is told to.
+    pub(crate) fn end(self) -> Result<String> {
+        let tail = self.up.process.stderr_tail();
+        self.up.process.signal(Signal::TERM)?;
+        let ended = self.up.process.finish(Deadline::within(PATIENCE))?;
+        ensure!(ended.code == Some(0), "ended with {:?}\n{tail}", ended.code);
+        Ok("clean".to_owned())
     }
 }
 
