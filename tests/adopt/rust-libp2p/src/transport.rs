@@ -10,7 +10,7 @@
 //! # Limitations
 //!
 //! - The swarm's other transports dial for themselves. One that reads the same addresses, or QUIC to the same peer, goes
-//!   around the dialer, and so does a DNS transport around this one.
+//!   around the dialer. A DNS transport around this one resolves the names before the dialer sees them.
 //! - It does not listen. A swarm that listens adds libp2p's TCP transport behind this one, with `or_transport`, and must
 //!   keep that one from dialing: it would be given every address that this one refuses.
 //! - A dial's options are without effect: behind a proxy there is no port to reuse and no hole to punch.
