@@ -29,8 +29,8 @@ pub struct DialContext {
     pub deadline: Instant,
     /// Tells this dial from every other of the process, in logs.
     pub attempt: u64,
-    /// How long it may take to reach what is connected to first, a proxy where there is one. Default: as long as the
-    /// dial. [`Deadline`](crate::Deadline) sets it.
+    /// How long it may take to reach what is connected to, a proxy where there is one, its name included. Whoever
+    /// connects keeps to it. Default: as long as the dial. [`Deadline`](crate::Deadline) sets it.
     pub reach: Option<Duration>,
     /// How long each proxy's handshake may take, TLS to it included. Default: as long as the dial.
     pub handshake: Option<Duration>,
@@ -64,19 +64,17 @@ impl DialContext {
         }
     }
 
-    /// The same dial, its notes written to `trail`.
-    pub(crate) fn noted(&self, trail: Arc<Trail>) -> Self {
-        let trail = Some(trail);
-        Self {
-            trail,
-            ..self.clone()
-        }
+    /// The same dial, its notes written to another trail as well, which begins now.
+    pub(crate) fn noted(&self) -> (Self, Arc<Trail>) {
+        let trail = Arc::new(Trail::new(Instant::now(), self.trail.clone()));
+        let mut noted = self.clone();
+        noted.trail = Some(Arc::clone(&trail));
+        (noted, trail)
     }
 
     /// For the part of a dial that reaches a proxy: what happens on the way to it is not the dial's own story.
     pub(crate) fn to_proxy(&self) -> Self {
         Self {
-            deadline: self.reach_deadline(),
             trail: None,
             ..self.clone()
         }
@@ -130,7 +128,7 @@ pub struct ByteStream {
     kind: Kind,
     /// Read before the stream was handed over, and not yet read by its owner.
     lead: Bytes,
-    meter: Option<Arc<Meter>>,
+    meters: Vec<Arc<Meter>>,
 }
 
 enum Kind {
@@ -184,15 +182,17 @@ impl ByteStream {
         self
     }
 
-    /// The same stream, counted by `meter` from now on.
+    /// The same stream, counted by `meter` as well from now on.
     pub(crate) fn metered(mut self, meter: Arc<Meter>) -> Self {
-        self.meter = Some(meter);
+        self.meters.push(meter);
         self
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Some(meter), Poll::Ready(Ok(n))) = (&self.meter, &written) {
-            meter.sent.fetch_add(*n as u64, Ordering::Relaxed);
+        if let Poll::Ready(Ok(n)) = &written {
+            for meter in &self.meters {
+                meter.sent.fetch_add(*n as u64, Ordering::Relaxed);
+            }
         }
         written
     }
@@ -203,7 +203,7 @@ impl From<Kind> for ByteStream {
         Self {
             kind,
             lead: Bytes::new(),
-            meter: None,
+            meters: Vec::new(),
         }
     }
 }
@@ -240,8 +240,8 @@ impl AsyncRead for ByteStream {
                 Kind::Boxed(io) => Pin::new(io).poll_read(cx, buf),
             })?;
         }
-        if let Some(meter) = &this.meter {
-            let n = buf.filled().len() - before;
+        let n = buf.filled().len() - before;
+        for meter in &this.meters {
             meter.received.fetch_add(n as u64, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))

@@ -8,6 +8,7 @@ use hickory_resolver::net::NetError;
 use multiaddr::Multiaddr;
 use multistream_select::NegotiationError;
 
+pub(crate) use dial::Unsent;
 pub use dial::{Attempt, DialError, DialStage, Fault, ProxyError};
 
 use crate::{PeerId, Security, Step};

@@ -17,6 +17,8 @@ const MAX_MARKS: usize = 64;
 pub(crate) struct Trail {
     begin: Instant,
     notes: Mutex<Notes>,
+    /// Of the dial that this one is a part of.
+    outer: Option<Arc<Trail>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,14 +28,18 @@ struct Notes {
 }
 
 impl Trail {
-    pub(crate) fn new(begin: Instant) -> Self {
+    pub(crate) fn new(begin: Instant, outer: Option<Arc<Trail>>) -> Self {
         Self {
             begin,
             notes: Mutex::default(),
+            outer,
         }
     }
 
     pub(crate) fn enter(&self, now: Instant, stage: DialStage) {
+        if let Some(outer) = &self.outer {
+            outer.enter(now, stage);
+        }
         let mut notes = self.notes();
         if notes.marks.len() < MAX_MARKS {
             notes.marks.push((now, stage));
@@ -41,6 +47,9 @@ impl Trail {
     }
 
     pub(crate) fn take(&self, way: &Arc<str>) {
+        if let Some(outer) = &self.outer {
+            outer.take(way);
+        }
         self.notes().way = Some(Arc::clone(way));
     }
 
@@ -97,7 +106,7 @@ mod tests {
     fn each_stage_lasts_until_the_next_one_and_the_last_until_the_end() {
         let begin = Instant::now();
         let ms = Duration::from_millis;
-        let trail = Trail::new(begin);
+        let trail = Trail::new(begin, None);
         trail.enter(begin, DialStage::Reach);
         trail.enter(begin + ms(20), DialStage::Greet);
         assert_eq!(
@@ -110,7 +119,7 @@ mod tests {
 
     #[test]
     fn endless_retries_are_not_kept() {
-        let trail = Trail::new(Instant::now());
+        let trail = Trail::new(Instant::now(), None);
         for _ in 0..10_000 {
             trail.enter(Instant::now(), DialStage::Reach);
         }

@@ -6,22 +6,26 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
+use futures::future::{join_all, select_ok};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use super::health::WayHealth;
-use super::{background::Background, health::Health};
+use super::{
+    background::{Activity, Background, FOREVER},
+    health::Health,
+};
 use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target};
 
 /// Dials over whichever of several ways is well, the quicker the likelier.
 ///
-/// A way that fails by its own fault ([`Fault::Way`]) is followed by the next one within the same dial. After
-/// [`BalanceConfig::max_failures`] of these in a row, or one failed check, it is out: it gets no dials while another way
-/// is well. A way of which nothing was seen for [`BalanceConfig::interval`] is checked by [`Dialer::check`], so a dead one
-/// is out within one interval, and is back within one after it recovered. If all are out, all are tried.
+/// A way that fails by its own fault ([`Fault::Way`], [`Fault::Setup`]) is followed by the next one within the same dial.
+/// After [`BalanceConfig::max_failures`] dials in a row that failed by [`Fault::Way`], or one failed check, it is out: it
+/// gets no dials while another way is well. A way of which nothing was seen for half of [`BalanceConfig::interval`] is
+/// checked by [`Dialer::check`], which may take the other half: a dead one is out within one interval, and is back within
+/// one after it recovered. If all are out, all are tried.
 ///
 /// A task does the checks from the first dial on, until nobody has dialed for [`BalanceConfig::idle`] or the dialer is
-/// dropped. Costs one check a way and interval, and nothing for ways that are dialed more often than that.
+/// dropped. Costs two checks a way and interval at most, and none for ways that are dialed more often than that.
 pub struct Balance {
     shared: Arc<Shared>,
     task: Background,
@@ -31,7 +35,8 @@ pub struct Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BalanceConfig {
-    /// How long a way may go unseen until it is checked; a check may take as long. Default 5 s.
+    /// How long it may take until a dead way is out: a way goes unseen for half of it, and a check takes at most as
+    /// long. Default 5 s: checks every 2.5 s, and as long for each, enough for a lost SYN packet.
     pub interval: Duration,
     /// Failures in a row after which a way is out. Default 2: one may be a lost packet.
     pub max_failures: u32,
@@ -80,71 +85,65 @@ impl BalanceConfig {
 
 struct Shared {
     ways: Vec<Arc<dyn Dialer>>,
-    config: BalanceConfig,
-    state: Mutex<State>,
-}
-
-struct State {
-    health: Health,
-    last_dial: Instant,
+    interval: Duration,
+    health: Mutex<Health>,
 }
 
 impl Balance {
     /// Balances over `ways`. Without any, every dial fails.
     pub fn new(ways: impl IntoIterator<Item = Arc<dyn Dialer>>, config: BalanceConfig) -> Self {
         let ways: Vec<_> = ways.into_iter().collect();
-        let state = State {
-            health: Health::new(ways.len(), &config),
-            last_dial: Instant::now(),
-        };
+        let interval = config.interval.clamp(Duration::from_millis(1), FOREVER);
+        let health = Health::new(ways.len(), &config.with_interval(interval));
         Self {
             shared: Arc::new(Shared {
                 ways,
-                config,
-                state: Mutex::new(state),
+                interval,
+                health: Mutex::new(health),
             }),
-            task: Background::default(),
+            task: Background::new(config.idle),
         }
     }
 
     /// What is known of each way, in the order given.
     pub fn health(&self) -> Vec<WayHealth> {
-        self.shared.state().health.ways()
+        self.shared.health().ways()
     }
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The task: ends when nobody has dialed for a while.
-    async fn keep_checking(self: Arc<Self>) {
+    async fn keep_checking(self: Arc<Self>, activity: Arc<Activity>) {
+        // Each way for itself: one that does not answer must not hold up the others' checks.
+        let checks = join_all((0..self.ways.len()).map(|way| self.keep_checking_way(way)));
+        tokio::select! {
+            () = activity.ended() => {}
+            _ = checks => {}
+        }
+    }
+
+    async fn keep_checking_way(&self, way: usize) {
         loop {
             let now = Instant::now();
-            let (due, next) = {
-                let state = self.state();
-                if now >= state.last_dial + self.config.idle {
-                    return;
-                }
-                let health = &state.health;
-                let next = health.poll_timeout(now.into_std());
-                (health.poll_checks(now.into_std()), Instant::from_std(next))
-            };
-            if due.is_empty() {
-                sleep_until(next).await;
+            let next = self.health().poll_timeout(now.into_std(), way);
+            if next > now.into_std() {
+                sleep_until(Instant::from_std(next)).await;
             } else {
-                join_all(due.into_iter().map(|way| self.check(way))).await;
+                self.check(way).await;
             }
         }
     }
 
     async fn check(&self, way: usize) {
-        let deadline = Instant::now() + self.config.interval;
+        let deadline = Instant::now() + self.interval / 2;
         let cx = DialContext::new(deadline);
         let checked = timeout_at(deadline, self.ways[way].check(&cx)).await;
         let now = Instant::now().into_std();
-        let health = &mut self.state().health;
+        let mut health = self.health();
         match checked {
             Ok(Ok(())) => {
                 if health.handle_success(now, way, None) {
@@ -167,6 +166,7 @@ impl Shared {
     async fn dial(
         &self,
         way: usize,
+        first: bool,
         target: &Target,
         cx: &DialContext,
     ) -> Result<ByteStream, DialError> {
@@ -174,12 +174,14 @@ impl Shared {
         let begun = Instant::now();
         let outcome = self.ways[way].dial(target, cx).await;
         let now = Instant::now();
-        let health = &mut self.state().health;
+        // A way that had only what another one left of the time shows nothing by using that up.
+        let cut_short = !first && now >= cx.deadline;
+        let mut health = self.health();
         match &outcome {
             Ok(_) => {
                 health.handle_success(now.into_std(), way, Some(now - begun));
             }
-            Err(error) if error.fault() == Fault::Way => {
+            Err(error) if error.fault() == Fault::Way && !cut_short => {
                 if health.handle_failure(now.into_std(), way) {
                     tracing::warn!(way, %error, "the way is out");
                 }
@@ -198,7 +200,7 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.shared.state().health.handle_end(self.way);
+        self.shared.health().handle_end(self.way);
     }
 }
 
@@ -211,19 +213,23 @@ impl fmt::Debug for Balance {
 #[async_trait::async_trait]
 impl Dialer for Balance {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        self.shared.state().last_dial = Instant::now();
+        let shared = &self.shared;
         self.task
-            .ensure(|| Arc::clone(&self.shared).keep_checking());
+            .used(|activity| Arc::clone(shared).keep_checking(activity));
         let (mut tried, mut failed) = (Vec::new(), Vec::new());
         loop {
-            let way = self.shared.state().health.pick(&tried);
+            let over = !tried.is_empty() && Instant::now() >= cx.deadline;
+            let way = match over {
+                true => None,
+                false => shared.health().pick(&tried),
+            };
             let Some(way) = way else {
                 return Err(DialError::NoWay {
                     address: target.to_multiaddr(),
                     ways: failed,
                 });
             };
-            let error = match self.shared.dial(way, target, cx).await {
+            let error = match shared.dial(way, tried.is_empty(), target, cx).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
@@ -237,18 +243,17 @@ impl Dialer for Balance {
 
     /// Whether all of the ways are.
     fn is_direct(&self, target: &Target) -> bool {
-        self.shared.ways.iter().all(|way| way.is_direct(target))
+        let ways = &self.shared.ways;
+        !ways.is_empty() && ways.iter().all(|way| way.is_direct(target))
     }
 
     /// Whether one of the ways is open.
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        let mut last = Ok(());
-        for way in &self.shared.ways {
-            last = way.check(cx).await;
-            if last.is_ok() {
-                break;
-            }
+        match self.shared.ways.is_empty() {
+            true => Ok(()),
+            false => select_ok(self.shared.ways.iter().map(|way| way.check(cx)))
+                .await
+                .map(drop),
         }
-        last
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::proxy::{self, Broken, Proxy};
-use crate::{ByteStream, DialContext, DialError, Dialer, Target};
+use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, ProxyError, Target};
 
 /// Dials through several proxies in a row.
 ///
@@ -52,12 +52,26 @@ impl Chain {
         target: &Target,
         cx: &DialContext,
     ) -> Result<(&Proxy, ByteStream), DialError> {
-        let failed = |proxy| move |broken: Broken| broken.into_error(proxy, target);
+        for next in &self.rest {
+            proxy::check_target(next.address())?;
+        }
         let mut at = &self.first;
-        let mut stream = at.reach(cx).await.map_err(failed(at))?;
+        let reached = at.reach(cx).await;
+        let mut stream = reached.map_err(|broken| broken.into_error(at, target))?;
         for next in &self.rest {
             let reached = at.handshake(stream, next.address(), cx).await;
-            stream = reached.map_err(failed(at))?;
+            stream = reached.map_err(|broken| match broken.stage {
+                // It is the next one that was not reached.
+                DialStage::Request => {
+                    let source = Box::new(broken.into_error(at, next.address()));
+                    let unreachable = Broken {
+                        stage: DialStage::Reach,
+                        source: ProxyError::Unreachable(source),
+                    };
+                    unreachable.into_error(next, target)
+                }
+                _ => broken.into_error(at, target),
+            })?;
             at = next;
         }
         Ok((at, stream))

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Attempt, ByteStream, DialContext, DialError, DialStage, Dialer, DirectConfig, Host, Keepalive,
-    Resolver, Target, resolve::CONCURRENT,
+    Resolver, Target, error::Unsent, resolve::CONCURRENT,
 };
 
 /// Dials from this machine, without a proxy.
@@ -119,19 +119,27 @@ impl Direct {
             stage,
             tried,
         };
+        // One limit for finding the addresses and for trying them.
+        let deadline = cx.reach_deadline();
         if target.ip().is_none() {
             cx.enter(DialStage::Resolve);
         }
-        let found = timeout_at(cx.deadline, self.addresses(target)).await;
+        let found = timeout_at(deadline, self.addresses(target)).await;
         let found = found.map_err(|_| timed_out(DialStage::Resolve, Vec::new()))??;
         cx.enter(DialStage::Connect);
         let candidates = candidates(&eyeballs::order(found), uplinks);
+        if candidates.is_empty() {
+            return Err(DialError::Unsupported {
+                address: target.to_multiaddr(),
+                host: "an address of a family that none of its uplinks has",
+            });
+        }
         let schedule = Schedule::new(candidates, self.config.attempt_delay);
         let mut tried = Vec::new();
         let race = race(schedule, &mut tried, |candidate| {
             connect(candidate, &self.config)
         });
-        match timeout_at(cx.reach_deadline(), race).await {
+        match timeout_at(deadline, race).await {
             Ok(Some(socket)) => Ok(socket.into()),
             Ok(None) => Err(DialError::Failed {
                 address: target.to_multiaddr(),
@@ -215,18 +223,20 @@ where
 }
 
 async fn connect(candidate: Candidate<'_>, config: &DirectConfig) -> io::Result<TcpStream> {
-    let stage = |name| move |error| at_stage(name, error);
+    let unsent =
+        |stage| move |source: io::Error| io::Error::new(source.kind(), Unsent { stage, source });
     let Candidate { address, uplink } = candidate;
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }
-    .map_err(stage("socket"))?;
-    tune(&SockRef::from(&socket), config.nodelay, config.keepalive).map_err(stage("option"))?;
+    .map_err(unsent("socket"))?;
+    tune(&SockRef::from(&socket), config.nodelay, config.keepalive).map_err(unsent("option"))?;
     if let Some(uplink) = uplink {
-        uplink.bind(&socket).map_err(stage("bind"))?;
+        uplink.bind(&socket).map_err(unsent("bind"))?;
     }
-    socket.connect(address).await.map_err(stage("connect"))
+    let connected = socket.connect(address).await;
+    connected.map_err(|error| io::Error::new(error.kind(), format!("connect: {error}")))
 }
 
 /// Sets what both dialed and accepted sockets have in common.
@@ -244,10 +254,6 @@ pub(crate) fn tune(
         socket.set_tcp_keepalive(&params)?;
     }
     Ok(())
-}
-
-fn at_stage(stage: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{stage}: {error}"))
 }
 
 #[cfg(test)]

@@ -126,22 +126,10 @@ impl Health {
         out
     }
 
-    /// The ways to be checked now: of which nothing was seen for an interval.
-    pub(crate) fn poll_checks(&self, now: Instant) -> Vec<usize> {
-        let due = |way: &Way| self.due(way).is_none_or(|at| at <= now);
-        (0..self.ways.len())
-            .filter(|n| due(&self.ways[*n]))
-            .collect()
-    }
-
-    /// When the next check is due.
-    pub(crate) fn poll_timeout(&self, now: Instant) -> Instant {
-        let due = self.ways.iter().map(|way| self.due(way).unwrap_or(now));
-        due.min().unwrap_or(now + self.interval)
-    }
-
-    fn due(&self, way: &Way) -> Option<Instant> {
-        Some(way.seen? + self.interval)
+    /// When a way is to be checked: half an interval after it was seen. The check may take the other half.
+    pub(crate) fn poll_timeout(&self, now: Instant, way: usize) -> Instant {
+        let seen = self.ways[way].seen;
+        seen.map_or(now, |seen| seen + self.interval / 2)
     }
 
     pub(crate) fn ways(&self) -> Vec<WayHealth> {
@@ -227,17 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_checked_an_interval_after_it_was_last_seen_and_not_before() {
+    fn a_way_is_checked_half_an_interval_after_it_was_last_seen() {
         let (mut health, now) = health(2);
-        assert_eq!(health.poll_checks(now), [0, 1]);
-        assert_eq!(health.poll_timeout(now), now);
+        assert_eq!(health.poll_timeout(now, 0), now, "it was never seen");
         health.handle_success(now, 0, Some(MS));
         health.handle_failed_check(now + MS, 1);
-        let interval = BalanceConfig::default().interval;
-        assert_eq!(health.poll_timeout(now), now + interval);
-        assert!(health.poll_checks(now + interval - MS).is_empty());
-        assert_eq!(health.poll_checks(now + interval), [0]);
-        assert_eq!(health.poll_checks(now + interval + MS), [0, 1]);
+        let half = BalanceConfig::default().interval / 2;
+        assert_eq!(health.poll_timeout(now + MS, 0), now + half);
+        assert_eq!(health.poll_timeout(now + MS, 1), now + MS + half);
+        health.handle_failure(now + 2 * MS, 0);
+        assert_eq!(health.poll_timeout(now + 2 * MS, 0), now + 2 * MS + half);
     }
 
     #[test]

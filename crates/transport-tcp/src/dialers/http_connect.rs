@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use rustls::{
     ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
     pki_types::{InvalidDnsNameError, ServerName},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -70,7 +71,10 @@ impl ProxyTls {
 
     /// Trusts these certificate authorities.
     pub fn with_roots(roots: RootCertStore) -> Self {
-        let mut config = ClientConfig::builder()
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("aws-lc-rs speaks TLS 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -126,7 +130,7 @@ impl HttpConnect {
                     ProxyError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error))
                 })?;
                 let secured = connector.connect(name, stream).await;
-                ByteStream::boxed(secured.map_err(ProxyError::Tls)?)
+                ByteStream::boxed(secured.map_err(ProxyError::from_tls)?)
             }
         };
         let replies = Replies::default();
@@ -145,11 +149,10 @@ impl HttpConnect {
         mut stream: ByteStream,
         target: &Target,
     ) -> Result<ByteStream, ProxyError> {
-        let authority = target.authority();
-        // Whatever the name holds, it must not end the line.
-        if !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_sayable(target) {
             return Err(ProxyError::Unsupported("a host name with such characters"));
         }
+        let authority = target.authority();
         let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some(value) = &self.authorization {
             request.extend(["Proxy-Authorization: ", value, "\r\n"]);
@@ -211,6 +214,17 @@ impl HttpConnect {
             _ => ProxyError::Status(status),
         }
     }
+}
+
+/// Whether the name is one in an authority as well: whatever it holds must neither end the line nor look like another
+/// host or port (RFC 3986 section 3.2).
+fn is_sayable(target: &Target) -> bool {
+    let name = match target.host() {
+        Host::Ip(_) => return true,
+        _ => target.host_name(),
+    };
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !b":/?#[]@\\%".contains(&byte);
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 /// The status and the length of an answer's header, once it is whole.

@@ -179,15 +179,15 @@ impl<D: fmt::Debug + ?Sized> fmt::Debug for Metered<D> {
 impl<D: Dialer + ?Sized> Dialer for Metered<D> {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
         lock(&self.counters).dials += 1;
-        let trail = Arc::new(Trail::new(Instant::now()));
+        let (cx, trail) = cx.noted();
         let mut dial = Dial {
             counters: &self.counters,
-            trail: Arc::clone(&trail),
+            trail,
             target,
             attempt: cx.attempt,
             over: false,
         };
-        match self.inner.dial(target, &cx.noted(trail)).await {
+        match self.inner.dial(target, &cx).await {
             Ok(stream) => Ok(dial.succeed(stream)),
             Err(error) => {
                 dial.fail(&error);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep_until};
 
+use super::background::FOREVER;
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target};
 
 /// Dials again when that may help, [`DialError::is_worth_retrying`], after a pause with full jitter.
@@ -64,7 +65,8 @@ impl RetryConfig {
 
 impl<D: Dialer> Retry<D> {
     /// Dials by `inner`.
-    pub fn new(inner: D, config: RetryConfig) -> Self {
+    pub fn new(inner: D, mut config: RetryConfig) -> Self {
+        config.cap = config.cap.min(FOREVER);
         Self { inner, config }
     }
 }

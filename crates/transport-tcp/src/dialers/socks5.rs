@@ -75,11 +75,11 @@ impl Socks5 {
         mut greeted: Greeted,
         target: &Target,
     ) -> Result<ByteStream, ProxyError> {
-        let mut gate = Gate::play(&mut greeted.stream, greeted.replies);
         let wanted = match target.host() {
             Host::Ip(ip) => TargetAddr::Ip((*ip, target.port()).into()),
-            _ => TargetAddr::Domain(target.host_name().into(), target.port()),
+            _ => TargetAddr::Domain(name(target)?.into(), target.port()),
         };
+        let mut gate = Gate::play(&mut greeted.stream, greeted.replies);
         self.talk(&mut gate, wanted).await?;
         Ok(greeted.stream)
     }
@@ -109,6 +109,17 @@ impl Dialer for Socks5 {
 
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
         proxy::check(&Proxy::Socks5(self.clone()), cx).await
+    }
+}
+
+/// The host's name. SOCKS5 counts it in one byte, and tokio-socks would cut a longer count.
+fn name(target: &Target) -> Result<String, ProxyError> {
+    let name = target.host_name();
+    match name.len() {
+        1..=255 => Ok(name),
+        _ => Err(ProxyError::Unsupported(
+            "a host name that is not of 1 to 255 bytes",
+        )),
     }
 }
 

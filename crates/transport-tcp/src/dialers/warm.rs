@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::Notify,
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    background::Background,
+    background::{Activity, Background, FOREVER},
     proxy::{self, Greeted, Proxy},
 };
 use crate::{ByteStream, DialContext, DialError, Dialer, Target};
@@ -92,93 +92,85 @@ impl WarmConfig {
 struct Pool {
     proxy: Proxy,
     config: WarmConfig,
-    state: Mutex<State>,
+    /// With the time when each was made, the oldest first.
+    ready: Mutex<Ready>,
     changed: Notify,
 }
 
-struct State {
-    ready: VecDeque<(Instant, Greeted)>,
-    last_dial: Instant,
-}
+type Ready = VecDeque<(Instant, Greeted)>;
 
 impl Warm {
     /// Keeps connections to `proxy` ready.
-    pub fn new(proxy: impl Into<Proxy>, config: WarmConfig) -> Self {
-        let state = State {
-            ready: VecDeque::new(),
-            last_dial: Instant::now(),
-        };
+    pub fn new(proxy: impl Into<Proxy>, mut config: WarmConfig) -> Self {
+        for limit in [&mut config.max_age, &mut config.timeout, &mut config.pause] {
+            *limit = (*limit).min(FOREVER);
+        }
         Self {
             pool: Arc::new(Pool {
                 proxy: proxy.into(),
                 config,
-                state: Mutex::new(state),
+                ready: Mutex::default(),
                 changed: Notify::new(),
             }),
-            task: Background::default(),
+            task: Background::new(config.idle),
         }
     }
 
     /// How many are ready now.
     pub fn ready(&self) -> usize {
-        self.pool.state().ready.len()
+        self.pool.ready().len()
     }
 }
 
 impl Pool {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The freshest one that is still good.
     fn take(&self, now: Instant) -> Option<Greeted> {
-        let mut state = self.state();
-        state.last_dial = now;
+        let mut ready = self.ready();
         loop {
-            let (made, mut greeted) = state.ready.pop_back()?;
+            let (made, mut greeted) = ready.pop_back()?;
             if now < made + self.config.max_age && is_quiet(&mut greeted.stream) {
                 return Some(greeted);
             }
         }
     }
 
-    /// Drops what is too old. Gives how many are missing, or `None` once nobody dials any more, and when to look again.
-    fn tend(&self, now: Instant) -> (Option<usize>, Instant) {
-        let mut state = self.state();
-        let WarmConfig { size, max_age, .. } = self.config;
-        let young = |(made, _): &(Instant, Greeted)| now < *made + max_age;
-        state.ready.retain(young);
-        let idle_at = state.last_dial + self.config.idle;
-        let oldest = state.ready.front().map(|(made, _)| *made + max_age);
-        if now >= idle_at {
-            return match oldest {
-                None => (None, now),
-                Some(at) => (Some(0), at),
-            };
-        }
-        let missing = size.saturating_sub(state.ready.len());
-        (Some(missing), oldest.map_or(idle_at, |at| at.min(idle_at)))
+    /// Drops what is too old. Gives how many are left, and when the next one will be too old.
+    fn tend(&self, now: Instant) -> (usize, Option<Instant>) {
+        let max_age = self.config.max_age;
+        let mut ready = self.ready();
+        ready.retain(|(made, _)| now < *made + max_age);
+        (ready.len(), ready.front().map(|(made, _)| *made + max_age))
     }
 
     /// The task: ends when nobody has dialed for a while and none is left.
-    async fn keep(self: Arc<Self>) {
+    async fn keep(self: Arc<Self>, activity: Arc<Activity>) {
+        let mut making = FuturesUnordered::new();
+        let mut resting_until = Instant::now();
         loop {
-            let changed = self.changed.notified();
-            let (missing, mut next) = self.tend(Instant::now());
-            let Some(missing) = missing else { return };
-            if missing > 0 {
-                let made = join_all((0..missing).map(|_| self.make())).await;
-                if made.contains(&true) {
-                    continue;
+            let now = Instant::now();
+            let (ready, aged_at) = self.tend(now);
+            let idle_at = activity.idle_at();
+            if now < idle_at && now >= resting_until {
+                for _ in ready + making.len()..self.config.size {
+                    making.push(self.make());
                 }
-                // Whoever dials meanwhile goes the long way and finds out by himself.
-                next = Instant::now() + self.config.pause;
-                sleep_until(next).await;
-                continue;
             }
+            if ready == 0 && making.is_empty() && activity.may_end(now) {
+                return;
+            }
+            let times = [aged_at, Some(resting_until), Some(idle_at)];
+            let next = times.into_iter().flatten().filter(|at| *at > now).min();
             tokio::select! {
-                () = changed => {}
-                () = sleep_until(next) => {}
+                () = self.changed.notified() => {}
+                () = sleep_until(next.unwrap_or(now + FOREVER)) => {}
+                // Whoever dials after a failure goes the long way and finds out by himself.
+                Some(made) = making.next() => if !made {
+                    resting_until = Instant::now() + self.config.pause;
+                }
             }
         }
     }
@@ -191,7 +183,7 @@ impl Pool {
         };
         match made.await {
             Ok(greeted) => {
-                self.state().ready.push_back((Instant::now(), greeted));
+                self.ready().push_back((Instant::now(), greeted));
                 true
             }
             Err(broken) => {
@@ -226,8 +218,9 @@ impl Dialer for Warm {
         proxy::check_target(target)?;
         let proxy = &self.pool.proxy;
         let taken = self.pool.take(Instant::now());
+        self.task
+            .used(|activity| Arc::clone(&self.pool).keep(activity));
         self.pool.changed.notify_one();
-        self.task.ensure(|| Arc::clone(&self.pool).keep());
         if let Some(greeted) = taken {
             cx.take(proxy.label());
             match proxy.request(greeted, target, cx).await {

@@ -231,8 +231,13 @@ pub enum ProxyError {
 impl ProxyError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Unreachable(_)
-            | Self::TimedOut
+            // What keeps us from the proxy for good makes it a way that is none.
+            Self::Unreachable(error) => match error.fault() {
+                Fault::Setup | Fault::Policy => Fault::Setup,
+                Fault::Way | Fault::Target => Fault::Way,
+            },
+            Self::Tls(error) if is_certificate(error) => Fault::Setup,
+            Self::TimedOut
             | Self::Closed
             | Self::Io(_)
             | Self::Tls(_)
@@ -255,6 +260,21 @@ impl ProxyError {
             _ => Self::Io(error),
         }
     }
+
+    /// An I/O error of a TLS handshake.
+    pub(crate) fn from_tls(error: io::Error) -> Self {
+        match Self::from_io(error) {
+            Self::Io(error) => Self::Tls(error),
+            closed => closed,
+        }
+    }
+}
+
+/// Whether a proxy's certificate is not the one that was asked for.
+fn is_certificate(error: &io::Error) -> bool {
+    let source = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(source, Some(rustls::Error::InvalidCertificate(_)))
+        || error.kind() == io::ErrorKind::InvalidInput
 }
 
 impl DialError {
@@ -292,7 +312,11 @@ impl DialError {
                 ..
             } => Fault::Target,
             Self::Proxy { source, .. } => source.fault(),
-            Self::NoWay { .. } | Self::Other { .. } => Fault::Way,
+            Self::NoWay { ways, .. } => match ways.iter().any(|way| way.fault() != Fault::Setup) {
+                true => Fault::Way,
+                false => Fault::Setup,
+            },
+            Self::Other { .. } => Fault::Way,
             Self::GaveUp { source, .. } => source.fault(),
         }
     }
@@ -307,13 +331,23 @@ impl DialError {
     }
 }
 
-/// Whether the packet never left: the uplink is at fault and not the target.
+/// An attempt that was over before a packet left.
+#[derive(Debug, thiserror::Error)]
+#[error("{stage}: {source}")]
+pub(crate) struct Unsent {
+    pub(crate) stage: &'static str,
+    pub(crate) source: io::Error,
+}
+
+/// Whether the uplink is at fault and not the target.
 fn is_ours(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable | Kind::NotFound
-    )
+    let unsent = error.get_ref().is_some_and(|error| error.is::<Unsent>());
+    unsent
+        || matches!(
+            error.kind(),
+            Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable
+        )
 }
 
 struct Tried<'a>(&'a [Attempt]);

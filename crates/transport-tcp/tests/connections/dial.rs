@@ -18,9 +18,9 @@ use transport_tcp::{
     Listener, Multiaddr, PeerId, Target,
 };
 
-use crate::{
+use crate::support::{
+    PATIENCE,
     names::{Names, Zone, a, aaaa, dnsaddr, silence},
-    support::PATIENCE,
 };
 
 fn context() -> DialContext {

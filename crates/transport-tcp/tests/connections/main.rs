@@ -7,5 +7,4 @@ mod support;
 mod deadlines;
 mod dial;
 mod life;
-mod names;
 mod upgrade;

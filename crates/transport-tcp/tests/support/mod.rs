@@ -1,6 +1,9 @@
 //! What the suites share: honest ends, and the pieces a hostile one is made of.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod names;
+pub mod proxy;
+
 use std::{io, sync::Arc, time::Duration};
 
 use libp2p_tls::certificate;

@@ -18,16 +18,16 @@ use transport_tcp::{Direct, DirectConfig, Resolver};
 
 /// A name server on loopback. A name that it does not know does not exist; one with the record type
 /// `NULL` is never answered.
-pub(crate) struct Names {
+pub struct Names {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<(String, RecordType)>>>,
     _task: tokio::task::JoinHandle<()>,
 }
 
-pub(crate) type Zone = BTreeMap<&'static str, Vec<RData>>;
+pub type Zone = BTreeMap<&'static str, Vec<RData>>;
 
 impl Names {
-    pub(crate) async fn serve(zone: Zone) -> Self {
+    pub async fn serve(zone: Zone) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -76,15 +76,15 @@ impl Names {
         }
     }
 
-    pub(crate) fn resolver(&self) -> Resolver {
+    pub fn resolver(&self) -> Resolver {
         Resolver::with_nameservers(&[self.address]).unwrap()
     }
 
-    pub(crate) fn direct(&self) -> Direct {
+    pub fn direct(&self) -> Direct {
         Direct::new(DirectConfig::default().with_resolver(self.resolver()))
     }
 
-    pub(crate) fn asked(&self) -> Vec<(String, RecordType)> {
+    pub fn asked(&self) -> Vec<(String, RecordType)> {
         let mut asked = self.asked.lock().unwrap().clone();
         asked.sort();
         asked.dedup();
@@ -92,18 +92,18 @@ impl Names {
     }
 }
 
-pub(crate) fn a(ip: [u8; 4]) -> RData {
+pub fn a(ip: [u8; 4]) -> RData {
     RData::A(A(ip.into()))
 }
 
-pub(crate) fn aaaa(ip: Ipv6Addr) -> RData {
+pub fn aaaa(ip: Ipv6Addr) -> RData {
     RData::AAAA(AAAA(ip))
 }
 
-pub(crate) fn dnsaddr(address: &str) -> RData {
+pub fn dnsaddr(address: &str) -> RData {
     RData::TXT(TXT::new(vec![format!("dnsaddr={address}")]))
 }
 
-pub(crate) fn silence() -> RData {
+pub fn silence() -> RData {
     RData::NULL(NULL::new())
 }
