@@ -1,6 +1,38 @@
 //! Why a connection was not admitted.
 
-use crate::prefix::Prefix;
+use crate::{ConnectionId, Phase, prefix::Prefix};
+
+/// Why a tracker did not take in what it was told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrackError {
+    /// There is no such connection, or it is gone.
+    #[error("there is no connection {id}")]
+    Unknown {
+        /// The one that was named.
+        id: ConnectionId,
+    },
+    /// It is in a phase in which this cannot happen.
+    #[error("connection {id} is {phase}")]
+    WrongPhase {
+        /// The connection.
+        id: ConnectionId,
+        /// Its phase.
+        phase: Phase,
+    },
+    /// [`crate::Policy::max_transient`] is reached.
+    #[error("{limit} connections are transient, which is the limit")]
+    TooManyTransient {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Policy::max_transient_per_peer`] is reached.
+    #[error("{limit} connections to this peer are transient, which is the limit")]
+    TooManyTransientOfPeer {
+        /// The limit that is reached.
+        limit: usize,
+    },
+}
 
 /// Why one more connection was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

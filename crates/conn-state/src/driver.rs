@@ -1,0 +1,90 @@
+//! Waiting, on tokio's clock. It sleeps and forwards; the tracker decides.
+
+use std::{
+    future::{pending, poll_fn},
+    hash::Hash,
+    task::Poll,
+};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{Action, SharedTracker, State, Update, WhenConnected, shared::is_sooner};
+
+/// A state that was not reached in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("still {state} at the deadline")]
+#[non_exhaustive]
+pub struct WaitError {
+    /// What the peer was at the deadline.
+    pub state: State,
+}
+
+impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
+    /// What is to be done next. Handles timeouts meanwhile. Cancel-safe; for one task at a time, which must go on calling
+    /// it: nothing is closed, probed or drained otherwise.
+    pub async fn next_action(&self) -> Action {
+        loop {
+            self.handle_timeout(Instant::now().into_std());
+            let at = self.poll_timeout();
+            // Whoever brings about a sooner timeout wakes this as well.
+            let news = poll_fn(|cx| match self.poll_action(cx) {
+                Poll::Ready(action) => Poll::Ready(Some(action)),
+                Poll::Pending if is_sooner(self.poll_timeout(), at) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let due = async {
+                match at {
+                    Some(at) => sleep_until(Instant::from_std(at)).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                news = news => if let Some(action) = news {
+                    return action;
+                },
+                () = due => {}
+            }
+        }
+    }
+
+    /// Waits until `peer` is in `state` or better. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// It was not by the deadline.
+    pub async fn wait_for(
+        &self,
+        peer: &Id,
+        state: State,
+        deadline: Instant,
+    ) -> Result<State, WaitError> {
+        let (mut current, mut updates) = self.subscribe_to(peer);
+        let reached = async {
+            while current < state {
+                current = match updates.next().await {
+                    Update::Event(event) => event.to,
+                    Update::Lagged { snapshot, .. } => snapshot.state(peer),
+                };
+            }
+            current
+        };
+        let reached = timeout_at(deadline, reached).await;
+        reached.map_err(|_| WaitError {
+            state: self.state(peer),
+        })
+    }
+
+    /// Holds what `make` makes while `peer` is fully connected, for as long as the future is polled.
+    pub async fn when_connected<R>(&self, peer: &Id, make: impl FnMut() -> R) {
+        let (state, mut updates) = self.subscribe_to(peer);
+        let mut held = WhenConnected::new(make);
+        held.handle_state(state);
+        loop {
+            match updates.next().await {
+                Update::Event(event) => held.handle_state(event.to),
+                Update::Lagged { snapshot, .. } => held.handle_state(snapshot.state(peer)),
+            }
+        }
+    }
+}

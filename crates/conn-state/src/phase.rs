@@ -1,0 +1,204 @@
+//! One connection: the phases it goes through, and which may follow which.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// Names a connection within its tracker; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub(crate) u64);
+
+impl ConnectionId {
+    /// A number that no other connection of the tracker has had.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which end dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// The other end did.
+    Inbound,
+    /// We did.
+    Outbound,
+}
+
+/// How far a connection has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// It is being dialed, secured or multiplexed.
+    Handshaking,
+    /// It is up, through a relay that limits it.
+    Limited,
+    /// It is up.
+    Established,
+    /// It is up, and will be closed once nothing goes on over it any more: another one took its place.
+    Draining,
+    /// It is gone.
+    Closed,
+}
+
+impl Phase {
+    /// All of them, in the order in which a connection may go through them.
+    pub const ALL: [Self; 5] = [
+        Self::Handshaking,
+        Self::Limited,
+        Self::Established,
+        Self::Draining,
+        Self::Closed,
+    ];
+
+    /// Whether a connection may go from this phase to `next`.
+    ///
+    /// ```
+    /// use conn_state::Phase::*;
+    /// assert!(Handshaking.may_become(Limited) && Handshaking.may_become(Established));
+    /// assert!(Limited.may_become(Established) && Established.may_become(Limited));
+    /// assert!(Established.may_become(Draining) && !Handshaking.may_become(Draining));
+    /// // What replaced it broke before it was closed.
+    /// assert!(Draining.may_become(Established));
+    /// assert!(!Closed.may_become(Handshaking));
+    /// ```
+    pub fn may_become(self, next: Self) -> bool {
+        use Phase::{Closed, Draining, Established, Handshaking, Limited};
+        match (self, next) {
+            (Handshaking, Limited | Established | Closed)
+            | (Limited, Established | Draining | Closed)
+            | (Established, Limited | Draining | Closed)
+            | (Draining, Limited | Established | Closed) => true,
+            (Handshaking, Handshaking | Draining)
+            | (Limited, Handshaking | Limited)
+            | (Established, Handshaking | Established)
+            | (Draining, Handshaking | Draining)
+            | (Closed, Handshaking | Limited | Established | Draining | Closed) => false,
+        }
+    }
+
+    /// Whether the peer at the other end has proven who it is and bytes may flow.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Limited | Self::Established | Self::Draining)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshaking => "handshaking",
+            Self::Limited => "limited",
+            Self::Established => "established",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+/// What a relay grants a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Limit {
+    /// When it ends the connection; `None` if never.
+    pub until: Option<Instant>,
+    /// How many more bytes it carries; `None` if any number.
+    pub bytes: Option<u64>,
+}
+
+/// How the handshake brought the connection about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// From one end to the other.
+    Direct,
+    /// Through a relay, which may limit it.
+    Relayed(Option<Limit>),
+}
+
+/// How well a peer is connected. The worse is the lesser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// There is no connection, or only what is being drained.
+    NotConnected,
+    /// There is a connection that is not, or not yet, a full one.
+    Transient(Reason),
+    /// At least one connection is established.
+    Connected,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 4] = [
+        Self::NotConnected,
+        Self::Transient(Reason::Handshaking),
+        Self::Transient(Reason::Limited),
+        Self::Connected,
+    ];
+
+    /// Whether it is [`State::Transient`], for whichever reason.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Transient(_))
+    }
+}
+
+/// Why a peer is only [`State::Transient`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Its best connection is in its handshake.
+    Handshaking,
+    /// Its best connection is limited by a relay.
+    Limited,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotConnected => "not connected",
+            Self::Transient(Reason::Handshaking) => "transient (handshaking)",
+            Self::Transient(Reason::Limited) => "transient (limited)",
+            Self::Connected => "connected",
+        })
+    }
+}
+
+/// One connection as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub id: ConnectionId,
+    /// How far it has got.
+    pub phase: Phase,
+    /// Which end dialed.
+    pub direction: Direction,
+    /// Whether it goes through a relay, and what that one grants.
+    pub route: Route,
+    /// Since its first packet.
+    pub age: Duration,
+    /// Since it entered its phase.
+    pub phase_age: Duration,
+    /// Streams open on it, as far as the host has said.
+    pub streams: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_through_the_phases_ends_closed_and_none_leads_back_to_the_handshake() {
+        for from in Phase::ALL {
+            assert_eq!(from.may_become(Phase::Closed), from != Phase::Closed);
+            assert!(!from.may_become(Phase::Handshaking), "{from}");
+            assert!(!from.may_become(from), "{from}");
+        }
+    }
+
+    #[test]
+    fn states_are_ordered_from_worse_to_better() {
+        assert!(State::ALL.is_sorted());
+    }
+}

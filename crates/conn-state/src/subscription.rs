@@ -1,0 +1,179 @@
+//! Events, as one who wants to know reads them.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    hash::Hash,
+    task::{Context, Poll},
+};
+
+use crate::{
+    Event, Tracker,
+    shared::Shared,
+    snapshot::{self, Snapshot},
+    sync::Arc,
+};
+
+/// Events that are taken over while the lock is held.
+const BATCH: usize = 64;
+
+/// Records that are looked through for them. With a filter most are another peer's.
+const LOOK: u64 = 512;
+
+/// What a [`Subscription`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update<Id> {
+    /// A peer's state changed.
+    Event(Event<Id>),
+    /// So many events were missed because the subscriber did not keep up. Peers stand as `snapshot` says, and what
+    /// follows comes after it.
+    Lagged {
+        /// Events of all peers that are not to be had any more.
+        missed: u64,
+        /// How the peers stand now; of a subscription to one peer, only that one.
+        snapshot: Snapshot<Id>,
+    },
+}
+
+/// Every event since it was made, in the order in which they came about.
+///
+/// It never ends: who has enough drops it. It may be read from any executor, or none.
+pub struct Subscription<Id> {
+    shared: Arc<Shared<Id>>,
+    /// Its name among those that wait.
+    key: u64,
+    filter: Option<Id>,
+    /// The place in the history up to which events were taken over.
+    read: u64,
+    taken: VecDeque<Event<Id>>,
+}
+
+impl<Id: fmt::Debug> fmt::Debug for Subscription<Id> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("filter", &self.filter)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Id> Drop for Subscription<Id> {
+    fn drop(&mut self) {
+        let waiting = &mut self.shared.ask().waiting;
+        waiting.retain(|(key, _)| *key != self.key);
+    }
+}
+
+/// What one look at the history gave.
+enum Look {
+    /// There may be more.
+    More,
+    /// Everything was read.
+    UpToDate,
+    /// The history does not reach back that far.
+    Behind(u64),
+}
+
+impl<Id: Eq + Hash + Clone> Subscription<Id> {
+    pub(crate) fn new(shared: Arc<Shared<Id>>, filter: Option<Id>) -> (Snapshot<Id>, Self) {
+        let key = {
+            let mut core = shared.ask();
+            core.subscribers += 1;
+            core.subscribers
+        };
+        let mut subscription = Self {
+            shared,
+            key,
+            filter,
+            read: 0,
+            taken: VecDeque::new(),
+        };
+        (subscription.snapshot(), subscription)
+    }
+
+    fn snapshot(&mut self) -> Snapshot<Id> {
+        let (snapshot, read) = match &self.filter {
+            None => snapshot::of_all(&self.shared),
+            Some(peer) => {
+                let core = self.shared.ask();
+                let tracker = &core.tracker;
+                (snapshot::of_one(tracker, peer), tracker.history.end())
+            }
+        };
+        self.read = read;
+        snapshot
+    }
+
+    /// The next event, or that some were missed. Cancel-safe.
+    pub async fn next(&mut self) -> Update<Id> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same, if there is one already.
+    pub fn try_next(&mut self) -> Option<Update<Id>> {
+        match self.poll_next(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(update) => Some(update),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The same for a hand-written future.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Update<Id>> {
+        loop {
+            if let Some(event) = self.taken.pop_front() {
+                return Poll::Ready(Update::Event(event));
+            }
+            let look = {
+                let mut core = self.shared.ask();
+                let look = look(
+                    &core.tracker,
+                    self.filter.as_ref(),
+                    &mut self.read,
+                    &mut self.taken,
+                );
+                if matches!(look, Look::UpToDate) && self.taken.is_empty() {
+                    let waker = cx.waker().clone();
+                    match core.waiting.iter_mut().find(|(key, _)| *key == self.key) {
+                        Some((_, waiting)) => *waiting = waker,
+                        None => core.waiting.push((self.key, waker)),
+                    }
+                    return Poll::Pending;
+                }
+                look
+            };
+            if let Look::Behind(missed) = look {
+                let snapshot = self.snapshot();
+                return Poll::Ready(Update::Lagged { missed, snapshot });
+            }
+        }
+    }
+}
+
+/// Takes over what comes next.
+fn look<Id: Eq + Hash + Clone>(
+    tracker: &Tracker<Id>,
+    filter: Option<&Id>,
+    read: &mut u64,
+    taken: &mut VecDeque<Event<Id>>,
+) -> Look {
+    let (begin, end) = (tracker.history.begin(), tracker.history.end());
+    if *read < begin {
+        return Look::Behind(begin - *read);
+    }
+    // A peer that is not remembered has no event in the history.
+    let wanted = filter.map(|peer| tracker.peers.find(peer));
+    let last = end.min(*read + LOOK);
+    while *read < last && taken.len() < BATCH {
+        let record = tracker.history.get(*read);
+        *read += 1;
+        let Some(record) = record else { continue };
+        if wanted.is_none_or(|slot| slot == Some(record.slot)) {
+            taken.extend(tracker.event(record));
+        }
+    }
+    match *read == end {
+        true => Look::UpToDate,
+        false => Look::More,
+    }
+}
