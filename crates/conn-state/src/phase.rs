@@ -17,8 +17,9 @@ impl ConnectionId {
 }
 
 impl fmt::Display for ConnectionId {
+    /// Its slot, and how many connections had that one before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{}.{}", self.0 as u32, self.0 >> 32)
     }
 }
 
@@ -29,6 +30,15 @@ pub enum Direction {
     Inbound,
     /// We did.
     Outbound,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        })
+    }
 }
 
 /// How far a connection has got.

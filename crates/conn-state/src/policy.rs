@@ -73,13 +73,14 @@ pub struct Recommended {
     pub limited: Option<Duration>,
     /// Handshaking and limited connections in all. Default 1,024.
     pub max_transient: usize,
-    /// The same to one peer. Default 8.
+    /// The same to one peer. Default 32: several dials at once, each over some of the peer's addresses.
     pub max_transient_per_peer: usize,
     /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms a lost packet is sent again in
     /// that time, and a new connection is there to use meanwhile.
     pub probe: Duration,
-    /// How long nothing must go on over a drained connection until it is closed. Default 250 ms: the other end may still
-    /// be about to open a stream on it, for as long as it has not seen the connection that is kept.
+    /// How long nothing must go on over a drained connection until it is closed. Default 1 s, some round trips of a slow
+    /// path: what was written last is on its way, and the other end may be about to open a stream on it for as long as it
+    /// has not seen the connection that is kept.
     pub quiet: Duration,
     /// How long draining may take. Default 30 s.
     pub drain: Duration,
@@ -91,9 +92,9 @@ impl Default for Recommended {
             handshake: Duration::from_secs(30),
             limited: None,
             max_transient: 1024,
-            max_transient_per_peer: 8,
+            max_transient_per_peer: 32,
             probe: Duration::from_millis(500),
-            quiet: Duration::from_millis(250),
+            quiet: Duration::from_secs(1),
             drain: Duration::from_secs(30),
         }
     }
