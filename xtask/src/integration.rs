@@ -109,7 +109,10 @@ fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
 }
 
 fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> {
-    let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
+    // Not the whole workspace, where another package may have tests of that name; and with the node, so that what both
+    // depend on is built with the same features as for the whole.
+    let mut cargo = step::cargo(&["test", "--quiet", "--test", suite.name]);
+    cargo.args(["--package", "node", "--package", "tests"]);
     cargo.env("PATH", step::path());
     cargo.envs(environment.iter().map(|(key, value)| (key, value)));
     let mut tally = None;

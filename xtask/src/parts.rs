@@ -69,7 +69,7 @@ impl Part {
             return Some(format!("the PATH has no {}", programs.join(" and no ")));
         }
         if self.proxy().is_some() && !step::may_unshare() {
-            return Some("only root can make namespaces here".to_owned());
+            return Some("this user may not make namespaces, as root may".to_owned());
         }
         None
     }
