@@ -173,7 +173,7 @@ impl ByteStream {
     /// Names the TCP connection underneath, where it is one. It outlives the stream, so that the kernel can be asked
     /// about the connection after the stream went into an upgrade.
     pub fn link(&self) -> Option<Link> {
-        Some(Link::new(self.local_addr()?, self.remote_addr()?))
+        Link::of(self.as_tcp()?)
     }
 
     /// The same stream, with bytes that were read from it too early put back.

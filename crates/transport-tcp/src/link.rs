@@ -2,11 +2,15 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use tokio::net::TcpStream;
+
 /// Names a TCP connection by its two ends, so that the kernel can be asked about it for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Link {
     local: SocketAddr,
     remote: SocketAddr,
+    /// The index of the interface that the socket is bound to; 0 if it is bound to none.
+    interface: u32,
 }
 
 /// From the kernel's `struct tcp_info`.
@@ -22,8 +26,21 @@ pub struct LinkInfo {
 }
 
 impl Link {
-    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { local, remote }
+    /// `None` once the socket is not connected any more.
+    pub(crate) fn of(socket: &TcpStream) -> Option<Self> {
+        let (local, remote) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+        let interface = match local {
+            SocketAddr::V6(local) if local.scope_id() != 0 => local.scope_id(),
+            #[cfg(target_os = "linux")]
+            _ => linux::interface(socket),
+            #[cfg(not(target_os = "linux"))]
+            _ => 0,
+        };
+        Some(Self {
+            local,
+            remote,
+            interface,
+        })
     }
 
     /// Our end.
@@ -51,11 +68,7 @@ impl Link {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{
-        io,
-        net::{IpAddr, SocketAddr},
-        time::Duration,
-    };
+    use std::{io, net::IpAddr, time::Duration};
 
     use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
     use netlink_packet_sock_diag::{
@@ -64,13 +77,15 @@ mod linux {
         inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, nlas::Nla},
     };
     use netlink_sys::{Socket, SocketAddr as Kernel, protocols::NETLINK_SOCK_DIAG};
+    use socket2::SockRef;
+    use tokio::net::TcpStream;
 
     use super::{Link, LinkInfo};
 
     pub(super) fn info(link: &Link) -> io::Result<LinkInfo> {
         let socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.connect(&Kernel::new(0, 0))?;
-        socket.send(&request(link.local, link.remote), 0)?;
+        socket.send(&request(link), 0)?;
         // The kernel has put its answer into the socket's queue before `send` returned.
         socket.set_non_blocking(true)?;
         let mut answer = Vec::with_capacity(4096);
@@ -78,7 +93,23 @@ mod linux {
         read(&answer)
     }
 
-    fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+    /// The kernel wants to hear it, or does not find the socket.
+    pub(super) fn interface(socket: &TcpStream) -> u32 {
+        let device = SockRef::from(socket).device().ok().flatten();
+        let name = device.and_then(|name| String::from_utf8(name).ok());
+        let index = name.and_then(|name| {
+            let file = format!("/sys/class/net/{name}/ifindex");
+            std::fs::read_to_string(file).ok()?.trim().parse().ok()
+        });
+        index.unwrap_or_default()
+    }
+
+    fn request(link: &Link) -> Vec<u8> {
+        let Link {
+            local,
+            remote,
+            interface,
+        } = *link;
         let family = match local.ip() {
             IpAddr::V4(_) => AF_INET,
             IpAddr::V6(_) => AF_INET6,
@@ -93,7 +124,7 @@ mod linux {
                 destination_port: remote.port(),
                 source_address: local.ip(),
                 destination_address: remote.ip(),
-                interface_id: 0,
+                interface_id: interface,
                 // No cookie: the two ends tell the connection apart.
                 cookie: [0xff; 8],
             },
@@ -116,12 +147,24 @@ mod linux {
                     Nla::TcpInfo(bytes) => tcp_info(bytes),
                     _ => None,
                 });
-                info.ok_or_else(|| io::ErrorKind::Unsupported.into())
+                match (response.header.state, info) {
+                    // Of a closed connection a stub may be left, or the listener is found in its place.
+                    (LISTEN, _) | (FIN_WAIT_2 | TIME_WAIT, None) => {
+                        Err(io::ErrorKind::NotFound.into())
+                    }
+                    (_, Some(info)) => Ok(info),
+                    (_, None) => Err(io::ErrorKind::Unsupported.into()),
+                }
             }
             NetlinkPayload::Error(error) => Err(error.to_io()),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
+
+    /// From include/net/tcp_states.h.
+    const FIN_WAIT_2: u8 = 5;
+    const TIME_WAIT: u8 = 6;
+    const LISTEN: u8 = 10;
 
     /// The fields' places in `struct tcp_info` (include/uapi/linux/tcp.h), which only grows at its end.
     fn tcp_info(bytes: &[u8]) -> Option<LinkInfo> {

@@ -71,8 +71,16 @@ impl Resolver {
 
     /// The addresses of a name, IPv6 first. Both families are asked at the same time; once
     /// one has answered, the other has 50 ms left, so that a name server that drops one kind of
-    /// question delays nothing (RFC 8305 section 3).
+    /// question delays nothing (RFC 8305 section 3). An address in a name's place is not asked for.
     pub async fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
+        if let Ok(ip) = name.trim_end_matches('.').parse::<IpAddr>() {
+            return match (family, ip) {
+                (Family::V4, IpAddr::V6(_)) | (Family::V6, IpAddr::V4(_)) => {
+                    Err(ResolveError::Empty(name.to_owned()))
+                }
+                _ => Ok(vec![ip]),
+            };
+        }
         match family {
             Family::V4 => self.lookup_ip(name, RecordType::A).await,
             Family::V6 => self.lookup_ip(name, RecordType::AAAA).await,

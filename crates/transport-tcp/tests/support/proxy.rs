@@ -344,6 +344,15 @@ pub async fn ahoy(stream: &mut ByteStream) {
     assert_eq!(&heard, b"ahoy");
 }
 
+/// Waits for what the other tasks bring about, without letting a paused clock go on.
+pub async fn until(what: &str, met: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !met() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// What the proxy did.
 pub fn cause(error: &DialError) -> &ProxyError {
     match error {
