@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
-    Direction, Event, ListenError,
+    AttemptCause, Direction, Event, ListenError,
     address::{self, Kind},
     connection::Muxed,
     shared::Shared,
@@ -137,10 +137,20 @@ mod tcp {
         };
         let node = Arc::clone(node);
         node.tasks.clone().spawn(async move {
+            let mut place = place;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "inbound");
+            let handshake = async {
+                let upgraded = node
+                    .transports
+                    .tcp
+                    .upgrader
+                    .inbound(stream, &mut trace)
+                    .await;
+                upgraded.map_err(AttemptCause::Upgrade)
+            };
             let upgraded = tokio::select! {
                 // In a box of its own: the session that follows in this task is long, the handshake's state large.
-                upgraded = Box::pin(node.transports.tcp.upgrader.inbound(stream, &mut trace)) => upgraded,
+                upgraded = Box::pin(place.run(handshake)) => upgraded,
                 () = node.stopping.cancelled() => return,
             };
             match upgraded {
@@ -191,8 +201,10 @@ mod quic {
         };
         let node = Arc::clone(node);
         node.tasks.clone().spawn(async move {
+            let mut place = place;
+            let handshake = async { incoming.accept().await.map_err(AttemptCause::Accept) };
             let accepted = tokio::select! {
-                accepted = Box::pin(incoming.accept()) => accepted,
+                accepted = Box::pin(place.run(handshake)) => accepted,
                 () = node.stopping.cancelled() => return,
             };
             match accepted {

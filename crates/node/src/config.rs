@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conn_state::LimitsConfig;
+use conn_state::{LimitsConfig, Recommended, TrackerConfig};
 
 /// A node's settings. The defaults suit a machine that is up all the time.
 #[derive(Debug, Clone)]
@@ -14,6 +14,10 @@ pub struct Config {
     pub protocol_version: String,
     /// How many connections are admitted. Default: by this machine's memory, [`LimitsConfig::for_memory`].
     pub limits: LimitsConfig,
+    /// Which of two connections to one peer stays, and how long what is not a full connection may last.
+    pub state: Recommended,
+    /// How many events about peers' states are kept. Default: 65,536 in all, 64 of one peer.
+    pub history: TrackerConfig,
     /// Inbound streams that may be open at once on one connection. Default 256.
     pub max_inbound_streams: usize,
     /// How long the two ends may take to agree on a stream's protocol. Default 10 s.
@@ -50,6 +54,8 @@ impl Default for Config {
             agent: concat!("bowline/", env!("CARGO_PKG_VERSION")).to_owned(),
             protocol_version: "ipfs/0.1.0".to_owned(),
             limits: LimitsConfig::for_memory(physical_memory()),
+            state: Recommended::default(),
+            history: TrackerConfig::default(),
             max_inbound_streams: 256,
             negotiation_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(15),
@@ -79,6 +85,18 @@ impl Config {
     /// Sets [`Self::limits`].
     pub fn with_limits(mut self, limits: LimitsConfig) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets [`Self::state`].
+    pub fn with_state(mut self, policy: Recommended) -> Self {
+        self.state = policy;
+        self
+    }
+
+    /// Sets [`Self::history`].
+    pub fn with_history(mut self, history: TrackerConfig) -> Self {
+        self.history = history;
         self
     }
 

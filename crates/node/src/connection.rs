@@ -3,51 +3,26 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use conn_state::{Closing, ConnectionId, Direction, SharedTracker};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
 use crate::{
     OpenError, Stream, negotiate,
     protocols::{identify, ping},
-    stream::RawStream,
+    stream::{Kind, RawStream},
 };
-
-/// Names a connection within its node; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(crate) u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Which end dialed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The other end did.
-    Inbound,
-    /// We did.
-    Outbound,
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        })
-    }
-}
 
 /// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes; a clone more
 /// or less changes nothing.
+///
+/// Where the node keeps another connection to the same peer in its place, streams are opened on that one.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
@@ -65,6 +40,13 @@ struct Shared {
     identifying: tokio::sync::Mutex<()>,
     inbound_streams: AtomicUsize,
     inbound_pings: AtomicUsize,
+    open_streams: AtomicU32,
+    tracker: SharedTracker<PeerId>,
+    draining: AtomicBool,
+    /// While it is being drained: the connection that is kept.
+    successor: Mutex<Option<Connection>>,
+    /// Why the node closes it, once it does.
+    closing: OnceLock<Closing>,
 }
 
 #[derive(Clone)]
@@ -100,6 +82,7 @@ impl Connection {
         address: Multiaddr,
         direction: Direction,
         timeouts: &Timeouts,
+        tracker: SharedTracker<PeerId>,
     ) -> Self {
         Self(Arc::new(Shared {
             id,
@@ -114,6 +97,11 @@ impl Connection {
             identifying: tokio::sync::Mutex::default(),
             inbound_streams: AtomicUsize::new(0),
             inbound_pings: AtomicUsize::new(0),
+            open_streams: AtomicU32::new(0),
+            tracker,
+            draining: AtomicBool::new(false),
+            successor: Mutex::new(None),
+            closing: OnceLock::new(),
         }))
     }
 
@@ -174,6 +162,55 @@ impl Connection {
         self.0.inbound_streams.load(Ordering::Relaxed)
     }
 
+    /// How many streams are open on it, whoever opened them.
+    pub fn streams(&self) -> u32 {
+        self.0.open_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether another connection to the same peer is kept in its place, and this one is closed once nothing goes on
+    /// over it any more.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    fn successor(&self) -> MutexGuard<'_, Option<Connection>> {
+        let successor = self.0.successor.lock();
+        successor.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens no more streams on this one as long as `successor` is there.
+    pub(crate) fn drain(&self, successor: Option<Connection>) {
+        *self.successor() = successor;
+        self.0.draining.store(true, Ordering::Release);
+        self.report_streams();
+    }
+
+    /// It is kept after all.
+    pub(crate) fn resume(&self) {
+        self.0.draining.store(false, Ordering::Release);
+        *self.successor() = None;
+    }
+
+    /// The connection that streams are opened on: this one, or what took its place.
+    fn current(&self) -> Connection {
+        let mut current = self.clone();
+        // Whoever took a place may have lost it again; there are no more of them than connections to one peer.
+        for _ in 0..8 {
+            let next = current.successor().clone();
+            match next {
+                Some(next) if !next.is_closed() => current = next,
+                _ => break,
+            }
+        }
+        current
+    }
+
+    fn report_streams(&self) {
+        let tracker = &self.0.tracker;
+        // A connection that is gone has no streams to speak of.
+        let _ = tracker.handle_streams(Instant::now(), self.id(), self.streams());
+    }
+
     /// Whether it is closed, by whichever end.
     pub fn is_closed(&self) -> bool {
         on_muxed!(self.0.muxed, connection => connection.is_closed())
@@ -186,7 +223,8 @@ impl Connection {
     /// Typed, and within [`crate::Config::negotiation_timeout`].
     pub async fn open(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
         let deadline = self.0.negotiation_timeout;
-        negotiate::outbound(self, protocols, negotiate::Trust::Confirmed, deadline).await
+        let trust = negotiate::Trust::Confirmed;
+        negotiate::outbound(&self.current(), protocols, trust, deadline).await
     }
 
     /// Opens a stream without waiting for the peer to agree to `protocol`: what is written travels with the proposal,
@@ -196,6 +234,11 @@ impl Connection {
     ///
     /// Only those of the transport.
     pub async fn open_optimistic(&self, protocol: &str) -> Result<Stream, OpenError> {
+        self.current().open_here(protocol).await
+    }
+
+    /// The same on this very connection, even while it is being drained: for what is about the connection itself.
+    pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
         let deadline = self.0.negotiation_timeout;
         let trust = negotiate::Trust::Optimistic;
         let (_, stream) = negotiate::outbound(self, &[protocol], trust, deadline).await?;
@@ -258,9 +301,60 @@ impl Connection {
         }
     }
 
+    /// Closes it for a reason of the tracker's. What was flushed before is on its way.
+    pub(crate) async fn close_for(&self, closing: Closing) {
+        let _ = self.0.closing.set(closing);
+        match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => match closing {
+                Closing::Unresponsive => connection.abort(),
+                _ => connection.close().await,
+            },
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => {
+                let code = match closing {
+                    Closing::Superseded | Closing::Unresponsive => {
+                        transport_quic::CloseCode::SUPPLANTED
+                    }
+                    _ => transport_quic::CloseCode::COLLECTED,
+                };
+                connection.close(code, &closing.to_string());
+            }
+        }
+    }
+
+    /// Whether the other end still answers, within `deadline`.
+    pub(crate) async fn answers(&self, deadline: Duration) -> bool {
+        match self.0.muxed {
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => connection.probe(deadline).await.is_ok(),
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(_) => ping::once(self, deadline).await.is_ok(),
+        }
+    }
+
     /// Waits until it is closed and says why.
     pub async fn closed(&self) -> String {
         on_muxed!(self.0.muxed, connection => connection.closed().await.to_string())
+    }
+
+    /// The same in the tracker's terms.
+    pub(crate) async fn closed_how(&self) -> Closing {
+        let by_transport = match self.0.muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref connection) => match connection.closed().await {
+                transport_tcp::CloseReason::Remote => Closing::Remote,
+                transport_tcp::CloseReason::Failed(_) => Closing::Failed,
+                _ => Closing::Local,
+            },
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref connection) => match connection.closed().await {
+                transport_quic::CloseReason::Peer { .. } => Closing::Remote,
+                transport_quic::CloseReason::Local => Closing::Local,
+                _ => Closing::Failed,
+            },
+        };
+        self.0.closing.get().copied().unwrap_or(by_transport)
     }
 
     pub(crate) fn set_identified(&self, info: Arc<identify::Info>) {
@@ -273,32 +367,30 @@ impl Connection {
             peer: self.peer(),
             reason,
         };
-        match self.0.muxed {
+        let kind = match self.0.muxed {
             #[cfg(feature = "tcp")]
             Muxed::Tcp(ref connection) => {
                 let stream = connection.open().await;
-                stream
-                    .map(RawStream::Tcp)
-                    .map_err(|e| failed(e.to_string()))
+                stream.map(Kind::Tcp).map_err(|e| failed(e.to_string()))
             }
             #[cfg(feature = "quic")]
             Muxed::Quic(ref connection) => {
                 let stream = connection.open().await;
-                stream
-                    .map(RawStream::Quic)
-                    .map_err(|e| failed(e.to_string()))
+                stream.map(Kind::Quic).map_err(|e| failed(e.to_string()))
             }
-        }
+        };
+        Ok(RawStream::new(kind?, StreamOpen::new(self)))
     }
 
     /// The peer's next stream, or `None` once the connection is closed. Cancel-safe.
     pub(crate) async fn accept_raw(&self) -> Option<RawStream> {
-        match self.0.muxed {
+        let kind = match self.0.muxed {
             #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.accept().await.map(RawStream::Tcp),
+            Muxed::Tcp(ref connection) => connection.accept().await.map(Kind::Tcp),
             #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => connection.accept().await.map(RawStream::Quic),
-        }
+            Muxed::Quic(ref connection) => connection.accept().await.map(Kind::Quic),
+        };
+        Some(RawStream::new(kind?, StreamOpen::new(self)))
     }
 
     /// Counts one more inbound stream, unless `limit` are open.
@@ -309,6 +401,35 @@ impl Connection {
     /// Counts one more inbound ping stream, unless `limit` are open.
     pub(crate) fn admit_ping(&self, limit: usize) -> Option<Admitted> {
         Admitted::below(limit, self, |shared| &shared.inbound_pings)
+    }
+}
+
+/// A stream that is open. Whether a connection that is being drained has any is told to the tracker.
+pub(crate) struct StreamOpen(Arc<Shared>);
+
+impl StreamOpen {
+    fn new(connection: &Connection) -> Self {
+        connection.0.open_streams.fetch_add(1, Ordering::Relaxed);
+        if connection.is_draining() {
+            connection.report_streams();
+        }
+        Self(Arc::clone(&connection.0))
+    }
+}
+
+impl Drop for StreamOpen {
+    fn drop(&mut self) {
+        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
+        let connection = Connection(Arc::clone(&self.0));
+        if connection.is_draining() {
+            connection.report_streams();
+        }
+    }
+}
+
+impl fmt::Debug for StreamOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StreamOpen")
     }
 }
 
@@ -341,7 +462,7 @@ impl Drop for Admitted {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("id", &self.id().0)
+            .field("id", &self.id())
             .field("peer", &self.peer())
             .field("address", self.address())
             .field("direction", &self.direction())

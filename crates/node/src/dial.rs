@@ -14,7 +14,7 @@ use crate::{
     AttemptCause, AttemptError, Connection, DialError, Direction,
     address::{self, Kind},
     connection::Muxed,
-    shared::Shared,
+    shared::{Place, Shared},
 };
 
 /// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
@@ -129,7 +129,7 @@ async fn race(
         tokio::select! {
             biased;
             Some((address, outcome)) = running.next() => match outcome {
-                Ok(muxed) => match take_in(node, muxed, &address) {
+                Ok((place, muxed)) => match take_in(node, place, muxed, &address) {
                     Ok(connection) => return Some(connection),
                     Err(cause) => failed.push(AttemptError { address, cause }),
                 },
@@ -166,6 +166,7 @@ async fn wait(due: Option<Instant>) {
 
 fn take_in(
     node: &Arc<Shared>,
+    place: Place,
     muxed: Muxed,
     address: &Multiaddr,
 ) -> Result<Connection, AttemptCause> {
@@ -173,7 +174,7 @@ fn take_in(
         Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
         _ => address.clone(),
     };
-    let session = node.adopt(node.place(), muxed, plain, Direction::Outbound)?;
+    let session = node.adopt(place, muxed, plain, Direction::Outbound)?;
     Ok(session.spawn())
 }
 
@@ -181,7 +182,7 @@ async fn attempt(
     node: &Arc<Shared>,
     address: &Multiaddr,
     expected: Option<PeerId>,
-) -> Result<Muxed, AttemptCause> {
+) -> Result<(Place, Muxed), AttemptCause> {
     let Ok(_permit) = node.dials.acquire().await else {
         return Err(AttemptCause::Unsupported);
     };
@@ -191,10 +192,16 @@ async fn attempt(
         node.config.dial_timeout
     };
     let deadline = Instant::now() + after;
+    let mut place = node.place(expected)?;
     let connecting = connect(node, address, expected, deadline);
-    tokio::time::timeout_at(deadline, connecting)
-        .await
-        .unwrap_or(Err(AttemptCause::TimedOut { after }))
+    let connecting = tokio::time::timeout_at(deadline, connecting);
+    let in_time = async {
+        connecting
+            .await
+            .unwrap_or(Err(AttemptCause::TimedOut { after }))
+    };
+    let muxed = place.run(in_time).await?;
+    Ok((place, muxed))
 }
 
 async fn connect(

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use conn_state::Refused;
+use conn_state::{Refused, TrackError};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
@@ -139,6 +139,13 @@ pub enum AttemptCause {
         /// The time it was given.
         after: Duration,
     },
+    /// The peer's QUIC handshake failed.
+    #[cfg(feature = "quic")]
+    #[error("{0}")]
+    Accept(transport_quic::AcceptError),
+    /// There are as many connections in their handshake as there may be.
+    #[error("{0}")]
+    Tracker(#[from] TrackError),
     /// The connection came about, but is one too many.
     #[error("{0}")]
     Refused(#[from] Refused),

@@ -65,6 +65,7 @@ mod registry;
 mod session;
 mod shared;
 mod stream;
+mod supervisor;
 mod transports;
 
 pub use libp2p_identity::{Keypair, PeerId, PublicKey};
@@ -73,14 +74,14 @@ pub use multiaddr::{self, Multiaddr};
 pub use crate::{
     builder::Builder,
     config::Config,
-    connection::{Connection, ConnectionId, Direction},
+    connection::Connection,
     dial::{Step, plan},
     error::{AttemptCause, AttemptError, DialError, ListenError, OpenError, SetupError},
     event::{Event, Events, EventsError},
     node::{IncomingStream, IncomingStreams, Node},
     stream::Stream,
 };
-pub use conn_state;
+pub use conn_state::{self, ConnectionId, Direction};
 #[cfg(feature = "quic")]
 pub use transport_quic;
 #[cfg(feature = "tcp")]

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
+use conn_state::SharedTracker;
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::sync::mpsc;
 
 use crate::{
     Builder, Config, Connection, DialError, Event, Events, ListenError, OpenError, Stream, accept,
-    address, connection::Admitted, dial, protocols::identify, shared::Shared,
+    address, connection::Admitted, dial, protocols::identify, shared::Shared, supervisor,
     transports::Transports,
 };
 
@@ -82,7 +83,11 @@ impl Node {
     }
 
     pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> Self {
-        Self(Arc::new(Shared::new(keypair, config, transports)))
+        let shared = Arc::new(Shared::new(keypair, config, transports));
+        let (tracker, stopping) = (shared.tracker.clone(), shared.stopping.clone());
+        let supervisor = supervisor::run(Arc::downgrade(&shared), tracker, stopping);
+        shared.tasks.spawn(supervisor);
+        Self(shared)
     }
 
     /// Who this node is.
@@ -207,6 +212,13 @@ impl Node {
             protocol,
             node: Arc::downgrade(&self.0),
         }
+    }
+
+    /// Who is connected, how well, and how that came about: states, waiting for them, and their events in order.
+    ///
+    /// It is for asking. What happens to connections it is told by the node.
+    pub fn tracker(&self) -> &SharedTracker<PeerId> {
+        &self.0.tracker
     }
 
     /// Subscribes to everything that happens from now on.

@@ -2,21 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
     time::Instant,
 };
 
-use conn_state::{Limits, Refused};
+use conn_state::{Closing, ConnectionId, Direction, Limits, Route, SharedTracker};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Connection, ConnectionId, Direction, Event, IncomingStream, Stream,
+    AttemptCause, Config, Connection, Event, IncomingStream, Stream,
     connection::{Admitted, Muxed, Timeouts},
     negotiate::Offered,
     node::StreamPlace,
@@ -35,6 +32,9 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) dials: Semaphore,
     limits: Mutex<Limits<ConnectionId, PeerId>>,
+    pub(crate) tracker: SharedTracker<PeerId>,
+    /// How handshakes are ended from outside.
+    handshakes: Mutex<BTreeMap<ConnectionId, CancellationToken>>,
     registry: Mutex<Registry>,
     pub(crate) handlers: RwLock<BTreeMap<Arc<str>, mpsc::Sender<IncomingStream>>>,
     listening: RwLock<Vec<Multiaddr>>,
@@ -43,7 +43,6 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: crate::metrics::Metrics,
-    next_id: AtomicU64,
 }
 
 impl Shared {
@@ -53,8 +52,12 @@ impl Shared {
         let metrics = crate::metrics::Metrics::new();
         #[cfg(all(feature = "metrics", feature = "tcp"))]
         let metrics = metrics.with_dialer(Arc::clone(&transports.tcp.dialer));
+        let peer_id = keypair.public().to_peer_id();
+        let policy = config.state.clone();
         Self {
-            peer_id: keypair.public().to_peer_id(),
+            peer_id,
+            tracker: SharedTracker::new(Instant::now(), peer_id, policy, config.history),
+            handshakes: Mutex::default(),
             keypair,
             transports,
             tasks: TaskTracker::new(),
@@ -69,7 +72,6 @@ impl Shared {
             events,
             #[cfg(feature = "metrics")]
             metrics,
-            next_id: AtomicU64::new(1),
         }
     }
 
@@ -78,10 +80,6 @@ impl Shared {
         self.metrics.record(&event);
         // Nobody listening is not an error.
         let _ = self.events.send(event);
-    }
-
-    pub(crate) fn next_id(&self) -> ConnectionId {
-        ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -103,42 +101,66 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn handshakes(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, CancellationToken>> {
+        self.handshakes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a connection from someone at `address` whose handshake now begins.
-    pub(crate) fn admit(self: &Arc<Self>, address: std::net::IpAddr) -> Result<Place, Refused> {
-        let place = self.place();
-        self.limits()
-            .handle_inbound(Instant::now(), place.id, address)?;
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: std::net::IpAddr,
+    ) -> Result<Place, AttemptCause> {
+        let now = Instant::now();
+        let mut place = self.begin(self.tracker.handle_inbound(now)?);
+        let admitted = self.limits().handle_inbound(now, place.id, address);
+        if let Err(refused) = admitted {
+            place.end = (Closing::Refused, Some(refused.to_string()));
+            return Err(refused.into());
+        }
         Ok(place)
     }
 
     /// A place for a connection that we dial: it counts once its peer is known.
-    pub(crate) fn place(self: &Arc<Self>) -> Place {
+    pub(crate) fn place(self: &Arc<Self>, peer: Option<PeerId>) -> Result<Place, AttemptCause> {
+        let id = self.tracker.handle_dialing(Instant::now(), peer.as_ref())?;
+        Ok(self.begin(id))
+    }
+
+    fn begin(self: &Arc<Self>, id: ConnectionId) -> Place {
+        let cancelled = CancellationToken::new();
+        self.handshakes().insert(id, cancelled.clone());
         Place {
-            id: self.next_id(),
+            id,
             node: Arc::clone(self),
+            cancelled,
+            end: (Closing::Local, None),
         }
     }
 
     /// Takes in a connection whose handshake is done. The caller runs the session that comes of it.
     pub(crate) fn adopt(
         self: &Arc<Self>,
-        place: Place,
+        mut place: Place,
         muxed: Muxed,
         address: Multiaddr,
         direction: Direction,
-    ) -> Result<Session, Refused> {
+    ) -> Result<Session, AttemptCause> {
         let timeouts = Timeouts {
             negotiation: self.config.negotiation_timeout,
             ping: self.config.ping_timeout,
         };
-        let connection = Connection::new(place.id, muxed, address, direction, &timeouts);
-        let admitted = self
-            .limits()
-            .handle_authenticated(place.id, connection.peer());
+        let tracker = self.tracker.clone();
+        let connection = Connection::new(place.id, muxed, address, direction, &timeouts, tracker);
+        let peer = connection.peer();
+        let admitted = self.limits().handle_authenticated(place.id, peer);
         if let Err(refused) = admitted {
             connection.abort("too many connections");
-            return Err(refused);
+            place.end = (Closing::Refused, Some(refused.to_string()));
+            return Err(refused.into());
         }
+        self.handshakes().remove(&place.id);
         {
             let mut registry = self.registry();
             registry.insert(connection.clone());
@@ -146,14 +168,23 @@ impl Shared {
                 connection: connection.clone(),
             });
         }
+        let session = Session {
+            node: Arc::clone(self),
+            connection: connection.clone(),
+            place,
+        };
+        // It is in the registry by now: what the tracker wants done with it can be done.
+        let (now, id) = (Instant::now(), connection.id());
+        let tracked = self
+            .tracker
+            .handle_authenticated(now, id, &peer, Route::Direct);
+        if let Err(error) = tracked {
+            tracing::error!(%error, "a connection is not tracked");
+        }
         if self.stopping.is_cancelled() {
             connection.abort("the node is shutting down");
         }
-        Ok(Session {
-            node: Arc::clone(self),
-            connection,
-            place,
-        })
+        Ok(session)
     }
 
     fn forget(&self, connection: Connection, reason: String) {
@@ -236,22 +267,61 @@ impl Session {
         connection
     }
 
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         session::run(Arc::clone(&self.node), self.connection.clone()).await;
         let reason = self.connection.closed().await;
+        let closing = self.connection.closed_how().await;
+        self.place.end = (closing, Some(reason.clone()));
         drop(self.place);
         self.node.forget(self.connection, reason);
     }
 }
 
-/// A connection's place in the limits, from its first packet to its end; dropping it gives the place back.
+/// A connection's place in the limits and in the tracker, from its first packet to its end; dropping it gives the place
+/// back.
 pub(crate) struct Place {
     pub(crate) id: ConnectionId,
     node: Arc<Shared>,
+    cancelled: CancellationToken,
+    /// Why it ends, when it does.
+    end: (Closing, Option<String>),
+}
+
+impl Place {
+    /// Runs a handshake, until it is over or the tracker has it ended.
+    pub(crate) async fn run<T>(
+        &mut self,
+        handshake: impl Future<Output = Result<T, AttemptCause>>,
+    ) -> Result<T, AttemptCause> {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = self.cancelled.cancelled() => {
+                self.end.0 = Closing::TooLongTransient;
+                return Err(AttemptCause::TimedOut { after: begun.elapsed() });
+            }
+        };
+        outcome.inspect_err(|cause| self.end = (Closing::Handshake, Some(cause.to_string())))
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.node.handshakes().remove(&self.id);
         self.node.limits().handle_closed(self.id);
+        let (closing, detail) = std::mem::replace(&mut self.end, (Closing::Local, None));
+        let now = Instant::now();
+        let tracker = &self.node.tracker;
+        let closed = tracker.handle_closed(now, self.id, closing, detail.map(Into::into));
+        if let Err(error) = closed {
+            tracing::error!(%error, "a connection was not tracked");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The supervisor holds no node.
+        self.stopping.cancel();
     }
 }

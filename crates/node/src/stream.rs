@@ -10,6 +10,8 @@ use multistream_select::Negotiated;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
+use crate::connection::StreamOpen;
+
 /// A stream whose protocol both ends have agreed on, or, if it was opened optimistically, are expected to.
 ///
 /// Dropping it without shutting it down resets it: the other end sees an error, not an end.
@@ -50,23 +52,35 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream before its protocol is settled.
+/// A stream before its protocol is settled. It counts as open on its connection until it is dropped.
 #[derive(Debug)]
-pub(crate) enum RawStream {
+pub(crate) struct RawStream {
+    kind: Kind,
+    _open: StreamOpen,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
     #[cfg(feature = "tcp")]
     Tcp(transport_tcp::Stream),
     #[cfg(feature = "quic")]
     Quic(transport_quic::Stream),
 }
 
+impl RawStream {
+    pub(crate) fn new(kind: Kind, open: StreamOpen) -> Self {
+        Self { kind, _open: open }
+    }
+}
+
 /// Runs `$body` on whichever transport's stream `$self` is.
 macro_rules! on_stream {
     ($self:ident, $stream:ident => $body:expr) => {
-        match *$self.get_mut() {
+        match $self.get_mut().kind {
             #[cfg(feature = "tcp")]
-            RawStream::Tcp(ref mut $stream) => $body,
+            Kind::Tcp(ref mut $stream) => $body,
             #[cfg(feature = "quic")]
-            RawStream::Quic(ref mut $stream) => $body,
+            Kind::Quic(ref mut $stream) => $body,
         }
     };
 }

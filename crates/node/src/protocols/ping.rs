@@ -47,7 +47,7 @@ pub(crate) async fn once(
     timeout: Duration,
 ) -> Result<Duration, PingError> {
     let exchange = async {
-        let mut stream = connection.open_optimistic(PROTOCOL).await?;
+        let mut stream = connection.open_here(PROTOCOL).await?;
         let payload: [u8; 32] = rand::random();
         let start = Instant::now();
         stream.write_all(&payload).await?;

@@ -30,7 +30,7 @@ pub(crate) async fn request(
 ) -> Result<Info, IdentifyError> {
     let peer = connection.peer();
     let exchange = async {
-        let stream = connection.open_optimistic(PROTOCOL).await?;
+        let stream = connection.open_here(PROTOCOL).await?;
         let message = wire::read(stream).await?;
         Info::decode(&message, peer)
     };
