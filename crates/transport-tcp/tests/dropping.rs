@@ -20,7 +20,6 @@ use hickory_resolver::proto::{
     op::{Message, MessageType},
     rr::{RData, Record, RecordType, rdata::A},
 };
-use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
     runtime::{Builder, Handle},
@@ -30,7 +29,7 @@ use transport_tcp::{
     DialContext, Dialer, Direct, DirectConfig, Resolver, Security, Target, UpgradeConfig,
 };
 
-use support::{Node, PATIENCE};
+use support::{Node, PATIENCE, hole::Port};
 
 /// One test at a time, its runtime included: what another opens would be counted.
 fn alone(test: impl Future<Output = ()>) {
@@ -120,48 +119,6 @@ async fn for_every_cut(what: &str, mut attempt: impl AsyncFnMut(usize) -> bool) 
     }
     assert!(polls > 1, "{what} was over at once: nothing was cut");
     settles(descriptors, alive, &format!("{what} completed")).await;
-}
-
-/// A port that is open on 127.0.0.1 and that swallows connections on 127.0.0.2: its queue is full, so the
-/// kernel answers no more of them.
-struct Port {
-    open: Socket,
-    _swallowing: Socket,
-    _queue: Vec<Socket>,
-}
-
-impl Port {
-    fn new() -> Self {
-        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let (open, swallowing) = (socket(), socket());
-        open.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
-        open.listen(1024).unwrap();
-        let port = address(&open).port();
-        let hole = SocketAddr::from(([127, 0, 0, 2], port));
-        swallowing.bind(&hole.into()).unwrap();
-        swallowing.listen(0).unwrap();
-        let mut queue = Vec::new();
-        for _ in 0..3 {
-            let filler = socket();
-            filler.set_nonblocking(true).unwrap();
-            let _ = filler.connect(&hole.into());
-            queue.push(filler);
-        }
-        Self {
-            open,
-            _swallowing: swallowing,
-            _queue: queue,
-        }
-    }
-
-    fn number(&self) -> u16 {
-        address(&self.open).port()
-    }
-}
-
-fn address(socket: &Socket) -> SocketAddr {
-    socket.local_addr().unwrap().as_socket().unwrap()
 }
 
 /// A name server for which every name has these addresses.

@@ -1,8 +1,10 @@
 //! What the suites share: honest ends, and the pieces a hostile one is made of.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod hole;
 pub mod names;
 pub mod proxy;
+pub mod scripted;
 
 use std::{io, sync::Arc, time::Duration};
 
