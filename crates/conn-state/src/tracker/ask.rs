@@ -1,0 +1,93 @@
+//! What a tracker can be asked.
+
+use std::{hash::Hash, time::Instant};
+
+use super::{Tracker, between};
+use crate::{ConnectionId, ConnectionInfo, Event, State, history::Record};
+
+impl<Id: Eq + Hash + Clone> Tracker<Id> {
+    /// How well `peer` is connected.
+    pub fn state(&self, peer: &Id) -> State {
+        let slot = self.peers.find(peer);
+        let peer = slot.and_then(|slot| self.peers.get(slot));
+        peer.map_or(State::NotConnected, |peer| peer.state)
+    }
+
+    /// The connections to `peer`, drained ones included.
+    pub fn connections(&self, now: Instant, peer: &Id) -> Vec<ConnectionInfo> {
+        let now = self.nanos(now);
+        let slot = self.peers.find(peer);
+        let of_peer = slot.into_iter().flat_map(|slot| self.of_peer(slot));
+        of_peer.map(|slot| self.info(now, slot)).collect()
+    }
+
+    /// One connection, as long as it is not gone.
+    pub fn connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
+        let slot = self.connections.find(id)?;
+        Some(self.info(self.nanos(now), slot))
+    }
+
+    fn info(&self, now: u64, slot: u32) -> ConnectionInfo {
+        let connection = &self.connections[slot];
+        ConnectionInfo {
+            id: self.connections.id(slot),
+            phase: connection.phase,
+            direction: connection.direction,
+            route: connection.route(),
+            age: between(connection.opened, now),
+            phase_age: between(connection.since, now),
+            streams: connection.streams,
+        }
+    }
+
+    /// Every peer that is not [`State::NotConnected`], with its state.
+    pub fn peers(&self) -> impl Iterator<Item = (&Id, State)> {
+        let peers = (0..self.peers.slots()).filter_map(|slot| self.peers.get(slot as u32));
+        let present = peers.filter(|peer| peer.state != State::NotConnected);
+        present.map(|peer| (&peer.id, peer.state))
+    }
+
+    /// How many connections there are, those included whose peer is not known.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many peers are remembered: those with a connection, and those with an event in the history.
+    pub fn remembered(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The latest events of `peer`, the oldest first, at most [`TrackerConfig::history_per_peer`].
+    pub fn history(&self, peer: &Id) -> Vec<Event<Id>> {
+        let slot = self.peers.find(peer);
+        let mut place = slot.and_then(|slot| self.peers.get(slot)?.latest);
+        let mut events = Vec::new();
+        while let Some(record) = place.and_then(|place| self.history.get(place)) {
+            if events.len() >= self.config.history_per_peer {
+                break;
+            }
+            events.extend(self.event(record));
+            place = record.previous;
+        }
+        events.reverse();
+        events
+    }
+
+    pub(crate) fn event(&self, record: &Record) -> Option<Event<Id>> {
+        Some(Event {
+            peer: self.peers.get(record.slot)?.id.clone(),
+            number: record.number,
+            from: record.from,
+            to: record.to,
+            cause: record.cause,
+            detail: record.detail.clone(),
+            connection: record.connection,
+            at: self.instant(record.at),
+        })
+    }
+}
