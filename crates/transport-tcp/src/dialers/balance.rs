@@ -139,10 +139,12 @@ impl Shared {
     }
 
     async fn check(&self, way: usize) {
-        let deadline = Instant::now() + self.interval / 2;
+        // What it shows is as old as its beginning: after one that was not over in time the next one begins at once.
+        let begun = Instant::now();
+        let deadline = begun + self.interval / 2;
         let cx = DialContext::new(deadline);
         let checked = timeout_at(deadline, self.ways[way].check(&cx)).await;
-        let now = Instant::now().into_std();
+        let now = begun.into_std();
         let mut health = self.health();
         match checked {
             Ok(Ok(())) => {

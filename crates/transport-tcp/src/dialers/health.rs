@@ -89,7 +89,7 @@ impl Health {
         took: Option<Duration>,
     ) -> bool {
         let way = &mut self.ways[way];
-        way.seen = Some(now);
+        way.seen = way.seen.max(Some(now));
         way.failures = 0;
         let back = std::mem::take(&mut way.ejected);
         if back {
@@ -119,7 +119,7 @@ impl Health {
 
     fn fault(&mut self, now: Instant, way: usize, most: u32) -> bool {
         let way = &mut self.ways[way];
-        way.seen = Some(now);
+        way.seen = way.seen.max(Some(now));
         way.failures = way.failures.saturating_add(1);
         let out = way.failures >= most && !way.ejected;
         way.ejected |= out;

@@ -76,6 +76,8 @@ struct State {
     /// What comes first, and what comes after that.
     plan: VecDeque<Outcome>,
     then: Outcome,
+    /// What comes of a check, where it is something else.
+    check: Option<Outcome>,
     takes: Duration,
     dials: Vec<Instant>,
     checks: Vec<Instant>,
@@ -90,6 +92,7 @@ impl Scripted {
         Self(Arc::new(Mutex::new(State {
             plan: plan.into_iter().collect(),
             then,
+            check: None,
             takes: Duration::ZERO,
             dials: Vec::new(),
             checks: Vec::new(),
@@ -99,6 +102,12 @@ impl Scripted {
     /// Every dial and check takes so long.
     pub fn taking(self, time: Duration) -> Self {
         self.0.lock().unwrap().takes = time;
+        self
+    }
+
+    /// This comes of every check, whatever comes of dials.
+    pub fn checked(self, outcome: Outcome) -> Self {
+        self.0.lock().unwrap().check = Some(outcome);
         self
     }
 
@@ -114,13 +123,6 @@ impl Scripted {
     /// When each check began.
     pub fn checks(&self) -> Vec<Instant> {
         self.0.lock().unwrap().checks.clone()
-    }
-
-    fn next(&self, note: impl FnOnce(&mut State) -> &mut Vec<Instant>) -> (Outcome, Duration) {
-        let mut state = self.0.lock().unwrap();
-        note(&mut state).push(Instant::now());
-        let outcome = state.plan.pop_front().unwrap_or(state.then);
-        (outcome, state.takes)
     }
 
     async fn run(
@@ -143,7 +145,12 @@ impl Scripted {
 #[async_trait::async_trait]
 impl Dialer for Scripted {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        let (outcome, takes) = self.next(|state| &mut state.dials);
+        let (outcome, takes) = {
+            let mut state = self.0.lock().unwrap();
+            state.dials.push(Instant::now());
+            let outcome = state.plan.pop_front().unwrap_or(state.then);
+            (outcome, state.takes)
+        };
         Self::run(outcome, takes, target, cx).await?;
         let (near, far) = tokio::io::duplex(1024);
         tokio::spawn(echo()(ByteStream::boxed(far)));
@@ -151,7 +158,11 @@ impl Dialer for Scripted {
     }
 
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        let (outcome, takes) = self.next(|state| &mut state.checks);
+        let (outcome, takes) = {
+            let mut state = self.0.lock().unwrap();
+            state.checks.push(Instant::now());
+            (state.check.unwrap_or(state.then), state.takes)
+        };
         let itself: Target = "/ip4/192.0.2.1/tcp/1080".parse().unwrap();
         Self::run(outcome, takes, &itself, cx).await
     }
