@@ -3,13 +3,17 @@
 //! | path | answers |
 //! | --- | --- |
 //! | `/status` | the node's id, addresses and number of connections, as JSON |
-//! | `/peers` | every connection, as a JSON array |
+//! | `/peers` | every connection with its peer's state, as a JSON array |
+//! | `/why?peer=ID` | how that peer's state came about, as JSON |
+//! | `/events` | all peers' states, then every change of them as it comes, a JSON object a line |
 //! | `/healthz` | 200 as long as the process serves |
 //! | `/readyz` | 200 once the node listens, else 503 |
 //! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
 //!
 //! It has no password: bind it to loopback. Requests that name another host than an IP address or `localhost` are
 //! refused, so that no web page can reach it through a name of its own.
+
+mod states;
 
 use std::{
     io,
@@ -27,6 +31,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+pub use states::event as describe_state;
 
 use crate::{Connection, Node};
 
@@ -54,7 +60,9 @@ pub async fn serve(
     };
     let router = Router::new()
         .route("/status", get(status))
-        .route("/peers", get(peers))
+        .route("/peers", get(states::peers))
+        .route("/why", get(states::why))
+        .route("/events", get(states::events))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready));
     #[cfg(feature = "metrics")]
@@ -100,25 +108,6 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         "connections": admin.node.connections().len(),
         "uptime_s": admin.started.elapsed().as_secs(),
     }))
-}
-
-async fn peers(State(admin): State<Admin>) -> Json<Value> {
-    Json(admin.node.connections().iter().map(describe).collect())
-}
-
-fn describe(connection: &Connection) -> Value {
-    json!({
-        "peer_id": connection.peer().to_string(),
-        "connection": connection.id().to_string(),
-        "address": connection.address().to_string(),
-        "direction": connection.direction().to_string(),
-        "via": connection.via(),
-        "age_s": connection.age().as_secs(),
-        "rtt_us": connection.rtt().map(|rtt| rtt.as_micros()),
-        "tcp_rtt_us": tcp_rtt(connection).map(|rtt| rtt.as_micros()),
-        "inbound_streams": connection.inbound_streams(),
-        "agent": connection.identified().map(|info| info.agent.clone()),
-    })
 }
 
 /// The kernel's own measure, of the way to the proxy where there is one.

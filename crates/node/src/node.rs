@@ -226,6 +226,11 @@ impl Node {
         Events(self.0.events.subscribe())
     }
 
+    #[cfg(feature = "cli")]
+    pub(crate) fn stopping(&self) -> tokio_util::sync::CancellationToken {
+        self.0.stopping.clone()
+    }
+
     /// The node's counters in the OpenMetrics text format.
     #[cfg(feature = "metrics")]
     pub fn metrics(&self) -> String {

@@ -26,6 +26,18 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Ask a peer who it is
     Identify(Identify),
+    /// Show the peers of the running node
+    Peers(Asking),
+    /// Show every change of a peer's state as it comes
+    Events(Asking),
+    /// Show how a peer's state came about
+    Why {
+        /// The peer
+        #[arg(value_name = "PEER")]
+        peer: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Make or show the identity
     Key {
         #[command(subcommand)]
@@ -94,6 +106,17 @@ pub(crate) struct Identify {
     pub(crate) address: String,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
+}
+
+/// Which running node is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Asking {
+    /// Where that node keeps its identity [default: the user's data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where it serves its admin endpoint [default: as the data directory says]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]

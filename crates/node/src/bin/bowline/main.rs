@@ -1,5 +1,6 @@
 //! `bowline`: a peer-to-peer node, and the tools to talk to one.
 
+mod ask;
 mod cli;
 mod dialing;
 mod failure;
@@ -48,6 +49,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manual => cli::manual(),
         Command::Up(args) => on_runtime(up::run(args, output)),
         Command::Ping(args) => on_runtime(ping::run(args, output)),
+        Command::Peers(asking) => on_runtime(ask::peers(asking, output)),
+        Command::Events(asking) => on_runtime(ask::events(asking, output)),
+        Command::Why { peer, asking } => on_runtime(ask::why(peer, asking, output)),
         Command::Identify(args) => on_runtime(identify::run(args, output)),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use node::{Event, EventsError, Multiaddr, Node, admin, keyfile, multiaddr::Protocol};
+use node::{
+    Event, EventsError, Multiaddr, Node, admin, conn_state::Update, keyfile, multiaddr::Protocol,
+};
 use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -36,6 +38,7 @@ async fn serve(node: &Node, settings: &Resolved, output: Output) -> Result<(), F
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job)?;
     let mut events = node.events();
+    let (_, mut states) = node.tracker().subscribe();
     if settings.listen.is_empty() {
         listen_default(node).await?;
     }
@@ -56,6 +59,16 @@ async fn serve(node: &Node, settings: &Resolved, output: Output) -> Result<(), F
                     output.line(&object, || format!("{missed} events were missed"))?;
                 }
                 Err(_) => break Ok(()),
+            },
+            update = states.next() => match update {
+                Update::Event(event) => {
+                    let object = admin::describe_state(&event);
+                    output.line(&object, || format!("{} is {}: {}", event.peer, event.to, event.cause))?;
+                }
+                Update::Lagged { missed, .. } => {
+                    let object = json!({"event": "lagged", "missed": missed});
+                    output.line(&object, || format!("{missed} changes of state were missed"))?;
+                }
             },
             Some(failure) = failures.recv() => {
                 let object = json!({"event": "dial_failed", "error": failure});

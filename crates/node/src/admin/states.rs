@@ -1,0 +1,170 @@
+//! Peers' states: how they stand, how that came about, and what comes next.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::{Query, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use conn_state::{ConnectionInfo, Event, Limit, Reason, Route, Snapshot, Update};
+use futures::{StreamExt, stream};
+use libp2p_identity::PeerId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::{Connection, ConnectionId};
+
+/// Every connection whose peer is known, handshaking ones included.
+pub(super) async fn peers(State(admin): State<Admin>) -> Json<Value> {
+    let now = Instant::now();
+    let live = admin.node.connections().into_iter();
+    let live: BTreeMap<ConnectionId, Connection> = live.map(|c| (c.id(), c)).collect();
+    let tracker = admin.node.tracker();
+    let (snapshot, _) = tracker.subscribe();
+    let mut rows = Vec::new();
+    for entry in snapshot.peers {
+        for info in tracker.connections(now, &entry.peer) {
+            let mut row = state(entry.state);
+            row["peer_id"] = entry.peer.to_string().into();
+            describe(&mut row, &info);
+            if let Some(connection) = live.get(&info.id) {
+                describe_live(&mut row, connection);
+            }
+            rows.push(row);
+        }
+    }
+    Json(rows.into())
+}
+
+fn state(state: conn_state::State) -> Value {
+    let reason = match state {
+        conn_state::State::Transient(Reason::Handshaking) => Some("handshaking"),
+        conn_state::State::Transient(Reason::Limited) => Some("limited"),
+        _ => None,
+    };
+    json!({"state": name(state), "reason": reason})
+}
+
+fn name(state: conn_state::State) -> &'static str {
+    match state {
+        conn_state::State::NotConnected => "not_connected",
+        conn_state::State::Transient(_) => "transient",
+        conn_state::State::Connected => "connected",
+    }
+}
+
+fn describe(row: &mut Value, info: &ConnectionInfo) {
+    row["connection"] = info.id.to_string().into();
+    row["phase"] = info.phase.to_string().into();
+    row["direction"] = info.direction.to_string().into();
+    row["age_s"] = info.age.as_secs().into();
+    row["phase_age_s"] = info.phase_age.as_secs().into();
+    if let Route::Relayed(Some(Limit { until, bytes, .. })) = info.route {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        row["limit_left_s"] = left.map(|left| left.as_secs()).into();
+        row["limit_left_bytes"] = bytes.into();
+    }
+}
+
+fn describe_live(row: &mut Value, connection: &Connection) {
+    let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros() as u64);
+    row["address"] = connection.address().to_string().into();
+    row["via"] = connection.via().into();
+    row["rtt_us"] = micros(connection.rtt()).into();
+    row["tcp_rtt_us"] = micros(super::tcp_rtt(connection)).into();
+    row["streams"] = connection.streams().into();
+    row["inbound_streams"] = connection.inbound_streams().into();
+    row["agent"] = connection
+        .identified()
+        .map(|info| info.agent.clone())
+        .into();
+}
+
+#[derive(Deserialize)]
+pub(super) struct Whom {
+    peer: String,
+}
+
+/// The latest events of one peer, the oldest first.
+pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) -> Response {
+    let Ok(peer) = whom.peer.parse::<PeerId>() else {
+        let problem = format!("'{}' is not a peer id", whom.peer);
+        return (StatusCode::BAD_REQUEST, problem).into_response();
+    };
+    let tracker = admin.node.tracker();
+    let events = tracker.history(&peer);
+    let mut answer = state(tracker.state(&peer));
+    answer["peer_id"] = peer.to_string().into();
+    answer["events"] = events.iter().map(event).collect();
+    Json(answer).into_response()
+}
+
+/// A peer's change of state, as a line of JSON shows it.
+pub fn event(event: &Event<PeerId>) -> Value {
+    let at = SystemTime::now().checked_sub(event.at.elapsed());
+    let since_epoch = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    json!({
+        "event": "state",
+        "peer_id": event.peer.to_string(),
+        "number": event.number,
+        "from": event.from.to_string(),
+        "to": event.to.to_string(),
+        "cause": event.cause.to_string(),
+        "detail": event.detail.as_deref(),
+        "connection": event.connection.to_string(),
+        "at_ms": since_epoch.map(|since| since.as_millis() as u64),
+    })
+}
+
+fn snapshot(snapshot: &Snapshot<PeerId>) -> Value {
+    let peers = snapshot.peers.iter().map(|entry| {
+        let mut row = state(entry.state);
+        row["peer_id"] = entry.peer.to_string().into();
+        row["number"] = entry.number.into();
+        row
+    });
+    json!({"event": "snapshot", "peers": peers.collect::<Vec<_>>()})
+}
+
+/// How all peers stand, then every event as it comes, one JSON object a line, until the reader has enough.
+pub(super) async fn events(State(admin): State<Admin>) -> Response {
+    let (first, updates) = admin.node.tracker().subscribe();
+    let stopping = admin.node.stopping();
+    let live = stream::unfold(updates, move |mut updates| {
+        let stopping = stopping.clone();
+        async move {
+            let update = tokio::select! {
+                update = updates.next() => update,
+                () = stopping.cancelled() => return None,
+            };
+            let lines = match &update {
+                Update::Event(changed) => vec![event(changed)],
+                Update::Lagged {
+                    missed,
+                    snapshot: now,
+                } => {
+                    vec![json!({"event": "lagged", "missed": missed}), snapshot(now)]
+                }
+            };
+            Some((lines, updates))
+        }
+    });
+    let lines = stream::iter([vec![snapshot(&first)]]).chain(live);
+    let body = lines.map(|lines| {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        Ok::<_, Infallible>(Bytes::from(text))
+    });
+    (
+        [(CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(body),
+    )
+        .into_response()
+}
