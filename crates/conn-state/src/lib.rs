@@ -62,6 +62,7 @@ mod subscription;
 mod sync;
 mod table;
 mod tracker;
+pub mod upgrade;
 mod when_connected;
 
 #[cfg(test)]

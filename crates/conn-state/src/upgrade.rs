@@ -45,6 +45,8 @@
 //!   and its successor swaps them as B in its last attempt: over TCP, that one comes to nothing here.
 //! - After an end the machine is of no more use. Whether the direct connection's loss is worth a new one, and whether a
 //!   peer whose exchange broke may open another stream, is for the host to say.
+//! - A peer chooses where B's packets of random bytes go: with the defaults that is 16 addresses, 3 times 10 s, one
+//!   packet each 10 to 200 ms. A host that minds says [`Candidate::Unwanted`], or serves fewer relayed peers at a time.
 //! - Addresses are not predicted; those that were observed are what is named.
 //!
 //! ```
