@@ -15,5 +15,6 @@ mod metered;
 mod retry;
 mod seam;
 mod socks5;
+mod stale;
 mod tls;
 mod warm;
