@@ -15,7 +15,10 @@ use multiaddr::Multiaddr;
 
 use crate::{
     OpenError, Stream, negotiate,
-    protocols::{identify, ping},
+    protocols::{
+        identify,
+        ping::{self, PingError},
+    },
     stream::{Kind, RawStream},
 };
 
@@ -329,7 +332,13 @@ impl Connection {
             #[cfg(feature = "quic")]
             Muxed::Quic(ref connection) => connection.probe(deadline).await.is_ok(),
             #[cfg(feature = "tcp")]
-            Muxed::Tcp(_) => ping::once(self, deadline).await.is_ok(),
+            Muxed::Tcp(_) => match ping::once(self, deadline).await {
+                // Whoever refuses a ping or breaks it off is there.
+                Err(PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. })) => {
+                    false
+                }
+                _ => !self.is_closed(),
+            },
         }
     }
 
