@@ -8,4 +8,5 @@ mod forge;
 mod muxer;
 mod negotiation;
 mod noise;
+mod proxies;
 mod tls;
