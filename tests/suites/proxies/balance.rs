@@ -120,9 +120,12 @@ impl Trial {
         }
 
         self.begin("out");
+        let dials_by_victim = self.balance.health()[VICTIM].dials;
         while self.dials() < RESTART_AT {
             self.batch().await?;
         }
+        let more = self.balance.health()[VICTIM].dials - dials_by_victim;
+        ensure!(more == 0, "{more} dials were tried by a proxy that is out");
 
         self.begin("restarted");
         let port = self.addresses[VICTIM].port();
@@ -156,14 +159,12 @@ impl Trial {
             lost == 0,
             "{lost} dials failed after the ejection: {errors:?}"
         );
-        let [out, _, back] = after else {
-            anyhow::bail!("the trial is not over");
-        };
-        ensure!(out.shares[VICTIM] == 0, "dials went to a dead proxy");
+        let back = self.phase();
         Ok(format!(
-            "{} dials, {} failed before the ejection, 0 after, {} by the proxy that came back",
+            "{} dials, {} failed and {} cut off before the ejection, 0 after, {} by the proxy that came back",
             self.dials(),
             killed.failed,
+            killed.broken,
             back.shares[VICTIM]
         ))
     }
