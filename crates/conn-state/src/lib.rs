@@ -28,6 +28,8 @@
 //! - An inbound connection has no peer, and so no state, before its handshake ends.
 //! - Two ends decide alike which of two connections stays only if both follow [`Recommended`]. With another stack the
 //!   connections that it keeps are kept by us until they are drained.
+//! - An answer that takes longer than [`Policy::probe`] counts as none. On so slow a path two hosts may give up both of two
+//!   connections; both then know that there is none.
 //! - Peers are at most 2³² − 1, and a peer's events are kept only as long as those of all peers leave room.
 //!
 //! ```

@@ -35,9 +35,10 @@ pub struct Contest<'a, Id> {
 }
 
 impl<Id> Contest<'_, Id> {
-    /// Whether the old one's handshake went on when the new one's began: both live, nobody need be asked.
+    /// Whether the peer began the new one before the old one's handshake ended: both live, nobody need be asked. Of a dial
+    /// of ours that cannot be said, for it may have been repeated until a peer was there that knows nothing of the old one.
     pub fn is_simultaneous(&self) -> bool {
-        self.old.up_for <= self.new.age
+        self.new.direction == Direction::Inbound && self.old.up_for <= self.new.age
     }
 }
 
@@ -61,9 +62,11 @@ pub enum Verdict {
 ///   last as long as its relay allows.
 /// - A full connection is kept and a limited one drained, whoever dialed.
 /// - Of two dials in opposite directions that both live, the dial of the lower id stays: both ends decide alike without a
-///   message. An old one that does not answer gives way to the new one.
+///   message.
 /// - Of two dials in the same direction the dialer keeps the newer. The other end leaves that to it: the two ends need
 ///   not have seen them end in the same order.
+/// - Nothing new is given up for an old one of which it is not certain that it lives. If that is in doubt it is probed,
+///   and gives way if it does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recommended {
@@ -150,36 +153,29 @@ impl<Id: Ord> Policy<Id> for Recommended {
     }
 
     fn arbitrate(&self, contest: &Contest<'_, Id>) -> Verdict {
+        use Direction::{Inbound, Outbound};
         let (old, new) = (&contest.old, &contest.new);
         if contest.old_answers == Some(false) {
             return Verdict::New;
         }
-        if old.phase != new.phase {
-            return match new.phase {
-                Phase::Established => Verdict::New,
-                _ => Verdict::Old,
-            };
+        let lives = contest.old_answers.is_some() || contest.is_simultaneous();
+        match (old.phase, new.phase) {
+            (Phase::Limited, Phase::Established) => return Verdict::New,
+            (Phase::Established, Phase::Limited) if lives => return Verdict::Old,
+            (Phase::Established, Phase::Limited) => return Verdict::Probe,
+            _ => {}
         }
-        if contest.old_answers.is_none() && !contest.is_simultaneous() {
-            return match (old.direction, new.direction) {
-                // We would not have dialed again if the first one were of use.
-                (Direction::Outbound, Direction::Outbound) => Verdict::New,
-                _ => Verdict::Probe,
-            };
-        }
+        let lower_dials = match contest.local < contest.remote {
+            true => Outbound,
+            false => Inbound,
+        };
         match (old.direction, new.direction) {
-            (Direction::Outbound, Direction::Outbound) => Verdict::New,
-            (Direction::Inbound, Direction::Inbound) => Verdict::Both,
-            _ => {
-                let lower_dials = match contest.local < contest.remote {
-                    true => Direction::Outbound,
-                    false => Direction::Inbound,
-                };
-                match old.direction == lower_dials {
-                    true => Verdict::Old,
-                    false => Verdict::New,
-                }
-            }
+            // We would not have dialed again if the first one were of use.
+            (Outbound, Outbound) => Verdict::New,
+            _ if !lives => Verdict::Probe,
+            (Inbound, Inbound) => Verdict::Both,
+            (one, _) if one == lower_dials => Verdict::Old,
+            _ => Verdict::New,
         }
     }
 
@@ -227,22 +223,15 @@ mod tests {
         use Direction::{Inbound, Outbound};
         let old = |direction| contender(direction, 10 * MS, 2 * MS);
         let new = |direction| contender(direction, 9 * MS, MS);
-        assert_eq!(
-            arbitrate(1, old(Outbound), new(Inbound), None),
-            Verdict::Old
-        );
-        assert_eq!(
-            arbitrate(1, old(Inbound), new(Outbound), None),
-            Verdict::New
-        );
-        assert_eq!(
-            arbitrate(9, old(Outbound), new(Inbound), None),
-            Verdict::New
-        );
-        assert_eq!(
-            arbitrate(9, old(Inbound), new(Outbound), None),
-            Verdict::Old
-        );
+        let verdict = |local, one, other| arbitrate(local, old(one), new(other), None);
+        assert_eq!(verdict(1, Outbound, Inbound), Verdict::Old);
+        assert_eq!(verdict(9, Outbound, Inbound), Verdict::New);
+        // Our dial may have reached a peer that had forgotten the old one.
+        assert_eq!(verdict(1, Inbound, Outbound), Verdict::Probe);
+        assert_eq!(verdict(9, Inbound, Outbound), Verdict::Probe);
+        let answered = |local, one, other| arbitrate(local, old(one), new(other), Some(true));
+        assert_eq!(answered(1, Inbound, Outbound), Verdict::New);
+        assert_eq!(answered(9, Inbound, Outbound), Verdict::Old);
     }
 
     #[test]
@@ -277,6 +266,9 @@ mod tests {
             ..contender(Inbound, 500 * MS, 400 * MS)
         };
         assert_eq!(arbitrate(9, limited, full, None), Verdict::New);
-        assert_eq!(arbitrate(9, full, limited, None), Verdict::Old);
+        assert_eq!(arbitrate(9, full, limited, Some(true)), Verdict::Old);
+        // It may be dead, and what a relay limits all that there is.
+        let full = contender(Outbound, 1000 * MS, 990 * MS);
+        assert_eq!(arbitrate(9, full, limited, None), Verdict::Probe);
     }
 }

@@ -226,7 +226,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     }
 
     /// Limited or established, whatever a policy says.
-    fn up_phase(&self, route: Route) -> Phase {
+    pub(super) fn up_phase(&self, route: Route) -> Phase {
         match self.policy.phase(route) {
             Phase::Limited => Phase::Limited,
             _ => Phase::Established,
@@ -311,7 +311,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         let peer = self.connections[slot].peer;
         self.expire(slot, NEVER);
         // What is being drained takes over before the peer is seen without a connection.
-        self.resume(slot, now);
+        self.reconsider(slot, now);
         let cause = Cause::Closed(closing);
         self.leave(slot, Happening { now, cause, detail });
         self.shift(slot, Phase::Closed, now);

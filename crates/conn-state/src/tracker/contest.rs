@@ -6,25 +6,28 @@ use super::{Happening, Timer, Tracker, between, later};
 use crate::{Action, Cause, Closing, Contender, Contest, Phase, Verdict, table::NEVER};
 
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
+    /// Whether a connection could stay. What the host was told to close takes nobody's place.
+    fn contends(&self, slot: u32) -> bool {
+        let connection = &self.connections[slot];
+        let stays = matches!(connection.phase, Phase::Limited | Phase::Established);
+        stays && !connection.closing
+    }
+
     /// Those of the same peer that could stay as well as this one.
-    pub(super) fn rivals(&self, slot: u32) -> Vec<u32> {
-        let stays = |slot: &u32| {
-            let phase = self.connections[*slot].phase;
-            matches!(phase, Phase::Limited | Phase::Established)
-        };
+    fn rivals(&self, slot: u32) -> Vec<u32> {
         let of_peer = self.of_peer(self.connections[slot].peer);
         of_peer
-            .filter(|other| *other != slot && stays(other))
+            .filter(|other| *other != slot && self.contends(*other))
             .collect()
     }
 
     /// A connection has come up: it is held against each of the others.
     pub(super) fn contend(&mut self, new: u32, now: u64) {
         for old in self.rivals(new) {
-            self.judge(old, new, None, now);
-            if self.connections[new].phase == Phase::Draining {
+            if !self.contends(new) {
                 return;
             }
+            self.judge(old, new, None, now);
         }
     }
 
@@ -32,37 +35,37 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     pub(super) fn contend_again(&mut self, old: u32, now: u64, answers: bool) {
         for new in self.rivals(old) {
             let came_later = self.connections[new].up >= self.connections[old].up;
-            let old_stays = matches!(
-                self.connections[old].phase,
-                Phase::Limited | Phase::Established
-            );
-            if came_later && old_stays {
+            if came_later && self.contends(old) {
                 self.judge(old, new, Some(answers), now);
             }
         }
     }
 
-    pub(super) fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
+    /// What the policy says of two connections to the same peer.
+    fn verdict(&self, old: u32, new: u32, old_answers: Option<bool>, now: u64) -> Verdict {
         let Some(peer) = self.peers.get(self.connections[new].peer) else {
-            return;
+            return Verdict::Both;
         };
         let contender = |slot: u32| {
             let connection = &self.connections[slot];
             Contender {
                 direction: connection.direction,
-                phase: connection.phase,
+                phase: self.up_phase(connection.route()),
                 age: between(connection.opened, now),
                 up_for: between(connection.up, now),
             }
         };
-        let contest = Contest {
+        self.policy.arbitrate(&Contest {
             local: &self.local,
             remote: &peer.id,
             old: contender(old),
             new: contender(new),
             old_answers,
-        };
-        match self.policy.arbitrate(&contest) {
+        })
+    }
+
+    fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
+        match self.verdict(old, new, old_answers, now) {
             Verdict::Both => {}
             Verdict::Probe => self.probe(old, now),
             Verdict::Old => self.drain(new, now),
@@ -122,23 +125,59 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.expire(slot, at);
     }
 
-    /// If `going` is the last of its peer's that is up, the latest of those that are being drained stays after all.
-    pub(super) fn resume(&mut self, going: u32, now: u64) {
-        if !matches!(
-            self.connections[going].phase,
-            Phase::Limited | Phase::Established
-        ) || !self.rivals(going).is_empty()
-        {
+    /// A connection that was up is about to go. Those that are left contend anew, drained ones included: one that had lost
+    /// to nothing but this one is resumed.
+    pub(super) fn reconsider(&mut self, going: u32, now: u64) {
+        let is_draining = |tracker: &Self, slot| tracker.connections[slot].phase == Phase::Draining;
+        if is_draining(self, going) || !self.connections[going].phase.is_up() {
             return;
         }
-        let of_peer = self.of_peer(self.connections[going].peer);
-        let drained = of_peer.filter(|slot| {
+        let stays = |slot: &u32| {
             let connection = &self.connections[*slot];
-            connection.phase == Phase::Draining && !connection.closing
-        });
-        let Some(slot) = drained.max_by_key(|slot| self.connections[*slot].up) else {
-            return;
+            *slot != going && connection.phase.is_up() && !connection.closing
         };
+        let of_peer = self.of_peer(self.connections[going].peer);
+        let mut left: Vec<u32> = of_peer.filter(stays).collect();
+        if !left.iter().any(|slot| is_draining(self, *slot)) {
+            return;
+        }
+        // Those that joined first are the last in the peer's list.
+        left.reverse();
+        left.sort_by_key(|slot| self.connections[*slot].up);
+        let (best, unsure) = self.best_of(&left, now);
+        // None is drained before its successor is there.
+        for slot in &best {
+            if is_draining(self, *slot) {
+                self.resume(*slot, now);
+            }
+        }
+        for slot in left {
+            if !best.contains(&slot) && !is_draining(self, slot) {
+                self.drain(slot, now);
+            }
+        }
+        for slot in unsure {
+            self.probe(slot, now);
+        }
+    }
+
+    /// Which would be left had they come in this order, and which of those would be probed.
+    fn best_of(&self, candidates: &[u32], now: u64) -> (Vec<u32>, Vec<u32>) {
+        let (mut best, mut unsure) = (Vec::new(), Vec::new());
+        for new in candidates {
+            let verdict = |old: &u32| self.verdict(*old, *new, None, now);
+            if best.iter().any(|old| verdict(old) == Verdict::Old) {
+                continue;
+            }
+            best.retain(|old| verdict(old) != Verdict::New);
+            unsure.extend(best.iter().filter(|old| verdict(old) == Verdict::Probe));
+            best.push(*new);
+        }
+        unsure.retain(|slot| best.contains(slot));
+        (best, unsure)
+    }
+
+    fn resume(&mut self, slot: u32, now: u64) {
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Resume(id));
         let next = self.up_phase(self.connections[slot].route());

@@ -1,0 +1,89 @@
+//! Cases in which rules that seemed right were not.
+
+use crate::world::{Dial, Script, Side, World};
+
+fn dial(from: Side, at: u64) -> Dial {
+    Dial {
+        from,
+        at,
+        refused: false,
+        limited: false,
+        busy: [0; 2],
+    }
+}
+
+fn refused(from: Side, at: u64) -> Dial {
+    Dial {
+        refused: true,
+        ..dial(from, at)
+    }
+}
+
+/// The first has the lower id, and each message takes a millisecond unless told otherwise.
+fn script(dials: &[Dial]) -> Script {
+    Script {
+        lower_first: true,
+        delays: vec![1],
+        dials: dials.to_vec(),
+        ..Script::default()
+    }
+}
+
+/// Which dial's connection is left.
+fn play(script: &Script) -> Option<usize> {
+    match World::play(script) {
+        Ok(world) => world.kept(),
+        Err(story) => panic!("{story}"),
+    }
+}
+
+#[test]
+fn of_two_dials_at_the_same_instant_the_lower_ids_stays() {
+    assert_eq!(play(&script(&[dial(0, 0), dial(1, 0)])), Some(0));
+    assert_eq!(play(&script(&[dial(1, 0), dial(0, 0)])), Some(1));
+}
+
+#[test]
+fn losers_to_one_that_was_refused_are_resumed_alike_though_they_came_up_in_another_order() {
+    // The first one's last message takes longer than the second one's, and the refused one's the longest.
+    let script = Script {
+        delays: vec![1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 6],
+        ..script(&[dial(1, 0), dial(1, 0), refused(0, 0)])
+    };
+    assert_eq!(play(&script), Some(1));
+}
+
+#[test]
+fn a_loser_to_one_that_was_refused_contends_with_one_that_is_still_probed() {
+    // The probe takes longer than the word that the third one was refused.
+    let script = Script {
+        delays: vec![1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5],
+        ..script(&[dial(1, 0), dial(0, 2_000), refused(0, 2_001)])
+    };
+    assert_eq!(play(&script), Some(1));
+}
+
+#[test]
+fn a_peer_that_is_back_through_a_relay_is_not_held_against_its_dead_direct_connection() {
+    let limited = Dial {
+        limited: true,
+        ..dial(1, 1_000)
+    };
+    let script = Script {
+        restarts: vec![(1, 100, 300)],
+        ..script(&[dial(1, 0), limited])
+    };
+    assert_eq!(play(&script), Some(1));
+}
+
+#[test]
+fn a_dial_repeated_until_the_peer_was_back_does_not_lose_to_its_dead_connection() {
+    // The peer stops once the connection that it dialed is up, and before our dial has reached it.
+    let script = Script {
+        lower_first: false,
+        delays: vec![1, 1, 1, 1, 10, 1, 1],
+        restarts: vec![(1, 3, 300)],
+        ..script(&[dial(1, 0), dial(0, 1)])
+    };
+    assert_eq!(play(&script), Some(1));
+}
