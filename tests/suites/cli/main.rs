@@ -9,6 +9,7 @@ mod keys;
 mod nodes;
 mod rules;
 mod shutdown;
+mod states;
 mod wrong_input;
 
 use std::net::TcpListener;
