@@ -107,8 +107,11 @@ pub trait Policy<Id>: Send + Sync {
     /// Which of two connections to one peer stays.
     fn arbitrate(&self, contest: &Contest<'_, Id>) -> Verdict;
 
-    /// How long a probe may stay unanswered.
+    /// How long a probe may stay unanswered until the new connection takes the old one's place.
     fn probe(&self) -> Duration;
+
+    /// How long the old one may then go on being silent until it is closed. If it does answer, the two are judged again.
+    fn patience(&self) -> Duration;
 
     /// How long nothing must go on over a drained connection until it is closed.
     fn quiet(&self) -> Duration;

@@ -51,7 +51,7 @@ pub enum Verdict {
     Probe,
     /// The old one stays, the new one is drained.
     Old,
-    /// The new one stays, the old one is drained; or closed at once, if it is known not to answer.
+    /// The new one stays, the old one is drained; and closed, if it was probed and stays silent.
     New,
 }
 
@@ -81,6 +81,9 @@ pub struct Recommended {
     /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms a lost packet is sent again in
     /// that time, and a new connection is there to use meanwhile.
     pub probe: Duration,
+    /// How long a connection that did not answer may go on being silent until it is closed; the new one is in its place
+    /// meanwhile. Default 3 s: a busy or slow peer answers in that time, and what goes on over its connection is not lost.
+    pub patience: Duration,
     /// How long nothing must go on over a drained connection until it is closed. Default 1 s, some round trips of a slow
     /// path: what was written last is on its way, and the other end may be about to open a stream on it for as long as it
     /// has not seen the connection that is kept.
@@ -97,6 +100,7 @@ impl Default for Recommended {
             max_transient: 1024,
             max_transient_per_peer: 32,
             probe: Duration::from_millis(500),
+            patience: Duration::from_secs(3),
             quiet: Duration::from_secs(1),
             drain: Duration::from_secs(30),
         }
@@ -116,9 +120,9 @@ impl Recommended {
         self
     }
 
-    /// Sets [`Self::probe`].
-    pub fn with_probe(mut self, patience: Duration) -> Self {
-        self.probe = patience;
+    /// Sets [`Self::probe`] and [`Self::patience`].
+    pub fn with_probe(mut self, probe: Duration, patience: Duration) -> Self {
+        (self.probe, self.patience) = (probe, patience);
         self
     }
 
@@ -181,6 +185,10 @@ impl<Id: Ord> Policy<Id> for Recommended {
 
     fn probe(&self) -> Duration {
         self.probe
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn quiet(&self) -> Duration {

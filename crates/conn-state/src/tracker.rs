@@ -60,10 +60,19 @@ pub struct Tracker<Id> {
     /// When phases and probes are over, the soonest first.
     timers: BTreeSet<(u64, u32, Timer)>,
     /// When the probe of each connection that is probed is over.
-    probes: BTreeMap<u32, u64>,
+    probes: BTreeMap<u32, Probe>,
     pub(crate) history: History,
     actions: VecDeque<Action>,
     transient: usize,
+}
+
+/// A connection that is expected to answer.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// By when.
+    at: u64,
+    /// It has not so far, and another one took its place.
+    overdue: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -287,9 +296,13 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         let Some(slot) = self.connections.find(id) else {
             return;
         };
-        if self.end_probe(slot) {
-            let now = self.nanos(now);
-            self.contend_again(slot, now, true);
+        let Some(probe) = self.end_probe(slot) else {
+            return;
+        };
+        let now = self.nanos(now);
+        match probe.overdue {
+            true => self.revive(slot, now),
+            false => self.contend_again(slot, now, true),
         }
     }
 
@@ -338,10 +351,10 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
                 return;
             }
             match timer {
-                Timer::Probe => {
-                    self.end_probe(slot);
-                    self.contend_again(slot, now, false);
-                }
+                Timer::Probe => match self.end_probe(slot) {
+                    Some(Probe { overdue: true, .. }) => self.close(slot, Closing::Unresponsive),
+                    _ => self.contend_again(slot, now, false),
+                },
                 Timer::Phase => {
                     self.expire(slot, NEVER);
                     let closing = match self.connections[slot].phase {

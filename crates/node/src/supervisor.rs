@@ -43,7 +43,9 @@ fn probe(node: &Arc<Shared>, id: ConnectionId) {
         return;
     };
     let tracker = node.tracker.clone();
-    let patience = Policy::<PeerId>::probe(&node.config.state);
+    // Late is better than never: the tracker then judges anew.
+    let policy: &dyn Policy<PeerId> = &node.config.state;
+    let patience = policy.probe() + policy.patience();
     node.tasks.spawn(async move {
         if connection.answers(patience).await {
             tracker.handle_alive(Instant::now(), id);

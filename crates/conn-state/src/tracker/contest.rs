@@ -2,8 +2,8 @@
 
 use std::hash::Hash;
 
-use super::{Happening, Timer, Tracker, between, later};
-use crate::{Action, Cause, Closing, Contender, Contest, Phase, Verdict, table::NEVER};
+use super::{Happening, Probe, Timer, Tracker, between, later};
+use crate::{Action, Cause, Contender, Contest, Phase, Verdict};
 
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// Whether a connection could stay. What the host was told to close takes nobody's place.
@@ -72,8 +72,9 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             Verdict::New => {
                 self.drain(old, now);
                 if old_answers == Some(false) {
-                    self.expire(old, NEVER);
-                    self.close(old, Closing::Unresponsive);
+                    // It may be slow and not dead, and something may be going on over it.
+                    let at = later(now, self.policy.patience());
+                    self.await_answer(old, Probe { at, overdue: true });
                 }
             }
         }
@@ -84,19 +85,42 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             return;
         }
         let at = later(now, self.policy.probe());
-        self.probes.insert(slot, at);
-        self.timers.insert((at, slot, Timer::Probe));
+        self.await_answer(slot, Probe { at, overdue: false });
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Probe(id));
     }
 
-    /// Whether there was one.
-    pub(super) fn end_probe(&mut self, slot: u32) -> bool {
-        let ended = self.probes.remove(&slot);
-        if let Some(at) = ended {
-            self.timers.remove(&(at, slot, Timer::Probe));
+    fn await_answer(&mut self, slot: u32, probe: Probe) {
+        self.probes.insert(slot, probe);
+        self.timers.insert((probe.at, slot, Timer::Probe));
+    }
+
+    /// The probe that there was.
+    pub(super) fn end_probe(&mut self, slot: u32) -> Option<Probe> {
+        let ended = self.probes.remove(&slot)?;
+        self.timers.remove(&(ended.at, slot, Timer::Probe));
+        Some(ended)
+    }
+
+    /// A connection that was given up for silent answers after all: it is held against the others once more, as one that
+    /// lives. The other end, which did hear of both, decided so too.
+    pub(super) fn revive(&mut self, slot: u32, now: u64) {
+        let connection = &self.connections[slot];
+        if connection.phase != Phase::Draining || connection.closing {
+            return;
         }
-        ended.is_some()
+        let (mut losers, rivals) = (Vec::new(), self.rivals(slot));
+        for new in rivals {
+            match self.verdict(slot, new, Some(true), now) {
+                Verdict::New => return,
+                Verdict::Old => losers.push(new),
+                Verdict::Both | Verdict::Probe => {}
+            }
+        }
+        self.resume(slot, now);
+        for loser in losers {
+            self.drain(loser, now);
+        }
     }
 
     pub(super) fn drain(&mut self, slot: u32, now: u64) {
