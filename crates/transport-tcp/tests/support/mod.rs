@@ -5,6 +5,7 @@ pub mod hole;
 pub mod names;
 pub mod proxy;
 pub mod scripted;
+pub mod tls;
 
 use std::{io, sync::Arc, time::Duration};
 
