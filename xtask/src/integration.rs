@@ -22,6 +22,10 @@ const SUITES: &[Suite] = &[
         parts: &[Part::Rust, Part::Go, Part::Js],
     },
     Suite {
+        name: "mutual",
+        parts: &[Part::Rust, Part::Go],
+    },
+    Suite {
         name: "proxies",
         parts: &[Part::Microsocks, Part::Dante, Part::Tinyproxy, Part::Squid],
     },

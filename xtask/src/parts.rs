@@ -93,6 +93,11 @@ impl Part {
         }
     }
 
+    /// Where the program of a proxy is.
+    pub(crate) fn program(self) -> Option<PathBuf> {
+        self.proxy().and_then(step::find)
+    }
+
     /// The program of a proxy, which somebody else has installed.
     fn proxy(self) -> Option<&'static str> {
         match self {
@@ -124,7 +129,7 @@ impl Part {
                 Ok(place.join("js-peer"))
             }
             Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
-                let program = self.proxy().and_then(step::find);
+                let program = self.program();
                 program.with_context(|| format!("the PATH has no {}", self.name()))
             }
             Self::Adopt => {

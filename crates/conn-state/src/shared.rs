@@ -195,13 +195,14 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
     /// [`Self::poll_timeout`] comes sooner. One task at a time.
     pub fn poll_action(&self, cx: &mut Context<'_>) -> Poll<Action> {
         let mut core = self.shared.ask();
-        match core.tracker.poll_action() {
-            Some(action) => Poll::Ready(action),
-            None => {
-                core.driver = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(action) = core.tracker.poll_action() {
+            return Poll::Ready(action);
         }
+        let replaced = core.driver.replace(cx.waker().clone());
+        drop(core);
+        // With the waker its task may be dropped, which may have subscriptions.
+        drop(replaced);
+        Poll::Pending
     }
 
     /// See [`Tracker::poll_timeout`].

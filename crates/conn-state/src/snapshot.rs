@@ -1,11 +1,14 @@
 //! How all peers stood at one moment, without a stop.
 
-use std::{hash::Hash, ops::Range};
+use std::hash::Hash;
 
-use crate::{State, Tracker, shared::Shared};
+use crate::{State, Tracker, shared::Shared, sync::yield_now};
 
 /// Slots that are read while the lock is held: some ten microseconds.
 const CHUNK: usize = 256;
+
+/// Events that are caught up with while it is.
+const CATCH_UP: u64 = 512;
 
 /// How often a snapshot begins again because more came about meanwhile than the history holds; then it is taken with
 /// the lock held all along.
@@ -39,105 +42,127 @@ impl<Id: Eq> Snapshot<Id> {
     }
 }
 
-/// A peer read at some moment since the snapshot began.
-struct Seen {
-    slot: u32,
-    state: State,
-    number: u64,
-}
-
 /// All peers, and the place of the first event after that.
 pub(crate) fn of_all<Id: Eq + Hash + Clone>(shared: &Shared<Id>) -> (Snapshot<Id>, u64) {
     for _ in 0..ATTEMPTS {
-        if let Some(found) = in_chunks(shared) {
-            return found;
-        }
-    }
-    let core = shared.ask();
-    let tracker = &core.tracker;
-    let seen = see(tracker, 0..tracker.peers.slots());
-    (finish(tracker, &seen), tracker.history.end())
-}
-
-/// Reads the peers some at a time. What came about between the first and the last is then replayed from the history, so
-/// that all of them stand as they did when the last ones were read. `None` if the history does not hold it any more.
-fn in_chunks<Id: Eq + Hash + Clone>(shared: &Shared<Id>) -> Option<(Snapshot<Id>, u64)> {
-    let (mut seen, mut next, mut begin) = (Vec::new(), 0, None);
-    loop {
-        let core = shared.ask();
-        let tracker = &core.tracker;
-        let begin = *begin.get_or_insert(tracker.history.end());
-        let end = tracker.peers.slots().min(next + CHUNK);
-        seen.extend(see(tracker, next..end));
-        next = end;
-        if next == tracker.peers.slots() {
-            if begin < tracker.history.begin() {
-                return None;
+        let mut gathering = Gathering::default();
+        loop {
+            gathering.reserve(CHUNK);
+            let step = gathering.step(&shared.ask().tracker, CHUNK, CATCH_UP);
+            match step {
+                // Who waits for the lock gets it; but whoever is behind must not fall further behind.
+                Step::More => yield_now(),
+                Step::Late => {}
+                Step::Done(end) => return (gathering.finish(), end),
+                Step::Behind => break,
             }
-            replay(tracker, &mut seen, begin);
-            return Some((finish(tracker, &seen), tracker.history.end()));
+        }
+    }
+    let mut gathering = Gathering::default();
+    let core = shared.ask();
+    gathering.step(&core.tracker, usize::MAX, u64::MAX);
+    let end = core.tracker.history.end();
+    drop(core);
+    (gathering.finish(), end)
+}
+
+/// A snapshot in the making: the peers are read some at a time, and those that were read are kept up with by their
+/// events. When the last ones are read, all stand as they do then.
+pub(crate) struct Gathering<Id> {
+    /// By slot; a slot belongs to one peer at least until the event by which it is not connected is overwritten.
+    seen: Vec<Option<PeerSnapshot<Id>>>,
+    /// The place of the first event that those who were read do not know of.
+    read: Option<u64>,
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There are peers that were not read.
+    More,
+    /// There are events that were not caught up with.
+    Late,
+    /// The peers stand as they did before the event at this place.
+    Done(u64),
+    /// The history does not reach back far enough any more.
+    Behind,
+}
+
+impl<Id> Default for Gathering<Id> {
+    fn default() -> Self {
+        Self {
+            seen: Vec::new(),
+            read: None,
         }
     }
 }
 
-fn see<Id: Eq + Hash + Clone>(tracker: &Tracker<Id>, slots: Range<usize>) -> Vec<Seen> {
-    let peers = slots.filter_map(|slot| {
-        let slot = slot as u32;
-        let peer = tracker.peers.get(slot)?;
-        let (state, number) = (peer.state, peer.number);
-        Some(Seen {
-            slot,
-            state,
-            number,
-        })
-    });
-    peers
-        .filter(|seen| seen.state != State::NotConnected)
-        .collect()
-}
+impl<Id: Eq + Hash + Clone> Gathering<Id> {
+    /// Makes room for `chunk` more, so that no step has to.
+    fn reserve(&mut self, chunk: usize) {
+        self.seen.reserve(chunk);
+    }
 
-/// A slot belongs to one peer for as long as the history has an event of it, so it names the peer here.
-fn replay<Id: Eq + Hash + Clone>(tracker: &Tracker<Id>, seen: &mut Vec<Seen>, begin: u64) {
-    let records = (begin..tracker.history.end()).filter_map(|place| tracker.history.get(place));
-    for record in records {
-        let (slot, state, number) = (record.slot, record.to, record.number);
-        match seen.binary_search_by_key(&slot, |seen| seen.slot) {
-            Ok(at) => {
-                seen[at] = Seen {
-                    slot,
-                    state,
-                    number,
+    /// Catches up with at most `events`, then reads at most `chunk` peers.
+    pub(crate) fn step(&mut self, tracker: &Tracker<Id>, chunk: usize, events: u64) -> Step {
+        let (begin, end) = (tracker.history.begin(), tracker.history.end());
+        let read = self.read.unwrap_or(end);
+        if read < begin {
+            return Step::Behind;
+        }
+        let until = end.min(read.saturating_add(events));
+        for record in (read..until).filter_map(|place| tracker.history.get(place)) {
+            // Slots that were not read yet will be read as they are then.
+            if let Some(seen) = self.seen.get_mut(record.slot as usize) {
+                match seen {
+                    _ if record.to == State::NotConnected => *seen = None,
+                    Some(seen) => (seen.state, seen.number) = (record.to, record.number),
+                    None => {
+                        *seen = tracker.peers.get(record.slot).map(|peer| PeerSnapshot {
+                            peer: peer.id.clone(),
+                            state: record.to,
+                            number: record.number,
+                        })
+                    }
                 }
             }
-            Err(at) => seen.insert(
-                at,
-                Seen {
-                    slot,
-                    state,
-                    number,
-                },
-            ),
+        }
+        self.read = Some(until);
+        if until < end {
+            return Step::Late;
+        }
+        let slots = tracker.peers.slots();
+        let next = self.seen.len();
+        let last = slots.min(next.saturating_add(chunk));
+        self.seen
+            .extend((next..last).map(|slot| see(tracker, slot)));
+        match last == slots {
+            true => Step::Done(end),
+            false => Step::More,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Snapshot<Id> {
+        Snapshot {
+            peers: self.seen.into_iter().flatten().collect(),
         }
     }
 }
 
-fn finish<Id: Eq + Hash + Clone>(tracker: &Tracker<Id>, seen: &[Seen]) -> Snapshot<Id> {
-    let present = seen.iter().filter(|seen| seen.state != State::NotConnected);
-    let peers = present.filter_map(|seen| {
-        Some(PeerSnapshot {
-            peer: tracker.peers.get(seen.slot)?.id.clone(),
-            state: seen.state,
-            number: seen.number,
-        })
-    });
-    Snapshot {
-        peers: peers.collect(),
-    }
+fn see<Id: Eq + Hash + Clone>(tracker: &Tracker<Id>, slot: usize) -> Option<PeerSnapshot<Id>> {
+    let peer = tracker.peers.get(slot as u32)?;
+    (peer.state != State::NotConnected).then(|| PeerSnapshot {
+        peer: peer.id.clone(),
+        state: peer.state,
+        number: peer.number,
+    })
 }
 
 /// The one peer, under one lock.
 pub(crate) fn of_one<Id: Eq + Hash + Clone>(tracker: &Tracker<Id>, peer: &Id) -> Snapshot<Id> {
-    let slot = tracker.peers.find(peer).map(|slot| slot as usize);
-    let seen = slot.map(|slot| see(tracker, slot..slot + 1));
-    finish(tracker, &seen.unwrap_or_default())
+    let slot = tracker.peers.find(peer);
+    let seen = slot.and_then(|slot| see(tracker, slot as usize));
+    Snapshot {
+        peers: seen.into_iter().collect(),
+    }
 }

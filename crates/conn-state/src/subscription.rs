@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     hash::Hash,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ pub enum Update<Id> {
     /// So many events were missed because the subscriber did not keep up. Peers stand as `snapshot` says, and what
     /// follows comes after it.
     Lagged {
-        /// Events of all peers that are not to be had any more.
+        /// Events of all peers, since the one given last, that the snapshot stands for: they are not given any more.
         missed: u64,
         /// How the peers stand now; of a subscription to one peer, only that one.
         snapshot: Snapshot<Id>,
@@ -60,8 +60,12 @@ impl<Id: fmt::Debug> fmt::Debug for Subscription<Id> {
 
 impl<Id> Drop for Subscription<Id> {
     fn drop(&mut self) {
-        let waiting = &mut self.shared.ask().waiting;
-        waiting.retain(|(key, _)| *key != self.key);
+        let mut core = self.shared.ask();
+        let place = core.waiting.iter().position(|(key, _)| *key == self.key);
+        let waker = place.map(|place| core.waiting.swap_remove(place));
+        drop(core);
+        // With the waker its task may be dropped, which may have other subscriptions.
+        drop(waker);
     }
 }
 
@@ -72,7 +76,7 @@ enum Look {
     /// Everything was read.
     UpToDate,
     /// The history does not reach back that far.
-    Behind(u64),
+    Behind,
 }
 
 impl<Id: Eq + Hash + Clone> Subscription<Id> {
@@ -112,7 +116,7 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
 
     /// The same, if there is one already.
     pub fn try_next(&mut self) -> Option<Update<Id>> {
-        match self.poll_next(&mut Context::from_waker(std::task::Waker::noop())) {
+        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(update) => Some(update),
             Poll::Pending => None,
         }
@@ -124,29 +128,36 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
             if let Some(event) = self.taken.pop_front() {
                 return Poll::Ready(Update::Event(event));
             }
-            let look = {
-                let mut core = self.shared.ask();
-                let look = look(
-                    &core.tracker,
-                    self.filter.as_ref(),
-                    &mut self.read,
-                    &mut self.taken,
-                );
-                if matches!(look, Look::UpToDate) && self.taken.is_empty() {
-                    let waker = cx.waker().clone();
-                    match core.waiting.iter_mut().find(|(key, _)| *key == self.key) {
-                        Some((_, waiting)) => *waiting = waker,
-                        None => core.waiting.push((self.key, waker)),
-                    }
-                    return Poll::Pending;
+            match self.look_or_wait(cx.waker()) {
+                Look::UpToDate if self.taken.is_empty() => return Poll::Pending,
+                Look::UpToDate | Look::More => {}
+                Look::Behind => {
+                    let given = self.read;
+                    let snapshot = self.snapshot();
+                    let missed = self.read - given;
+                    return Poll::Ready(Update::Lagged { missed, snapshot });
                 }
-                look
-            };
-            if let Look::Behind(missed) = look {
-                let snapshot = self.snapshot();
-                return Poll::Ready(Update::Lagged { missed, snapshot });
             }
         }
+    }
+
+    /// If there is nothing new, `waker` is woken when there is: under the same lock, so that nothing comes in between.
+    fn look_or_wait(&mut self, waker: &Waker) -> Look {
+        let mut core = self.shared.ask();
+        let filter = self.filter.as_ref();
+        let look = look(&core.tracker, filter, &mut self.read, &mut self.taken);
+        let mut replaced = None;
+        if matches!(look, Look::UpToDate) && self.taken.is_empty() {
+            match core.waiting.iter_mut().find(|(key, _)| *key == self.key) {
+                Some((_, waiting)) if waiting.will_wake(waker) => {}
+                Some((_, waiting)) => replaced = Some(std::mem::replace(waiting, waker.clone())),
+                None => core.waiting.push((self.key, waker.clone())),
+            }
+        }
+        drop(core);
+        // With the waker its task may be dropped, which may have other subscriptions.
+        drop(replaced);
+        look
     }
 }
 
@@ -159,7 +170,7 @@ fn look<Id: Eq + Hash + Clone>(
 ) -> Look {
     let (begin, end) = (tracker.history.begin(), tracker.history.end());
     if *read < begin {
-        return Look::Behind(begin - *read);
+        return Look::Behind;
     }
     // A peer that is not remembered has no event in the history.
     let wanted = filter.map(|peer| tracker.peers.find(peer));

@@ -7,6 +7,7 @@ pub(crate) use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::yield_now,
 };
 
 #[cfg(shuttle)]
@@ -16,4 +17,5 @@ pub(crate) use shuttle::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::yield_now,
 };

@@ -376,7 +376,7 @@ impl Connection {
             peer: self.peer(),
             reason,
         };
-        let kind = match self.0.muxed {
+        let kind: Result<Kind, OpenError> = match self.0.muxed {
             #[cfg(feature = "tcp")]
             Muxed::Tcp(ref connection) => {
                 let stream = connection.open().await;
@@ -393,7 +393,7 @@ impl Connection {
 
     /// The peer's next stream, or `None` once the connection is closed. Cancel-safe.
     pub(crate) async fn accept_raw(&self) -> Option<RawStream> {
-        let kind = match self.0.muxed {
+        let kind: Option<Kind> = match self.0.muxed {
             #[cfg(feature = "tcp")]
             Muxed::Tcp(ref connection) => connection.accept().await.map(Kind::Tcp),
             #[cfg(feature = "quic")]

@@ -1,6 +1,8 @@
 //! What the fuzz targets feed: the decoders of our own that see a stranger's bytes. Each returns
 //! normally on any input, or the input is a finding.
 
+mod dialers;
+
 use std::{
     pin::pin,
     task::{Context, Poll, Waker},
@@ -14,6 +16,8 @@ use crate::{
     dnsaddr::{self, Expansion, MAX_ADDRESSES},
     noise::{self, Cipher, NoiseStream},
 };
+
+pub use dialers::{proxy_answer, rule_text};
 
 /// A `NoiseHandshakePayload` that claims to go with some static key.
 pub fn noise_payload(data: &[u8]) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use tests::harness::bench::{Entry, Target};
 use tests::harness::peers::Stack;
 
 /// A program and the stack that it runs.
@@ -63,6 +64,21 @@ impl Contender {
             (Who::TokioRustls, _) => "tokio-rustls".to_owned(),
             (Who::RustLibp2p, stack) => format!("rust-libp2p {}", stack.name()),
             (Who::Bowline, stack) => format!("bowline {}", stack.name()),
+        }
+    }
+
+    /// Its row in an area where Bowline has this target over each stack. All others are held against rust-libp2p.
+    pub(crate) fn entry(&self, target: impl Fn(Stack) -> Option<Target>) -> Entry {
+        let rival = Self {
+            who: Who::RustLibp2p,
+            ..self.clone()
+        };
+        Entry {
+            name: self.name(),
+            against: (self.who != rival.who).then(|| rival.name()),
+            target: (self.who == Who::Bowline)
+                .then(|| target(self.stack))
+                .flatten(),
         }
     }
 

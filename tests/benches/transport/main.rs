@@ -7,78 +7,60 @@
 
 mod contender;
 mod measure;
-mod report;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::Parser;
+use anyhow::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::harness::bench::{self, Area, Options, Report, Target};
+use tests::harness::peers::Stack;
 
 use contender::Contender;
 use measure::Sizes;
-use report::{Area, Report};
-
-#[derive(Parser)]
-struct Options {
-    /// How often each contender has its turn
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Small sizes and one round, to see that everything works: the numbers mean little
-    #[arg(long)]
-    quick: bool,
-    /// Exit with 1 if a target is missed
-    #[arg(long, conflicts_with = "quick")]
-    enforce: bool,
-    /// What `cargo bench` adds by itself
-    #[arg(long, hide = true)]
-    bench: bool,
-}
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match measure_all(&options) {
-        Ok(report) => ExitCode::from(u8::from(options.enforce && report.missed() > 0)),
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    bench::run(measure_all)
 }
 
-fn measure_all(options: &Options) -> Result<Report> {
+fn measure_all(options: &Options) -> Result<Report<Sizes>> {
     raise_file_limit();
-    let sizes = if options.quick {
-        Sizes::QUICK
-    } else {
-        Sizes::FULL
-    };
-    let rounds = if options.quick { 1 } else { options.rounds };
+    let sizes = options.pick(Sizes::QUICK, Sizes::FULL);
+    let rounds = options.rounds();
     let contenders = Contender::all()?;
 
-    let mut bulk = Area::bulk();
-    let mut connects = Area::connects();
-    let mut memory = Area::memory();
+    let mut bulk = Area::new("bulk over one stream", "GiB/s");
+    let mut connects = Area::new("connect to first pong, p50", "ms");
+    let mut memory = Area::new("resident memory an idle connection, server", "KiB");
     for round in 1..=rounds {
         for contender in &contenders {
             eprintln!("round {round} of {rounds}: {}", contender.name());
-            bulk.add(contender, measure::bulk(contender, &sizes)?);
+            let entry = contender.entry(bulk_target);
+            bulk.add(entry, measure::bulk(contender, &sizes)?, &[]);
             let times = measure::connects(contender, &sizes)?;
-            connects.add_with(contender, times.p50_ms, times.notes());
+            let entry = contender.entry(|_| Some(Target::RatioAtMost(0.75)));
+            connects.add(entry, times.p50_ms, &times.notes());
             if contender.holds_connections() {
-                memory.add(contender, measure::memory(contender, &sizes)?);
+                let entry = contender.entry(memory_target);
+                memory.add(entry, measure::memory(contender, &sizes)?, &[]);
             }
         }
     }
-    let report = Report::new(sizes, rounds, options.quick, [bulk, connects, memory]);
-    print!("{report}");
-    let file: PathBuf = std::env::var_os("BENCH_OUT")
-        .context("BENCH_OUT does not name a file")?
-        .into();
-    report.write(&file)?;
-    println!("written to {}", file.display());
-    Ok(report)
+    Ok(Report::new(options, sizes, vec![bulk, connects, memory]))
+}
+
+fn bulk_target(stack: Stack) -> Option<Target> {
+    match stack {
+        Stack::TcpTls => Some(Target::RatioAtLeast(1.3)),
+        Stack::TcpNoise | Stack::Quic => Some(Target::RatioAtLeast(1.0)),
+    }
+}
+
+fn memory_target(stack: Stack) -> Option<Target> {
+    match stack {
+        Stack::TcpTls => Some(Target::AtMost(24.0)),
+        Stack::TcpNoise => None,
+        Stack::Quic => Some(Target::AtMost(60.0)),
+    }
 }
 
 /// The usual soft limit of 1,024 open files is less than a server with 1,000 connections needs. Children inherit it.

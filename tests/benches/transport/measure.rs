@@ -1,6 +1,5 @@
 //! The three measurements, each of one contender once.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -50,8 +49,8 @@ impl Sizes {
 
 impl ConnectTimes {
     /// The numbers that are shown beside the median.
-    pub(crate) fn notes(&self) -> BTreeMap<&'static str, f64> {
-        [("p99_ms", self.p99_ms), ("per_second", self.per_second)].into()
+    pub(crate) fn notes(&self) -> [(&'static str, f64); 2] {
+        [("p99_ms", self.p99_ms), ("per_second", self.per_second)]
     }
 }
 

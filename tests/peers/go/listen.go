@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -47,7 +50,12 @@ func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
 
 	closed := make(chan struct{})
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
+		lines := bufio.NewScanner(os.Stdin)
+		for lines.Scan() {
+			if address, ok := strings.CutPrefix(lines.Text(), "dial "); ok {
+				go order(h, address)
+			}
+		}
 		close(closed)
 	}()
 	select {
@@ -55,4 +63,17 @@ func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
 	case <-closed:
 	}
 	return nil
+}
+
+// order dials as standard input says. A dial that fails is told of and ends nothing.
+func order(h host.Host, address string) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
+	defer cancel()
+	info, err := peer.AddrInfoFromString(address)
+	if err == nil {
+		err = h.Connect(ctx, *info)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "a dial failed: %v\n", err)
+	}
 }

@@ -1,6 +1,8 @@
-//! Processes with a face of JSON lines, and who they are.
+//! Processes with a face of JSON lines, who they are, and what is measured of them.
 
+pub mod bench;
 pub mod bowline;
+pub mod forwarder;
 pub mod peers;
 pub mod process;
 pub mod table;

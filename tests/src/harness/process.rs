@@ -206,9 +206,14 @@ impl Process {
             .with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// The process's standard input, unless it was closed.
+    /// The process's standard input, unless it was closed or taken.
     pub fn stdin(&mut self) -> Option<&mut ChildStdin> {
         self.stdin.as_mut()
+    }
+
+    /// Gives the process's standard input away, unless that was done before or it was closed.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.stdin.take()
     }
 
     /// Closes the process's standard input.

@@ -1,9 +1,14 @@
 //! `cargo xtask bench`: ours and a peer's in turn, in one run. One file an area.
 
+mod dial;
 mod transport;
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+
+use crate::step;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -23,6 +28,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, ValueEnum)]
 enum BenchArea {
     Transport,
+    Dial,
 }
 
 impl Options {
@@ -52,7 +58,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for area in areas {
         match area {
             BenchArea::Transport => transport::run(&options.flags())?,
+            BenchArea::Dial => dial::run(&options.flags())?,
         }
     }
     Ok(())
+}
+
+/// Runs an area's driver, which finds what it measures by these variables.
+fn drive(area: &str, flags: &[String], variables: &[(String, PathBuf)]) -> Result<()> {
+    let metadata = step::metadata()?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target folder")?;
+
+    // The driver itself is not measured, so it need not be optimized.
+    let mut driver = step::cargo(&[
+        "bench",
+        "--quiet",
+        "--workspace",
+        "--profile",
+        "dev",
+        "--bench",
+        area,
+        "--",
+    ]);
+    driver.args(flags);
+    driver.envs(variables.iter().map(|(key, value)| (key, value)));
+    step::succeed(driver.env("BENCH_OUT", format!("{target}/bench/{area}.json")))
 }

@@ -15,8 +15,8 @@ const IO: [&str; 3] = ["tokio::", "quinn::", "socket2::"];
 const IMPURE: [&str; 10] = [
     "Instant::now",
     "SystemTime::now",
-    "rand::",
-    "thread_rng",
+    "rand::random",
+    "rand::rng",
     "OsRng",
     "getrandom",
     "TcpStream",

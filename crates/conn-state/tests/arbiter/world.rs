@@ -227,7 +227,7 @@ impl World {
                 let peer = self.peer(from);
                 let host = &mut self.hosts[from];
                 if host.is_running {
-                    let id = host.tracker.handle_dialing(now, Some(&peer)).unwrap();
+                    let id = host.tracker.handle_dialing(now, Some(&peer)).expect("room");
                     let life = host.life;
                     self.links[link].ends[from] = Some(End { id, life });
                     self.send(link, 1 - from, Message::Syn);
@@ -237,7 +237,7 @@ impl World {
             Occurrence::Idle(link, side) => {
                 if let Some(id) = self.end(link, side) {
                     let tracker = &mut self.hosts[side].tracker;
-                    tracker.handle_streams(now, id, 0).unwrap();
+                    tracker.handle_streams(now, id, 0).expect("known");
                 }
             }
             Occurrence::Break(link, side) => {
@@ -285,7 +285,7 @@ impl World {
                 let tracker = &mut self.hosts[side].tracker;
                 tracker
                     .handle_closed(now, id, Closing::Remote, None)
-                    .unwrap();
+                    .expect("known");
                 self.links[link].ends[side] = None;
             }
         }
@@ -304,7 +304,7 @@ impl World {
         }
         let now = self.instant();
         let host = &mut self.hosts[side];
-        let id = host.tracker.handle_inbound(now).unwrap();
+        let id = host.tracker.handle_inbound(now).expect("room");
         let life = host.life;
         self.links[link].ends[side] = Some(End { id, life });
         self.send(link, 1 - side, Message::Accept);
@@ -321,9 +321,11 @@ impl World {
             false => Route::Direct,
         };
         let tracker = &mut self.hosts[side].tracker;
-        tracker.handle_authenticated(now, id, &peer, route).unwrap();
+        tracker
+            .handle_authenticated(now, id, &peer, route)
+            .expect("known");
         if busy[side] > 0 {
-            tracker.handle_streams(now, id, 1).unwrap();
+            tracker.handle_streams(now, id, 1).expect("known");
             self.plan(self.now + busy[side], Occurrence::Idle(link, side));
         }
     }
@@ -339,7 +341,9 @@ impl World {
         if let Some(id) = self.end(link, side) {
             let now = self.instant();
             let tracker = &mut self.hosts[side].tracker;
-            tracker.handle_closed(now, id, closing, None).unwrap();
+            tracker
+                .handle_closed(now, id, closing, None)
+                .expect("known");
             self.links[link].ends[side] = None;
             self.send(link, 1 - side, Message::Close);
         }

@@ -20,7 +20,7 @@ use super::{
 use crate::{ByteStream, DialContext, DialError, Dialer, Host, ProxyError, Target};
 
 /// The longest answer header that is read. Squid's own limit is 64 KiB, and what it sends is below 1 KiB.
-const MAX_HEADER: usize = 16 * 1024;
+pub(crate) const MAX_HEADER: usize = 16 * 1024;
 
 /// The most header fields that are read.
 const MAX_FIELDS: usize = 100;
@@ -202,7 +202,8 @@ impl HttpConnect {
 
     fn refusal(&self, status: u16) -> ProxyError {
         match status {
-            407 if self.authorization.is_some() => ProxyError::AuthenticationFailed,
+            // Tinyproxy answers 401 to credentials that are wrong.
+            401 | 407 if self.authorization.is_some() => ProxyError::AuthenticationFailed,
             407 => ProxyError::AuthenticationRequired,
             403 => ProxyError::NotAllowed,
             400 | 405 | 501 => ProxyError::Unsupported("a CONNECT to this target"),

@@ -112,6 +112,7 @@ async fn each_status_has_its_error_and_its_fault() {
             "it does not support this: a CONNECT to this target",
             Setup,
         ),
+        (401, "status 401", Target),
         (403, "it does not allow this target", Setup),
         (
             405,
@@ -144,6 +145,15 @@ async fn each_status_has_its_error_and_its_fault() {
         assert_eq!(cause(&error).to_string(), message);
         assert_eq!(error.fault(), fault, "status {status}");
     }
+}
+
+#[tokio::test]
+async fn a_401_to_credentials_is_a_refusal_of_them() {
+    let (_, dialer) = proxy(|http| http.status = 401);
+    let dialer = dialer.with_basic_auth("u", "wrong");
+    let error = dial(&dialer, "/dns4/a.example/tcp/80").await.unwrap_err();
+    assert!(matches!(cause(&error), ProxyError::AuthenticationFailed));
+    assert_eq!(error.fault(), Fault::Setup);
 }
 
 #[tokio::test]

@@ -1,13 +1,18 @@
 //! `listen` and `serve`: wait for peers until told to stop.
 
-use std::{io, thread};
+use std::{io, io::BufRead, thread};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use libp2p::{Multiaddr, Swarm, multiaddr::Protocol, ping, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr, Swarm,
+    multiaddr::Protocol,
+    ping,
+    swarm::{SwarmEvent, dial_opts::DialOpts},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
 };
 
 use crate::{
@@ -33,7 +38,7 @@ async fn run(
     transport: Transport,
     addr: Option<Multiaddr>,
 ) -> Result<()> {
-    let stop = stop_request().context("cannot watch for signals")?;
+    let (stop, mut orders) = stop_request().context("cannot watch for signals")?;
     tokio::pin!(stop);
 
     let addr = match addr {
@@ -48,6 +53,7 @@ async fn run(
     loop {
         tokio::select! {
             () = &mut stop => break,
+            Some(address) = orders.recv() => dial(&mut swarm, &address)?,
             event = swarm.select_next_some() => {
                 if let SwarmEvent::NewListenAddr { address, .. } = &event
                     && !ready
@@ -60,6 +66,17 @@ async fn run(
         }
     }
     node::close(&mut swarm, node::report).await
+}
+
+/// What standard input orders. A dial that fails is told of and ends nothing.
+fn dial(swarm: &mut Swarm<Behaviour>, address: &str) -> Result<()> {
+    let address: Multiaddr = address
+        .parse()
+        .with_context(|| format!("cannot dial {address}"))?;
+    if let Err(error) = swarm.dial(DialOpts::unknown_peer_id().address(address).build()) {
+        eprintln!("a dial was refused: {error}");
+    }
+    Ok(())
 }
 
 fn loopback(transport: Transport) -> Result<Multiaddr> {
@@ -99,22 +116,28 @@ fn handle(event: &NodeEvent) -> Result<()> {
 }
 
 /// Resolves at SIGTERM, at SIGINT or when standard input closes. The signals are caught from the call on, not only
-/// once the future is polled.
-fn stop_request() -> io::Result<impl Future<Output = ()>> {
+/// once the future is polled. What follows `dial` in the lines of standard input comes out of the channel.
+fn stop_request() -> io::Result<(impl Future<Output = ()>, mpsc::Receiver<String>)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (closed, stdin_closed) = oneshot::channel();
+    let (order, orders) = mpsc::channel(16);
     // A thread of its own, because the runtime would wait for the pending read of a tokio stdin when it shuts down.
     thread::spawn(move || {
-        // Whether it ends well or with an error, nothing more can be read.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix("dial ") {
+                let _ = order.blocking_send(address.to_owned());
+            }
+        }
+        // Whether it ended well or with an error, nothing more can be read.
         let _ = closed.send(());
     });
-    Ok(async move {
+    let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = stdin_closed => {}
         }
-    })
+    };
+    Ok((stop, orders))
 }
