@@ -202,6 +202,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     }
 
     fn resume(&mut self, slot: u32, now: u64) {
+        // That it did not answer is not held against it any more: whether it does is asked anew, if it is in doubt.
+        self.end_probe(slot);
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Resume(id));
         let next = self.up_phase(self.connections[slot].route());

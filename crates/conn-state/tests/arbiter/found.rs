@@ -87,3 +87,25 @@ fn a_dial_repeated_until_the_peer_was_back_does_not_lose_to_its_dead_connection(
     };
     assert_eq!(play(&script), Some(1));
 }
+
+#[test]
+fn one_that_is_resumed_while_its_late_answer_is_on_its_way_is_asked_anew() {
+    // Two of the second's dials are refused or lost to; the first's probe is answered only after it was resumed.
+    let of_second = |at| dial(1, at);
+    let idle = |at| Dial {
+        busy: [1; 2],
+        ..dial(0, at)
+    };
+    let script = Script {
+        delays: vec![1057, 575, 798, 846, 1, 1875, 1300, 485, 1640],
+        is_slow: true,
+        ..script(&[
+            refused(1, 0),
+            of_second(595),
+            of_second(1336),
+            idle(334),
+            idle(0),
+        ])
+    };
+    assert_eq!(play(&script), Some(3));
+}
