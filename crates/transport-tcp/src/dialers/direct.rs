@@ -1,16 +1,15 @@
 //! The plain dialer: resolves names itself and connects from an ephemeral port.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, LazyLock},
+    task::Poll,
 };
 
-use futures::{
-    StreamExt,
-    stream::{self, FuturesUnordered},
-};
+use futures::{StreamExt, stream};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -49,6 +48,7 @@ impl Direct {
         Self { config }
     }
 
+    /// Of a target that is a name.
     async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, DialError> {
         let address = || target.to_multiaddr();
         let resolver = || {
@@ -66,7 +66,7 @@ impl Direct {
             });
         }
         let found = match target.host() {
-            Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port())],
+            Host::Ip(_) | Host::Onion3 { .. } => Vec::new(),
             Host::Dns { name, family } => {
                 let ips = resolver()?.addresses(name, *family).await.map_err(failed)?;
                 let with_port = |ip| SocketAddr::new(ip, target.port());
@@ -79,7 +79,6 @@ impl Direct {
                 let targets = targets.iter().filter_map(|a| Target::try_from(a).ok());
                 self.expanded(targets.collect(), resolver).await
             }
-            Host::Onion3 { .. } => Vec::new(),
         };
         match found.is_empty() {
             true => Err(DialError::NoAddress(address())),
@@ -121,11 +120,14 @@ impl Direct {
         };
         // One limit for finding the addresses and for trying them.
         let deadline = cx.reach_deadline();
-        if target.ip().is_none() {
-            cx.enter(DialStage::Resolve);
-        }
-        let found = timeout_at(deadline, self.addresses(target)).await;
-        let found = found.map_err(|_| timed_out(DialStage::Resolve, Vec::new()))??;
+        let found = match target.ip() {
+            Some(ip) => vec![SocketAddr::new(ip, target.port())],
+            None => {
+                cx.enter(DialStage::Resolve);
+                let found = timeout_at(deadline, self.addresses(target)).await;
+                found.map_err(|_| timed_out(DialStage::Resolve, Vec::new()))??
+            }
+        };
         cx.enter(DialStage::Connect);
         let candidates = candidates(&eyeballs::order(found), uplinks);
         if candidates.is_empty() {
@@ -192,13 +194,13 @@ async fn race<'a, S, F>(
 where
     F: Future<Output = io::Result<S>>,
 {
-    let mut running = FuturesUnordered::new();
+    let mut running = Running(Vec::new());
     loop {
         while let Some(candidate) = schedule.poll_start(Instant::now().into_std()) {
-            let attempt = connect(candidate);
-            running.push(async move { (candidate.address, attempt.await) });
+            let attempt = Box::pin(connect(candidate));
+            running.0.push((candidate.address, attempt));
         }
-        if running.is_empty() && schedule.is_exhausted() {
+        if running.0.is_empty() && schedule.is_exhausted() {
             return None;
         }
         let next = schedule.poll_timeout().map(Instant::from_std);
@@ -210,7 +212,7 @@ where
         };
         tokio::select! {
             biased;
-            Some((address, result)) = running.next() => match result {
+            (address, result) = running.next() => match result {
                 Ok(stream) => return Some(stream),
                 Err(error) => {
                     tried.push(Attempt { address, error });
@@ -219,6 +221,27 @@ where
             },
             () = pause => {}
         }
+    }
+}
+
+/// Attempts under way. They are few and share the task's own waker: with `FuturesUnordered`, which gives each a waker of
+/// its own, a dial of one address took 20 µs longer.
+struct Running<F>(Vec<(SocketAddr, Pin<Box<F>>)>);
+
+impl<F: Future> Running<F> {
+    /// The one that ends next. Cancel-safe; waits for ever where there is none.
+    async fn next(&mut self) -> (SocketAddr, F::Output) {
+        poll_fn(|cx| {
+            for (place, (address, attempt)) in self.0.iter_mut().enumerate() {
+                if let Poll::Ready(output) = attempt.as_mut().poll(cx) {
+                    let address = *address;
+                    self.0.swap_remove(place);
+                    return Poll::Ready((address, output));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
