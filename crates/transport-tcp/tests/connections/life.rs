@@ -332,14 +332,15 @@ async fn a_peer_that_vanishes_ends_the_connection() {
 
 #[test]
 fn a_runtime_that_stops_answers_everybody() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (dialed, accepted) = runtime.block_on(pair());
-    drop(runtime);
-    let other = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    other.block_on(async {
+    // Of several threads, one could still see that the other end is gone.
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let first = runtime();
+    let (dialed, accepted) = first.block_on(pair());
+    drop(first);
+    runtime().block_on(async {
         for connection in [dialed, accepted] {
             assert!(matches!(ends(&connection).await, CloseReason::Stopped));
             assert!(connection.open().await.is_err());
