@@ -1,0 +1,232 @@
+//! Why something was not granted, and how that is said on the wire.
+
+use std::fmt;
+
+use crate::{ConnectionId, Scope};
+
+/// The relay's answer, as a number on the wire: `Status` in the circuit relay v2 spec's section "Protobuf".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// 100: granted.
+    Ok,
+    /// 200: no reservation, for another reason than those below.
+    ReservationRefused,
+    /// 201: no room.
+    ResourceLimitExceeded,
+    /// 202: not for you.
+    PermissionDenied,
+    /// 203: the destination could not be reached.
+    ConnectionFailed,
+    /// 204: the destination has no slot here.
+    NoReservation,
+    /// 400: the message cannot be read.
+    MalformedMessage,
+    /// 401: the message has no place here.
+    UnexpectedMessage,
+    /// A number that the spec does not know. It grants nothing.
+    Unknown(u32),
+}
+
+/// The statuses that the spec knows.
+const KNOWN: [Status; 8] = [
+    Status::Ok,
+    Status::ReservationRefused,
+    Status::ResourceLimitExceeded,
+    Status::PermissionDenied,
+    Status::ConnectionFailed,
+    Status::NoReservation,
+    Status::MalformedMessage,
+    Status::UnexpectedMessage,
+];
+
+impl Status {
+    /// The number on the wire.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Ok => 100,
+            Self::ReservationRefused => 200,
+            Self::ResourceLimitExceeded => 201,
+            Self::PermissionDenied => 202,
+            Self::ConnectionFailed => 203,
+            Self::NoReservation => 204,
+            Self::MalformedMessage => 400,
+            Self::UnexpectedMessage => 401,
+            Self::Unknown(code) => code,
+        }
+    }
+
+    /// What a number on the wire means.
+    pub fn from_code(code: u32) -> Self {
+        let known = KNOWN.into_iter().find(|status| status.code() == code);
+        known.unwrap_or(Self::Unknown(code))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self {
+            Self::Ok => "ok",
+            Self::ReservationRefused => "reservation refused",
+            Self::ResourceLimitExceeded => "resource limit exceeded",
+            Self::PermissionDenied => "permission denied",
+            Self::ConnectionFailed => "connection failed",
+            Self::NoReservation => "no reservation",
+            Self::MalformedMessage => "malformed message",
+            Self::UnexpectedMessage => "unexpected message",
+            Self::Unknown(_) => "unknown status",
+        };
+        write!(f, "{words} ({})", self.code())
+    }
+}
+
+/// Whose requests follow each other too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateOf {
+    /// The peer's.
+    Peer,
+    /// Those from around its address.
+    Subnet(Scope),
+}
+
+impl fmt::Display for RateOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer => f.write_str("this peer"),
+            Self::Subnet(scope) => scope.fmt(f),
+        }
+    }
+}
+
+/// Why a slot or a circuit was not granted. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// [`crate::Caps::slots`] is reached.
+    #[error("{limit} slots are held, which is the limit")]
+    Slots {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Caps::slots_per_peer`] is reached. A peer that holds a slot never sees it: what it holds is renewed.
+    #[error("{limit} slots are held by this peer, which is the limit")]
+    SlotsOfPeer {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// The cap for an address, a subnet or an autonomous system is reached.
+    #[error("{limit} slots are held from {scope}, which is the limit")]
+    SlotsFrom {
+        /// The address and those around it.
+        scope: Scope,
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Rates::reserve_of_peer`] or [`crate::Rates::reserve_of_subnet`] is exceeded.
+    #[error("reservations of {of} follow each other faster than the limit")]
+    ReserveRate {
+        /// Whose.
+        of: RateOf,
+    },
+    /// [`crate::Caps::circuits`] is reached.
+    #[error("{limit} circuits are open, which is the limit")]
+    Circuits {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Caps::circuits_to_peer`] is reached.
+    #[error("{limit} circuits to this peer are open, which is the limit")]
+    CircuitsTo {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Caps::circuits_from_peer`] is reached.
+    #[error("{limit} circuits from this peer are open, which is the limit")]
+    CircuitsFrom {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Caps::circuits_from_subnet_to_peer`] is reached.
+    #[error("{limit} circuits from {scope} to this peer are open, which is the limit")]
+    CircuitsFromSubnet {
+        /// Where the source is.
+        scope: Scope,
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::Rates::connect_of_peer`] or [`crate::Rates::connect_of_subnet`] is exceeded.
+    #[error("circuits of {of} follow each other faster than the limit")]
+    ConnectRate {
+        /// Whose.
+        of: RateOf,
+    },
+    /// [`crate::TableConfig::max_buckets`] is reached.
+    #[error("the rates of {limit} peers and subnets are remembered, which is the limit")]
+    Buckets {
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// The request came over a connection that is itself relayed.
+    #[error("the request came over a relayed connection")]
+    Relayed,
+    /// Source and destination are one peer.
+    #[error("a circuit from a peer to itself")]
+    ToItself,
+    /// The destination has no slot here.
+    #[error("the destination holds no slot")]
+    NoReservation,
+    /// The destination holds a slot, but is gone at the moment.
+    #[error("the destination holds a slot but is not connected")]
+    Unreachable,
+    /// The host's own rule.
+    #[error("denied: {reason}")]
+    Denied {
+        /// What the host gave as its reason. It is not sent.
+        reason: &'static str,
+    },
+    /// There is no such connection, or it is closed.
+    #[error("there is no connection {id}")]
+    UnknownConnection {
+        /// The one that was named.
+        id: ConnectionId,
+    },
+}
+
+impl Refusal {
+    /// How it is said on the wire.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::ReserveRate { .. } => Status::ReservationRefused,
+            Self::Slots { .. }
+            | Self::SlotsOfPeer { .. }
+            | Self::SlotsFrom { .. }
+            | Self::Circuits { .. }
+            | Self::CircuitsTo { .. }
+            | Self::CircuitsFrom { .. }
+            | Self::CircuitsFromSubnet { .. }
+            | Self::ConnectRate { .. }
+            | Self::Buckets { .. } => Status::ResourceLimitExceeded,
+            Self::Relayed | Self::ToItself | Self::Denied { .. } => Status::PermissionDenied,
+            Self::NoReservation => Status::NoReservation,
+            Self::Unreachable | Self::UnknownConnection { .. } => Status::ConnectionFailed,
+        }
+    }
+}
+
+/// Why nothing was released.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// There is no such connection, or it is closed.
+    #[error("there is no connection {id}")]
+    UnknownConnection {
+        /// The one that was named.
+        id: ConnectionId,
+    },
+    /// The peer at its other end holds no slot.
+    #[error("the peer at the other end of connection {id} holds no slot")]
+    NoSlot {
+        /// The connection.
+        id: ConnectionId,
+    },
+}

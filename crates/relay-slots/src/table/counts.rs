@@ -1,0 +1,96 @@
+//! How much of something there is, by what it is counted by. What is counted zero times takes no place.
+
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
+
+use hashbrown::HashTable;
+
+/// Hashes with a secret, so that no stranger can choose what collides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keyed(pub(super) u64);
+
+impl BuildHasher for Keyed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
+
+/// 16 bytes.
+#[derive(Debug)]
+struct Entry {
+    what: u64,
+    which: u32,
+    count: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Counts {
+    entries: HashTable<Entry>,
+    hasher: Keyed,
+}
+
+impl Counts {
+    pub(super) fn new(hasher: Keyed) -> Self {
+        let entries = HashTable::new();
+        Self { entries, hasher }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn of(&self, key: (u64, u32)) -> usize {
+        let found = self.entries.find(self.hash(key), |entry| entry.is(key));
+        found.map_or(0, |entry| entry.count as usize)
+    }
+
+    pub(super) fn add(&mut self, key: (u64, u32)) {
+        let hash = self.hash(key);
+        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.is(key)) {
+            entry.count += 1;
+            return;
+        }
+        let hasher = self.hasher;
+        let (what, which) = key;
+        let entry = Entry {
+            what,
+            which,
+            count: 1,
+        };
+        let rehash = |entry: &Entry| hasher.hash_one((entry.what, entry.which));
+        self.entries.insert_unique(hash, entry, rehash);
+    }
+
+    pub(super) fn subtract(&mut self, key: (u64, u32)) {
+        let hash = self.hash(key);
+        let Ok(mut entry) = self.entries.find_entry(hash, |entry| entry.is(key)) else {
+            return;
+        };
+        if entry.get().count > 1 {
+            entry.get_mut().count -= 1;
+            return;
+        }
+        entry.remove();
+        if self.entries.is_empty() {
+            self.entries = HashTable::new();
+        }
+    }
+
+    fn hash(&self, key: (u64, u32)) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+impl Entry {
+    fn is(&self, key: (u64, u32)) -> bool {
+        (self.what, self.which) == key
+    }
+}
+
+/// What a value is remembered by where it need not be found again: 64 bits that only who knows the secret can foresee.
+pub(super) fn fingerprint(hasher: Keyed, what: u8, value: &impl Hash) -> u64 {
+    hasher.hash_one((what, value))
+}

@@ -1,0 +1,141 @@
+//! Who is there, and over which connections.
+
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::HashTable;
+
+use super::{
+    counts::Keyed,
+    scope::{Place, PlaceKind},
+    slab::{NONE, Slab},
+};
+
+/// A peer is remembered while it has a connection or a slot.
+#[derive(Debug)]
+pub(super) struct Peer<Id> {
+    pub(super) id: Id,
+    /// The newest of its connections, each of which knows the one before.
+    pub(super) connection: u32,
+    /// The latest of its slots, each of which knows the one before.
+    pub(super) slot: u32,
+    pub(super) slots: u32,
+    /// Circuits of which it is the source, and the destination.
+    pub(super) circuits: [u32; 2],
+    /// Leaves room for "none".
+    known: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) serial: u32,
+    pub(super) peer: u32,
+    /// The peer's next.
+    pub(super) next: u32,
+    /// The slot that it keeps.
+    pub(super) slot: u32,
+    /// The first of the circuits that begin here, and that end here.
+    pub(super) circuits: [u32; 2],
+    bits: u64,
+    asn: u32,
+    kind: PlaceKind,
+}
+
+impl Connection {
+    pub(super) fn new(serial: u32, peer: u32, next: u32, place: Place) -> Self {
+        Self {
+            serial,
+            peer,
+            next,
+            slot: NONE,
+            circuits: [NONE; 2],
+            bits: place.bits,
+            asn: place.asn,
+            kind: place.kind,
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place {
+            bits: self.bits,
+            asn: self.asn,
+            kind: self.kind,
+        }
+    }
+}
+
+/// Peers by their ids.
+#[derive(Debug)]
+pub(super) struct Peers<Id> {
+    slab: Slab<Peer<Id>>,
+    index: HashTable<u32>,
+    hasher: Keyed,
+}
+
+impl<Id: Eq + Hash + Clone> Peers<Id> {
+    pub(super) fn new(hasher: Keyed) -> Self {
+        Self {
+            slab: Slab::default(),
+            index: HashTable::new(),
+            hasher,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn find(&self, id: &Id) -> Option<u32> {
+        let is_it = |at: &u32| self.slab[*at].id == *id;
+        self.index.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    pub(super) fn find_or_insert(&mut self, id: &Id) -> u32 {
+        if let Some(at) = self.find(id) {
+            return at;
+        }
+        let at = self.slab.insert(Peer {
+            id: id.clone(),
+            connection: NONE,
+            slot: NONE,
+            slots: 0,
+            circuits: [0; 2],
+            known: true,
+        });
+        let (slab, hasher) = (&self.slab, self.hasher);
+        let hash_of = |at: &u32| hasher.hash_one(&slab[*at].id);
+        self.index.insert_unique(hasher.hash_one(id), at, hash_of);
+        at
+    }
+
+    /// Forgets a peer of whom there is nothing left.
+    pub(super) fn forget_if_gone(&mut self, at: u32) {
+        let peer = &self.slab[at];
+        debug_assert!(peer.known);
+        if peer.connection != NONE || peer.slot != NONE {
+            return;
+        }
+        debug_assert_eq!(peer.circuits, [0; 2], "circuits end with their connections");
+        let hash = self.hasher.hash_one(&peer.id);
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == at) {
+            entry.remove();
+        }
+        if self.index.is_empty() {
+            self.index = HashTable::new();
+        }
+        self.slab.remove(at);
+    }
+}
+
+impl<Id> std::ops::Index<u32> for Peers<Id> {
+    type Output = Peer<Id>;
+
+    fn index(&self, at: u32) -> &Peer<Id> {
+        &self.slab[at]
+    }
+}
+
+impl<Id> std::ops::IndexMut<u32> for Peers<Id> {
+    fn index_mut(&mut self, at: u32) -> &mut Peer<Id> {
+        &mut self.slab[at]
+    }
+}
