@@ -1,4 +1,6 @@
-//! Programs on rust-libp2p and hyper that dial through `transport_tcp::Socks5`, through a real SOCKS5 server.
+//! Programs on other stacks with a crate of ours in them: a rust-libp2p swarm and a hyper client that dial through
+//! `transport_tcp::Socks5`, through a real SOCKS5 server; and rust-libp2p swarms that learn from `conn_state` what becomes
+//! of their connections, through a real relay.
 //!
 //! `cargo xtask integration adopt` builds the programs, which are in `tests/adopt`, and names their folder in
 //! `PEER_ADOPT` and the server in `PROXY_MICROSOCKS`. Without either, the cells that need it are skipped.
@@ -7,17 +9,49 @@ mod cells;
 mod page;
 mod programs;
 mod proxy;
+mod stories;
+mod swarms;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use tests::harness::process::Deadline;
 use tests::harness::table::Table;
 
 use crate::cells::Cell;
+use crate::stories::Story;
 
 /// How long one cell may take, starts of the processes included.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A row of the table.
+#[derive(Clone, Copy)]
+enum Row {
+    Dialer(Cell),
+    State(Story),
+}
+
+impl Row {
+    fn all() -> Vec<Self> {
+        let dialers = Cell::all().into_iter().map(Self::Dialer);
+        dialers.chain(Story::ALL.map(Self::State)).collect()
+    }
+
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Dialer(cell) => cell.names(),
+            Self::State(story) => story.names(),
+        }
+    }
+
+    fn run(self, deadline: Deadline) -> Option<Result<()>> {
+        match self {
+            Self::Dialer(cell) => cell.run(deadline),
+            Self::State(story) => story.run(deadline),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Tally {
@@ -30,9 +64,9 @@ fn main() -> ExitCode {
     let mut table = Table::new(&["program", "target", "case", "result", "seconds"]);
     let mut tally = Tally::default();
     let mut failures = Vec::new();
-    for cell in Cell::all() {
+    for row in Row::all() {
         let started = Instant::now();
-        let outcome = cell.run(Deadline::within(PATIENCE));
+        let outcome = row.run(Deadline::within(PATIENCE));
         let (result, count) = match &outcome {
             None => ("skipped", &mut tally.skipped),
             Some(Ok(())) => ("ok", &mut tally.passed),
@@ -43,12 +77,12 @@ fn main() -> ExitCode {
             None => String::new(),
             Some(_) => format!("{:.1}", started.elapsed().as_secs_f64()),
         };
-        let [program, target, case] = cell.names();
-        let row = [program, target, case, result, &seconds];
-        eprintln!("{}", row.join(" ").trim_end());
-        table.row(row.map(str::to_owned));
+        let [program, target, case] = row.names();
+        let line = [program, target, case, result, &seconds];
+        eprintln!("{}", line.join(" ").trim_end());
+        table.row(line.map(str::to_owned));
         if let Some(Err(error)) = outcome {
-            failures.push(format!("{}: {error:#}", cell.names().join(" ")));
+            failures.push(format!("{}: {error:#}", row.names().join(" ")));
         }
     }
     for failure in &failures {

@@ -75,6 +75,7 @@ pub fn connections(peer: PeerId, connections: &[ConnectionInfo]) {
         json!({
             "connection": connection.id.to_string(),
             "phase": connection.phase.to_string(),
+            "age_ms": connection.age.as_millis() as u64,
             "direction": connection.direction.to_string(),
             "relayed": connection.route != Route::Direct,
             "limit": limit,
