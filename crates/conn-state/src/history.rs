@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::{Cause, ConnectionId, State};
 
+/// Where no record ever is.
+pub(crate) const NO_PLACE: u64 = u64::MAX;
+
 /// One event, with the peer's slot in place of its id.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
@@ -15,8 +18,8 @@ pub(crate) struct Record {
     pub(crate) connection: ConnectionId,
     /// Nanoseconds since the tracker's beginning.
     pub(crate) at: u64,
-    /// Where this peer's record before this one is, or was.
-    pub(crate) previous: Option<u64>,
+    /// Where this peer's record before this one is, or was; [`NO_PLACE`] if it is its first.
+    pub(crate) previous: u64,
     pub(crate) detail: Option<Arc<str>>,
 }
 
@@ -67,3 +70,6 @@ impl History {
         Some((driven_out.slot, place - self.capacity as u64))
     }
 }
+
+// One cache line: that is most of what a transition costs.
+const _: () = assert!(size_of::<Record>() <= 64);

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::{ConnectionId, Direction, Limit, Phase, Reason, Route, State};
 
@@ -197,9 +197,21 @@ impl<Id: Eq + Hash + Clone> Peers<Id> {
     }
 
     pub(crate) fn find_or_insert(&mut self, id: &Id) -> u32 {
-        if let Some(slot) = self.find(id) {
-            return slot;
-        }
+        let (slots, hasher) = (&mut self.slots, &self.hasher);
+        let is_it = |slot: &u32| {
+            let peer = slots[*slot as usize].as_ref();
+            peer.is_some_and(|peer| peer.id == *id)
+        };
+        let hash_of = |slot: &u32| match &slots[*slot as usize] {
+            Some(peer) => hasher.hash_one(&peer.id),
+            None => 0,
+        };
+        let vacant = match self.index.entry(hasher.hash_one(id), is_it, hash_of) {
+            Entry::Occupied(found) => return *found.get(),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let slot = self.free.pop().unwrap_or(slots.len() as u32);
+        vacant.insert(slot);
         let peer = Some(Peer {
             id: id.clone(),
             number: self.floor,
@@ -210,22 +222,10 @@ impl<Id: Eq + Hash + Clone> Peers<Id> {
             established: 0,
             state: State::NotConnected,
         });
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = peer;
-                slot
-            }
-            None => {
-                self.slots.push(peer);
-                (self.slots.len() - 1) as u32
-            }
-        };
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash_of = |slot: &u32| match &slots[*slot as usize] {
-            Some(peer) => hasher.hash_one(&peer.id),
-            None => 0,
-        };
-        self.index.insert_unique(hasher.hash_one(id), slot, hash_of);
+        match slots.get_mut(slot as usize) {
+            Some(place) => *place = peer,
+            None => slots.push(peer),
+        }
         slot
     }
 

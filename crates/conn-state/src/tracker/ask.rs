@@ -72,7 +72,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
                 break;
             }
             events.extend(self.event(record));
-            place = record.previous;
+            place = Some(record.previous);
         }
         events.reverse();
         events

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use super::{Happening, Timer, Tracker, later};
 use crate::{
     Action, Closing, Phase, Reason,
-    history::Record,
+    history::{NO_PLACE, Record},
     table::{Connection, NEVER, NONE},
 };
 
@@ -108,7 +108,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             number: peer.number,
             connection: self.connections.id(slot),
             at: happening.now,
-            previous: peer.latest.replace(end),
+            previous: peer.latest.replace(end).unwrap_or(NO_PLACE),
             detail: happening.detail,
         };
         if let Some((other, driven_out)) = self.history.push(record) {
