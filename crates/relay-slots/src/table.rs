@@ -20,7 +20,7 @@ use std::{
 
 use self::{
     buckets::Buckets,
-    circuits::{Circuit, DESTINATION},
+    circuits::Circuit,
     counts::{Counts, Keyed},
     peers::{Connection, Peers},
     scope::{Place, PlaceKind},
@@ -293,36 +293,6 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             self.events = VecDeque::new();
         }
         event
-    }
-
-    /// The slots, in no particular order that means anything but always in the same.
-    pub fn slots(&self) -> impl Iterator<Item = SlotView<'_, Id>> {
-        self.slots.iter().map(|(_, slot)| {
-            let (peer, kept) = (&self.peers[slot.peer], slot.connection);
-            SlotView {
-                peer: &peer.id,
-                state: slot.state,
-                origin: slot.place().origin(),
-                connection: (kept != NONE).then(|| self.connection_id(kept)),
-                expires: self.instant(slot.expires).unwrap_or(self.start),
-                circuits: peer.circuits[DESTINATION] as usize,
-            }
-        })
-    }
-
-    /// How many of everything there are.
-    pub fn usage(&self) -> Usage {
-        Usage {
-            peers: self.peers.len(),
-            connections: self.connections.len(),
-            slots: self.slots.len(),
-            circuits: self.circuits.len(),
-            scopes: self.slots_at.len(),
-            pairs: self.pairs.len(),
-            buckets: self.buckets.len(),
-            timers: self.timers.len(),
-            events: self.events.len(),
-        }
     }
 
     /// The rules.

@@ -84,8 +84,9 @@ impl Buckets {
     pub(super) fn handle_due(&mut self, now: u64, at: u32, timers: &mut Wheel) {
         let Bucket { key, full, taken } = self.slab[at];
         debug_assert!(taken);
-        if full > now {
-            timers.set(full.div_ceil(1000), Timer::Bucket(at));
+        let due = full.div_ceil(1000);
+        if due > now / 1000 {
+            timers.set(due, Timer::Bucket(at));
             return;
         }
         self.slab.remove(at);

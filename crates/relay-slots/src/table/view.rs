@@ -1,8 +1,9 @@
 //! What a table tells of itself.
 
-use std::{fmt, net::IpAddr, time::Instant};
+use std::{fmt, hash::Hash, net::IpAddr, time::Instant};
 
-use super::Origin;
+use super::{Origin, Table, circuits::DESTINATION, slab::NONE};
+use crate::Admission;
 
 /// A connection, as the table names it. Not used again before 2³² others were named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,5 +177,37 @@ impl Usage {
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
+    /// The slots, in an order that means nothing but is always the same.
+    pub fn slots(&self) -> impl Iterator<Item = SlotView<'_, Id>> {
+        self.slots.iter().map(|(_, slot)| {
+            let (peer, kept) = (&self.peers[slot.peer], slot.connection);
+            SlotView {
+                peer: &peer.id,
+                state: slot.state,
+                origin: slot.place().origin(),
+                connection: (kept != NONE).then(|| self.connection_id(kept)),
+                expires: self.instant(slot.expires).unwrap_or(self.start),
+                circuits: peer.circuits[DESTINATION] as usize,
+            }
+        })
+    }
+
+    /// How many of everything there are.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            peers: self.peers.len(),
+            connections: self.connections.len(),
+            slots: self.slots.len(),
+            circuits: self.circuits.len(),
+            scopes: self.slots_at.len(),
+            pairs: self.pairs.len(),
+            buckets: self.buckets.len(),
+            timers: self.timers.len(),
+            events: self.events.len(),
+        }
     }
 }

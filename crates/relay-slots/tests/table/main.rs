@@ -1,0 +1,49 @@
+//! What must hold for a slot table: against a plain model, through a million churns, and where other relays failed.
+
+mod churn;
+mod floods;
+mod machine;
+mod model;
+mod others;
+mod phone;
+mod place;
+
+use std::time::Instant;
+
+use relay_slots::{ConnectionId, Event, Origin, Table, Usage};
+
+/// An address as an origin.
+fn at(text: &str) -> Origin {
+    Origin::Address(text.parse().unwrap())
+}
+
+/// Numbers that look random (Marsaglia's xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit
+    }
+}
+
+/// A host that answers probes for the connections that live, and closes those that are silent.
+fn drain<Id: Eq + std::hash::Hash + Clone>(
+    table: &mut Table<Id>,
+    now: Instant,
+    lives: impl Fn(ConnectionId) -> bool,
+) {
+    while let Some(event) = table.poll_event() {
+        match event {
+            Event::Probe { connection } if lives(connection) => table.handle_alive(now, connection),
+            Event::Silent { connection, .. } => table.handle_disconnected(now, connection),
+            _ => {}
+        }
+    }
+}
+
+fn assert_empty(usage: Usage) {
+    assert!(usage.is_empty(), "something is left: {usage:?}");
+}
