@@ -208,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn of_every_pair_of_phases_the_table_says_whether_one_may_become_the_other() {
+        // From each row's phase to each column's, both in the order of `Phase::ALL`.
+        let table = [
+            [0, 1, 1, 0, 1],
+            [0, 0, 1, 1, 1],
+            [0, 1, 0, 1, 1],
+            [0, 1, 1, 0, 1],
+            [0, 0, 0, 0, 0],
+        ];
+        for (from, row) in Phase::ALL.into_iter().zip(table) {
+            let may = Phase::ALL.map(|to| i32::from(from.may_become(to)));
+            assert_eq!(may, row, "from {from}");
+        }
+    }
+
+    #[test]
     fn states_are_ordered_from_worse_to_better() {
         assert!(State::ALL.is_sorted());
     }

@@ -1,5 +1,8 @@
 //! A tracker that many threads tell and ask.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     hash::Hash,
@@ -12,12 +15,12 @@ use crate::{
     Action, Closing, ConnectionId, ConnectionInfo, Event, Policy, Route, State, Subscription,
     TrackError, Tracker, TrackerConfig,
     snapshot::Snapshot,
-    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, spin_loop},
+    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, bound, spin_loop},
 };
 
 /// How long somebody who changes things lets those who ask go first, in turns of a spinning wait. It is some hundred
 /// nanoseconds, in which several questions are answered.
-const COURTESY: usize = 64;
+const COURTESY: usize = bound(64, 1) as usize;
 
 /// A [`Tracker`] behind a lock. Clones are handles of one tracker.
 ///

@@ -2,13 +2,17 @@
 
 use std::hash::Hash;
 
-use crate::{State, Tracker, shared::Shared, sync::yield_now};
+use crate::{
+    State, Tracker,
+    shared::Shared,
+    sync::{bound, yield_now},
+};
 
 /// Slots that are read while the lock is held: some ten microseconds.
-const CHUNK: usize = 256;
+const CHUNK: usize = bound(256, 2) as usize;
 
 /// Events that are caught up with while it is.
-const CATCH_UP: u64 = 512;
+const CATCH_UP: u64 = bound(512, 2);
 
 /// How often a snapshot begins again because more came about meanwhile than the history holds; then it is taken with
 /// the lock held all along.

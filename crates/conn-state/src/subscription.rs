@@ -12,14 +12,14 @@ use crate::{
     Event, Tracker,
     shared::Shared,
     snapshot::{self, Snapshot},
-    sync::Arc,
+    sync::{Arc, bound},
 };
 
 /// Events that are taken over while the lock is held.
-const BATCH: usize = 64;
+const BATCH: usize = bound(64, 2) as usize;
 
 /// Records that are looked through for them. With a filter most are another peer's.
-const LOOK: u64 = 512;
+const LOOK: u64 = bound(512, 3);
 
 /// What a [`Subscription`] gives.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-//! The locks: the standard library's, or those of the model checker under `--cfg shuttle`.
+//! The locks: the standard library's, or in this crate's unit tests those of a model checker. Integration tests and doctests
+//! have the standard library's.
 
-#[cfg(not(shuttle))]
+#[cfg(not(test))]
 pub(crate) use std::{
     hint::spin_loop,
     sync::{
@@ -10,7 +11,7 @@ pub(crate) use std::{
     thread::yield_now,
 };
 
-#[cfg(shuttle)]
+#[cfg(test)]
 pub(crate) use shuttle::{
     hint::spin_loop,
     sync::{
@@ -19,3 +20,11 @@ pub(crate) use shuttle::{
     },
     thread::yield_now,
 };
+
+/// A bound, or a smaller one in unit tests, where a few steps are to meet it.
+pub(crate) const fn bound(bound: u64, in_tests: u64) -> u64 {
+    match cfg!(test) {
+        true => in_tests,
+        false => bound,
+    }
+}

@@ -1,0 +1,166 @@
+//! Waiting, under a clock that stands still unless everybody waits.
+#![cfg(feature = "tokio")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use conn_state::{
+    Action, Closing, ConnectionId, Limit, Reason, Recommended, Route, SharedTracker, State,
+    TrackerConfig,
+};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
+
+const LIMITED: Route = Route::Relayed(Some(Limit {
+    until: None,
+    bytes: Some(1),
+}));
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn tracker() -> SharedTracker<&'static str> {
+    let policy = Recommended::default();
+    SharedTracker::new(now(), "me", policy, TrackerConfig::default())
+}
+
+fn connect(
+    tracker: &SharedTracker<&'static str>,
+    peer: &'static str,
+    route: Route,
+) -> ConnectionId {
+    let id = tracker.handle_dialing(now(), Some(&peer)).unwrap();
+    tracker
+        .handle_authenticated(now(), id, &peer, route)
+        .unwrap();
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_full_connection_has_it_at_once_when_it_comes() {
+    let tracker = tracker();
+    let relayed = connect(&tracker, "bob", LIMITED);
+    let (began, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+    let waiter = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { tracker.wait_for(&"bob", State::Connected, deadline).await }
+    });
+    sleep(Duration::from_secs(7)).await;
+    tracker.handle_route(now(), relayed, Route::Direct).unwrap();
+    assert_eq!(waiter.await.unwrap(), Ok(State::Connected));
+    assert_eq!(began.elapsed(), Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_full_connection_that_stays_limited_is_told_so_at_its_own_deadline() {
+    let tracker = tracker();
+    connect(&tracker, "bob", LIMITED);
+    let (began, wait) = (Instant::now(), Duration::from_secs(5));
+    let waited = tracker
+        .wait_for(&"bob", State::Connected, began + wait)
+        .await;
+    let error = waited.expect_err("it is limited");
+    assert_eq!(error.state, State::Transient(Reason::Limited));
+    assert_eq!(
+        error.to_string(),
+        "still transient (limited) at the deadline"
+    );
+    assert_eq!(began.elapsed(), wait);
+    // One that is content with that has it at once.
+    let limited = State::Transient(Reason::Limited);
+    let waited = tracker.wait_for(&"bob", limited, began).await;
+    assert_eq!(waited, Ok(limited));
+}
+
+/// How many of them there are.
+struct Resource(Arc<AtomicUsize>);
+
+impl Resource {
+    fn new(alive: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(alive))
+    }
+}
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_made_when_the_peer_is_fully_connected_and_let_go_when_that_degrades() {
+    let (tracker, alive) = (tracker(), Arc::<AtomicUsize>::default());
+    let holder = tokio::spawn({
+        let (tracker, alive) = (tracker.clone(), Arc::clone(&alive));
+        async move {
+            tracker
+                .when_connected(&"bob", || Resource::new(&alive))
+                .await;
+        }
+    });
+    let settle = || async {
+        yield_now().await;
+        alive.load(Ordering::Relaxed)
+    };
+    assert_eq!(settle().await, 0);
+    let relayed = connect(&tracker, "bob", LIMITED);
+    assert_eq!(settle().await, 0, "it is deferred");
+    tracker.handle_route(now(), relayed, Route::Direct).unwrap();
+    assert_eq!(settle().await, 1);
+    let second = connect(&tracker, "bob", Route::Direct);
+    tracker
+        .handle_closed(now(), relayed, Closing::Remote, None)
+        .unwrap();
+    assert_eq!(settle().await, 1, "there is still one");
+    tracker.handle_route(now(), second, LIMITED).unwrap();
+    assert_eq!(settle().await, 0, "it degraded");
+    tracker.handle_route(now(), second, Route::Direct).unwrap();
+    assert_eq!(settle().await, 1);
+    holder.abort();
+    assert!(holder.await.is_err_and(|error| error.is_cancelled()));
+    assert_eq!(settle().await, 0, "nobody holds it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_acts_sleeps_until_something_is_due_and_is_woken_by_what_is_due_sooner() {
+    let tracker = tracker();
+    let began = Instant::now();
+    let actor = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { (tracker.next_action().await, Instant::now()) }
+    });
+    sleep(Duration::from_secs(1)).await;
+    // There was nothing to wait for until now.
+    let slow = tracker.handle_inbound(now()).unwrap();
+    let (action, at) = actor.await.unwrap();
+    assert_eq!(action, Action::Close(slow, Closing::TooLongTransient));
+    assert_eq!(at - began, Duration::from_secs(31));
+
+    let actor = tokio::spawn({
+        let tracker = tracker.clone();
+        async move { (tracker.next_action().await, Instant::now()) }
+    });
+    tracker.handle_inbound(now()).unwrap();
+    yield_now().await;
+    let old = connect(&tracker, "bob", Route::Direct);
+    let _new = connect(&tracker, "bob", Route::Direct);
+    let (action, at) = actor.await.unwrap();
+    assert_eq!((action, at), (Action::Drain(old), Instant::now()));
+    assert_eq!(at - began, Duration::from_secs(31), "at once");
+    let (action, began) = (tracker.next_action().await, at);
+    assert_eq!(action, Action::Close(old, Closing::Superseded));
+    assert_eq!(
+        began.elapsed(),
+        Duration::from_secs(1),
+        "and not 30 s later"
+    );
+}

@@ -1,0 +1,161 @@
+//! How long something may last and how much of it there may be.
+
+use std::time::Duration;
+
+use conn_state::{Action, Closing, Recommended, Route, State, TrackError};
+
+use crate::{Host, LIMITED};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_handshake_over_its_age_is_handed_out_once_to_be_closed_and_not_before() {
+    let mut host = Host::new(Recommended::default());
+    let dial = host.dial("bob");
+    let inbound = host.tracker.handle_inbound(host.now).expect("room");
+    assert_eq!(host.tracker.poll_timeout(), Some(host.now + 30 * SECOND));
+    host.wait(30 * SECOND - Duration::from_nanos(1));
+    assert_eq!(host.actions(), []);
+    host.wait(Duration::from_nanos(1));
+    let close = |id| Action::Close(id, Closing::TooLongTransient);
+    assert_eq!(host.actions(), [close(dial), close(inbound)]);
+    assert_eq!(host.tracker.poll_timeout(), None);
+    host.wait(60 * SECOND);
+    assert_eq!(host.actions(), []);
+
+    assert!(
+        host.tracker.is_transient(&"bob"),
+        "it is the host that closes"
+    );
+    host.close(dial, Closing::TooLongTransient);
+    assert_eq!(
+        host.story("bob").last().map(String::as_str),
+        Some("2: transient (handshaking) -> not connected, transient for too long")
+    );
+}
+
+#[test]
+fn a_limited_connection_may_last_as_long_as_the_policy_says() {
+    let policy = Recommended::default().with_max_ages(30 * SECOND, Some(120 * SECOND));
+    let mut host = Host::new(policy);
+    let relayed = host.connect("bob", LIMITED);
+    let lifted = host.connect("eve", LIMITED);
+    host.wait(119 * SECOND);
+    host.tracker
+        .handle_route(host.now, lifted, Route::Direct)
+        .expect("it is up");
+    assert_eq!(host.actions(), []);
+    host.wait(SECOND);
+    let close = Action::Close(relayed, Closing::TooLongTransient);
+    assert_eq!(host.actions(), [close], "and not what is limited no more");
+}
+
+#[test]
+fn by_the_recommended_policy_a_limited_connection_lasts_as_long_as_its_relay_allows() {
+    let mut host = Host::new(Recommended::default());
+    host.connect("bob", LIMITED);
+    assert_eq!(host.tracker.poll_timeout(), None);
+    host.wait(1_000_000 * SECOND);
+    assert_eq!(host.actions(), []);
+}
+
+#[test]
+fn one_transient_connection_more_than_allowed_to_a_peer_is_an_error_and_changes_nothing() {
+    let host = Host::new(Recommended::default().with_max_transient(100, 2));
+    let first = host.dial("bob");
+    host.connect("bob", LIMITED);
+    let refused = host.tracker.handle_dialing(host.now, Some(&"bob"));
+    assert_eq!(
+        refused,
+        Err(TrackError::TooManyTransientOfPeer { limit: 2 })
+    );
+    assert_eq!(host.tracker.connections(host.now, &"bob").len(), 2);
+    assert_eq!(host.story("bob").len(), 2);
+    host.dial("eve");
+    // Whom we do not know cannot have too many.
+    host.tracker.handle_inbound(host.now).expect("room");
+    host.close(first, Closing::Failed);
+    host.dial("bob");
+}
+
+#[test]
+fn one_transient_connection_more_than_allowed_in_all_is_an_error_and_established_ones_do_not_count()
+{
+    let host = Host::new(Recommended::default().with_max_transient(3, 3));
+    host.dial("bob");
+    host.connect("eve", LIMITED);
+    let inbound = host.tracker.handle_inbound(host.now).expect("room");
+    let full = Err(TrackError::TooManyTransient { limit: 3 });
+    assert_eq!(host.tracker.handle_inbound(host.now), full);
+    assert_eq!(host.tracker.handle_dialing(host.now, Some(&"joe")), full);
+    assert_eq!(host.tracker.handle_dialing(host.now, None), full);
+    assert_eq!(host.tracker.state(&"joe"), State::NotConnected);
+    host.authenticated(inbound, "joe", Route::Direct);
+    host.tracker.handle_inbound(host.now).expect("room");
+    assert_eq!(host.tracker.handle_inbound(host.now), full);
+}
+
+#[test]
+fn what_is_over_is_unknown_and_what_is_up_is_not_authenticated_again() {
+    let host = Host::new(Recommended::default());
+    let id = host.connect("bob", Route::Direct);
+    let again = host
+        .tracker
+        .handle_authenticated(host.now, id, &"eve", Route::Direct)
+        .expect_err("it is up");
+    assert_eq!(again.to_string(), format!("connection {id} is established"));
+    let dial = host.dial("eve");
+    let early = host.tracker.handle_route(host.now, dial, Route::Direct);
+    let early = early.expect_err("it is in its handshake");
+    assert_eq!(
+        early.to_string(),
+        format!("connection {dial} is handshaking")
+    );
+    host.close(id, Closing::Local);
+    let unknown = Err(TrackError::Unknown { id });
+    let (tracker, now) = (&host.tracker, host.now);
+    assert_eq!(
+        tracker.handle_closed(now, id, Closing::Remote, None),
+        unknown
+    );
+    assert_eq!(tracker.handle_streams(now, id, 1), unknown);
+    assert_eq!(tracker.handle_route(now, id, Route::Direct), unknown);
+    assert_eq!(
+        tracker.handle_authenticated(now, id, &"bob", Route::Direct),
+        unknown
+    );
+    assert_eq!(host.story("bob").len(), 3);
+}
+
+#[test]
+fn a_silent_connection_is_probed_replaced_and_then_closed_and_one_that_answers_is_not() {
+    for answers in [false, true] {
+        let mut host = Host::new(Recommended::default());
+        let old = host.connect("bob", Route::Direct);
+        host.wait(3_600 * SECOND);
+        let new = host.tracker.handle_inbound(host.now).expect("room");
+        host.authenticated(new, "bob", Route::Direct);
+        assert_eq!(host.actions(), [Action::Probe(old)]);
+        if answers {
+            host.tracker.handle_alive(host.now, old);
+            // Both ends keep the dial of the lower id, which is the peer's.
+            assert_eq!(host.actions(), [Action::Drain(old)]);
+            host.wait(SECOND);
+            let closing = Closing::Superseded;
+            assert_eq!(host.actions(), [Action::Close(old, closing)]);
+        } else {
+            host.tracker
+                .handle_streams(host.now, old, 1)
+                .expect("it is up");
+            host.wait(Duration::from_millis(499));
+            assert_eq!(host.actions(), []);
+            host.wait(Duration::from_millis(1));
+            assert_eq!(host.actions(), [Action::Drain(old)]);
+            host.wait(3 * SECOND);
+            let closing = Closing::Unresponsive;
+            assert_eq!(host.actions(), [Action::Close(old, closing)]);
+        }
+        assert_eq!(host.tracker.state(&"bob"), State::Connected);
+        assert_eq!(host.story("bob").len(), 2, "that is no news of the peer");
+    }
+}

@@ -1,0 +1,187 @@
+//! What is said of connections and peers: each thing that others get wrong, and each bound.
+
+mod bounds;
+mod elsewhere;
+mod memory;
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use conn_state::{
+    Action, Closing, ConnectionId, Event, Limit, Recommended, Route, SharedTracker, State,
+    Subscription, TrackerConfig, Update,
+};
+
+/// A relay's usual grant.
+pub(crate) const LIMIT: Limit = Limit {
+    until: None,
+    bytes: Some(128 * 1024),
+};
+
+pub(crate) const LIMITED: Route = Route::Relayed(Some(LIMIT));
+
+/// A tracker of the host `me`, and its clock.
+pub(crate) struct Host {
+    pub(crate) tracker: SharedTracker<&'static str>,
+    pub(crate) now: Instant,
+}
+
+impl Host {
+    pub(crate) fn new(policy: Recommended) -> Self {
+        let now = Instant::now();
+        Self {
+            tracker: SharedTracker::new(now, "me", policy, TrackerConfig::default()),
+            now,
+        }
+    }
+
+    /// Time goes by, and what is due is done.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.tracker.handle_timeout(self.now);
+    }
+
+    pub(crate) fn dial(&self, peer: &'static str) -> ConnectionId {
+        self.tracker
+            .handle_dialing(self.now, Some(&peer))
+            .expect("room")
+    }
+
+    pub(crate) fn authenticated(&self, id: ConnectionId, peer: &'static str, route: Route) {
+        self.tracker
+            .handle_authenticated(self.now, id, &peer, route)
+            .expect("it is in its handshake");
+    }
+
+    /// We dial, and are connected.
+    pub(crate) fn connect(&self, peer: &'static str, route: Route) -> ConnectionId {
+        let id = self.dial(peer);
+        self.authenticated(id, peer, route);
+        id
+    }
+
+    pub(crate) fn close(&self, id: ConnectionId, closing: Closing) {
+        let detail = Some(Arc::from("as was asked"));
+        self.tracker
+            .handle_closed(self.now, id, closing, detail)
+            .expect("it is there");
+    }
+
+    pub(crate) fn actions(&self) -> Vec<Action> {
+        let mut cx = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match self.tracker.poll_action(&mut cx) {
+            Poll::Ready(action) => Some(action),
+            Poll::Pending => None,
+        })
+        .collect()
+    }
+
+    /// A peer's history: what it was, what it became and by what.
+    pub(crate) fn story(&self, peer: &'static str) -> Vec<String> {
+        let history = self.tracker.history(&peer);
+        history.iter().map(tell).collect()
+    }
+}
+
+pub(crate) fn tell<Id>(event: &Event<Id>) -> String {
+    let Event {
+        number,
+        from,
+        to,
+        cause,
+        ..
+    } = event;
+    format!("{number}: {from} -> {to}, {cause}")
+}
+
+/// All that there is to read; nothing may be missed.
+pub(crate) fn events<Id: Eq + std::hash::Hash + Clone + std::fmt::Debug>(
+    subscription: &mut Subscription<Id>,
+) -> Vec<Event<Id>> {
+    std::iter::from_fn(|| match subscription.try_next()? {
+        Update::Event(event) => Some(event),
+        lagged => panic!("{lagged:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn an_inbound_connection_has_no_peer_and_joins_it_when_authenticated() {
+    let host = Host::new(Recommended::default());
+    let (_, mut all) = host.tracker.subscribe();
+    let id = host.tracker.handle_inbound(host.now).expect("room");
+    assert_eq!(events(&mut all), []);
+    assert!(host.tracker.connection(host.now, id).is_some());
+    assert!(host.tracker.connections(host.now, &"bob").is_empty());
+    host.authenticated(id, "bob", Route::Direct);
+    assert_eq!(host.tracker.connections(host.now, &"bob").len(), 1);
+    assert_eq!(
+        host.story("bob"),
+        ["1: not connected -> connected, authenticated"]
+    );
+}
+
+#[test]
+fn a_dial_that_ends_at_another_peer_is_that_peers() {
+    let host = Host::new(Recommended::default());
+    let id = host.dial("bob");
+    host.authenticated(id, "eve", Route::Direct);
+    assert_eq!(
+        host.story("bob"),
+        [
+            "1: not connected -> transient (handshaking), dialing",
+            "2: transient (handshaking) -> not connected, another peer was there",
+        ]
+    );
+    assert_eq!(host.tracker.state(&"eve"), State::Connected);
+}
+
+#[test]
+fn a_peer_is_as_well_connected_as_its_best_connection() {
+    let host = Host::new(Recommended::default());
+    let _handshake = host.dial("bob");
+    assert!(host.tracker.is_transient(&"bob"));
+    let limited = host.connect("bob", LIMITED);
+    assert_eq!(
+        host.tracker.state(&"bob").to_string(),
+        "transient (limited)"
+    );
+    let full = host.connect("bob", Route::Direct);
+    assert_eq!(host.tracker.state(&"bob"), State::Connected);
+    host.close(limited, Closing::Remote);
+    host.close(full, Closing::Remote);
+    assert_eq!(
+        host.tracker.state(&"bob").to_string(),
+        "transient (handshaking)"
+    );
+}
+
+#[test]
+fn a_subscription_to_one_peer_gives_that_peers_events_and_nobody_elses() {
+    let host = Host::new(Recommended::default());
+    host.connect("bob", LIMITED);
+    let (state, mut of_bob) = host.tracker.subscribe_to(&"bob");
+    assert!(state.is_transient());
+    for _ in 0..1_000 {
+        let other = host.connect("eve", Route::Direct);
+        host.close(other, Closing::Local);
+    }
+    host.connect("bob", Route::Direct);
+    let told: Vec<_> = events(&mut of_bob).iter().map(tell).collect();
+    assert_eq!(told, ["3: transient (limited) -> connected, authenticated"]);
+}
+
+#[test]
+fn a_connections_name_is_never_used_again() {
+    let host = Host::new(Recommended::default());
+    let mut names = std::collections::HashSet::new();
+    for _ in 0..1_000 {
+        let id = host.connect("bob", Route::Direct);
+        assert!(names.insert(id), "{id}");
+        host.close(id, Closing::Local);
+        assert!(host.tracker.connection(host.now, id).is_none());
+    }
+}
