@@ -26,7 +26,7 @@ pub(crate) enum Part {
     Tinyproxy,
     /// An HTTP proxy
     Squid,
-    /// The programs on other stacks that dial through ours
+    /// The programs on other stacks with a crate of ours in them
     Adopt,
 }
 

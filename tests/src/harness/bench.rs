@@ -120,8 +120,10 @@ pub enum Target {
     RatioAtLeast(f64),
     /// A ratio, where less is better.
     RatioAtMost(f64),
-    /// A median in the area's unit.
+    /// A median in the area's unit, where less is better.
     AtMost(f64),
+    /// A median in the area's unit, where more is better.
+    AtLeast(f64),
 }
 
 impl Area {
@@ -216,6 +218,7 @@ impl Target {
             Self::RatioAtLeast(least) => ratio.is_some_and(|ratio| ratio >= least),
             Self::RatioAtMost(most) => ratio.is_some_and(|ratio| ratio <= most),
             Self::AtMost(most) => median <= most,
+            Self::AtLeast(least) => median >= least,
         }
     }
 }
@@ -226,6 +229,7 @@ impl fmt::Display for Target {
             Self::RatioAtLeast(least) => write!(f, "≥ {least}×"),
             Self::RatioAtMost(most) => write!(f, "≤ {most}×"),
             Self::AtMost(most) => write!(f, "≤ {most}"),
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
         }
     }
 }
@@ -354,6 +358,7 @@ mod tests {
         assert!(met(Target::RatioAtMost(0.5), 2.0) && !met(Target::RatioAtMost(0.5), 2.1));
         assert!(met(Target::RatioAtLeast(0.5), 2.0) && !met(Target::RatioAtLeast(0.5), 1.9));
         assert!(met(Target::AtMost(2.0), 2.0) && !met(Target::AtMost(2.0), 2.1));
+        assert!(met(Target::AtLeast(2.0), 2.0) && !met(Target::AtLeast(2.0), 1.9));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tests::harness::peers::Peer;
 use tests::harness::table::Table;
 
 /// How often two of ours dial each other, for each pair of transports.
-const ROUNDS: usize = 100;
+const ROUNDS: usize = 1_000;
 
 /// How often a foreign peer and one of ours do.
 const FOREIGN_ROUNDS: usize = 100;

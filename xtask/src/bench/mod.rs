@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: ours and a peer's in turn, in one run. One file an area.
 
 mod dial;
+mod state;
 mod transport;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) struct Options {
 enum BenchArea {
     Transport,
     Dial,
+    State,
 }
 
 impl Options {
@@ -59,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         match area {
             BenchArea::Transport => transport::run(&options.flags())?,
             BenchArea::Dial => dial::run(&options.flags())?,
+            BenchArea::State => state::run(&options.flags())?,
         }
     }
     Ok(())
