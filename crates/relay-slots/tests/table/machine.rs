@@ -47,7 +47,7 @@ enum Op {
 fn origin() -> impl Strategy<Value = Origin> {
     prop_oneof![
         10 => (0..ADDRESSES.len())
-            .prop_map(|at| Origin::Address(ADDRESSES[at].parse::<IpAddr>().unwrap())),
+            .prop_map(|at| Origin::Address(ADDRESSES[at].parse::<IpAddr>().expect("an address"))),
         1 => Just(Origin::Local),
         1 => Just(Origin::Relayed),
     ]
@@ -83,13 +83,14 @@ fn rules() -> impl Strategy<Value = (TableConfig, Caps)> {
     let rates = [rate(), rate(), rate(), rate()];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), 1..9usize);
     (counts, rates, flags).prop_map(|(count, rates, (private, twice, unlimited, buckets))| {
-        // Who of two slots of a peer finds the spare connection first is left open, and so not asked here.
+        // Which of two slots of a peer that fall silent in one millisecond finds its spare connection is left open, and so
+        // not asked here.
         let heartbeat = (!twice).then(|| Duration::from_millis(3));
         let ms = Duration::from_millis;
         let config = TableConfig::default()
             .with_ttl(ms(60))
             .with_grace(ms(20))
-            .with_heartbeat(heartbeat, ms(2))
+            .with_heartbeat(heartbeat, ms(if twice { 1000 } else { 2 }))
             .with_opening(ms(5))
             .with_circuit_limits((!unlimited).then(|| ms(15)), None)
             .with_max_buckets(buckets);

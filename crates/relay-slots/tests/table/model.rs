@@ -128,10 +128,11 @@ impl Model {
                 match slot.state {
                     State::Active => {
                         (self.slots[at].state, self.slots[at].since) = (State::Probing, now);
-                        self.events.push(format!("probe {}", slot.conn.unwrap()));
+                        self.events
+                            .push(format!("probe {}", slot.conn.expect("somebody keeps it")));
                     }
                     State::Probing => {
-                        let conn = slot.conn.unwrap();
+                        let conn = slot.conn.expect("somebody keeps it");
                         self.events.push(format!("silent {peer} {conn}"));
                         self.bereave(at, conn);
                         let heir = self.slots[at].conn.and_then(|id| self.conn(id));
@@ -333,7 +334,7 @@ impl Model {
     }
 
     fn peer_of(&self, id: ConnectionId) -> u8 {
-        self.conn(id).unwrap().peer
+        self.conn(id).expect("it is open").peer
     }
 
     /// Over which connection the destination is reached.
@@ -360,7 +361,7 @@ impl Model {
         let from_it = |circuit: &&Circuit| self.peer_of(circuit.from) == conn.peer;
         let net = subnet(conn.origin);
         let from_net = to_it.iter().filter(|circuit| {
-            net.is_some() && subnet(self.conn(circuit.from).unwrap().origin) == net
+            net.is_some() && subnet(self.conn(circuit.from).expect("it is open").origin) == net
         });
         let (all, per_net) = (self.circuits.len(), self.caps.circuits_from_subnet_to_peer);
         if all >= self.caps.circuits {
@@ -379,7 +380,7 @@ impl Model {
                 "{limit} circuits from this peer are open, which is the limit"
             ));
         } else if from_net.count() >= per_net && net.is_some() && !self.exempt(conn.origin) {
-            let net = net.unwrap();
+            let net = net.expect("checked above");
             return Err(format!(
                 "{per_net} circuits from {net} to this peer are open, which is the limit"
             ));
