@@ -19,7 +19,7 @@
 //!   events of libp2p's relay client on to [`Behaviour::handle_relay_event`]. Otherwise the limit is some limit.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     error::Error,
     io,
     sync::Arc,
@@ -28,8 +28,7 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, Limit, Policy, Route, SharedTracker, Subscription, TrackError, TrackerConfig,
-    Update,
+    Action, Closing, Policy, SharedTracker, Subscription, TrackError, TrackerConfig, Update,
 };
 use futures::{
     StreamExt,
@@ -37,8 +36,7 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, PeerId,
-    core::{ConnectedPoint, Endpoint, transport::PortUse},
-    multiaddr::Protocol,
+    core::{Endpoint, transport::PortUse},
     relay,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionError, ConnectionId, DialError, FromSwarm,
@@ -47,10 +45,10 @@ use libp2p::{
     },
 };
 
-use crate::handler::{Alive, Handler, Probe};
-
-/// Grants of relays that are remembered until their connections are up. Those that never come up must not pile up.
-const MAX_GRANTS: usize = 64;
+use crate::{
+    circuits::{self, Circuit, Grants},
+    handler::{Alive, Handler, Probe},
+};
 
 /// Keeps a tracker up to date.
 pub struct Behaviour {
@@ -61,7 +59,7 @@ pub struct Behaviour {
     connections: HashMap<ConnectionId, Tracked>,
     /// The swarm's name of each of the tracker's connections.
     names: HashMap<conn_state::ConnectionId, ConnectionId>,
-    grants: VecDeque<Grant>,
+    grants: Grants,
 }
 
 /// A connection that the tracker knows.
@@ -73,20 +71,6 @@ struct Tracked {
     closing: Option<Closing>,
     /// It is up, through a relay of which it is not known what it grants.
     wants: Option<Circuit>,
-}
-
-/// How an event of the relay client names a circuit, and how the connection over it does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Circuit {
-    /// One of ours, through this relay.
-    Through(PeerId),
-    /// One from this peer.
-    From(PeerId),
-}
-
-struct Grant {
-    circuit: Circuit,
-    route: Route,
 }
 
 impl Behaviour {
@@ -107,7 +91,7 @@ impl Behaviour {
             updates,
             connections: HashMap::new(),
             names: HashMap::new(),
-            grants: VecDeque::new(),
+            grants: Grants::default(),
         }
     }
 
@@ -118,39 +102,17 @@ impl Behaviour {
 
     /// What a relay grants a circuit. The event comes before or after the connection over the circuit is up.
     pub fn handle_relay_event(&mut self, event: &relay::client::Event) {
-        use relay::client::Event::{InboundCircuitEstablished, OutboundCircuitEstablished};
-        let (circuit, limit) = match event {
-            OutboundCircuitEstablished {
-                relay_peer_id,
-                limit,
-            } => (Circuit::Through(*relay_peer_id), limit),
-            InboundCircuitEstablished { src_peer_id, limit } => {
-                (Circuit::From(*src_peer_id), limit)
-            }
-            _ => return,
-        };
         let now = Instant::now();
-        // A zero is none, in both fields (circuit relay v2, "Limit").
-        let limit = limit.as_ref().map(|limit| Limit {
-            until: limit
-                .duration()
-                .filter(|time| !time.is_zero())
-                .and_then(|time| now.checked_add(time)),
-            bytes: limit.data_in_bytes().filter(|bytes| *bytes > 0),
-        });
-        let route = Route::Relayed(limit.filter(|limit| *limit != UNKNOWN));
+        let Some((circuit, route)) = circuits::granted(now, event) else {
+            return;
+        };
         let mut connections = self.connections.values_mut();
         match connections.find(|tracked| tracked.wants == Some(circuit)) {
             Some(tracked) => {
                 tracked.wants = None;
                 expect(self.tracker.handle_route(now, tracked.id, route));
             }
-            None => {
-                if self.grants.len() == MAX_GRANTS {
-                    self.grants.pop_front();
-                }
-                self.grants.push_back(Grant { circuit, route });
-            }
+            None => self.grants.insert(circuit, route),
         }
     }
 
@@ -170,7 +132,7 @@ impl Behaviour {
         let ConnectionEstablished {
             peer_id, endpoint, ..
         } = event;
-        let (route, wants) = self.route(peer_id, endpoint);
+        let (route, wants) = self.grants.route(peer_id, endpoint);
         let Some(tracked) = self.connections.get_mut(&event.connection_id) else {
             return;
         };
@@ -179,26 +141,6 @@ impl Behaviour {
         expect(self.tracker.handle_authenticated(now, id, &peer_id, route));
         // For all that is known. One stream is as good as many.
         expect(self.tracker.handle_streams(now, id, 1));
-    }
-
-    /// The way a connection goes; and the circuit that it goes over, if what is granted to that is still to be learned.
-    fn route(&mut self, peer: PeerId, endpoint: &ConnectedPoint) -> (Route, Option<Circuit>) {
-        if !endpoint.is_relayed() {
-            return (Route::Direct, None);
-        }
-        let circuit = match endpoint {
-            ConnectedPoint::Dialer { address, .. } => relay(address).map(Circuit::Through),
-            ConnectedPoint::Listener { .. } => Some(Circuit::From(peer)),
-        };
-        // The latest: one before it may be of a circuit over which no connection came up.
-        let place = self
-            .grants
-            .iter()
-            .rposition(|grant| Some(grant.circuit) == circuit);
-        match place.and_then(|place| self.grants.remove(place)) {
-            Some(grant) => (grant.route, None),
-            None => (Route::Relayed(Some(UNKNOWN)), circuit),
-        }
     }
 
     fn gone(&mut self, name: ConnectionId, closing: Closing, error: Option<&dyn Error>) {
@@ -318,7 +260,7 @@ impl NetworkBehaviour for Behaviour {
                 new,
                 ..
             }) => {
-                let (route, wants) = self.route(peer_id, new);
+                let (route, wants) = self.grants.route(peer_id, new);
                 if let Some(tracked) = self.connections.get_mut(&connection_id) {
                     tracked.wants = wants;
                     let now = Instant::now();
@@ -368,23 +310,6 @@ impl NetworkBehaviour for Behaviour {
         }
         self.updates.poll_next(cx).map(ToSwarm::GenerateEvent)
     }
-}
-
-/// A limit of which nothing is known.
-const UNKNOWN: Limit = Limit {
-    until: None,
-    bytes: None,
-};
-
-/// The relay in an address with a circuit.
-fn relay(address: &Multiaddr) -> Option<PeerId> {
-    let before = address
-        .iter()
-        .take_while(|part| *part != Protocol::P2pCircuit);
-    before.last().and_then(|part| match part {
-        Protocol::P2p(relay) => Some(relay),
-        _ => None,
-    })
 }
 
 /// libp2p does not tell a close by the other end from a broken connection, other than by the error's kind. Without an

@@ -1,6 +1,7 @@
 //! A stock rust-libp2p swarm that knows who is connected, how well, and in what order that came about.
 
 mod behaviour;
+mod circuits;
 mod handler;
 mod peer;
 mod relay;
