@@ -119,3 +119,8 @@ pub trait Policy<Id>: Send + Sync {
     /// After how long a drained connection is closed, whatever goes on over it.
     fn drain(&self) -> Duration;
 }
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

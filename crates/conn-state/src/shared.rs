@@ -1,8 +1,5 @@
 //! A tracker that many threads tell and ask.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     fmt,
     hash::Hash,
@@ -250,3 +247,6 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         (snapshot.state(peer), subscription)
     }
 }
+
+#[cfg(test)]
+mod tests;

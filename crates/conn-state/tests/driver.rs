@@ -37,10 +37,10 @@ fn connect(
     peer: &'static str,
     route: Route,
 ) -> ConnectionId {
-    let id = tracker.handle_dialing(now(), Some(&peer)).unwrap();
+    let id = tracker.handle_dialing(now(), Some(&peer)).expect("room");
     tracker
         .handle_authenticated(now(), id, &peer, route)
-        .unwrap();
+        .expect("it is in its handshake");
     id
 }
 

@@ -80,9 +80,6 @@ fn star(packages: &[Package]) -> Vec<Finding> {
     findings
 }
 
-/// Its trait decides about states, which are not written yet; what is there has nothing that a host would replace.
-const TRAIT_TO_COME: [&str; 1] = ["conn-state"];
-
 fn one_trait(package: &Package, own: &[&Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lib = format!("{}/src/lib.rs", package.folder);
@@ -102,8 +99,7 @@ fn one_trait(package: &Package, own: &[&Source]) -> Vec<Finding> {
     let is_empty = own
         .iter()
         .all(|source| sources::code_lines(&source.text).next().is_none());
-    let is_to_come = TRAIT_TO_COME.contains(&package.name.as_str());
-    if traits > 1 || traits == 0 && !is_empty && !is_to_come {
+    if traits > 1 || traits == 0 && !is_empty {
         findings.push(Finding::broken(
             lib,
             format!("{} has {traits} public traits, not one", package.name),
