@@ -47,6 +47,8 @@ pub struct Subscription<Id> {
     /// The place in the history up to which events were taken over.
     read: u64,
     taken: VecDeque<Event<Id>>,
+    /// There was news since it last looked in vain.
+    lately: bool,
 }
 
 impl<Id: fmt::Debug> fmt::Debug for Subscription<Id> {
@@ -92,6 +94,7 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
             filter,
             read: 0,
             taken: VecDeque::new(),
+            lately: false,
         };
         (subscription.snapshot(), subscription)
     }
@@ -141,13 +144,21 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
         }
     }
 
-    /// If there is nothing new, `waker` is woken when there is: under the same lock, so that nothing comes in between.
+    /// If there is nothing new, `waker` is woken when there is: under the same lock, so that nothing comes in between. Where
+    /// there was news lately it is woken at once, to look again after everybody else has had a turn: news comes in bursts,
+    /// and a wake-up costs whoever brings it more than all else.
     fn look_or_wait(&mut self, waker: &Waker) -> Look {
         let mut core = self.shared.ask();
         let filter = self.filter.as_ref();
         let look = look(&core.tracker, filter, &mut self.read, &mut self.taken);
         let mut replaced = None;
-        if matches!(look, Look::UpToDate) && self.taken.is_empty() {
+        if !matches!(look, Look::UpToDate) || !self.taken.is_empty() {
+            self.lately = true;
+        } else if std::mem::take(&mut self.lately) {
+            drop(core);
+            waker.wake_by_ref();
+            return look;
+        } else {
             match core.waiting.iter_mut().find(|(key, _)| *key == self.key) {
                 Some((_, waiting)) if waiting.will_wake(waker) => {}
                 Some((_, waiting)) => replaced = Some(std::mem::replace(waiting, waker.clone())),

@@ -142,6 +142,8 @@ impl Trial {
         let mut command = Command::new(program.context("BENCH_STATE does not name a program")?);
         if self == Self::Held {
             command.args(["hold", contender.key(), "--peers", &size.held.to_string()]);
+            // What was freed is given back at once: how soon it is otherwise is the allocator's matter.
+            command.env("MIMALLOC_PURGE_DELAY", "0");
             return Ok(command);
         }
         let (peers, rounds) = match self {
