@@ -54,7 +54,10 @@
 mod admission;
 mod config;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod table;
+pub mod wire;
 
 pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
 pub use config::TableConfig;

@@ -289,7 +289,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     /// What is to be done or known next.
     pub fn poll_event(&mut self) -> Option<Event<Id>> {
         let event = self.events.pop_front();
-        if self.events.is_empty() && self.events.capacity() > 64 {
+        if event.is_none() {
+            // An empty queue keeps no memory.
             self.events = VecDeque::new();
         }
         event

@@ -45,6 +45,10 @@ impl Buckets {
         self.slab.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.slab.bytes() + self.index.allocation_size()
+    }
+
     pub(super) fn knows(&self, key: u64) -> bool {
         self.find(key).is_some()
     }

@@ -42,6 +42,10 @@ impl Counts {
         self.entries.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.allocation_size()
+    }
+
     pub(super) fn of(&self, key: (u64, u32)) -> usize {
         let found = self.entries.find(self.hash(key), |entry| entry.is(key));
         found.map_or(0, |entry| entry.count as usize)

@@ -84,6 +84,10 @@ impl<Id: Eq + Hash + Clone> Peers<Id> {
         self.slab.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.slab.bytes() + self.index.allocation_size()
+    }
+
     pub(super) fn find(&self, id: &Id) -> Option<u32> {
         let is_it = |at: &u32| self.slab[*at].id == *id;
         self.index.find(self.hasher.hash_one(id), is_it).copied()

@@ -25,6 +25,11 @@ impl<T> Slab<T> {
         self.entries.len() - self.free.len()
     }
 
+    /// What it takes up, used or not.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Option<T>>() + self.free.capacity() * size_of::<u32>()
+    }
+
     pub(super) fn insert(&mut self, value: T) -> u32 {
         if let Some(at) = self.free.pop() {
             self.entries[at as usize] = Some(value);

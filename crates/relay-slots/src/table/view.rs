@@ -210,4 +210,21 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             events: self.events.len(),
         }
     }
+
+    /// How many bytes all that takes up, with what is kept free for more and without what an `Id` points at. None if there
+    /// is nothing.
+    pub fn bytes(&self) -> usize {
+        let kept = [
+            self.peers.bytes(),
+            self.connections.bytes(),
+            self.slots.bytes(),
+            self.circuits.bytes(),
+            self.slots_at.bytes(),
+            self.pairs.bytes(),
+            self.buckets.bytes(),
+            self.timers.bytes(),
+            self.events.capacity() * size_of::<Event<Id>>(),
+        ];
+        kept.into_iter().sum()
+    }
 }

@@ -52,6 +52,11 @@ impl Wheel {
         self.nodes.len()
     }
 
+    /// Without the places, of which there are always the same.
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.bytes()
+    }
+
     /// Sets a timer and gives it a number, which is good until it is out or cancelled.
     pub(super) fn set(&mut self, due: u64, timer: Timer) -> u32 {
         let at = self.nodes.insert(Node {

@@ -10,7 +10,7 @@ mod place;
 
 use std::time::Instant;
 
-use relay_slots::{ConnectionId, Event, Origin, Table, Usage};
+use relay_slots::{ConnectionId, Event, Origin, Table};
 
 /// An address as an origin.
 fn at(text: &str) -> Origin {
@@ -44,6 +44,9 @@ fn drain<Id: Eq + std::hash::Hash + Clone>(
     }
 }
 
-fn assert_empty(usage: Usage) {
+/// Not a slot, not a circuit, not a timer, not a byte.
+fn assert_empty<Id: Eq + std::hash::Hash + Clone>(table: &Table<Id>) {
+    let (usage, bytes) = (table.usage(), table.bytes());
     assert!(usage.is_empty(), "something is left: {usage:?}");
+    assert_eq!((bytes, table.poll_timeout()), (0, None));
 }

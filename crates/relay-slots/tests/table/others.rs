@@ -118,7 +118,7 @@ fn a_renewal_from_a_full_subnet_is_granted_and_counted_exactly_once() {
     now += Duration::from_secs(100);
     table.handle_timeout(now);
     drain(&mut table, now, |_| false);
-    assert_empty(table.usage());
+    assert_empty(&table);
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! What the fuzz targets feed: the decoders that see a stranger's bytes. Each returns normally on any input, or the input
+//! is a finding.
+
+use libp2p_identity::PeerId;
+
+use crate::wire::{Frames, HopMessage, MAX_MESSAGE, StopMessage, Voucher};
+
+/// A stream of hop or stop messages, in pieces as long as the first byte says.
+pub fn messages(data: &[u8]) {
+    let Some((piece, data)) = data.split_first() else {
+        return;
+    };
+    let mut frames = Frames::default();
+    for mut piece in data.chunks(1 + usize::from(*piece)) {
+        while let Ok(Some(body)) = frames.next(&mut piece) {
+            message(&body);
+        }
+        assert!(frames.retained() <= MAX_MESSAGE, "it keeps too much");
+        assert!(frames.wanted() >= 1 && frames.wanted() <= MAX_MESSAGE);
+    }
+}
+
+/// The body of one message. What is read is written, and read again, alike.
+pub fn message(body: &[u8]) {
+    if let Ok(message) = HopMessage::decode(body)
+        && let Ok(bytes) = message.encode()
+    {
+        let again = body_of(&bytes);
+        assert_eq!(
+            without_cut(HopMessage::decode(&again)),
+            without_cut(Ok(message))
+        );
+    }
+    if let Ok(message) = StopMessage::decode(body)
+        && let Ok(bytes) = message.encode()
+    {
+        let mut again = StopMessage::decode(&body_of(&bytes)).ok();
+        let mut message = Some(message);
+        for message in [&mut again, &mut message] {
+            if let Some(StopMessage::Connect {
+                limit: Some(limit), ..
+            }) = message
+            {
+                limit.cut_from = None;
+            }
+        }
+        assert_eq!(again, message);
+    }
+}
+
+/// An envelope that claims to be a voucher.
+pub fn voucher(envelope: &[u8]) {
+    let nobody = PeerId::from_bytes(&[0, 1, 7]).expect("an identity multihash");
+    assert!(Voucher::open(envelope, nobody, nobody, 0).is_err());
+}
+
+fn body_of(bytes: &[u8]) -> Vec<u8> {
+    let mut input = bytes;
+    let body = Frames::default().next(&mut input);
+    body.ok().flatten().expect("what we write is a message")
+}
+
+fn without_cut(message: Result<HopMessage, crate::wire::WireError>) -> Option<HopMessage> {
+    let mut message = message.ok()?;
+    if let HopMessage::Status {
+        limit: Some(limit), ..
+    } = &mut message
+    {
+        limit.cut_from = None;
+    }
+    Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Status,
+        wire::{Limit, Reservation},
+    };
+
+    /// Bytes that are mostly a message.
+    fn mangled() -> impl Strategy<Value = Vec<u8>> {
+        let limit = (any::<Option<u32>>(), any::<Option<u64>>()).prop_map(|(seconds, data)| {
+            let seconds = seconds.map(|s| std::time::Duration::from_secs(s.into()));
+            Limit::new(seconds, data)
+        });
+        let status = (any::<u32>(), any::<u64>(), limit).prop_map(|(code, expire, limit)| {
+            HopMessage::Status {
+                status: Status::from_code(code),
+                reservation: Some(Reservation::new(expire, Vec::new(), Some(vec![1; 9]))),
+                limit: Some(limit),
+            }
+        });
+        let bytes = status.prop_map(|message| message.encode().expect("it is short"));
+        let flips = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+        (bytes, flips).prop_map(|(mut bytes, flips)| {
+            for (at, to) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = to;
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_upsets_a_decoder(data in prop::collection::vec(any::<u8>(), 0..5000)) {
+            messages(&data);
+            message(&data);
+            voucher(&data);
+        }
+
+        #[test]
+        fn nor_does_what_looks_like_a_message(bytes in mangled()) {
+            message(&bytes[1..]);
+            messages(&[&[3], bytes.as_slice(), &bytes].concat());
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The hop and stop protocols' bytes: protobuf messages, each behind its length as an unsigned varint (circuit relay v2
+//! spec, section "Protobuf").
+
+mod frame;
+mod voucher;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+use prost::Message as _;
+
+pub use self::{
+    frame::{Frames, WireError},
+    voucher::{Voucher, VoucherError},
+};
+use crate::Status;
+
+/// The protocol that a peer asks a relay by.
+pub const HOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/hop";
+
+/// The protocol that a relay asks a circuit's destination by.
+pub const STOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/stop";
+
+/// The longest message, in bytes without its prefix: what go-libp2p reads.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// The longest duration of a circuit that is believed. js-libp2p's relay writes milliseconds where the spec has seconds, so
+/// that its two minutes would be 33 hours.
+pub const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// The most of a reservation's addresses that are looked at.
+const MAX_ADDRESSES: usize = 32;
+
+/// What a circuit may carry. That there is one at all makes a connection a limited one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Limit {
+    /// How long it lasts, in whole seconds on the wire. `None`: without end.
+    pub duration: Option<Duration>,
+    /// Bytes in each direction. `None`: any number.
+    pub data: Option<u64>,
+    /// What the duration was in seconds before it was cut to [`MAX_DURATION`]: the sender confuses its units.
+    pub cut_from: Option<u32>,
+}
+
+impl Limit {
+    /// A limit of ours; on the wire a duration is rounded up to seconds.
+    pub fn new(duration: Option<Duration>, data: Option<u64>) -> Self {
+        let cut_from = None;
+        Self {
+            duration,
+            data,
+            cut_from,
+        }
+    }
+
+    fn from_proto(limit: proto::Limit) -> Self {
+        let seconds = limit.duration.filter(|seconds| *seconds != 0);
+        let told = seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Self {
+            duration: told.map(|told| told.min(MAX_DURATION)),
+            data: limit.data.filter(|bytes| *bytes != 0),
+            cut_from: seconds.filter(|_| told > Some(MAX_DURATION)),
+        }
+    }
+
+    fn to_proto(self) -> proto::Limit {
+        let seconds = |duration: Duration| {
+            let more = u64::from(duration.subsec_nanos() > 0);
+            let rounded = duration.as_secs().saturating_add(more);
+            u32::try_from(rounded).unwrap_or(u32::MAX)
+        };
+        proto::Limit {
+            duration: self.duration.map(seconds),
+            data: self.data,
+        }
+    }
+}
+
+/// What a relay grants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Reservation {
+    /// Until when, in seconds since 1970.
+    pub expire: u64,
+    /// The relay's addresses, with its peer id and without `/p2p-circuit`. What cannot be read is left out.
+    pub addresses: Vec<Multiaddr>,
+    /// A sealed [`Voucher`].
+    pub voucher: Option<Vec<u8>>,
+}
+
+impl Reservation {
+    /// A reservation of ours.
+    pub fn new(expire: u64, addresses: Vec<Multiaddr>, voucher: Option<Vec<u8>>) -> Self {
+        Self {
+            expire,
+            addresses,
+            voucher,
+        }
+    }
+}
+
+/// A message of the hop protocol, between a relay and who asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HopMessage {
+    /// "Keep a slot for me."
+    Reserve,
+    /// "Open a circuit to this peer." Addresses that come with it are not looked at: dialing on a stranger's word is
+    /// deprecated by the spec.
+    Connect(PeerId),
+    /// The relay's answer.
+    Status {
+        /// What it is.
+        status: Status,
+        /// What it grants, to a RESERVE.
+        reservation: Option<Reservation>,
+        /// What circuits may carry.
+        limit: Option<Limit>,
+    },
+}
+
+/// A message of the stop protocol, between a relay and a circuit's destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopMessage {
+    /// "A circuit from this peer."
+    Connect {
+        /// Who.
+        peer: PeerId,
+        /// What it may carry.
+        limit: Option<Limit>,
+    },
+    /// The destination's answer.
+    Status(Status),
+}
+
+impl HopMessage {
+    /// An answer that grants nothing.
+    pub fn refusal(status: Status) -> Self {
+        Self::Status {
+            status,
+            reservation: None,
+            limit: None,
+        }
+    }
+
+    /// The message behind its length.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::TooLong`]
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut message = proto::Hop::default();
+        match self {
+            Self::Reserve => message.kind = Some(0),
+            Self::Connect(peer) => {
+                message.kind = Some(1);
+                message.peer = Some(proto::Peer::of(peer));
+            }
+            Self::Status {
+                status,
+                reservation,
+                limit,
+            } => {
+                message.kind = Some(2);
+                message.status = Some(status.code().into());
+                message.limit = limit.map(Limit::to_proto);
+                let to_proto = |reservation: &Reservation| proto::Reservation {
+                    expire: Some(reservation.expire),
+                    addresses: reservation
+                        .addresses
+                        .iter()
+                        .map(Multiaddr::to_vec)
+                        .collect(),
+                    voucher: reservation.voucher.clone(),
+                };
+                message.reservation = reservation.as_ref().map(to_proto);
+            }
+        }
+        encode(&message)
+    }
+
+    /// The message in what [`Frames`] gives.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let message = proto::Hop::decode(body)?;
+        match message.kind.ok_or(WireError::MissingType)? {
+            0 => Ok(Self::Reserve),
+            1 => Ok(Self::Connect(proto::Peer::id_of(message.peer)?)),
+            2 => Ok(Self::Status {
+                status: status(message.status),
+                reservation: message.reservation.map(proto::Reservation::read),
+                limit: message.limit.map(Limit::from_proto),
+            }),
+            code => Err(WireError::UnknownType { code }),
+        }
+    }
+}
+
+impl StopMessage {
+    /// The message behind its length.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::TooLong`]
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut message = proto::Stop::default();
+        match self {
+            Self::Connect { peer, limit } => {
+                message.kind = Some(0);
+                message.peer = Some(proto::Peer::of(peer));
+                message.limit = limit.map(Limit::to_proto);
+            }
+            Self::Status(status) => {
+                message.kind = Some(1);
+                message.status = Some(status.code().into());
+            }
+        }
+        encode(&message)
+    }
+
+    /// The message in what [`Frames`] gives.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let message = proto::Stop::decode(body)?;
+        match message.kind.ok_or(WireError::MissingType)? {
+            0 => Ok(Self::Connect {
+                peer: proto::Peer::id_of(message.peer)?,
+                limit: message.limit.map(Limit::from_proto),
+            }),
+            1 => Ok(Self::Status(status(message.status))),
+            code => Err(WireError::UnknownType { code }),
+        }
+    }
+}
+
+/// An absent status is 0, which is none that the spec knows.
+fn status(code: Option<u64>) -> Status {
+    let code = code.unwrap_or(0);
+    Status::from_code(u32::try_from(code).unwrap_or(u32::MAX))
+}
+
+fn encode(message: &impl prost::Message) -> Result<Vec<u8>, WireError> {
+    match message.encoded_len() {
+        length if length > MAX_MESSAGE => Err(WireError::TooLong {
+            length,
+            limit: MAX_MESSAGE,
+        }),
+        _ => Ok(message.encode_length_delimited_to_vec()),
+    }
+}
+
+/// The spec's messages. Enumerations are read as plain numbers of full width, so that 2 + 2³² is not taken for 2.
+mod proto {
+    use libp2p_identity::PeerId;
+    use multiaddr::Multiaddr;
+
+    use super::{MAX_ADDRESSES, WireError};
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Hop {
+        #[prost(uint64, optional, tag = "1")]
+        pub(super) kind: Option<u64>,
+        #[prost(message, optional, tag = "2")]
+        pub(super) peer: Option<Peer>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) reservation: Option<Reservation>,
+        #[prost(message, optional, tag = "4")]
+        pub(super) limit: Option<Limit>,
+        #[prost(uint64, optional, tag = "5")]
+        pub(super) status: Option<u64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Stop {
+        #[prost(uint64, optional, tag = "1")]
+        pub(super) kind: Option<u64>,
+        #[prost(message, optional, tag = "2")]
+        pub(super) peer: Option<Peer>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) limit: Option<Limit>,
+        #[prost(uint64, optional, tag = "4")]
+        pub(super) status: Option<u64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Peer {
+        #[prost(bytes = "vec", optional, tag = "1")]
+        id: Option<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Reservation {
+        #[prost(uint64, optional, tag = "1")]
+        pub(super) expire: Option<u64>,
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        pub(super) addresses: Vec<Vec<u8>>,
+        #[prost(bytes = "vec", optional, tag = "3")]
+        pub(super) voucher: Option<Vec<u8>>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Limit {
+        #[prost(uint32, optional, tag = "1")]
+        pub(super) duration: Option<u32>,
+        #[prost(uint64, optional, tag = "2")]
+        pub(super) data: Option<u64>,
+    }
+
+    impl Peer {
+        pub(super) fn of(peer: &PeerId) -> Self {
+            let id = Some(peer.to_bytes());
+            Self { id }
+        }
+
+        pub(super) fn id_of(peer: Option<Self>) -> Result<PeerId, WireError> {
+            let id = peer.and_then(|peer| peer.id);
+            let id = id.ok_or(WireError::MissingPeer)?;
+            PeerId::from_bytes(&id).map_err(|_| WireError::InvalidPeer { length: id.len() })
+        }
+    }
+
+    impl Reservation {
+        pub(super) fn read(self) -> super::Reservation {
+            let addresses = self.addresses.into_iter().take(MAX_ADDRESSES);
+            super::Reservation {
+                expire: self.expire.unwrap_or(0),
+                addresses: addresses
+                    .filter_map(|bytes| Multiaddr::try_from(bytes).ok())
+                    .collect(),
+                voucher: self.voucher,
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Reservation vouchers (circuit relay v2 spec, section "Reservation Vouchers") in their signed envelopes (libp2p RFC 0002).
+
+use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
+use prost::Message as _;
+
+/// What the signature is made over, first.
+const DOMAIN: &[u8] = b"libp2p-relay-rsvp";
+
+/// The multicodec `libp2p-relay-rsvp`, as go-libp2p writes it: plain bytes, no varint.
+const CODEC: &[u8] = &[0x03, 0x02];
+
+/// A relay's word that it keeps a slot for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voucher {
+    /// Whose word it is.
+    pub relay: PeerId,
+    /// For whom.
+    pub peer: PeerId,
+    /// Until when, in seconds since 1970.
+    pub expiration: u64,
+}
+
+/// Why a voucher is worth nothing, or could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VoucherError {
+    /// It cannot be signed with this key.
+    #[error("cannot sign the voucher")]
+    Signing(#[from] SigningError),
+    /// It is no signed envelope, or holds no voucher.
+    #[error("no protobuf message")]
+    Protobuf(#[from] prost::DecodeError),
+    /// The envelope is of something else.
+    #[error("an envelope of type {codec:02x?}")]
+    Codec {
+        /// Its type.
+        codec: Vec<u8>,
+    },
+    /// The key in the envelope cannot be read.
+    #[error("no public key")]
+    Key(#[from] libp2p_identity::DecodingError),
+    /// The envelope is signed by somebody else than the relay.
+    #[error("signed by {signer}, not by the relay {relay}")]
+    Signer {
+        /// Who signed.
+        signer: PeerId,
+        /// Who should have.
+        relay: PeerId,
+    },
+    /// The signature is wrong.
+    #[error("the signature of {relay} is wrong")]
+    Signature {
+        /// Whose it claims to be.
+        relay: PeerId,
+    },
+    /// The voucher names no peer where one should be, or another one.
+    #[error("it is not for {relay} to say this of {peer}")]
+    Names {
+        /// The relay that it should name.
+        relay: PeerId,
+        /// The peer that it should name.
+        peer: PeerId,
+    },
+    /// Its time is over.
+    #[error("it expired at {expiration}, and it is {now}")]
+    Expired {
+        /// In seconds since 1970.
+        expiration: u64,
+        /// In seconds since 1970.
+        now: u64,
+    },
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Envelope {
+    #[prost(bytes = "vec", tag = "1")]
+    public_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    payload_type: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    payload: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    signature: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Payload {
+    #[prost(bytes = "vec", tag = "1")]
+    relay: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    peer: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    expiration: u64,
+}
+
+impl Voucher {
+    /// The voucher in an envelope that is signed with the relay's key.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot sign.
+    pub fn seal(&self, relay: &Keypair) -> Result<Vec<u8>, VoucherError> {
+        let payload = Payload {
+            relay: self.relay.to_bytes(),
+            peer: self.peer.to_bytes(),
+            expiration: self.expiration,
+        };
+        let payload = payload.encode_to_vec();
+        let envelope = Envelope {
+            public_key: relay.public().encode_protobuf(),
+            payload_type: CODEC.to_vec(),
+            signature: relay.sign(&signed(&payload))?,
+            payload,
+        };
+        Ok(envelope.encode_to_vec())
+    }
+
+    /// What `relay` has sealed for `peer`, if it is good at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// It is worth nothing.
+    pub fn open(
+        envelope: &[u8],
+        relay: PeerId,
+        peer: PeerId,
+        now: u64,
+    ) -> Result<Self, VoucherError> {
+        let envelope = Envelope::decode(envelope)?;
+        if envelope.payload_type != CODEC {
+            let codec = envelope.payload_type;
+            return Err(VoucherError::Codec { codec });
+        }
+        let key = PublicKey::try_decode_protobuf(&envelope.public_key)?;
+        let signer = key.to_peer_id();
+        // Only a key that we know is worth the time of a verification.
+        if signer != relay {
+            return Err(VoucherError::Signer { signer, relay });
+        }
+        if !key.verify(&signed(&envelope.payload), &envelope.signature) {
+            return Err(VoucherError::Signature { relay });
+        }
+        let payload = Payload::decode(envelope.payload.as_slice())?;
+        let names = (
+            PeerId::from_bytes(&payload.relay),
+            PeerId::from_bytes(&payload.peer),
+        );
+        if !matches!(names, (Ok(by), Ok(of)) if by == relay && of == peer) {
+            return Err(VoucherError::Names { relay, peer });
+        }
+        let expiration = payload.expiration;
+        if expiration <= now {
+            return Err(VoucherError::Expired { expiration, now });
+        }
+        Ok(Self {
+            relay,
+            peer,
+            expiration,
+        })
+    }
+}
+
+/// What is signed: each part behind its length (RFC 0002, "Signature Production").
+fn signed(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in [DOMAIN, CODEC, payload] {
+        // Writing into a vector cannot fail.
+        let _ = prost::encode_length_delimiter(part.len(), &mut bytes);
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
