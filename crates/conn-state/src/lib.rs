@@ -53,6 +53,8 @@ mod config;
 mod driver;
 mod error;
 mod event;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod history;
 mod limits;
 mod phase;

@@ -1,7 +1,7 @@
 //! What must be alike after every step.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -116,24 +116,18 @@ impl Run {
             let state = self.reference.state(peer);
             alike("state", &self.tracker.state(&peer), &state)?;
             alike("state", &self.shared.state(&peer), &state)?;
-            let expected: BTreeSet<String> = self
-                .reference
-                .of_peer(peer)
-                .map(|(id, link)| {
-                    let (age, phase_age) = (now - link.opened, now - link.since);
-                    let way = (link.direction, link.route, link.streams);
-                    format!("{:?}", (id, link.phase, way, age, phase_age))
-                })
-                .collect();
-            let connections: BTreeSet<String> = self
-                .shared
-                .connections(now, &peer)
-                .into_iter()
-                .map(|info| {
-                    let way = (info.direction, info.route, info.streams);
-                    format!("{:?}", (info.id, info.phase, way, info.age, info.phase_age))
-                })
-                .collect();
+            let of_peer = self.reference.of_peer(peer).map(|(id, link)| {
+                let (age, phase_age) = (now - link.opened, now - link.since);
+                let way = (link.direction, link.route, link.streams);
+                (*id, (link.phase, way, age, phase_age))
+            });
+            let expected: BTreeMap<_, _> = of_peer.collect();
+            let connections = self.shared.connections(now, &peer);
+            let connections = connections.into_iter().map(|info| {
+                let way = (info.direction, info.route, info.streams);
+                (info.id, (info.phase, way, info.age, info.phase_age))
+            });
+            let connections: BTreeMap<_, _> = connections.collect();
             alike("connections", &connections, &expected)?;
             let known: Vec<_> = log[oldest..]
                 .iter()
