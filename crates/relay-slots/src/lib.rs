@@ -56,12 +56,16 @@ mod config;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+#[cfg(feature = "tokio")]
+mod splice;
 mod table;
 pub mod wire;
 
 pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
 pub use config::TableConfig;
 pub use error::{RateOf, Refusal, ReleaseError, Status};
+#[cfg(feature = "tokio")]
+pub use splice::{Meter, SpliceConfig, SpliceEnd, Way, splice};
 pub use table::{
     CircuitId, ConnectionId, EndCause, Event, FreeCause, Granted, Opening, Origin, Scope,
     ScopeKind, SlotState, SlotView, Table, Usage,

@@ -14,7 +14,7 @@ use relay_slots::{ConnectionId, Event, Origin, Table};
 
 /// An address as an origin.
 fn at(text: &str) -> Origin {
-    Origin::Address(text.parse().unwrap())
+    Origin::Address(text.parse().expect("an address"))
 }
 
 /// Numbers that look random (Marsaglia's xorshift).

@@ -215,7 +215,9 @@ fn connect(
     from: ConnectionId,
     to: &'static str,
 ) -> u32 {
-    let refusal = table.handle_connect(now, from, &to).unwrap_err();
+    let refusal = table
+        .handle_connect(now, from, &to)
+        .expect_err("it is refused");
     refusal.status().code()
 }
 
