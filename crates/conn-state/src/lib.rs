@@ -69,9 +69,6 @@ mod tracker;
 pub mod upgrade;
 mod when_connected;
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 pub use config::LimitsConfig;
@@ -126,3 +123,6 @@ pub trait Policy<Id>: Send + Sync {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests;
