@@ -56,6 +56,7 @@ mod config;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod server;
 #[cfg(feature = "tokio")]
 mod splice;
 mod table;
@@ -64,6 +65,7 @@ pub mod wire;
 pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
 pub use config::TableConfig;
 pub use error::{RateOf, Refusal, ReleaseError, Status};
+pub use server::{HopAnswer, Server, StopAnswer};
 #[cfg(feature = "tokio")]
 pub use splice::{Meter, SpliceConfig, SpliceEnd, Way, splice};
 pub use table::{

@@ -296,6 +296,12 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         event
     }
 
+    /// Who is at the other end of a connection.
+    pub fn peer_of(&self, connection: ConnectionId) -> Option<&Id> {
+        let at = self.find(connection)?;
+        Some(&self.peers[self.connections[at].peer].id)
+    }
+
     /// The rules.
     pub fn admission(&self) -> &A {
         &self.admission

@@ -1,0 +1,222 @@
+use super::*;
+use crate::{Origin, TableConfig};
+
+const UNIX: u64 = 1_700_000_000;
+
+struct Relay {
+    now: Instant,
+    server: Server,
+    holder: (PeerId, ConnectionId),
+    source: (PeerId, ConnectionId),
+}
+
+fn peer() -> PeerId {
+    Keypair::generate_ed25519().public().to_peer_id()
+}
+
+fn relay_of(config: TableConfig) -> Relay {
+    let now = Instant::now();
+    let table = Table::new(now, 1, Caps::default().with_slots(1), config);
+    let addresses = vec!["/ip4/192.0.2.1/tcp/4001".parse().unwrap()];
+    let mut server = Server::new(table, Keypair::generate_ed25519(), addresses);
+    let mut connect = || {
+        let peer = peer();
+        let table = server.table_mut();
+        (peer, table.handle_connected(now, &peer, Origin::Local))
+    };
+    let (holder, source) = (connect(), connect());
+    Relay {
+        now,
+        server,
+        holder,
+        source,
+    }
+}
+
+fn relay() -> Relay {
+    relay_of(TableConfig::default())
+}
+
+impl Relay {
+    fn hop(&mut self, connection: ConnectionId, message: HopMessage) -> HopAnswer {
+        self.server
+            .handle_hop(self.now, UNIX, connection, Ok(message))
+    }
+
+    fn status(&mut self, connection: ConnectionId, message: HopMessage) -> u32 {
+        match self.hop(connection, message) {
+            HopAnswer::Reply {
+                message: HopMessage::Status { status, .. },
+                ..
+            } => status.code(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn open(&mut self) -> (CircuitId, StopMessage) {
+        let ((holder, way), (_, source)) = (self.holder, self.source);
+        self.hop(way, HopMessage::Reserve);
+        match self.hop(source, HopMessage::Connect(holder)) {
+            HopAnswer::Open {
+                circuit,
+                connection,
+                request,
+                ..
+            } if connection == way => (circuit, request),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_reservation_comes_with_its_end_the_addresses_the_limit_and_a_voucher() {
+    let mut relay = relay();
+    let (holder, connection) = relay.holder;
+    let HopAnswer::Reply {
+        message:
+            HopMessage::Status {
+                status: Status::Ok,
+                reservation: Some(reservation),
+                limit,
+            },
+        refusal: None,
+    } = relay.hop(connection, HopMessage::Reserve)
+    else {
+        panic!("refused");
+    };
+    let local = relay.server.local;
+    assert_eq!(reservation.expire, UNIX + 3600);
+    let address = format!("/ip4/192.0.2.1/tcp/4001/p2p/{local}");
+    assert_eq!(reservation.addresses[0].to_string(), address);
+    let expected = Limit::new(Some(Duration::from_secs(120)), Some(131_072));
+    assert_eq!(limit, Some(expected));
+    let voucher = reservation.voucher.unwrap();
+    let voucher = Voucher::open(&voucher, local, holder, UNIX).unwrap();
+    assert_eq!(voucher.expiration, UNIX + 3600);
+}
+
+#[test]
+fn a_full_relay_says_201_and_its_log_says_why() {
+    let mut relay = relay();
+    let ((_, holder), (_, second)) = (relay.holder, relay.source);
+    assert_eq!(relay.status(holder, HopMessage::Reserve), 100);
+    assert_eq!(relay.status(holder, HopMessage::Reserve), 100);
+    let HopAnswer::Reply { message, refusal } = relay.hop(second, HopMessage::Reserve) else {
+        panic!("admitted");
+    };
+    assert_eq!(message, HopMessage::refusal(Status::ResourceLimitExceeded));
+    assert_eq!(refusal, Some(Refusal::Slots { limit: 1 }));
+}
+
+#[test]
+fn a_circuit_is_announced_with_its_source_and_opened_once_it_is_accepted() {
+    let mut relay = relay();
+    let (circuit, request) = relay.open();
+    let limit = Limit::new(Some(Duration::from_secs(120)), Some(131_072));
+    let expected = StopMessage::Connect {
+        peer: relay.source.0,
+        limit: Some(limit),
+    };
+    assert_eq!(request, expected);
+    let accepted = Some(StopMessage::Status(Status::Ok));
+    let StopAnswer::Splice { message, data, .. } =
+        relay.server.handle_stop(relay.now, circuit, accepted)
+    else {
+        panic!("refused");
+    };
+    assert_eq!(data, Some(131_072));
+    assert!(matches!(
+        message,
+        HopMessage::Status { status: Status::Ok, limit: Some(told), .. } if told == limit
+    ));
+    assert_eq!(relay.server.table().usage().circuits, 1);
+    relay.server.handle_closed(relay.now, circuit);
+    assert_eq!(relay.server.table().usage().circuits, 0);
+}
+
+#[test]
+fn whatever_but_an_ok_ends_the_circuit_with_203() {
+    let answers = [
+        None,
+        Some(StopMessage::Status(Status::PermissionDenied)),
+        Some(StopMessage::Status(Status::Unknown(0))),
+        Some(StopMessage::Connect {
+            peer: peer(),
+            limit: None,
+        }),
+    ];
+    for answer in answers {
+        let mut relay = relay();
+        let (circuit, _) = relay.open();
+        let answer = relay.server.handle_stop(relay.now, circuit, answer);
+        let failed = HopMessage::refusal(Status::ConnectionFailed);
+        assert_eq!(answer, StopAnswer::Reply(failed));
+        assert_eq!(relay.server.table().usage().circuits, 0);
+    }
+}
+
+#[test]
+fn an_ok_that_comes_too_late_opens_nothing() {
+    let mut relay = relay();
+    let (circuit, _) = relay.open();
+    let late = relay.now + Duration::from_secs(30);
+    let accepted = Some(StopMessage::Status(Status::Ok));
+    let answer = relay.server.handle_stop(late, circuit, accepted);
+    let failed = HopMessage::refusal(Status::ConnectionFailed);
+    assert_eq!(answer, StopAnswer::Reply(failed));
+}
+
+#[test]
+fn without_limits_none_are_told() {
+    let config = TableConfig::default().with_circuit_limits(None, None);
+    let mut relay = relay_of(config);
+    let (_, request) = relay.open();
+    assert!(matches!(request, StopMessage::Connect { limit: None, .. }));
+}
+
+#[test]
+fn hostile_requests_get_the_spec_s_answers_and_change_nothing() {
+    let mut relay = relay();
+    let ((holder, _), (_, source)) = (relay.holder, relay.source);
+    // Connected, but without a reservation: other relays panicked.
+    assert_eq!(relay.status(source, HopMessage::Connect(holder)), 204);
+    assert_eq!(relay.status(source, HopMessage::Connect(peer())), 204);
+    let status = HopMessage::refusal(Status::Ok);
+    assert_eq!(relay.status(source, status), 401);
+    let none = Err(WireError::MissingType);
+    let answer = relay.server.handle_hop(relay.now, UNIX, source, none);
+    assert!(matches!(
+        answer,
+        HopAnswer::Reply {
+            message: HopMessage::Status {
+                status: Status::MalformedMessage,
+                ..
+            },
+            ..
+        }
+    ));
+    let relayed = peer();
+    let table = relay.server.table_mut();
+    let relayed = table.handle_connected(relay.now, &relayed, Origin::Relayed);
+    assert_eq!(relay.status(relayed, HopMessage::Reserve), 202);
+    assert_eq!(relay.status(relayed, HopMessage::Connect(holder)), 202);
+    let usage = relay.server.table().usage();
+    assert_eq!((usage.slots, usage.circuits, usage.buckets), (0, 0, 0));
+}
+
+#[test]
+fn of_too_many_addresses_as_many_are_told_as_fit() {
+    let mut relay = relay();
+    let addresses = (0..500).map(|port| format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap());
+    relay.server.set_addresses(addresses.collect());
+    let (_, connection) = relay.holder;
+    let HopAnswer::Reply { message, .. } = relay.hop(connection, HopMessage::Reserve) else {
+        panic!("refused");
+    };
+    let bytes = message.encode().unwrap();
+    assert!(
+        (3900..=MAX_MESSAGE).contains(&bytes.len()),
+        "{}",
+        bytes.len()
+    );
+}
