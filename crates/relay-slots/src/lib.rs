@@ -52,6 +52,7 @@
 //! ```
 
 mod admission;
+mod client;
 mod config;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -63,6 +64,7 @@ mod table;
 pub mod wire;
 
 pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
+pub use client::{Answer, Client, ClientConfig, ClientEvent, LostCause};
 pub use config::TableConfig;
 pub use error::{RateOf, Refusal, ReleaseError, Status};
 pub use server::{HopAnswer, Server, StopAnswer};
