@@ -67,6 +67,10 @@ impl Client {
         address: &Multiaddr,
         rtt: Option<Duration>,
     ) {
+        let is_full = self.relays.len() >= self.config.max_candidates;
+        if is_full && !self.relays.contains_key(&relay) {
+            return;
+        }
         let subnet = Subnet::of(address);
         let known = self.relays.entry(relay).or_insert_with(|| Relay::new(now));
         known.subnet = subnet;

@@ -54,6 +54,8 @@
 mod admission;
 mod client;
 mod config;
+#[cfg(feature = "tokio")]
+pub mod driver;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;

@@ -26,6 +26,8 @@ pub struct ClientConfig {
     /// How long a reservation is taken to last whose end makes no sense: in the past, by a clock that is wrong, or more
     /// than a day ahead. Default 5 min.
     pub fallback_ttl: Duration,
+    /// How many relays are known at once; a further one is not taken in. Default 256.
+    pub max_candidates: usize,
 }
 
 impl Default for ClientConfig {
@@ -36,6 +38,7 @@ impl Default for ClientConfig {
             backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(60),
             fallback_ttl: Duration::from_secs(300),
+            max_candidates: 256,
         }
     }
 }
@@ -62,6 +65,12 @@ impl ClientConfig {
     /// Sets [`Self::fallback_ttl`].
     pub fn with_fallback_ttl(mut self, ttl: Duration) -> Self {
         self.fallback_ttl = ttl;
+        self
+    }
+
+    /// Sets [`Self::max_candidates`].
+    pub fn with_max_candidates(mut self, relays: usize) -> Self {
+        self.max_candidates = relays;
         self
     }
 }

@@ -305,3 +305,16 @@ fn a_relay_that_is_removed_is_lost_and_never_asked_again() {
     assert_eq!(bench.held(), [id(1), id(3)]);
     assert!(bench.client.accept(&id(2)).is_err());
 }
+
+#[test]
+fn one_candidate_more_than_may_be_known_is_not_taken_in() {
+    let now = Instant::now();
+    let config = ClientConfig::default().with_max_candidates(1);
+    let mut client = Client::new(1, config);
+    let at = address("/ip4/192.0.2.1/tcp/1");
+    for number in [1, 2, 1] {
+        client.handle_candidate(now, id(number), &at, None);
+    }
+    let asked: Vec<_> = std::iter::from_fn(|| client.poll_event()).collect();
+    assert_eq!(asked, [ClientEvent::Ask { relay: id(1) }]);
+}
