@@ -1,6 +1,12 @@
 //! What the two kinds of proxy have in common, and how a dial goes through a row of them.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::time::timeout_at;
 
@@ -131,20 +137,13 @@ impl Proxy {
         stream: ByteStream,
         cx: &DialContext,
     ) -> Result<Greeted, Broken> {
-        let (stage, greeting) = match self {
-            Self::Socks5(_) => (DialStage::Greet, true),
-            Self::HttpConnect(proxy) => (DialStage::Secure, proxy.tls.is_some()),
-        };
-        if greeting {
-            cx.enter(stage);
-        }
-        let greeting = async {
-            match self {
-                Self::Socks5(proxy) => proxy.greet(stream).await,
-                Self::HttpConnect(proxy) => proxy.secure(stream).await,
-            }
-        };
-        in_time(cx, stage, greeting).await
+        let greeting = self.begin(stream, cx);
+        let greeted = timeout_at(cx.handshake_deadline(), greeting).await;
+        let greeted = greeted.unwrap_or(Err(ProxyError::TimedOut));
+        greeted.map_err(|source| Broken {
+            stage: self.first_stage(),
+            source,
+        })
     }
 
     /// The rest of it.
@@ -154,41 +153,76 @@ impl Proxy {
         target: &Target,
         cx: &DialContext,
     ) -> Result<ByteStream, Broken> {
-        cx.enter(DialStage::Request);
-        let asking = async {
-            match self {
-                Self::Socks5(proxy) => proxy.request(greeted, target).await,
-                Self::HttpConnect(proxy) => proxy.request(greeted.stream, target).await,
-            }
-        };
-        in_time(cx, DialStage::Request, asking).await
+        let asking = self.ask(greeted, target, cx);
+        let asked = timeout_at(cx.handshake_deadline(), asking).await;
+        asked
+            .unwrap_or(Err(ProxyError::TimedOut))
+            .map_err(|source| Broken {
+                stage: DialStage::Request,
+                source,
+            })
     }
 
-    /// Both, on a connection to the proxy.
+    /// Both, on a connection to the proxy, with one deadline.
     pub(crate) async fn handshake(
         &self,
         stream: ByteStream,
         target: &Target,
         cx: &DialContext,
     ) -> Result<ByteStream, Broken> {
-        // One deadline for the two parts.
-        let deadline = cx.handshake_deadline();
-        let mut cx = cx.clone();
-        cx.deadline = deadline;
-        let greeted = self.greet(stream, &cx).await?;
-        self.request(greeted, target, &cx).await
+        let greeted = AtomicBool::new(false);
+        let both = async {
+            let begun = self.begin(stream, cx).await?;
+            greeted.store(true, Ordering::Relaxed);
+            self.ask(begun, target, cx).await
+        };
+        let outcome = timeout_at(cx.handshake_deadline(), both).await;
+        outcome
+            .unwrap_or(Err(ProxyError::TimedOut))
+            .map_err(|source| Broken {
+                stage: match greeted.into_inner() {
+                    true => DialStage::Request,
+                    false => self.first_stage(),
+                },
+                source,
+            })
     }
-}
 
-async fn in_time<T>(
-    cx: &DialContext,
-    stage: DialStage,
-    step: impl Future<Output = Result<T, ProxyError>>,
-) -> Result<T, Broken> {
-    let outcome = timeout_at(cx.handshake_deadline(), step).await;
-    outcome
-        .unwrap_or(Err(ProxyError::TimedOut))
-        .map_err(|source| Broken { stage, source })
+    /// What a handshake begins with.
+    fn first_stage(&self) -> DialStage {
+        match self {
+            Self::Socks5(_) => DialStage::Greet,
+            Self::HttpConnect(_) => DialStage::Secure,
+        }
+    }
+
+    async fn begin(&self, stream: ByteStream, cx: &DialContext) -> Result<Greeted, ProxyError> {
+        match self {
+            Self::Socks5(proxy) => {
+                cx.enter(DialStage::Greet);
+                proxy.greet(stream).await
+            }
+            Self::HttpConnect(proxy) => {
+                if proxy.tls.is_some() {
+                    cx.enter(DialStage::Secure);
+                }
+                proxy.secure(stream).await
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        greeted: Greeted,
+        target: &Target,
+        cx: &DialContext,
+    ) -> Result<ByteStream, ProxyError> {
+        cx.enter(DialStage::Request);
+        match self {
+            Self::Socks5(proxy) => proxy.request(greeted, target).await,
+            Self::HttpConnect(proxy) => proxy.request(greeted.stream, target).await,
+        }
+    }
 }
 
 /// A proxy passes on names and addresses. What a `/dnsaddr` stands for it cannot tell.
