@@ -12,7 +12,12 @@
 //!  handle_connect ─► opening ─► open ─► gone    (a circuit; both ends' connections carry it)
 //!
 //!  Table ──► Event   (probe, silent, freed, circuit ended) ─► the host
+//!
+//!  hop stream ─► Server ─► answer, stop stream ─► splice      Client ─► ask, granted, renewed, lost, replaced
 //! ```
+//!
+//! [`Table`] is the core, for any kind of peer. [`Server`] and [`Client`] are the two ends of circuit relay v2 without
+//! their streams, [`wire`] is its messages and vouchers, and the `driver` module and [`splice`] are what tokio adds.
 //!
 //! # Invariants
 //!
@@ -69,6 +74,8 @@ pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
 pub use client::{Answer, Client, ClientConfig, ClientEvent, LostCause};
 pub use config::TableConfig;
 pub use error::{RateOf, Refusal, ReleaseError, Status};
+pub use libp2p_identity::{Keypair, PeerId};
+pub use multiaddr::Multiaddr;
 pub use server::{HopAnswer, Server, StopAnswer};
 #[cfg(feature = "tokio")]
 pub use splice::{Meter, SpliceConfig, SpliceEnd, Way, splice};
@@ -107,3 +114,8 @@ pub trait Admission<Id> {
         true
     }
 }
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
