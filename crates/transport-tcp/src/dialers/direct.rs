@@ -120,10 +120,12 @@ impl Direct {
         };
         // One limit for finding the addresses and for trying them.
         let deadline = cx.reach_deadline();
-        let found = match target.ip() {
-            Some(ip) => vec![SocketAddr::new(ip, target.port())],
-            None => {
-                cx.enter(DialStage::Resolve);
+        let found = match target.host() {
+            Host::Ip(ip) => vec![SocketAddr::new(*ip, target.port())],
+            _ => {
+                if target.ip().is_none() {
+                    cx.enter(DialStage::Resolve);
+                }
                 let found = timeout_at(deadline, self.addresses(target)).await;
                 found.map_err(|_| timed_out(DialStage::Resolve, Vec::new()))??
             }
