@@ -14,8 +14,8 @@ use conn_state::{
     TrackerConfig,
 };
 use tokio::{
-    task::yield_now,
-    time::{Instant, sleep},
+    task::{JoinHandle, yield_now},
+    time::{Instant, sleep, timeout},
 };
 
 const LIMITED: Route = Route::Relayed(Some(Limit {
@@ -44,6 +44,12 @@ fn connect(
     id
 }
 
+/// What the task gives; a broken one would not end.
+async fn in_time<T>(task: JoinHandle<T>) -> T {
+    let ended = timeout(Duration::from_secs(3_600), task).await;
+    ended.expect("it is not woken").expect("it does not panic")
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_full_connection_has_it_at_once_when_it_comes() {
     let tracker = tracker();
@@ -55,7 +61,7 @@ async fn who_waits_for_a_full_connection_has_it_at_once_when_it_comes() {
     });
     sleep(Duration::from_secs(7)).await;
     tracker.handle_route(now(), relayed, Route::Direct).unwrap();
-    assert_eq!(waiter.await.unwrap(), Ok(State::Connected));
+    assert_eq!(in_time(waiter).await, Ok(State::Connected));
     assert_eq!(began.elapsed(), Duration::from_secs(7));
 }
 
@@ -112,8 +118,12 @@ async fn a_resource_is_made_when_the_peer_is_fully_connected_and_let_go_when_tha
         alive.load(Ordering::Relaxed)
     };
     assert_eq!(settle().await, 0);
-    let relayed = connect(&tracker, "bob", LIMITED);
+    let relayed = tracker.handle_dialing(now(), Some(&"bob")).unwrap();
     assert_eq!(settle().await, 0, "it is deferred");
+    tracker
+        .handle_authenticated(now(), relayed, &"bob", LIMITED)
+        .unwrap();
+    assert_eq!(settle().await, 0, "and still is");
     tracker.handle_route(now(), relayed, Route::Direct).unwrap();
     assert_eq!(settle().await, 1);
     let second = connect(&tracker, "bob", Route::Direct);
@@ -141,7 +151,7 @@ async fn whoever_acts_sleeps_until_something_is_due_and_is_woken_by_what_is_due_
     sleep(Duration::from_secs(1)).await;
     // There was nothing to wait for until now.
     let slow = tracker.handle_inbound(now()).unwrap();
-    let (action, at) = actor.await.unwrap();
+    let (action, at) = in_time(actor).await;
     assert_eq!(action, Action::Close(slow, Closing::TooLongTransient));
     assert_eq!(at - began, Duration::from_secs(31));
 
@@ -153,7 +163,7 @@ async fn whoever_acts_sleeps_until_something_is_due_and_is_woken_by_what_is_due_
     yield_now().await;
     let old = connect(&tracker, "bob", Route::Direct);
     let _new = connect(&tracker, "bob", Route::Direct);
-    let (action, at) = actor.await.unwrap();
+    let (action, at) = in_time(actor).await;
     assert_eq!((action, at), (Action::Drain(old), Instant::now()));
     assert_eq!(at - began, Duration::from_secs(31), "at once");
     let (action, began) = (tracker.next_action().await, at);
