@@ -26,6 +26,7 @@ pub(crate) enum Story {
     TooLong,
     Grant,
     Crossing,
+    Answers,
     Late,
     Slow,
     Denied,
@@ -35,7 +36,7 @@ pub(crate) enum Story {
 }
 
 impl Story {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Direct,
         Self::DirectLost,
         Self::RelayedDrained,
@@ -44,6 +45,7 @@ impl Story {
         Self::TooLong,
         Self::Grant,
         Self::Crossing,
+        Self::Answers,
         Self::Late,
         Self::Slow,
         Self::Denied,
@@ -63,6 +65,7 @@ impl Story {
             Self::TooLong => ("relayed", "limited for too long"),
             Self::Grant => ("relayed", "what the relay grants"),
             Self::Crossing => ("direct", "both dial at once"),
+            Self::Answers => ("direct", "then the other end dials"),
             Self::Late => ("direct", "a late reader"),
             Self::Slow => ("direct", "a slow reader"),
             Self::Denied => ("direct", "another behaviour denies it"),
@@ -85,6 +88,7 @@ impl Story {
             Self::TooLong => relayed::is_reaped(deadline),
             Self::Grant => relayed::knows_the_grant(deadline),
             Self::Crossing => direct::one_is_left(deadline),
+            Self::Answers => direct::the_old_one_answers(deadline),
             Self::Late => readers::begins_with_a_snapshot(deadline),
             Self::Slow => readers::misses_and_is_told(deadline),
             Self::Denied => direct::was_never_there(deadline),

@@ -41,6 +41,9 @@ pub struct Options {
     /// How many connections may be transient at once
     #[arg(long, value_name = "NUMBER", default_value_t = 1024)]
     max_transient: usize,
+    /// How long an old connection may take to answer when there is a new one
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    probe: Duration,
     /// How long a connection is kept whose place was taken by another one
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     drain: Duration,
@@ -107,10 +110,12 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 fn behaviours(key: &Keypair, relay: relay::client::Behaviour, options: &Options) -> Behaviours {
+    // As no stream is counted, it is never quiet.
     let policy = Recommended::default()
         .with_max_ages(options.max_handshake, options.max_limited)
         .with_max_transient(options.max_transient, options.max_transient)
-        .with_drain(options.drain, options.drain);
+        .with_probe(options.probe, options.probe)
+        .with_drain(Duration::ZERO, options.drain);
     let config = TrackerConfig::default().with_history(options.history, HISTORY);
     let mut blocked = allow_block_list::Behaviour::default();
     if let Some(peer) = options.block {

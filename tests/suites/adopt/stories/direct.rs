@@ -24,10 +24,10 @@ pub(super) fn is_connected_and_closed(deadline: Deadline) -> Result<()> {
 
 /// Whoever's dial stays, it is the same at both ends, and neither was without one meanwhile.
 pub(super) fn one_is_left(deadline: Deadline) -> Result<()> {
-    let drain = ["--drain", "0.1"];
+    let flags = ["--probe", "10", "--drain", "0.1"];
     let mut peers = [
-        Swarm::listener(&drain, deadline)?,
-        Swarm::listener(&drain, deadline)?,
+        Swarm::listener(&flags, deadline)?,
+        Swarm::listener(&flags, deadline)?,
     ];
     let names = [peers[1].peer_id(), peers[0].peer_id()];
     let addresses = [peers[1].address()?, peers[0].address()?];
@@ -61,6 +61,33 @@ pub(super) fn one_is_left(deadline: Deadline) -> Result<()> {
         for (peer, name) in peers.iter_mut().zip(&names) {
             peer.loses(name, false)?;
         }
+    }
+    Ok(())
+}
+
+/// The first connection, dialed by the lower id, may be dead for all that the two know when the other one comes. It is
+/// asked, answers, and stays; unasked, it would go.
+pub(super) fn the_old_one_answers(deadline: Deadline) -> Result<()> {
+    let flags = ["--probe", "10", "--drain", "0.1"];
+    let mut peers = [
+        Swarm::listener(&flags, deadline)?,
+        Swarm::listener(&flags, deadline)?,
+    ];
+    // In base58, names of the same length sort as the bytes that they stand for.
+    peers.sort_by_key(Swarm::peer_id);
+    let [mut lower, mut higher] = peers;
+    let (low, high) = (lower.peer_id(), higher.peer_id());
+    let old = lower.connect(&higher.address()?)?;
+    lower.goes_through(&high, &[DIALING, CONNECTED])?;
+    higher.goes_through(&low, &[CONNECTED])?;
+    higher.connect(&lower.address()?)?;
+    let lost = lower.loses(&high, false)?;
+    ensure!(lost != old, "the connection that answers is gone");
+    higher.loses(&low, false)?;
+    for (peer, name) in [(&mut lower, &high), (&mut higher, &low)] {
+        peer.is_settled(name)?;
+        let left = peer.connections(name)?;
+        ensure!(left.len() == 1, "not one connection: {left:?}");
     }
     Ok(())
 }
