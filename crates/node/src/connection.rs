@@ -1,5 +1,7 @@
 //! One connection, whichever transport carries it.
 
+mod counted;
+
 use std::{
     fmt,
     sync::{
@@ -21,6 +23,8 @@ use crate::{
     },
     stream::{Kind, RawStream},
 };
+
+pub(crate) use counted::{Admitted, StreamOpen};
 
 /// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes; a clone more
 /// or less changes nothing.
@@ -410,61 +414,6 @@ impl Connection {
     /// Counts one more inbound ping stream, unless `limit` are open.
     pub(crate) fn admit_ping(&self, limit: usize) -> Option<Admitted> {
         Admitted::below(limit, self, |shared| &shared.inbound_pings)
-    }
-}
-
-/// A stream that is open. Whether a connection that is being drained has any is told to the tracker.
-pub(crate) struct StreamOpen(Arc<Shared>);
-
-impl StreamOpen {
-    fn new(connection: &Connection) -> Self {
-        connection.0.open_streams.fetch_add(1, Ordering::Relaxed);
-        if connection.is_draining() {
-            connection.report_streams();
-        }
-        Self(Arc::clone(&connection.0))
-    }
-}
-
-impl Drop for StreamOpen {
-    fn drop(&mut self) {
-        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
-        let connection = Connection(Arc::clone(&self.0));
-        if connection.is_draining() {
-            connection.report_streams();
-        }
-    }
-}
-
-impl fmt::Debug for StreamOpen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamOpen")
-    }
-}
-
-/// One of a connection's counted places; dropping it gives the place back.
-pub(crate) struct Admitted {
-    shared: Arc<Shared>,
-    counter: fn(&Shared) -> &AtomicUsize,
-}
-
-impl Admitted {
-    fn below(
-        limit: usize,
-        connection: &Connection,
-        counter: fn(&Shared) -> &AtomicUsize,
-    ) -> Option<Self> {
-        let shared = Arc::clone(&connection.0);
-        let taken = counter(&shared).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < limit).then_some(open + 1)
-        });
-        taken.is_ok().then_some(Self { shared, counter })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        (self.counter)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
 

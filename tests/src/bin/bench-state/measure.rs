@@ -167,8 +167,9 @@ fn come_and_go(store: &mut dyn Store, peers: &[PeerId], rounds: u32, start: Inst
                 store.go(now, gone, &peers[gone]);
             }
         }
-        for place in peers.len().saturating_sub(PRESENT)..peers.len() {
-            store.go(now, place, &peers[place]);
+        let last = peers.len().saturating_sub(PRESENT);
+        for (place, peer) in peers.iter().enumerate().skip(last) {
+            store.go(now, place, peer);
         }
     }
 }
