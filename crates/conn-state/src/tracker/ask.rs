@@ -62,7 +62,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.peers.len()
     }
 
-    /// The latest events of `peer`, the oldest first, at most [`TrackerConfig::history_per_peer`].
+    /// The latest events of `peer`, the oldest first, at most [`crate::TrackerConfig::history_per_peer`].
     pub fn history(&self, peer: &Id) -> Vec<Event<Id>> {
         let slot = self.peers.find(peer);
         let mut place = slot.and_then(|slot| self.peers.get(slot)?.latest);
