@@ -97,6 +97,8 @@ pub async fn run(options: Options) -> Result<()> {
     let mut commands = report::lines(io::stdin());
     loop {
         tokio::select! {
+            // What a command is answered with comes after all that there was to tell.
+            biased;
             event = peer.swarm.select_next_some() => peer.handle(event),
             command = commands.recv() => {
                 let Some(command) = command else { return Ok(()) };
