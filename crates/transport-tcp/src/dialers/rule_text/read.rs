@@ -130,7 +130,8 @@ fn condition(matcher: Matcher, key: Word<'_>, value: Word<'_>) -> Result<Matcher
             Ok(network) => Ok(matcher.cidr(network)),
             Err(_) => value.wrong(format!("'{text}' is not a network such as 10.0.0.0/8")),
         },
-        "suffix" if text.trim_matches('.').is_empty() => {
+        // No name has those in it; and what looks like a proxy would be shown as if it had a password.
+        "suffix" if text.trim_matches('.').is_empty() || text.contains(['/', ':', '@']) => {
             value.wrong(format!("'{text}' is not a name"))
         }
         "suffix" => Ok(matcher.suffix(text)),

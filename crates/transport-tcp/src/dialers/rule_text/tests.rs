@@ -129,6 +129,7 @@ fn an_error_points_at_the_character() {
         ),
         ("suffix= direct", 8, "suffix has an empty value"),
         ("suffix=. direct", 8, "'.' is not a name"),
+        ("suffix=a://b:c@d direct", 8, "'a://b:c@d' is not a name"),
         ("kind=ip5 direct", 6, "'ip5' is not ip4, ip6, dns or onion"),
         ("port=1-99999 direct", 8, "'99999' is not a port"),
         ("port=0 direct", 6, "'0' is not a port"),
