@@ -153,7 +153,6 @@ impl Pair {
 
     fn apply(&mut self, op: &Op) {
         let connection = |at: usize| Self::pick(&self.connections, at);
-        let circuit = |at: usize| Self::pick(&self.circuits, at);
         let now = self.now;
         match *op {
             Op::Connected(peer, origin) => {
@@ -195,6 +194,20 @@ impl Pair {
                     self.connect(id, to);
                 }
             }
+            Op::Opened(_) | Op::Closed(_) => self.apply_to_circuit(op),
+            Op::Advance(by) => {
+                self.now += Duration::from_micros(by);
+                self.model.advance(by);
+                self.table.handle_timeout(self.now);
+            }
+            Op::Cap(total, per_peer) => self.cap(total, per_peer),
+        }
+    }
+
+    fn apply_to_circuit(&mut self, op: &Op) {
+        let circuit = |at: usize| Self::pick(&self.circuits, at);
+        let now = self.now;
+        match *op {
             Op::Opened(at) => {
                 if let Some(id) = circuit(at) {
                     assert_eq!(self.table.handle_opened(now, id), self.model.opened(id));
@@ -206,22 +219,19 @@ impl Pair {
                     self.model.circuit_closed(id);
                 }
             }
-            Op::Advance(by) => {
-                self.now += Duration::from_micros(by);
-                self.model.advance(by);
-                self.table.handle_timeout(self.now);
-            }
-            Op::Cap(total, per_peer) => {
-                self.lowered = true;
-                let caps = self.table.admission_mut();
-                (caps.slots, caps.slots_per_ipv4) = (total, total);
-                // Only where the model says who inherits a connection.
-                if self.model.config.heartbeat.is_none() {
-                    caps.slots_per_peer = per_peer;
-                }
-                self.model.caps = caps.clone();
-            }
+            _ => {}
         }
+    }
+
+    fn cap(&mut self, total: usize, per_peer: usize) {
+        self.lowered = true;
+        let caps = self.table.admission_mut();
+        (caps.slots, caps.slots_per_ipv4) = (total, total);
+        // Only where the model says who inherits a connection.
+        if self.model.config.heartbeat.is_none() {
+            caps.slots_per_peer = per_peer;
+        }
+        self.model.caps = caps.clone();
     }
 
     fn reserve(&mut self, id: ConnectionId) {
