@@ -110,6 +110,41 @@ async fn a_circuit_carries_what_is_sent_both_ways_from_its_first_byte_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_follows_a_message_at_once_is_the_circuit_s() {
+    let relay = relay_of(TableConfig::default());
+    relay.reserve().await;
+    let (stop, mut destination) = duplex(8000);
+    let (mut source, task) = relay.serve(relay.source.1, Some(stop));
+    let connect = HopMessage::Connect(relay.holder.0).encode().unwrap();
+    source
+        .write_all(&[&connect[..], b"from the source"].concat())
+        .await
+        .unwrap();
+    let accept = StopMessage::Status(Status::Ok).encode().unwrap();
+    let both = [&accept[..], b"from the destination"].concat();
+    destination.write_all(&both).await.unwrap();
+
+    let answer = HopMessage::decode(&read(&mut source, MESSAGE).await.unwrap()).unwrap();
+    assert!(matches!(
+        answer,
+        HopMessage::Status {
+            status: Status::Ok,
+            ..
+        }
+    ));
+    read(&mut destination, MESSAGE).await.unwrap();
+    let hear = async |stream: &mut DuplexStream, length| {
+        let mut heard = vec![0; length];
+        let read = timeout(MESSAGE, stream.read_exact(&mut heard)).await;
+        read.expect("it comes").unwrap();
+        String::from_utf8(heard).unwrap()
+    };
+    assert_eq!(hear(&mut destination, 15).await, "from the source");
+    assert_eq!(hear(&mut source, 20).await, "from the destination");
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_the_limit_the_circuit_is_over_and_given_back() {
     let config = TableConfig::default().with_circuit_limits(None, Some(1000));
     let relay = relay_of(config);

@@ -1,4 +1,7 @@
-use std::{sync::Arc, task::Waker};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    task::{Wake, Waker},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -217,13 +220,25 @@ impl AsyncWrite for Endless {
     }
 }
 
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[tokio::test]
-async fn a_circuit_that_is_never_idle_lets_others_have_their_turn() {
+async fn a_circuit_that_is_never_idle_lets_others_have_their_turn_and_goes_on() {
     let (config, meter) = (SpliceConfig::default(), Meter::default());
     let (mut one, mut other) = (Endless, Endless);
     let mut pump = pin!(splice(&mut one, &mut other, &config, &meter));
-    let mut cx = Context::from_waker(Waker::noop());
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
     assert!(pump.as_mut().poll(&mut cx).is_pending());
+    assert!(woken.0.load(Relaxed), "nobody would poll it again");
     let first = (meter.bytes(Way::There), meter.bytes(Way::Back));
     assert!(first.0 > 0 && first.1 > 0, "{first:?}");
 }
