@@ -45,6 +45,7 @@ struct Shared {
     rtt: AtomicU64,
     identified: Mutex<Option<Arc<identify::Info>>>,
     identifying: tokio::sync::Mutex<()>,
+    pinging: tokio::sync::Mutex<()>,
     inbound_streams: AtomicUsize,
     inbound_pings: AtomicUsize,
     open_streams: AtomicU32,
@@ -102,6 +103,7 @@ impl Connection {
             rtt: AtomicU64::new(u64::MAX),
             identified: Mutex::new(None),
             identifying: tokio::sync::Mutex::default(),
+            pinging: tokio::sync::Mutex::default(),
             inbound_streams: AtomicUsize::new(0),
             inbound_pings: AtomicUsize::new(0),
             open_streams: AtomicU32::new(0),
@@ -252,7 +254,8 @@ impl Connection {
         Ok(stream)
     }
 
-    /// Sends one ping on a stream of its own and waits for its answer.
+    /// Sends one ping on a stream of its own and waits for its answer. One goes out at a time, because some peers break off
+    /// the one before it; the wait for another's counts towards the time a ping is given.
     ///
     /// # Errors
     ///
@@ -328,6 +331,11 @@ impl Connection {
                 connection.close(code, &closing.to_string());
             }
         }
+    }
+
+    /// To be held while a ping is under way.
+    pub(crate) async fn pinging(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.pinging.lock().await
     }
 
     /// Whether the other end still answers, within `deadline`.

@@ -9,6 +9,20 @@ use node::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
+async fn pings_that_are_asked_for_at_once_go_one_after_the_other() {
+    // More at once than a peer puts up with, and some put up with one.
+    for address in [TCP, QUIC] {
+        let (here, there) = (node(), node());
+        let address = listen(&there, address).await;
+        let connection = here.dial([address]).await.unwrap();
+        let pings = (0..6).map(|_| connection.ping());
+        for outcome in within(futures::future::join_all(pings)).await {
+            assert!(outcome.is_ok(), "{outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
     for (address, via) in [(TCP, "tcp/tls/yamux"), (QUIC, "quic")] {
         let (here, there) = (node(), node());

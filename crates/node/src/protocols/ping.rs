@@ -1,7 +1,8 @@
 //! [Ping]: 32 bytes there and back.
 //!
-//! Each ping travels on a stream of its own, because some peers answer only the first of a stream. A peer may keep two
-//! of its ping streams open at us and send on them as often as it likes.
+//! Each ping travels on a stream of its own, because some peers answer only the first of a stream; and one after the
+//! other, because some drop a ping's stream when the next one's comes. A peer may keep two of its ping streams open at us
+//! and send on them as often as it likes.
 //!
 //! [Ping]: https://github.com/libp2p/specs/blob/master/ping/ping.md
 
@@ -47,6 +48,7 @@ pub(crate) async fn once(
     timeout: Duration,
 ) -> Result<Duration, PingError> {
     let exchange = async {
+        let _turn = connection.pinging().await;
         let mut stream = connection.open_here(PROTOCOL).await?;
         let payload: [u8; 32] = rand::random();
         let start = Instant::now();
