@@ -24,6 +24,7 @@ use std::{
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 pub use self::config::{Answer, ClientConfig, ClientEvent, LostCause};
 use self::relay::{Relay, State, Subnet};
@@ -43,7 +44,7 @@ pub struct Client {
     /// Relays that were lost and not yet replaced, the first first.
     vacant: VecDeque<PeerId>,
     events: VecDeque<ClientEvent>,
-    random: u64,
+    random: SmallRng,
 }
 
 impl Client {
@@ -54,8 +55,7 @@ impl Client {
             relays: BTreeMap::new(),
             vacant: VecDeque::new(),
             events: VecDeque::new(),
-            // Xorshift stands still at zero.
-            random: seed | 1,
+            random: SmallRng::seed_from_u64(seed),
         }
     }
 
@@ -207,7 +207,7 @@ impl Client {
             self.config.fallback_ttl
         };
         // Between 0.7 and 0.8 of it, so that those who came together do not renew together.
-        let renew = now + ttl.mul_f64(0.7 + 0.1 * self.fraction());
+        let renew = now + ttl.mul_f64(0.7 + 0.1 * self.random.random::<f64>());
         let Some(known) = self.relays.get_mut(&relay) else {
             return;
         };
@@ -259,7 +259,7 @@ impl Client {
 
     /// Leaves a relay alone for a while.
     fn rest(&mut self, now: Instant, relay: PeerId) -> Duration {
-        let fraction = self.fraction();
+        let fraction = self.random.random::<f64>();
         let Some(relay) = self.relays.get_mut(&relay) else {
             return Duration::ZERO;
         };
@@ -304,15 +304,6 @@ impl Client {
             relay.state = State::Asking { until };
             self.events.push_back(ClientEvent::Ask { relay: *id });
         }
-    }
-
-    /// At least 0 and less than 1 (xorshift64*).
-    fn fraction(&mut self) -> f64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let bits = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
-        bits as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -236,32 +236,32 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(S, StopMessage), DriveError> {
     let mut stop = open.await?;
     write(&mut stop, request.encode()).await?;
-    // The caller's deadline holds; this one is far behind it.
-    let body = read(&mut stop, Duration::from_secs(3600)).await?;
-    Ok((stop, StopMessage::decode(&body)?))
+    let answer = StopMessage::decode(&body(&mut stop).await?)?;
+    Ok((stop, answer))
 }
 
-/// One message's body, and not a byte more.
 async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     within: Duration,
 ) -> Result<Vec<u8>, DriveError> {
-    let body = async {
-        let (mut frames, mut buffer) = (Frames::default(), Vec::new());
-        loop {
-            buffer.resize(frames.wanted(), 0);
-            let length = stream.read(&mut buffer).await?;
-            if length == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-            let mut input = &buffer[..length];
-            if let Some(body) = frames.next(&mut input)? {
-                return Ok(body);
-            }
-        }
-    };
-    let in_time = timeout(within, body).await;
+    let in_time = timeout(within, body(stream)).await;
     in_time.map_err(|_| DriveError::TimedOut(within))?
+}
+
+/// One message's body, and not a byte more. The caller has the deadline.
+async fn body(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, DriveError> {
+    let (mut frames, mut buffer) = (Frames::default(), Vec::new());
+    loop {
+        buffer.resize(frames.wanted(), 0);
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let mut input = &buffer[..length];
+        if let Some(body) = frames.next(&mut input)? {
+            return Ok(body);
+        }
+    }
 }
 
 async fn write(

@@ -1,6 +1,6 @@
 //! Several connections to one peer: which of them stays, and what becomes of the others.
 
-use std::hash::Hash;
+use std::{hash::Hash, time::Duration};
 
 use super::{Happening, Probe, Timer, Tracker, between, later};
 use crate::{Action, Cause, Contender, Contest, Phase, Verdict};
@@ -84,7 +84,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         if self.probes.contains_key(&slot) {
             return;
         }
-        let at = later(now, self.policy.probe());
+        // With no time at all, a policy that always probes would be asked again within the same instant, for ever.
+        let at = later(now, self.policy.probe().max(Duration::from_nanos(1)));
         self.await_answer(slot, Probe { at, overdue: false });
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Probe(id));

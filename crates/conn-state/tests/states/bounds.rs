@@ -1,8 +1,11 @@
 //! How long something may last and how much of it there may be.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use conn_state::{Action, Closing, Recommended, Route, State, TrackError};
+use conn_state::{
+    Action, Closing, Contest, Phase, Policy, Reason, Recommended, Route, State, TrackError,
+    Tracker, TrackerConfig, Verdict,
+};
 
 use crate::{Host, LIMITED};
 
@@ -158,4 +161,65 @@ fn a_silent_connection_is_probed_replaced_and_then_closed_and_one_that_answers_i
         assert_eq!(host.tracker.state(&"bob"), State::Connected);
         assert_eq!(host.story("bob").len(), 2, "that is no news of the peer");
     }
+}
+
+/// Probes before every verdict, and gives no time to answer.
+#[derive(Default)]
+struct Impatient(Recommended);
+
+impl Policy<&'static str> for Impatient {
+    fn arbitrate(&self, _: &Contest<'_, &'static str>) -> Verdict {
+        Verdict::Probe
+    }
+
+    fn probe(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn phase(&self, route: Route) -> Phase {
+        Policy::<&str>::phase(&self.0, route)
+    }
+
+    fn max_age(&self, reason: Reason) -> Option<Duration> {
+        Policy::<&str>::max_age(&self.0, reason)
+    }
+
+    fn max_transient(&self) -> usize {
+        self.0.max_transient
+    }
+
+    fn max_transient_per_peer(&self) -> usize {
+        self.0.max_transient_per_peer
+    }
+
+    fn patience(&self) -> Duration {
+        self.0.patience
+    }
+
+    fn quiet(&self) -> Duration {
+        self.0.quiet
+    }
+
+    fn drain(&self) -> Duration {
+        self.0.drain
+    }
+}
+
+#[test]
+fn a_policy_that_probes_for_ever_in_no_time_lets_time_go_on() {
+    let mut tracker = Tracker::new(
+        Instant::now(),
+        "me",
+        Impatient::default(),
+        TrackerConfig::default(),
+    );
+    let now = Instant::now();
+    for _ in 0..2 {
+        let id = tracker.handle_inbound(now).expect("room");
+        tracker
+            .handle_authenticated(now, id, &"bob", Route::Direct)
+            .expect("a handshake");
+    }
+    tracker.handle_timeout(now);
+    assert!(tracker.poll_timeout() > Some(now));
 }
