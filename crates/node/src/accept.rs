@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use conn_state::Route;
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
@@ -83,7 +84,10 @@ impl Socket {
     }
 }
 
-fn turned_away(node: &Shared, address: Multiaddr, reason: impl ToString) {
+/// How connections come to a listener.
+const WAY: (Route, Direction) = (Route::Direct, Direction::Inbound);
+
+pub(crate) fn turned_away(node: &Shared, address: Multiaddr, reason: impl ToString) {
     let reason = reason.to_string();
     tracing::debug!(%address, reason, "turned away");
     node.emit(Event::InboundFailed {
@@ -156,7 +160,7 @@ mod tcp {
             match upgraded {
                 Ok(upgraded) => {
                     let muxed = Muxed::Tcp(upgraded);
-                    match node.adopt(place, muxed, address.clone(), Direction::Inbound) {
+                    match node.adopt(place, muxed, address.clone(), WAY) {
                         Ok(session) => session.run().await,
                         Err(refused) => turned_away(&node, address, refused),
                     }
@@ -210,7 +214,7 @@ mod quic {
             match accepted {
                 Ok(accepted) => {
                     let muxed = Muxed::Quic(accepted);
-                    match node.adopt(place, muxed, address.clone(), Direction::Inbound) {
+                    match node.adopt(place, muxed, address.clone(), WAY) {
                         Ok(session) => session.run().await,
                         Err(refused) => turned_away(&node, address, refused),
                     }

@@ -10,12 +10,20 @@ use multiaddr::{Multiaddr, Protocol};
 pub(crate) enum Kind {
     Quic,
     Tcp,
+    /// A peer behind a relay.
+    Circuit,
     /// A name that stands for several addresses.
     DnsAddr,
     Unsupported,
 }
 
 pub(crate) fn kind(address: &Multiaddr) -> Kind {
+    if address.iter().any(|part| part == Protocol::P2pCircuit) {
+        return match circuit(address) {
+            Some(_) => Kind::Circuit,
+            None => Kind::Unsupported,
+        };
+    }
     let mut kind = Kind::Unsupported;
     for (n, protocol) in address.iter().enumerate() {
         match (n, protocol) {
@@ -29,6 +37,19 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
         }
     }
     kind
+}
+
+/// An address of a peer behind a relay, in its two parts: where the relay is, and who it is. The relay's own address may be
+/// missing, for one to whom there is a connection.
+pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
+    let mut parts = address.iter();
+    let relay: Multiaddr = (&mut parts)
+        .take_while(|part| *part != Protocol::P2pCircuit)
+        .collect();
+    let ends = parts.all(|part| matches!(part, Protocol::P2p(_)));
+    let id = peer(&relay)?;
+    let direct = matches!(kind(&relay), Kind::Tcp | Kind::Quic | Kind::DnsAddr);
+    (ends && (direct || relay.iter().count() == 1)).then_some((relay, id))
 }
 
 fn is_host(protocol: &Protocol<'_>) -> bool {

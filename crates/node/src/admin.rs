@@ -6,6 +6,7 @@
 //! | `/peers` | every connection with its peer's state, as a JSON array |
 //! | `/why?peer=ID` | how that peer's state came about, as JSON |
 //! | `/events` | all peers' states, then every change of them as it comes, a JSON object a line |
+//! | `/slots` | the slots that this node grants as a relay, and its terms, as JSON; a POST of some terms changes those |
 //! | `/healthz` | 200 as long as the process serves |
 //! | `/readyz` | 200 once the node listens, else 503 |
 //! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
@@ -13,6 +14,8 @@
 //! It has no password: bind it to loopback. Requests that name another host than an IP address or `localhost` are
 //! refused, so that no web page can reach it through a name of its own.
 
+#[cfg(feature = "relay")]
+mod slots;
 mod states;
 
 use std::{
@@ -65,6 +68,8 @@ pub async fn serve(
         .route("/events", get(states::events))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready));
+    #[cfg(feature = "relay")]
+    let router = router.route("/slots", get(slots::slots).post(slots::set));
     #[cfg(feature = "metrics")]
     let router = router.route("/metrics", get(metrics));
     let app = router

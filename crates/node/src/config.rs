@@ -40,6 +40,9 @@ pub struct Config {
     pub event_capacity: usize,
     /// How long [`crate::Node::shutdown`] waits for connections to say goodbye. Default 3 s.
     pub shutdown_timeout: Duration,
+    /// Whether the node relays for others, and where it wants to be relayed to.
+    #[cfg(feature = "relay")]
+    pub relay: crate::relay::RelayConfig,
     /// How TCP connections are secured and multiplexed.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
@@ -67,6 +70,8 @@ impl Default for Config {
             dials: 160,
             event_capacity: 1024,
             shutdown_timeout: Duration::from_secs(3),
+            #[cfg(feature = "relay")]
+            relay: crate::relay::RelayConfig::default(),
             #[cfg(feature = "tcp")]
             upgrade: transport_tcp::UpgradeConfig::default(),
             #[cfg(feature = "quic")]
@@ -130,6 +135,13 @@ impl Config {
     /// Sets [`Self::event_capacity`].
     pub fn with_event_capacity(mut self, events: usize) -> Self {
         self.event_capacity = events;
+        self
+    }
+
+    /// Sets [`Self::relay`].
+    #[cfg(feature = "relay")]
+    pub fn with_relay(mut self, relay: crate::relay::RelayConfig) -> Self {
+        self.relay = relay;
         self
     }
 

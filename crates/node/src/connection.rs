@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Closing, ConnectionId, Direction, SharedTracker};
+use conn_state::{Closing, ConnectionId, Direction, Phase, Route, SharedTracker};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
@@ -37,6 +37,7 @@ struct Shared {
     id: ConnectionId,
     muxed: Muxed,
     address: Multiaddr,
+    route: Route,
     direction: Direction,
     opened: Instant,
     negotiation_timeout: Duration,
@@ -88,7 +89,7 @@ impl Connection {
         id: ConnectionId,
         muxed: Muxed,
         address: Multiaddr,
-        direction: Direction,
+        (route, direction): (Route, Direction),
         timeouts: &Timeouts,
         tracker: SharedTracker<PeerId>,
     ) -> Self {
@@ -96,6 +97,7 @@ impl Connection {
             id,
             muxed,
             address,
+            route,
             direction,
             opened: Instant::now(),
             negotiation_timeout: timeouts.negotiation,
@@ -127,6 +129,19 @@ impl Connection {
     /// The other end's address as we see it, without its id.
     pub fn address(&self) -> &Multiaddr {
         &self.0.address
+    }
+
+    /// Whether it goes from one end to the other or through a relay, and what that allowed it in the beginning.
+    pub fn route(&self) -> Route {
+        self.0.route
+    }
+
+    /// Whether it goes through a relay and counts as limited by it.
+    pub fn is_limited(&self) -> bool {
+        let info = self.0.tracker.connection(Instant::now(), self.id());
+        // Not every connection has got to the tracker when it is first asked.
+        let phase = info.map_or(Phase::Handshaking, |info| info.phase);
+        self.0.route != Route::Direct && phase != Phase::Established
     }
 
     /// Which end dialed.
@@ -231,9 +246,27 @@ impl Connection {
     ///
     /// Typed, and within [`crate::Config::negotiation_timeout`].
     pub async fn open(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
+        self.full()?.open_limited(protocols).await
+    }
+
+    /// The same, also where a relay limits the connection: for protocols that are content with little.
+    ///
+    /// # Errors
+    ///
+    /// Typed, and within [`crate::Config::negotiation_timeout`].
+    pub async fn open_limited(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
         let deadline = self.0.negotiation_timeout;
         let trust = negotiate::Trust::Confirmed;
         negotiate::outbound(&self.current(), protocols, trust, deadline).await
+    }
+
+    /// The connection on which streams are opened, unless it is limited.
+    fn full(&self) -> Result<Self, OpenError> {
+        let current = self.current();
+        match current.is_limited() {
+            true => Err(OpenError::Limited { peer: self.peer() }),
+            false => Ok(current),
+        }
     }
 
     /// Opens a stream without waiting for the peer to agree to `protocol`: what is written travels with the proposal,
@@ -243,7 +276,7 @@ impl Connection {
     ///
     /// Only those of the transport.
     pub async fn open_optimistic(&self, protocol: &str) -> Result<Stream, OpenError> {
-        self.current().open_here(protocol).await
+        self.full()?.open_here(protocol).await
     }
 
     /// The same on this very connection, even while it is being drained: for what is about the connection itself.

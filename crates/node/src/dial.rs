@@ -10,6 +10,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use conn_state::Route;
+
 use crate::{
     AttemptCause, AttemptError, Connection, DialError, Direction,
     address::{self, Kind},
@@ -19,6 +21,8 @@ use crate::{
 
 /// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
 const PUBLIC_DELAY: Duration = Duration::from_millis(250);
+/// How much later than the last of the direct addresses a peer is tried through relays.
+const CIRCUIT_DELAY: Duration = Duration::from_millis(500);
 /// The same on loopback and private networks, where an answer takes no time.
 const PRIVATE_DELAY: Duration = Duration::from_millis(30);
 
@@ -32,7 +36,8 @@ pub struct Step {
 }
 
 /// The order in which `addresses` are tried: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or
-/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other.
+/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other. Relays come
+/// last, 500 ms after the last of the others.
 pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
@@ -60,6 +65,20 @@ pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
         }
     }
     steps.sort_by_key(|step| step.at);
+    let last = steps.last().map(|step| step.at + CIRCUIT_DELAY);
+    let is_circuit = |address: &&Multiaddr| address::kind(address) == Kind::Circuit;
+    let mut circuits: Vec<Multiaddr> = Vec::new();
+    for candidate in addresses.iter().filter(is_circuit) {
+        if !circuits.contains(candidate) {
+            circuits.push(candidate.clone());
+        }
+    }
+    if !circuits.is_empty() {
+        steps.push(Step {
+            at: last.unwrap_or_default(),
+            addresses: circuits,
+        });
+    }
     steps
 }
 
@@ -129,7 +148,7 @@ async fn race(
         tokio::select! {
             biased;
             Some((address, outcome)) = running.next() => match outcome {
-                Ok((place, muxed)) => match take_in(node, place, muxed, &address) {
+                Ok((place, reached)) => match take_in(node, place, reached, &address) {
                     Ok(connection) => return Some(connection),
                     Err(cause) => failed.push(AttemptError { address, cause }),
                 },
@@ -167,14 +186,14 @@ async fn wait(due: Option<Instant>) {
 fn take_in(
     node: &Arc<Shared>,
     place: Place,
-    muxed: Muxed,
+    (muxed, route): (Muxed, Route),
     address: &Multiaddr,
 ) -> Result<Connection, AttemptCause> {
     let plain = match address.iter().last() {
         Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
         _ => address.clone(),
     };
-    let session = node.adopt(place, muxed, plain, Direction::Outbound)?;
+    let session = node.adopt(place, muxed, plain, (route, Direction::Outbound))?;
     Ok(session.spawn())
 }
 
@@ -182,9 +201,11 @@ async fn attempt(
     node: &Arc<Shared>,
     address: &Multiaddr,
     expected: Option<PeerId>,
-) -> Result<(Place, Muxed), AttemptCause> {
-    let Ok(_permit) = node.dials.acquire().await else {
-        return Err(AttemptCause::Unsupported);
+) -> Result<(Place, (Muxed, Route)), AttemptCause> {
+    // A dial through a relay may have to dial the relay, which then counts.
+    let _permit = match address::kind(address) {
+        Kind::Circuit => None,
+        _ => node.dials.acquire().await.ok(),
     };
     let after = if address::is_private(address) {
         node.config.dial_timeout_private
@@ -200,8 +221,8 @@ async fn attempt(
             .await
             .unwrap_or(Err(AttemptCause::TimedOut { after }))
     };
-    let muxed = place.run(in_time).await?;
-    Ok((place, muxed))
+    let reached = place.run(in_time).await?;
+    Ok((place, reached))
 }
 
 async fn connect(
@@ -209,8 +230,8 @@ async fn connect(
     address: &Multiaddr,
     expected: Option<PeerId>,
     deadline: Instant,
-) -> Result<Muxed, AttemptCause> {
-    match address::kind(address) {
+) -> Result<(Muxed, Route), AttemptCause> {
+    let muxed = match address::kind(address) {
         #[cfg(feature = "tcp")]
         Kind::Tcp => {
             let tcp = &node.transports.tcp;
@@ -220,7 +241,7 @@ async fn connect(
             let stream = transport_tcp::Dialer::dial(&tcp.dialer, &target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = tcp.upgrader.outbound(stream, expected, &mut trace).await?;
-            Ok(Muxed::Tcp(upgraded))
+            Muxed::Tcp(upgraded)
         }
         #[cfg(feature = "quic")]
         Kind::Quic => {
@@ -230,13 +251,16 @@ async fn connect(
             let ip = socket.map_or_else(|| address::any_ip_for(address), |socket| socket.ip());
             let endpoint = quic.endpoint_for(ip);
             let endpoint = endpoint.map_err(|e| AttemptCause::Socket(e.to_string()))?;
-            Ok(Muxed::Quic(match socket {
+            Muxed::Quic(match socket {
                 Some(socket) => endpoint.dial(socket, expected).await?,
                 None => endpoint.dial_multiaddr(address).await?,
-            }))
+            })
         }
-        _ => Err(AttemptCause::Unsupported),
-    }
+        #[cfg(feature = "relay")]
+        Kind::Circuit => return crate::relay::dial(node, address, expected, deadline).await,
+        _ => return Err(AttemptCause::Unsupported),
+    };
+    Ok((muxed, Route::Direct))
 }
 
 /// What the dialer does not dial directly, nothing else may: it would go around a proxy, or a refusal.
@@ -318,6 +342,8 @@ async fn resolve_one(
         }
         #[cfg(feature = "tcp")]
         Kind::Tcp => Ok(Resolution::AsItIs),
+        #[cfg(feature = "relay")]
+        Kind::Circuit => Ok(Resolution::AsItIs),
         #[cfg(feature = "quic")]
         Kind::Quic => Ok(Resolution::AsItIs),
         _ => Err(AttemptCause::Unsupported),

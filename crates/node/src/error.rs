@@ -2,7 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use conn_state::{Refused, TrackError};
+use conn_state::{Refused, State, TrackError};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
@@ -143,6 +143,15 @@ pub enum AttemptCause {
     #[cfg(feature = "quic")]
     #[error("{0}")]
     Accept(transport_quic::AcceptError),
+    /// The relay did not bring a circuit about.
+    #[cfg(feature = "relay")]
+    #[error("by the relay {relay}: {reason}")]
+    Relay {
+        /// Which one.
+        relay: PeerId,
+        /// What happened, in one line.
+        reason: String,
+    },
     /// There are as many connections in their handshake as there may be.
     #[error("{0}")]
     Tracker(#[from] TrackError),
@@ -173,6 +182,20 @@ pub enum OpenError {
     NotConnected {
         /// Whom the stream was for.
         peer: PeerId,
+    },
+    /// A relay limits the connection, and the stream is not for one that is limited.
+    #[error("{peer} is connected only through a relay that limits the connection")]
+    Limited {
+        /// Whom the stream was for.
+        peer: PeerId,
+    },
+    /// There was no full connection by the deadline.
+    #[error("{peer} was still {state} at the deadline")]
+    NotInTime {
+        /// Whom the stream was for.
+        peer: PeerId,
+        /// What it was.
+        state: State,
     },
     /// The connection is closed or does not allow one more stream.
     #[error("cannot open a stream to {peer}: {reason}")]

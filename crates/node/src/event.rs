@@ -45,6 +45,12 @@ pub enum Event {
         /// How many other connections to that peer remain.
         remaining: usize,
     },
+    /// Something happened to a slot that a relay keeps for us, or does not.
+    #[cfg(feature = "relay")]
+    Reservation {
+        /// What.
+        event: relay_slots::ClientEvent,
+    },
     /// Someone was turned away before a handshake, or a handshake of theirs failed.
     InboundFailed {
         /// Where it came from.

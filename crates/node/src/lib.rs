@@ -62,6 +62,8 @@ mod negotiate;
 mod node;
 pub mod protocols;
 mod registry;
+#[cfg(feature = "relay")]
+mod relay;
 mod session;
 mod shared;
 mod stream;
@@ -71,6 +73,8 @@ mod transports;
 pub use libp2p_identity::{Keypair, PeerId, PublicKey};
 pub use multiaddr::{self, Multiaddr};
 
+#[cfg(feature = "relay")]
+pub use crate::relay::{RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError};
 pub use crate::{
     builder::Builder,
     config::Config,
@@ -82,6 +86,8 @@ pub use crate::{
     stream::Stream,
 };
 pub use conn_state::{self, ConnectionId, Direction};
+#[cfg(feature = "relay")]
+pub use relay_slots;
 #[cfg(feature = "quic")]
 pub use transport_quic;
 #[cfg(feature = "tcp")]

@@ -92,6 +92,8 @@ impl Metrics {
             }
             Event::Pong { rtt, .. } => self.rtt.observe(rtt.as_secs_f64()),
             Event::Listening { .. } | Event::Identified { .. } => {}
+            #[cfg(feature = "relay")]
+            Event::Reservation { .. } => {}
         }
     }
 

@@ -2,14 +2,18 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
-use conn_state::SharedTracker;
+use conn_state::{SharedTracker, State};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::sync::mpsc;
 
 use crate::{
     Builder, Config, Connection, DialError, Event, Events, ListenError, OpenError, Stream, accept,
-    address, connection::Admitted, dial, protocols::identify, shared::Shared, supervisor,
+    address,
+    connection::Admitted,
+    dial,
+    shared::{Handler, Shared},
+    supervisor,
     transports::Transports,
 };
 
@@ -67,7 +71,7 @@ impl Drop for IncomingStreams {
         // A newer registration of the same protocol is not ours to remove.
         if handlers
             .get(&self.protocol)
-            .is_some_and(mpsc::Sender::is_closed)
+            .is_some_and(|handler| handler.sender.is_closed())
         {
             handlers.remove(&self.protocol);
         }
@@ -87,6 +91,8 @@ impl Node {
         let (tracker, stopping) = (shared.tracker.clone(), shared.stopping.clone());
         let supervisor = supervisor::run(Arc::downgrade(&shared), tracker, stopping);
         shared.tasks.spawn(supervisor);
+        #[cfg(feature = "relay")]
+        crate::relay::start(&shared);
         Self(shared)
     }
 
@@ -147,7 +153,9 @@ impl Node {
             all.push(address.clone());
             self.0.emit(Event::Listening { address });
         }
-        self.push_identify();
+        #[cfg(feature = "relay")]
+        self.0.relay.handle_listening(self.0.listening());
+        self.0.push_identify();
         all
     }
 
@@ -197,16 +205,46 @@ impl Node {
         connection.open(protocols).await
     }
 
-    /// Answers to `protocol` from now on. Up to `capacity` streams wait for [`IncomingStreams::next`]; those beyond it
-    /// are reset. A second registration replaces the first.
+    /// The same over a full connection, which is waited for until `deadline` where a relay limits the one there is, or where
+    /// there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotInTime`], or why the stream could not be opened.
+    pub async fn open_by(
+        &self,
+        peer: PeerId,
+        protocols: &[&str],
+        deadline: tokio::time::Instant,
+    ) -> Result<(String, Stream), OpenError> {
+        let connected = self.0.tracker.wait_for(&peer, State::Connected, deadline);
+        let late = |error: conn_state::WaitError| OpenError::NotInTime {
+            peer,
+            state: error.state,
+        };
+        connected.await.map_err(late)?;
+        self.open(peer, protocols).await
+    }
+
+    /// Answers to `protocol` from now on, but for connections that a relay limits. Up to `capacity` streams wait for
+    /// [`IncomingStreams::next`]; those beyond it are reset. A second registration replaces the first.
     pub fn handle(&self, protocol: &str, capacity: usize) -> IncomingStreams {
+        self.register(protocol, capacity, false)
+    }
+
+    /// The same, also on connections that a relay limits.
+    pub fn handle_limited(&self, protocol: &str, capacity: usize) -> IncomingStreams {
+        self.register(protocol, capacity, true)
+    }
+
+    fn register(&self, protocol: &str, capacity: usize, limited: bool) -> IncomingStreams {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
         let protocol: Arc<str> = protocol.into();
         let handlers = self.0.handlers.write();
         handlers
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(Arc::clone(&protocol), sender);
-        self.push_identify();
+            .insert(Arc::clone(&protocol), Handler { sender, limited });
+        self.0.push_identify();
         IncomingStreams {
             receiver,
             protocol,
@@ -219,6 +257,33 @@ impl Node {
     /// It is for asking. What happens to connections it is told by the node.
     pub fn tracker(&self) -> &SharedTracker<PeerId> {
         &self.0.tracker
+    }
+
+    /// The slots that this node grants as a relay; `None` if it is none.
+    #[cfg(feature = "relay")]
+    pub fn slots(&self) -> Option<Vec<crate::Slot>> {
+        Some(self.0.relay.granting.as_ref()?.slots())
+    }
+
+    /// On which terms it relays; `None` if it does not.
+    #[cfg(feature = "relay")]
+    pub fn relay_terms(&self) -> Option<crate::RelayTerms> {
+        Some(self.0.relay.granting.as_ref()?.terms())
+    }
+
+    /// Relays on these terms from now on, and gives all of them. Nobody who holds a slot or a circuit loses it by that.
+    /// `None` if it does not relay.
+    ///
+    /// # Errors
+    ///
+    /// A value that cannot be; then nothing changes.
+    #[cfg(feature = "relay")]
+    pub fn set_relay_terms(
+        &self,
+        terms: &crate::RelayTerms,
+    ) -> Option<Result<crate::RelayTerms, crate::TermsError>> {
+        let granting = self.0.relay.granting.as_ref()?;
+        Some(granting.set(terms).map(|()| granting.terms()))
     }
 
     /// Subscribes to everything that happens from now on.
@@ -249,27 +314,6 @@ impl Node {
             self.0.tasks.wait().await;
         };
         let _ = tokio::time::timeout(self.0.config.shutdown_timeout, goodbyes).await;
-    }
-
-    /// Tells connected peers that speak identify push what has changed.
-    fn push_identify(&self) {
-        self.0.forget_said();
-        for connection in self.connections() {
-            let speaks = |info: Arc<identify::Info>| {
-                info.protocols.iter().any(|p| p == identify::PUSH_PROTOCOL)
-            };
-            if !connection.identified().is_some_and(speaks) {
-                continue;
-            }
-            let node = Arc::clone(&self.0);
-            self.0.tasks.spawn(async move {
-                let ours = node.identify_for(&connection);
-                let timeout = node.config.negotiation_timeout;
-                if let Err(error) = identify::push(&connection, ours, timeout).await {
-                    tracing::debug!(peer = %connection.peer(), %error, "identify push failed");
-                }
-            });
-        }
     }
 }
 

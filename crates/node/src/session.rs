@@ -79,7 +79,11 @@ fn spawn_stream(node: &Arc<Shared>, connection: &Connection, raw: RawStream) {
     let (node, connection) = (Arc::clone(node), connection.clone());
     node.tasks.clone().spawn(async move {
         let timeout = node.config.negotiation_timeout;
-        let negotiated = negotiate::inbound(raw, node.offered(), timeout).await;
+        let offered = match connection.is_limited() {
+            true => node.offered_limited(),
+            false => node.offered(),
+        };
+        let negotiated = negotiate::inbound(raw, offered, timeout).await;
         let Some((protocol, stream)) = negotiated else {
             return;
         };
@@ -96,6 +100,14 @@ fn spawn_stream(node: &Arc<Shared>, connection: &Connection, raw: RawStream) {
             identify::PUSH_PROTOCOL => {
                 let outcome = identify::receive_push(&connection, stream, timeout).await;
                 note_identified(&node, connection, outcome);
+            }
+            #[cfg(feature = "relay")]
+            relay_slots::wire::HOP_PROTOCOL => {
+                crate::relay::serve_hop(&node, &connection, stream).await
+            }
+            #[cfg(feature = "relay")]
+            relay_slots::wire::STOP_PROTOCOL => {
+                crate::relay::serve_stop(&node, &connection, stream, place).await;
             }
             _ => node.hand_over(&protocol, connection, stream, place),
         }

@@ -36,13 +36,22 @@ pub(crate) struct Shared {
     /// How handshakes are ended from outside.
     handshakes: Mutex<BTreeMap<ConnectionId, CancellationToken>>,
     registry: Mutex<Registry>,
-    pub(crate) handlers: RwLock<BTreeMap<Arc<str>, mpsc::Sender<IncomingStream>>>,
+    pub(crate) handlers: RwLock<BTreeMap<Arc<str>, Handler>>,
     listening: RwLock<Vec<Multiaddr>>,
     /// What identify says, as long as nothing of it has changed.
     said: Mutex<Option<Arc<identify::Said>>>,
     pub(crate) events: broadcast::Sender<Event>,
+    #[cfg(feature = "relay")]
+    pub(crate) relay: crate::relay::Relay,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: crate::metrics::Metrics,
+}
+
+/// Where streams of a protocol of the host's go.
+pub(crate) struct Handler {
+    pub(crate) sender: mpsc::Sender<IncomingStream>,
+    /// Also those of connections that a relay limits.
+    pub(crate) limited: bool,
 }
 
 impl Shared {
@@ -54,6 +63,8 @@ impl Shared {
         let metrics = metrics.with_dialer(Arc::clone(&transports.tcp.dialer));
         let peer_id = keypair.public().to_peer_id();
         let policy = config.state.clone();
+        #[cfg(feature = "relay")]
+        let relay = crate::relay::Relay::new(&keypair, &config.relay);
         Self {
             peer_id,
             tracker: SharedTracker::new(Instant::now(), peer_id, policy, config.history),
@@ -70,6 +81,8 @@ impl Shared {
             listening: RwLock::default(),
             said: Mutex::default(),
             events,
+            #[cfg(feature = "relay")]
+            relay,
             #[cfg(feature = "metrics")]
             metrics,
         }
@@ -122,6 +135,13 @@ impl Shared {
         Ok(place)
     }
 
+    /// The same for one that comes over a circuit: the relay's address says nothing of who it is.
+    #[cfg(feature = "relay")]
+    pub(crate) fn admit_relayed(self: &Arc<Self>) -> Result<Place, AttemptCause> {
+        let id = self.tracker.handle_inbound(Instant::now())?;
+        Ok(self.begin(id))
+    }
+
     /// A place for a connection that we dial: it counts once its peer is known.
     pub(crate) fn place(self: &Arc<Self>, peer: Option<PeerId>) -> Result<Place, AttemptCause> {
         let id = self.tracker.handle_dialing(Instant::now(), peer.as_ref())?;
@@ -145,14 +165,15 @@ impl Shared {
         mut place: Place,
         muxed: Muxed,
         address: Multiaddr,
-        direction: Direction,
+        (route, direction): (Route, Direction),
     ) -> Result<Session, AttemptCause> {
         let timeouts = Timeouts {
             negotiation: self.config.negotiation_timeout,
             ping: self.config.ping_timeout,
         };
         let tracker = self.tracker.clone();
-        let connection = Connection::new(place.id, muxed, address, direction, &timeouts, tracker);
+        let way = (route, direction);
+        let connection = Connection::new(place.id, muxed, address, way, &timeouts, tracker);
         let peer = connection.peer();
         let admitted = self.limits().handle_authenticated(place.id, peer);
         if let Err(refused) = admitted {
@@ -175,12 +196,12 @@ impl Shared {
         };
         // It is in the registry by now: what the tracker wants done with it can be done.
         let (now, id) = (Instant::now(), connection.id());
-        let tracked = self
-            .tracker
-            .handle_authenticated(now, id, &peer, Route::Direct);
+        let tracked = self.tracker.handle_authenticated(now, id, &peer, route);
         if let Err(error) = tracked {
             tracing::error!(%error, "a connection is not tracked");
         }
+        #[cfg(feature = "relay")]
+        self.relay.handle_connected(now, &connection);
         if self.stopping.is_cancelled() {
             connection.abort("the node is shutting down");
         }
@@ -191,6 +212,9 @@ impl Shared {
         // The lock is held while the event goes out, so that a peer's events come in the order of its changes.
         let mut registry = self.registry();
         let remaining = registry.remove(connection.peer(), connection.id());
+        #[cfg(feature = "relay")]
+        self.relay
+            .handle_disconnected(Instant::now(), &connection, remaining);
         self.emit(Event::Disconnected {
             connection,
             reason,
@@ -198,12 +222,23 @@ impl Shared {
         });
     }
 
+    /// What is answered to on a connection that a relay limits.
+    pub(crate) fn offered_limited(&self) -> Offered {
+        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+        let own = [ping::PROTOCOL, identify::PROTOCOL, identify::PUSH_PROTOCOL];
+        let handled = handlers.iter().filter(|(_, handler)| handler.limited);
+        let handled = handled.map(|(protocol, _)| Arc::clone(protocol));
+        own.into_iter().map(Arc::from).chain(handled).collect()
+    }
+
     /// Everything this node answers to.
     pub(crate) fn offered(&self) -> Offered {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
         let own = [ping::PROTOCOL, identify::PROTOCOL, identify::PUSH_PROTOCOL];
-        let own = own.into_iter().map(Arc::from);
-        own.chain(handlers.keys().cloned()).collect()
+        let own = own.into_iter();
+        #[cfg(feature = "relay")]
+        let own = own.chain(self.relay.protocols());
+        own.map(Arc::from).chain(handlers.keys().cloned()).collect()
     }
 
     /// What this node says of itself to the peer at the other end of `connection`, ready to send.
@@ -230,6 +265,27 @@ impl Shared {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// What is said of this node has changed: connected peers that speak identify push are told.
+    pub(crate) fn push_identify(self: &Arc<Self>) {
+        self.forget_said();
+        for connection in self.registry().all() {
+            let speaks = |info: Arc<identify::Info>| {
+                info.protocols.iter().any(|p| p == identify::PUSH_PROTOCOL)
+            };
+            if !connection.identified().is_some_and(speaks) {
+                continue;
+            }
+            let node = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let ours = node.identify_for(&connection);
+                let timeout = node.config.negotiation_timeout;
+                if let Err(error) = identify::push(&connection, ours, timeout).await {
+                    tracing::debug!(peer = %connection.peer(), %error, "identify push failed");
+                }
+            });
+        }
+    }
+
     /// Gives a stream to the host's handler of its protocol; where there is no room, dropping resets it.
     pub(crate) fn hand_over(
         &self,
@@ -239,7 +295,7 @@ impl Shared {
         place: Admitted,
     ) {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = handlers.get(protocol) else {
+        let Some(Handler { sender, .. }) = handlers.get(protocol) else {
             return;
         };
         let incoming = IncomingStream {

@@ -73,7 +73,7 @@ pub(crate) async fn push(
     ours: Vec<u8>,
     timeout: Duration,
 ) -> Result<(), OpenError> {
-    let (_, mut stream) = connection.open(&[PUSH_PROTOCOL]).await?;
+    let (_, mut stream) = connection.open_limited(&[PUSH_PROTOCOL]).await?;
     let sent = async {
         stream.write_all(&ours).await?;
         stream.shutdown().await
