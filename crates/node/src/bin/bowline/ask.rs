@@ -2,8 +2,10 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1, http,
+};
 use hyper_util::rt::TokioIo;
 use node::PeerId;
 use serde_json::Value;
@@ -16,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest answer that is read, some hundred thousand peers.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// The longest answer to a question that cannot be answered.
+const MAX_REASON: usize = 4096;
 
 /// The longest line of the events.
 const MAX_LINE: usize = MAX_ANSWER;
@@ -115,8 +120,19 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-async fn answer(asking: &Asking, path: &str) -> Result<Value, Failure> {
-    let (response, at) = get(asking, path).await?;
+/// What the node answers to a question.
+pub(crate) async fn answer(asking: &Asking, path: &str) -> Result<Value, Failure> {
+    whole(get(asking, path).await?).await
+}
+
+/// Has the node change something, and gives what it answers.
+#[cfg(feature = "relay")]
+pub(crate) async fn change(asking: &Asking, path: &str, what: &Value) -> Result<Value, Failure> {
+    let request = Request::post(path).header("content-type", "application/json");
+    whole(send(asking, request, what.to_string().into()).await?).await
+}
+
+async fn whole((response, at): (Response<Incoming>, SocketAddr)) -> Result<Value, Failure> {
     let broke = |error: &dyn std::fmt::Display| Failure::job(format!("{at}: {error}"));
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
     let body = timeout(PATIENCE, body).await;
@@ -126,6 +142,14 @@ async fn answer(asking: &Asking, path: &str) -> Result<Value, Failure> {
 }
 
 async fn get(asking: &Asking, path: &str) -> Result<(Response<Incoming>, SocketAddr), Failure> {
+    send(asking, Request::get(path), Bytes::new()).await
+}
+
+async fn send(
+    asking: &Asking,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<(Response<Incoming>, SocketAddr), Failure> {
     let at = admin(asking)?;
     let broke = |error: &dyn std::fmt::Display| {
         Failure::job(format!(
@@ -138,15 +162,26 @@ async fn get(asking: &Asking, path: &str) -> Result<(Response<Incoming>, SocketA
         let (mut sender, connection) = handshake.map_err(|e| broke(&e))?;
         // It ends with the answer.
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", at.to_string());
-        let request = request.body(Empty::<Bytes>::new()).map_err(|e| broke(&e))?;
+        let request = request.header("host", at.to_string());
+        let request = request.body(Full::new(body)).map_err(|e| broke(&e))?;
         sender.send_request(request).await.map_err(|e| broke(&e))
     };
     let response = timeout(PATIENCE, asked).await;
     let response = response.map_err(|_| broke(&"no answer in time"))??;
-    match response.status() {
-        StatusCode::OK => Ok((response, at)),
-        status => Err(broke(&status)),
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok((response, at));
+    }
+    // What is wrong with the question it says itself.
+    let said = Limited::new(response.into_body(), MAX_REASON).collect();
+    let said = timeout(PATIENCE, said).await.ok().and_then(Result::ok);
+    let said = said.map(|said| said.to_bytes()).unwrap_or_default();
+    match (
+        status.is_client_error(),
+        String::from_utf8_lossy(&said).trim(),
+    ) {
+        (true, said) if !said.is_empty() => Err(Failure::job(said)),
+        _ => Err(broke(&status)),
     }
 }
 

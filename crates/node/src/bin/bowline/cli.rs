@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Identify(Identify),
     /// Show the peers of the running node
     Peers(Asking),
+    /// Show the slots that the running node grants as a relay
+    #[cfg(feature = "relay")]
+    Slots(Slots),
     /// Show every change of a peer's state as it comes
     Events(Asking),
     /// Show how a peer's state came about
@@ -68,11 +71,36 @@ pub(crate) struct Up {
     /// Dial this peer at start
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
+    #[cfg(feature = "relay")]
+    #[command(flatten)]
+    pub(crate) relaying: Relaying,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
     /// Serve the admin endpoint here [default: a free port on loopback]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+}
+
+/// What a node has to do with relays.
+#[cfg(feature = "relay")]
+#[derive(Debug, Args)]
+pub(crate) struct Relaying {
+    /// Relay for others
+    #[arg(long)]
+    pub(crate) relay_server: bool,
+    /// Be reached through this relay
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) reserve_at: Vec<String>,
+}
+
+#[cfg(feature = "relay")]
+#[derive(Debug, Args)]
+pub(crate) struct Slots {
+    /// Change one of the relay's terms, and show all of them: slots=64
+    #[arg(long, value_name = "TERM=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 #[derive(Debug, Args)]

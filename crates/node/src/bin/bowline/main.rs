@@ -8,6 +8,8 @@ mod identify;
 mod key;
 mod output;
 mod ping;
+#[cfg(feature = "relay")]
+mod relaying;
 mod settings;
 mod up;
 
@@ -50,6 +52,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(args) => on_runtime(up::run(args, output)),
         Command::Ping(args) => on_runtime(ping::run(args, output)),
         Command::Peers(asking) => on_runtime(ask::peers(asking, output)),
+        #[cfg(feature = "relay")]
+        Command::Slots(args) => on_runtime(relaying::slots(args, output)),
         Command::Events(asking) => on_runtime(ask::events(asking, output)),
         Command::Why { peer, asking } => on_runtime(ask::why(peer, asking, output)),
         Command::Identify(args) => on_runtime(identify::run(args, output)),

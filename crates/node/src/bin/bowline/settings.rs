@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     limits: LimitsSection,
     ping: PingSection,
     dial: DialSection,
+    #[cfg(feature = "relay")]
+    relay: RelaySection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +63,16 @@ struct DialSection {
     rules: Lines,
     timeout_s: Option<f64>,
     timeout_private_s: Option<f64>,
+}
+
+#[cfg(feature = "relay")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RelaySection {
+    server: bool,
+    reserve_at: OneOrMany,
+    reservations: Option<usize>,
+    terms: node::RelayTerms,
 }
 
 /// A list may be written as one string, which is what an environment variable holds.
@@ -158,6 +170,16 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
     figment = figment
         .merge(environment.split("__"))
         .merge(Serialized::default("node", flags));
+    #[cfg(feature = "relay")]
+    {
+        if args.relaying.relay_server {
+            figment = figment.merge(Serialized::default("relay.server", true));
+        }
+        if !args.relaying.reserve_at.is_empty() {
+            let relays = args.relaying.reserve_at;
+            figment = figment.merge(Serialized::default("relay.reserve_at", relays));
+        }
+    }
     let mut rules_key = "dial.rules";
     if !args.dialing.dialer.is_empty() {
         rules_key = "--dialer";
@@ -208,6 +230,10 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     if let Some(streams) = settings.limits.max_inbound_streams {
         config = config.with_max_inbound_streams(streams);
     }
+    #[cfg(feature = "relay")]
+    {
+        config = config.with_relay(relay(settings.relay)?);
+    }
     let (ping, dial) = (settings.ping, settings.dial);
     let interval = seconds("ping.interval_s", ping.interval_s, config.ping_interval)?;
     let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping_timeout)?;
@@ -245,6 +271,32 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
         .with_max_per_address(section.max_per_address.unwrap_or(per_address))
         .with_rate_per_address(rate, burst)
         .with_exempt_private(section.exempt_private.unwrap_or(exempt))
+}
+
+#[cfg(feature = "relay")]
+fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
+    use node::multiaddr::Protocol;
+    let mut server = node::RelayServerConfig::default();
+    let applied = section.terms.apply(&mut server.caps, &mut server.table);
+    applied.map_err(|error| Failure::usage(format!("relay.terms.{error}")))?;
+    let relays = multiaddrs("relay.reserve_at", section.reserve_at)?;
+    for relay in &relays {
+        if !matches!(relay.iter().last(), Some(Protocol::P2p(_))) {
+            let what = "does not say who the relay is: it must end with /p2p/ID";
+            return Err(Failure::usage(format!(
+                "relay.reserve_at: '{relay}' {what}"
+            )));
+        }
+    }
+    let mut config = node::RelayConfig::default().with_reserve_at(relays);
+    if let Some(reservations) = section.reservations {
+        let client = config.client.clone().with_reservations(reservations);
+        config = config.with_client(client);
+    }
+    Ok(match section.server {
+        true => config.with_server(server),
+        false => config,
+    })
 }
 
 fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {

@@ -202,6 +202,13 @@ fn describe(event: &Event) -> Option<(Value, String)> {
             });
             (object, format!("disconnected from {peer}: {reason}"))
         }
+        // Those of its own sockets stand in the first line.
+        Event::Listening { address } if address.iter().any(|p| p == Protocol::P2pCircuit) => {
+            let object = json!({"event": "listening", "address": address.to_string()});
+            (object, format!("listening on {address}"))
+        }
+        #[cfg(feature = "relay")]
+        Event::Reservation { event } => return crate::relaying::describe(event),
         Event::InboundFailed {
             address, reason, ..
         } => {
