@@ -5,14 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{QUIC, TCP, listen, node, wait, with, within};
+use common::{QUIC, TCP, listen, node, with, within};
 use node::{
-    Config, Direction, Event, Multiaddr, Node, OpenError, RelayConfig, RelayServerConfig,
+    Config, Multiaddr, Node, OpenError, RelayConfig, RelayServerConfig,
     conn_state::{Reason, Route, State},
     multiaddr::Protocol,
-    relay_slots::{Caps, ClientEvent, Status, TableConfig},
+    relay_slots::{Caps, TableConfig},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn relay(caps: Caps, table: TableConfig) -> Node {
     let server = RelayServerConfig::new(caps, table);
@@ -41,7 +40,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
     for transport in [TCP, QUIC] {
         let relay = relay(Caps::default(), TableConfig::default());
         let relay_at = listen(&relay, transport).await;
-        let hidden = behind(&relay_at);
+        let hidden = behind(&[relay_at]);
         let mut echoes = hidden.handle("/echo/1", 1);
         let at = reached_at(&hidden).await;
 
@@ -53,7 +52,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
         assert!(within(connection.ping()).await.is_ok());
         let info = within(connection.identify()).await.unwrap();
         assert!(
-            info.listen_addrs
+            info.listen
                 .iter()
                 .any(|a| a.iter().any(|p| p == Protocol::P2pCircuit))
         );
