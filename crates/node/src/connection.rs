@@ -17,6 +17,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     OpenError, Stream, negotiate,
+    path::Path,
     protocols::{
         identify,
         ping::{self, PingError},
@@ -37,7 +38,7 @@ struct Shared {
     id: ConnectionId,
     muxed: Muxed,
     address: Multiaddr,
-    route: Route,
+    path: Path,
     direction: Direction,
     opened: Instant,
     negotiation_timeout: Duration,
@@ -89,7 +90,7 @@ impl Connection {
         id: ConnectionId,
         muxed: Muxed,
         address: Multiaddr,
-        (route, direction): (Route, Direction),
+        (path, direction): (Path, Direction),
         timeouts: &Timeouts,
         tracker: SharedTracker<PeerId>,
     ) -> Self {
@@ -97,7 +98,7 @@ impl Connection {
             id,
             muxed,
             address,
-            route,
+            path,
             direction,
             opened: Instant::now(),
             negotiation_timeout: timeouts.negotiation,
@@ -131,9 +132,9 @@ impl Connection {
         &self.0.address
     }
 
-    /// Whether it goes from one end to the other or through a relay, and what that allowed it in the beginning.
+    /// Whether it goes from one end to the other or through a relay, and what is left of what that allows it.
     pub fn route(&self) -> Route {
-        self.0.route
+        self.0.path.route()
     }
 
     /// Whether it goes through a relay and counts as limited by it.
@@ -141,7 +142,7 @@ impl Connection {
         let info = self.0.tracker.connection(Instant::now(), self.id());
         // Not every connection has got to the tracker when it is first asked.
         let phase = info.map_or(Phase::Handshaking, |info| info.phase);
-        self.0.route != Route::Direct && phase != Phase::Established
+        self.0.path.is_limited(phase)
     }
 
     /// Which end dialed.
@@ -149,9 +150,11 @@ impl Connection {
         self.0.direction
     }
 
-    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`.
+    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; `relay/tls/yamux` or `relay/noise/yamux` over
+    /// a relay's circuit, whatever carries that.
     pub fn via(&self) -> &'static str {
-        on_muxed!(self.0.muxed, connection => connection.via())
+        let layers = on_muxed!(self.0.muxed, connection => connection.via());
+        self.0.path.via(layers)
     }
 
     /// How long it has been up.

@@ -10,12 +10,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use conn_state::Route;
-
 use crate::{
     AttemptCause, AttemptError, Connection, DialError, Direction,
     address::{self, Kind},
     connection::Muxed,
+    path::Path,
     shared::{Place, Shared},
 };
 
@@ -186,14 +185,14 @@ async fn wait(due: Option<Instant>) {
 fn take_in(
     node: &Arc<Shared>,
     place: Place,
-    (muxed, route): (Muxed, Route),
+    (muxed, path): (Muxed, Path),
     address: &Multiaddr,
 ) -> Result<Connection, AttemptCause> {
     let plain = match address.iter().last() {
         Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
         _ => address.clone(),
     };
-    let session = node.adopt(place, muxed, plain, (route, Direction::Outbound))?;
+    let session = node.adopt(place, muxed, plain, (path, Direction::Outbound))?;
     Ok(session.spawn())
 }
 
@@ -201,7 +200,7 @@ async fn attempt(
     node: &Arc<Shared>,
     address: &Multiaddr,
     expected: Option<PeerId>,
-) -> Result<(Place, (Muxed, Route)), AttemptCause> {
+) -> Result<(Place, (Muxed, Path)), AttemptCause> {
     // A dial through a relay may have to dial the relay, which then counts.
     let _permit = match address::kind(address) {
         Kind::Circuit => None,
@@ -230,7 +229,7 @@ async fn connect(
     address: &Multiaddr,
     expected: Option<PeerId>,
     deadline: Instant,
-) -> Result<(Muxed, Route), AttemptCause> {
+) -> Result<(Muxed, Path), AttemptCause> {
     let muxed = match address::kind(address) {
         #[cfg(feature = "tcp")]
         Kind::Tcp => {
@@ -260,7 +259,7 @@ async fn connect(
         Kind::Circuit => return crate::relay::dial(node, address, expected, deadline).await,
         _ => return Err(AttemptCause::Unsupported),
     };
-    Ok((muxed, Route::Direct))
+    Ok((muxed, Path::Direct))
 }
 
 /// What the dialer does not dial directly, nothing else may: it would go around a proxy, or a refusal.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Direction, Limit, Route};
+use conn_state::{Direction, Limit};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use relay_slots::{
@@ -24,11 +24,12 @@ use crate::{
     address,
     connection::{Admitted, Muxed},
     dial,
+    path::{Allowance, Path, Rationed},
     shared::Shared,
 };
 
 pub use granting::Slot;
-pub use terms::{RelayTerms, TermsError};
+pub use terms::{RateTerm, RelayTerms, TermsError};
 
 use granting::Granting;
 use holding::Holding;
@@ -170,9 +171,15 @@ pub(crate) async fn serve_stop(
         Err(refused) => return turned_away(node, address, refused),
     };
     let mut trace = |stage| tracing::debug!(%peer, ?stage, "inbound by a relay");
+    let allowance = Allowance::new(limit.map(ours));
+    let path = Path::Circuit(Arc::clone(&allowance));
+    let circuit = Rationed {
+        inner: stream,
+        allowance,
+    };
     let handshake = async {
         let upgrader = &node.transports.tcp.upgrader;
-        let upgraded = upgrader.inbound(stream, &mut trace).await?;
+        let upgraded = upgrader.inbound(circuit, &mut trace).await?;
         match upgraded.peer() == peer {
             true => Ok(upgraded),
             false => Err(AttemptCause::Relay {
@@ -187,7 +194,7 @@ pub(crate) async fn serve_stop(
     };
     // The connection is none of the relay's streams any more, for the host's count.
     drop(place);
-    let way = (Route::Relayed(limit.map(ours)), Direction::Inbound);
+    let way = (path, Direction::Inbound);
     let adopted = upgraded
         .and_then(|upgraded| node.adopt(admitted, Muxed::Tcp(upgraded), address.clone(), way));
     match adopted {
@@ -202,7 +209,7 @@ pub(crate) async fn dial(
     address: &Multiaddr,
     expected: Option<PeerId>,
     deadline: tokio::time::Instant,
-) -> Result<(Muxed, Route), AttemptCause> {
+) -> Result<(Muxed, Path), AttemptCause> {
     let (at, relay) = address::circuit(address).ok_or(AttemptCause::Unsupported)?;
     let failed = |reason: String| AttemptCause::Relay { relay, reason };
     let peer =
@@ -220,10 +227,16 @@ pub(crate) async fn dial(
     let left = deadline.saturating_duration_since(tokio::time::Instant::now());
     let limit = driver::connect(&mut stream, peer, left).await;
     let limit = limit.map_err(|error| failed(error.to_string()))?;
+    let allowance = Allowance::new(limit.map(ours));
+    let path = Path::Circuit(Arc::clone(&allowance));
+    let circuit = Rationed {
+        inner: stream,
+        allowance,
+    };
     let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound by a relay");
     let upgrader = &node.transports.tcp.upgrader;
-    let upgraded = upgrader.outbound(stream, Some(peer), &mut trace).await?;
-    Ok((Muxed::Tcp(upgraded), Route::Relayed(limit.map(ours))))
+    let upgraded = upgrader.outbound(circuit, Some(peer), &mut trace).await?;
+    Ok((Muxed::Tcp(upgraded), path))
 }
 
 /// A relay's limit as conn-state counts it.

@@ -123,7 +123,9 @@ impl Granting {
         Ok(())
     }
 
-    pub(super) fn handle_listening(&self, addresses: Vec<Multiaddr>) {
+    /// A relay behind another relay is none: only where it listens itself may slots be used.
+    pub(super) fn handle_listening(&self, mut addresses: Vec<Multiaddr>) {
+        addresses.retain(|address| address::kind(address) != address::Kind::Circuit);
         self.server().set_addresses(addresses);
     }
 
@@ -233,13 +235,18 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        let Some(peer) = self.of.get() else { return };
+        let server = self.granting.server();
         let mut carried = self.granting.carried();
         // It is not there any more if the slot was freed meanwhile.
-        if let Some(carried) = self.of.get().and_then(|peer| carried.get_mut(peer)) {
-            carried.ended += bytes(&self.meter);
-            carried
+        if let Some(of_peer) = carried.get_mut(peer) {
+            of_peer.ended += bytes(&self.meter);
+            of_peer
                 .live
                 .retain(|meter| !Arc::ptr_eq(meter, &self.meter));
+            if of_peer.live.is_empty() && server.table().held_by(peer) == 0 {
+                carried.remove(peer);
+            }
         }
     }
 }
@@ -301,7 +308,10 @@ fn carry_out(node: &Arc<Shared>, granting: &Granting, event: Event<PeerId>) {
         }
         Event::Freed { peer, cause } => {
             tracing::debug!(%peer, ?cause, "a slot is free");
-            granting.carried().remove(&peer);
+            let server = granting.server();
+            if server.table().held_by(&peer) == 0 {
+                granting.carried().remove(&peer);
+            }
         }
         event => tracing::debug!(?event, "relay"),
     }
