@@ -139,10 +139,13 @@ impl Connection {
 
     /// Whether it goes through a relay and counts as limited by it.
     pub fn is_limited(&self) -> bool {
+        if self.0.path.is_direct() {
+            return false;
+        }
         let info = self.0.tracker.connection(Instant::now(), self.id());
         // Not every connection has got to the tracker when it is first asked.
         let phase = info.map_or(Phase::Handshaking, |info| info.phase);
-        self.0.path.is_limited(phase)
+        phase != Phase::Established
     }
 
     /// Which end dialed.

@@ -99,8 +99,12 @@ pub(crate) async fn dial(
         let peer = node.peer_id;
         return Err(DialError::Oneself { peer });
     }
-    if let Some(connection) = expected.and_then(|peer| node.registry().newest(peer)) {
-        return Ok(connection);
+    if let Some(connection) = expected.and_then(|peer| node.registry().best(peer)) {
+        let is_circuit = |address| address::kind(address) == Kind::Circuit;
+        // A direct connection is worth dialing where there is only a limited one.
+        if !connection.is_limited() || addresses.iter().all(is_circuit) {
+            return Ok(connection);
+        }
     }
     let (addresses, mut failed) = resolve(node, addresses, expected).await;
     let steps = plan(&addresses);

@@ -1,6 +1,6 @@
 //! How a connection gets to the other end, and what is left of what that allows it.
 
-use conn_state::{Phase, Route};
+use conn_state::Route;
 
 #[cfg(feature = "relay")]
 pub(crate) use circuit::{Allowance, Rationed};
@@ -24,13 +24,8 @@ impl Path {
         }
     }
 
-    /// Whether it counts as limited in this phase: the tracker's policy knows the phase once the connection is up.
-    pub(crate) fn is_limited(&self, phase: Phase) -> bool {
-        match self {
-            Self::Direct => false,
-            #[cfg(feature = "relay")]
-            Self::Circuit(_) => phase != Phase::Established,
-        }
+    pub(crate) fn is_direct(&self) -> bool {
+        matches!(self, Self::Direct)
     }
 
     /// The layers of a connection, given those that its transport tells of.

@@ -214,7 +214,7 @@ pub(crate) async fn dial(
     let failed = |reason: String| AttemptCause::Relay { relay, reason };
     let peer =
         expected.ok_or_else(|| failed("the address does not say who is behind it".into()))?;
-    let there = node.registry().newest(relay);
+    let there = node.registry().best(relay);
     let connection = match there {
         Some(connection) => connection,
         None => {

@@ -27,7 +27,7 @@ pub(crate) struct Granting {
     names: Mutex<Names>,
     carried: Mutex<BTreeMap<PeerId, Carried>>,
     /// Something may be due sooner.
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 /// What the table and the node call the same connection.
@@ -74,7 +74,7 @@ impl Granting {
             server: Mutex::new(Server::new(table, keypair.clone(), Vec::new())),
             names: Mutex::default(),
             carried: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::default(),
         }
     }
 
@@ -265,7 +265,8 @@ pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
             }
             Err(due) => due,
         };
-        let changed = granting.changed.notified();
+        let changed = Arc::clone(&granting.changed);
+        drop(node);
         let due = async {
             match due {
                 Some(due) => sleep_until(due.into()).await,
@@ -273,7 +274,7 @@ pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
             }
         };
         tokio::select! {
-            () = changed => {}
+            () = changed.notified() => {}
             () = due => {}
             () = stopping.cancelled() => return,
         }

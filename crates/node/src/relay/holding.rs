@@ -23,7 +23,7 @@ pub(super) struct Holding {
     relays: BTreeMap<PeerId, Vec<Multiaddr>>,
     /// Under which addresses others reach us through each relay.
     announced: Mutex<BTreeMap<PeerId, Vec<Multiaddr>>>,
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 impl Holding {
@@ -45,7 +45,7 @@ impl Holding {
             client: Mutex::new(client),
             relays,
             announced: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::default(),
         }
     }
 
@@ -71,7 +71,7 @@ impl Holding {
 
     /// Asks one relay for a slot, or for more time.
     async fn ask(&self, node: &Arc<Shared>, relay: PeerId) -> Answer {
-        let there = node.registry().newest(relay);
+        let there = node.registry().best(relay);
         let connection = match there {
             Some(connection) => connection,
             None => {
@@ -162,6 +162,8 @@ pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
             }
             Err(due) => due,
         };
+        let changed = Arc::clone(&holding.changed);
+        drop(node);
         let due = async {
             match due {
                 Some(due) => sleep_until(due.into()).await,
@@ -169,7 +171,7 @@ pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
             }
         };
         tokio::select! {
-            () = holding.changed.notified() => {}
+            () = changed.notified() => {}
             () = due => {}
             () = stopping.cancelled() => return,
         }

@@ -1,0 +1,196 @@
+//! Slots that a node grants as a relay, and those that it holds.
+
+use std::net::Ipv4Addr;
+
+use node::{
+    Events, Keypair, Slot,
+    relay_slots::{Answer, Status, driver, driver::DriveError, wire::HOP_PROTOCOL},
+};
+
+use super::*;
+
+async fn reservation<T>(
+    events: &mut Events,
+    mut wanted: impl FnMut(ClientEvent) -> Option<T>,
+) -> T {
+    wait(events, |event| match event {
+        Event::Reservation { event } => wanted(event),
+        _ => None,
+    })
+    .await
+}
+
+fn granted(event: ClientEvent) -> Option<()> {
+    matches!(event, ClientEvent::Granted { .. }).then_some(())
+}
+
+fn renewed(event: ClientEvent) -> Option<()> {
+    matches!(event, ClientEvent::Renewed { .. }).then_some(())
+}
+
+fn refused(event: ClientEvent) -> Option<Status> {
+    match event {
+        ClientEvent::Refused { status, reason, .. } => {
+            assert!(!reason.is_empty());
+            Some(status)
+        }
+        _ => None,
+    }
+}
+
+/// The only slot, once it is as wanted.
+async fn slot(relay: &Node, wanted: impl Fn(&Slot) -> bool) -> Slot {
+    within(async {
+        loop {
+            match &relay.slots().unwrap()[..] {
+                [slot] if wanted(slot) => return slot.clone(),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_holder_of_the_only_slot_renews_it_and_who_comes_later_gets_it_after_the_grace() {
+    let table = TableConfig::default()
+        .with_ttl(Duration::from_secs(2))
+        .with_grace(Duration::from_millis(500));
+    let relay = relay(Caps::default().with_slots(1), table);
+    let relay_at = listen(&relay, TCP).await;
+    let holder = behind(&[&relay_at]);
+    let mut holders = holder.events();
+    reservation(&mut holders, granted).await;
+    let held = slot(&relay, |_| true).await;
+    assert_eq!(
+        (held.peer, held.state.as_str()),
+        (holder.peer_id(), "active")
+    );
+    assert_eq!(held.address, Some(Ipv4Addr::LOCALHOST.into()));
+
+    let newcomer = behind(&[&relay_at]);
+    let mut newcomers = newcomer.events();
+    let status = reservation(&mut newcomers, refused).await;
+    assert_eq!(status.code(), 201);
+    // Though it is full.
+    reservation(&mut holders, renewed).await;
+    assert_eq!(slot(&relay, |_| true).await.peer, holder.peer_id());
+
+    holder.shutdown().await;
+    slot(&relay, |slot| slot.state == "grace").await;
+    assert_eq!(reservation(&mut newcomers, refused).await.code(), 201);
+    reservation(&mut newcomers, granted).await;
+    assert_eq!(slot(&relay, |_| true).await.peer, newcomer.peer_id());
+}
+
+#[tokio::test]
+async fn one_who_comes_back_within_the_grace_has_its_slot() {
+    let relay = relay(Caps::default(), TableConfig::default());
+    let relay_at = listen(&relay, TCP).await;
+    let key = Keypair::generate_ed25519();
+    let build = || {
+        let relays = RelayConfig::default().with_reserve_at([relay_at.clone()]);
+        let builder = Node::builder(key.clone()).config(Config::default().with_relay(relays));
+        builder.build().unwrap()
+    };
+    let phone = build();
+    slot(&relay, |slot| slot.state == "active").await;
+    phone.shutdown().await;
+    slot(&relay, |slot| slot.state == "grace").await;
+    let phone = build();
+    let kept = slot(&relay, |slot| slot.state == "active").await;
+    assert_eq!(kept.peer, phone.peer_id());
+}
+
+#[tokio::test]
+async fn a_relay_that_restarts_is_held_again() {
+    let key = Keypair::generate_ed25519();
+    let build = || {
+        let relaying = RelayConfig::default().with_server(RelayServerConfig::default());
+        let builder = Node::builder(key.clone()).config(Config::default().with_relay(relaying));
+        builder.build().unwrap()
+    };
+    let relay = build();
+    let relay_at = listen(&relay, TCP).await;
+    let holder = behind(&[&relay_at]);
+    let mut events = holder.events();
+    reservation(&mut events, granted).await;
+    relay.shutdown().await;
+    let lost = |event| matches!(event, ClientEvent::Lost { .. }).then_some(());
+    reservation(&mut events, lost).await;
+    let relay = build();
+    let plain = relay_at.iter().take(2).collect();
+    within(relay.listen(plain)).await.unwrap();
+    reservation(&mut events, granted).await;
+    assert!(holder.listen_addresses().iter().any(is_circuit));
+}
+
+#[tokio::test]
+async fn terms_change_while_it_runs_and_nobody_loses_a_slot_by_that() {
+    let table = TableConfig::default().with_ttl(Duration::from_secs(2));
+    let relay = relay(Caps::default(), table);
+    let relay_at = listen(&relay, TCP).await;
+    let holder = behind(&[&relay_at]);
+    let mut holders = holder.events();
+    reservation(&mut holders, granted).await;
+    let terms = |said: &str| -> node::RelayTerms {
+        relay
+            .set_relay_terms(&serde_json::from_str(said).unwrap())
+            .unwrap()
+            .unwrap()
+    };
+    assert_eq!(terms(r#"{"slots": 0}"#).slots, Some(0));
+    reservation(&mut holders, renewed).await;
+
+    let newcomer = behind(&[&relay_at]);
+    let mut newcomers = newcomer.events();
+    reservation(&mut newcomers, refused).await;
+    assert_eq!(slot(&relay, |_| true).await.peer, holder.peer_id());
+    terms(r#"{"slots": 2}"#);
+    reservation(&mut newcomers, granted).await;
+    assert_eq!(relay.slots().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn circuits_and_bytes_are_counted_where_they_end() {
+    let (relay, _hidden, _seeker, connection) = circuit(TableConfig::default()).await;
+    let open = slot(&relay, |slot| slot.circuits == 1).await;
+    // At least what a handshake takes.
+    assert!(open.bytes > 1_000, "{open:?}");
+    let (_, mut stream) = within(connection.open_limited(&[ECHO])).await.unwrap();
+    stream.write_all(&[1; 5_000]).await.unwrap();
+    within(stream.read_exact(&mut [0; 5_000])).await.unwrap();
+    let more = slot(&relay, |slot| slot.bytes >= open.bytes + 10_000).await;
+    connection.close().await;
+    let over = slot(&relay, |slot| slot.circuits == 0).await;
+    assert!(over.bytes >= more.bytes, "{over:?}");
+}
+
+#[tokio::test]
+async fn nobody_gets_a_slot_or_a_circuit_over_a_circuit() {
+    let table = TableConfig::default().with_circuit_limits(None, None);
+    let first = relay(Caps::default(), table);
+    let relaying = RelayConfig::default()
+        .with_reserve_at([listen(&first, TCP).await])
+        .with_server(RelayServerConfig::default());
+    let second = with(Config::default().with_relay(relaying));
+    let at = reached_at(&second).await;
+    let seeker = node();
+    let connection = within(seeker.dial([at])).await.unwrap();
+    assert_eq!(connection.route(), Route::Relayed(None));
+
+    let (_, mut hop) = within(connection.open(&[HOP_PROTOCOL])).await.unwrap();
+    let answer = driver::reserve(&mut hop, second.peer_id(), seeker.peer_id());
+    let answer = within(answer).await;
+    assert!(
+        matches!(answer, Answer::Refused(Status::PermissionDenied)),
+        "{answer:?}"
+    );
+    let (_, mut hop) = within(connection.open(&[HOP_PROTOCOL])).await.unwrap();
+    let refused = driver::connect(&mut hop, first.peer_id(), Duration::from_secs(30)).await;
+    assert!(
+        matches!(refused, Err(DriveError::Refused(Status::PermissionDenied))),
+        "{refused:?}"
+    );
+    assert_eq!(second.slots().unwrap(), []);
+}
