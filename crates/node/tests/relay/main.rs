@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
     AttemptCause, Config, Connection, DialError, Event, IncomingStreams, Multiaddr, Node,
-    OpenError, RelayConfig, RelayServerConfig,
+    OpenError, RelayConfig, RelayServerConfig, Slot,
     conn_state::{Reason, Route, State},
     multiaddr::Protocol,
     relay_slots::{Caps, ClientConfig, ClientEvent, TableConfig},
@@ -55,6 +55,10 @@ async fn reached_at(node: &Node) -> Multiaddr {
     }
 }
 
+fn granted_by(relay: &Node) -> Vec<Slot> {
+    relay.slots().expect("it is a relay")
+}
+
 /// Sends back whatever comes.
 fn echo(mut streams: IncomingStreams) {
     tokio::spawn(async move {
@@ -76,7 +80,8 @@ async fn circuit(table: TableConfig) -> (Node, Node, Node, Connection) {
     echo(hidden.handle_limited(ECHO, 4));
     let at = reached_at(&hidden).await;
     let seeker = node();
-    let connection = within(seeker.dial([at])).await.unwrap();
+    let connection = within(seeker.dial([at])).await;
+    let connection = connection.expect("it is reached");
     (relay, hidden, seeker, connection)
 }
 
