@@ -300,6 +300,10 @@ impl Node {
     /// The node's counters in the OpenMetrics text format.
     #[cfg(feature = "metrics")]
     pub fn metrics(&self) -> String {
+        #[cfg(feature = "relay")]
+        if let Some(granting) = &self.0.relay.granting {
+            self.0.metrics.relaying.now(&granting.usage());
+        }
         self.0.metrics.text()
     }
 

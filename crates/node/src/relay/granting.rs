@@ -105,6 +105,11 @@ impl Granting {
         slots.collect()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn usage(&self) -> relay_slots::Usage {
+        self.server().table().usage()
+    }
+
     pub(crate) fn terms(&self) -> RelayTerms {
         let server = self.server();
         RelayTerms::of(server.table().admission(), server.table().config())
@@ -187,13 +192,17 @@ impl Granting {
         match relayed {
             Relayed::Answered { refusal } => {
                 if let Some(refusal) = refusal {
-                    tracing::debug!(peer = %connection.peer(), %refusal, "a relay's request");
+                    tracing::debug!(peer = %connection.peer(), %refusal, "a hop request");
+                    #[cfg(feature = "metrics")]
+                    node.metrics.relaying.refused();
                 }
                 let _ = stream.shutdown().await;
             }
             // Dropping both resets what is left of them.
             Relayed::Spliced { end, .. } => {
                 tracing::debug!(peer = %connection.peer(), ?end, "a circuit is over");
+                #[cfg(feature = "metrics")]
+                node.metrics.relaying.ended(bytes(&counted.meter));
             }
             Relayed::Failed(error) => {
                 tracing::debug!(peer = %connection.peer(), %error, "a hop stream failed");

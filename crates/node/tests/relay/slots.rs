@@ -164,6 +164,19 @@ async fn circuits_and_bytes_are_counted_where_they_end() {
     connection.close().await;
     let over = slot(&relay, |slot| slot.circuits == 0).await;
     assert!(over.bytes >= more.bytes, "{over:?}");
+    #[cfg(feature = "metrics")]
+    within(async {
+        let wanted = [
+            "bowline_relay_slots 1\n",
+            "bowline_relay_circuits 0\n",
+            "bowline_relay_circuits_ended_total 1\n",
+            &format!("bowline_relay_bytes_total {}\n", over.bytes),
+        ];
+        while !wanted.iter().all(|line| relay.metrics().contains(line)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
