@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay_slots::{Caps, Rate, TableConfig};
+use relay_slots::{Caps, Rate, Rates, TableConfig};
 use serde::{Deserialize, Serialize};
 
 /// What may be said of a relay's terms, each by its name; what is not said stays as it is. See [`Caps`] and [`TableConfig`] for
@@ -104,34 +104,7 @@ impl RelayTerms {
             terms.circuit_data = (data > 0).then_some(data);
         }
         terms.max_buckets = self.max_buckets.unwrap_or(terms.max_buckets);
-        let mut rates = caps.rates;
-        for (name, said, place) in [
-            (
-                "reserve_of_peer",
-                self.reserve_of_peer,
-                &mut rates.reserve_of_peer,
-            ),
-            (
-                "reserve_of_subnet",
-                self.reserve_of_subnet,
-                &mut rates.reserve_of_subnet,
-            ),
-            (
-                "connect_of_peer",
-                self.connect_of_peer,
-                &mut rates.connect_of_peer,
-            ),
-            (
-                "connect_of_subnet",
-                self.connect_of_subnet,
-                &mut rates.connect_of_subnet,
-            ),
-        ] {
-            if let Some(said) = said {
-                *place = said.rate(name)?;
-            }
-        }
-        (*table, caps.rates) = (terms, rates);
+        (*table, caps.rates) = (terms, self.rates(caps.rates)?);
         for (said, place) in [
             (self.slots, &mut caps.slots),
             (self.slots_per_peer, &mut caps.slots_per_peer),
@@ -153,6 +126,27 @@ impl RelayTerms {
         }
         caps.exempt_private = self.exempt_private.unwrap_or(caps.exempt_private);
         Ok(())
+    }
+
+    fn rates(&self, mut rates: Rates) -> Result<Rates, TermsError> {
+        let terms = [
+            ("reserve_of_peer", self.reserve_of_peer),
+            ("reserve_of_subnet", self.reserve_of_subnet),
+            ("connect_of_peer", self.connect_of_peer),
+            ("connect_of_subnet", self.connect_of_subnet),
+        ];
+        let places = [
+            &mut rates.reserve_of_peer,
+            &mut rates.reserve_of_subnet,
+            &mut rates.connect_of_peer,
+            &mut rates.connect_of_subnet,
+        ];
+        for ((name, said), place) in terms.into_iter().zip(places) {
+            if let Some(said) = said {
+                *place = said.rate(name)?;
+            }
+        }
+        Ok(rates)
     }
 
     /// Everything as it is.
