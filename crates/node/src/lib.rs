@@ -75,7 +75,9 @@ pub use libp2p_identity::{Keypair, PeerId, PublicKey};
 pub use multiaddr::{self, Multiaddr};
 
 #[cfg(feature = "relay")]
-pub use crate::relay::{RateTerm, RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError};
+pub use crate::relay::{
+    AsnLookup, RateTerm, RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError,
+};
 pub use crate::{
     builder::Builder,
     config::Config,

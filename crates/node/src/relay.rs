@@ -6,6 +6,8 @@ mod holding;
 mod terms;
 
 use std::{
+    fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -54,12 +56,37 @@ pub struct RelayServerConfig {
     pub caps: Caps,
     /// How long slots and circuits last, and how much a circuit carries.
     pub table: TableConfig,
+    /// How the autonomous system of an address is found. Default: not at all, and [`Caps::slots_per_asn`] caps nothing.
+    pub asn: Option<AsnLookup>,
+}
+
+/// Finds the autonomous system of an address, if it has one. It is asked once a connection, and must not block.
+#[derive(Clone)]
+pub struct AsnLookup(Arc<dyn Fn(IpAddr) -> Option<u32> + Send + Sync>);
+
+impl fmt::Debug for AsnLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsnLookup")
+    }
 }
 
 impl RelayServerConfig {
     /// These terms.
     pub fn new(caps: Caps, table: TableConfig) -> Self {
-        Self { caps, table }
+        Self {
+            caps,
+            table,
+            asn: None,
+        }
+    }
+
+    /// Sets [`Self::asn`].
+    pub fn with_asn(
+        mut self,
+        lookup: impl Fn(IpAddr) -> Option<u32> + Send + Sync + 'static,
+    ) -> Self {
+        self.asn = Some(AsnLookup(Arc::new(lookup)));
+        self
     }
 }
 

@@ -69,7 +69,11 @@ pub struct Slot {
 impl Granting {
     pub(super) fn new(keypair: &Keypair, config: &RelayServerConfig) -> Self {
         let (caps, terms) = (config.caps.clone(), config.table.clone());
-        let table: Table<PeerId, Caps> = Table::new(Instant::now(), rand::random(), caps, terms);
+        let mut table: Table<PeerId, Caps> =
+            Table::new(Instant::now(), rand::random(), caps, terms);
+        if let Some(asn) = config.asn.clone() {
+            table = table.with_asn(move |address| asn.0(address));
+        }
         Self {
             server: Mutex::new(Server::new(table, keypair.clone(), Vec::new())),
             names: Mutex::default(),

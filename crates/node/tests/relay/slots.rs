@@ -207,3 +207,23 @@ async fn nobody_gets_a_slot_or_a_circuit_over_a_circuit() {
     );
     assert_eq!(second.slots().unwrap(), []);
 }
+
+#[tokio::test]
+async fn an_autonomous_system_takes_no_more_than_its_share() {
+    let caps = Caps::default()
+        .with_slots_per_asn(1)
+        .with_exempt_private(false);
+    let server = RelayServerConfig::new(caps, TableConfig::default());
+    let server = server.with_asn(|address| {
+        assert_eq!(address, Ipv4Addr::LOCALHOST);
+        Some(64_512)
+    });
+    let relaying = RelayConfig::default().with_server(server);
+    let relay = with(Config::default().with_relay(relaying));
+    let relay_at = listen(&relay, TCP).await;
+    let first = behind(&[&relay_at]);
+    reservation(&mut first.events(), granted).await;
+    let second = behind(&[&relay_at]);
+    let status = reservation(&mut second.events(), refused).await;
+    assert_eq!(status.code(), 201);
+}
