@@ -1,19 +1,14 @@
 //! Floods from one corner of the network: whoever comes from elsewhere is served nevertheless.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use futures::{StreamExt, stream};
 use node::{
-    Keypair,
     conn_state::LimitsConfig,
     relay_slots::{Answer, driver, wire::HOP_PROTOCOL},
-    transport_tcp::{Bound, DirectConfig, Uplink},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,15 +26,6 @@ fn strict(limits: LimitsConfig) -> Node {
     ));
     let limits = limits.with_exempt_private(false);
     with(Config::default().with_relay(relaying).with_limits(limits))
-}
-
-/// A node whose connections come from this address.
-fn from(address: [u8; 4], relaying: RelayConfig) -> Node {
-    let uplink = Uplink::Address(Ipv4Addr::from(address).into());
-    let builder = Node::builder(Keypair::generate_ed25519())
-        .config(Config::default().with_relay(relaying))
-        .dialer(Arc::new(Bound::new([uplink], DirectConfig::default())));
-    builder.build().expect("it builds")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,15 +7,16 @@ mod floods;
 mod limits;
 mod slots;
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
-    AttemptCause, Config, Connection, DialError, Event, IncomingStreams, Multiaddr, Node,
+    AttemptCause, Config, Connection, DialError, Event, IncomingStreams, Keypair, Multiaddr, Node,
     OpenError, RelayConfig, RelayServerConfig, Slot,
     conn_state::{Reason, Route, State},
     multiaddr::Protocol,
     relay_slots::{Caps, ClientConfig, ClientEvent, TableConfig},
+    transport_tcp::{Bound, DirectConfig, Uplink},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,6 +38,19 @@ fn behind(relays: &[&Multiaddr]) -> Node {
         .with_reserve_at(relays.iter().map(|relay| (*relay).clone()))
         .with_client(client);
     with(Config::default().with_relay(relays))
+}
+
+/// A node whose connections come from this address.
+fn from(address: [u8; 4], relaying: RelayConfig) -> Node {
+    from_with(Keypair::generate_ed25519(), address, relaying)
+}
+
+fn from_with(key: Keypair, address: [u8; 4], relaying: RelayConfig) -> Node {
+    let uplink = Uplink::Address(Ipv4Addr::from(address).into());
+    let builder = Node::builder(key)
+        .config(Config::default().with_relay(relaying))
+        .dialer(Arc::new(Bound::new([uplink], DirectConfig::default())));
+    builder.build().expect("it builds")
 }
 
 fn is_circuit(address: &Multiaddr) -> bool {

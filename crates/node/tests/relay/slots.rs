@@ -1,9 +1,7 @@
 //! Slots that a node grants as a relay, and those that it holds.
 
-use std::net::Ipv4Addr;
-
 use node::{
-    Events, Keypair,
+    Events,
     relay_slots::{Answer, Status, driver, driver::DriveError, wire::HOP_PROTOCOL},
 };
 
@@ -226,4 +224,51 @@ async fn an_autonomous_system_takes_no_more_than_its_share() {
     let second = behind(&[&relay_at]);
     let status = reservation(&mut second.events(), refused).await;
     assert_eq!(status.code(), 201);
+}
+
+#[tokio::test]
+async fn who_renews_from_a_full_address_keeps_the_slot_and_is_counted_once() {
+    let caps = Caps::default()
+        .with_exempt_private(false)
+        .with_slots_per_ipv4(1, 16);
+    let table = TableConfig::default().with_grace(Duration::from_millis(300));
+    let relay = relay(caps, table);
+    let relay_at = listen(&relay, TCP).await;
+    let (here, there) = ([127, 1, 2, 1], [127, 1, 3, 1]);
+    let key = Keypair::generate_ed25519();
+    let relaying = || {
+        let client = ClientConfig::default()
+            .with_backoff(Duration::from_millis(50), Duration::from_millis(100));
+        let relays = RelayConfig::default().with_client(client);
+        relays.with_reserve_at([relay_at.clone()])
+    };
+    let phone = from_with(key.clone(), here, relaying());
+    reached_at(&phone).await;
+    let neighbour = from(there, relaying());
+    reached_at(&neighbour).await;
+
+    // It turns up where the neighbour's slot fills the address, before its old connection is gone.
+    let moved = from_with(key, there, relaying());
+    reached_at(&moved).await;
+    phone.shutdown().await;
+    let newcomer = from(here, relaying());
+    let status = reservation(&mut newcomer.events(), refused).await;
+    assert_eq!(status.code(), 201, "the slot counts where it was granted");
+    let mut held: Vec<_> = granted_by(&relay).iter().map(|slot| slot.peer).collect();
+    held.sort();
+    let mut wanted = [moved.peer_id(), neighbour.peer_id()];
+    wanted.sort();
+    assert_eq!(held, wanted);
+
+    // With the phone its count goes, and neither is left behind.
+    moved.shutdown().await;
+    reached_at(&newcomer).await;
+    neighbour.shutdown().await;
+    newcomer.shutdown().await;
+    within(async {
+        while !granted_by(&relay).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
