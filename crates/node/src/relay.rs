@@ -8,7 +8,7 @@ mod terms;
 use std::{
     fmt,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,8 @@ use relay_slots::{
     Caps, ClientConfig, TableConfig, driver,
     wire::{HOP_PROTOCOL, STOP_PROTOCOL},
 };
+use tokio::{sync::Notify, time::sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     AttemptCause, Connection, Stream,
@@ -159,13 +161,57 @@ impl Relay {
 
 /// Starts what goes on by itself.
 pub(crate) fn start(node: &Arc<Shared>) {
-    if node.relay.granting.is_some() {
-        node.tasks
-            .spawn(granting::run(Arc::downgrade(node), node.stopping.clone()));
+    let (weak, stopping) = (|| Arc::downgrade(node), || node.stopping.clone());
+    if let Some(granting) = &node.relay.granting {
+        let next = |relay: &Relay, now| match &relay.granting {
+            Some(granting) => granting.next(now),
+            None => Err(None),
+        };
+        let changed = Arc::clone(&granting.changed);
+        let driver = drive(weak(), stopping(), changed, next, granting::carry_out);
+        node.tasks.spawn(driver);
     }
-    if node.relay.holding.is_some() {
-        node.tasks
-            .spawn(holding::run(Arc::downgrade(node), node.stopping.clone()));
+    if let Some(holding) = &node.relay.holding {
+        let next = |relay: &Relay, now| match &relay.holding {
+            Some(holding) => holding.next(now),
+            None => Err(None),
+        };
+        let changed = Arc::clone(&holding.changed);
+        let driver = drive(weak(), stopping(), changed, next, holding::carry_out);
+        node.tasks.spawn(driver);
+    }
+}
+
+/// Carries out what is next, or waits until something is due or has changed; until the node stops. It holds no node while it
+/// waits.
+async fn drive<E>(
+    node: Weak<Shared>,
+    stopping: CancellationToken,
+    changed: Arc<Notify>,
+    next: impl Fn(&Relay, Instant) -> Result<E, Option<Instant>>,
+    carry_out: impl Fn(&Arc<Shared>, E),
+) {
+    loop {
+        let Some(node) = node.upgrade() else { return };
+        let due = match next(&node.relay, Instant::now()) {
+            Ok(event) => {
+                carry_out(&node, event);
+                continue;
+            }
+            Err(due) => due,
+        };
+        drop(node);
+        let due = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed.notified() => {}
+            () = due => {}
+            () = stopping.cancelled() => return,
+        }
     }
 }
 

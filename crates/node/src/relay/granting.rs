@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -16,8 +16,7 @@ use relay_slots::{
     driver::{self, Relayed},
     wire::STOP_PROTOCOL,
 };
-use tokio::{io::AsyncWriteExt, sync::Notify, time::sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::{io::AsyncWriteExt, sync::Notify};
 
 use super::{RelayServerConfig, RelayTerms, TermsError};
 use crate::{Connection, Stream, address, shared::Shared};
@@ -27,7 +26,7 @@ pub(crate) struct Granting {
     names: Mutex<Names>,
     carried: Mutex<BTreeMap<PeerId, Carried>>,
     /// Something may be due sooner.
-    changed: Arc<Notify>,
+    pub(super) changed: Arc<Notify>,
 }
 
 /// What the table and the node call the same connection.
@@ -221,7 +220,7 @@ impl Granting {
     }
 
     /// What the table wants done next.
-    fn next(&self, now: Instant) -> Result<Event<PeerId>, Option<Instant>> {
+    pub(super) fn next(&self, now: Instant) -> Result<Event<PeerId>, Option<Instant>> {
         let mut server = self.server();
         let table = server.table_mut();
         table.handle_timeout(now);
@@ -264,37 +263,10 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Runs until the node stops. It holds no node while it waits.
-pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
-    loop {
-        let Some(node) = node.upgrade() else { return };
-        let Some(granting) = &node.relay.granting else {
-            return;
-        };
-        let due = match granting.next(Instant::now()) {
-            Ok(event) => {
-                carry_out(&node, granting, event);
-                continue;
-            }
-            Err(due) => due,
-        };
-        let changed = Arc::clone(&granting.changed);
-        drop(node);
-        let due = async {
-            match due {
-                Some(due) => sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = changed.notified() => {}
-            () = due => {}
-            () = stopping.cancelled() => return,
-        }
-    }
-}
-
-fn carry_out(node: &Arc<Shared>, granting: &Granting, event: Event<PeerId>) {
+pub(super) fn carry_out(node: &Arc<Shared>, event: Event<PeerId>) {
+    let Some(granting) = &node.relay.granting else {
+        return;
+    };
     match event {
         Event::Probe { connection: id } => {
             let Some(connection) = granting.connection(node, id) else {
