@@ -1,7 +1,7 @@
 //! One stream, whichever transport carries it.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use crate::connection::StreamOpen;
+
+/// How much of several pieces is written at once: what our muxer puts into a frame.
+const JOINED: usize = 32 * 1024;
 
 /// A stream whose protocol both ends have agreed on, or, if it was opened optimistically, are expected to.
 ///
@@ -41,6 +44,40 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    /// A muxer makes a frame of each write. What a cipher hands over in many pieces becomes one of them.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+        let Some(first) = filled.next() else {
+            return Poll::Ready(Ok(0));
+        };
+        let mut joined = Vec::new();
+        for buf in filled {
+            if first.len().max(joined.len()) >= JOINED {
+                break;
+            }
+            if joined.is_empty() {
+                joined.reserve_exact(JOINED);
+                joined.extend_from_slice(first);
+            }
+            let room = JOINED - joined.len();
+            joined.extend_from_slice(&buf[..buf.len().min(room)]);
+        }
+        let whole = if joined.is_empty() {
+            first
+        } else {
+            &joined[..]
+        };
+        Pin::new(&mut self.0).poll_write(cx, whole)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
