@@ -59,6 +59,7 @@ pub(crate) enum Start {
 pub(crate) struct Reserved {
     pub(crate) millis: f64,
     relay_cpu_millis: f64,
+    vouchers: f64,
 }
 
 /// What the table does by itself.
@@ -72,8 +73,11 @@ pub(crate) struct Bare {
 
 impl Reserved {
     /// The numbers that are shown beside the time.
-    pub(crate) fn notes(&self) -> [(&'static str, f64); 1] {
-        [("relay_cpu_ms", self.relay_cpu_millis)]
+    pub(crate) fn notes(&self) -> [(&'static str, f64); 2] {
+        [
+            ("relay_cpu_ms", self.relay_cpu_millis),
+            ("signed", self.vouchers),
+        ]
     }
 }
 
@@ -132,6 +136,7 @@ pub(crate) fn reserve(contender: Contender, start: Start, sizes: &Sizes) -> Resu
     Ok(Reserved {
         millis: result.number("seconds")? * 1e3,
         relay_cpu_millis: used * 1e3,
+        vouchers: result.number("vouchers")?,
     })
 }
 

@@ -1,22 +1,29 @@
 //! Many peers, each a whole node, that ask one relay for a slot at once.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, stream};
 use node::{
     Connection, Event, EventsError, Multiaddr, Node, RelayConfig,
-    relay_slots::{Answer, driver, wire::HOP_PROTOCOL},
+    relay_slots::{
+        Status,
+        wire::{Frames, HOP_PROTOCOL, HopMessage, Reservation, Voucher},
+    },
 };
 use serde_json::json;
-use tokio::{io::AsyncWriteExt, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 use crate::nodes;
 
 /// How many connect at a time, where that is not measured.
 const CONNECTING: usize = 32;
 
-/// Prints how long it takes from the first request, or the first dial, until everyone has a slot.
+/// Prints how long it takes from the first request, or the first dial, until everyone has been told of a slot. What a relay
+/// signs is looked at afterwards: not every relay does.
 pub(crate) async fn all_at_once(relay: &str, count: usize, connected: bool) -> anyhow::Result<()> {
     let at: Multiaddr = relay.parse()?;
     let nodes = (0..count).map(|_| nodes::node(RelayConfig::default()));
@@ -28,7 +35,11 @@ pub(crate) async fn all_at_once(relay: &str, count: usize, connected: bool) -> a
         let start = begin();
         for connection in connected {
             let (node, connection) = connection??;
-            asking.spawn(async move { reserve(&node, &connection).await.map(|()| node) });
+            asking.spawn(async move {
+                reserve(&connection)
+                    .await
+                    .map(|granted| (node, connection, granted))
+            });
         }
         start
     } else {
@@ -37,7 +48,9 @@ pub(crate) async fn all_at_once(relay: &str, count: usize, connected: bool) -> a
             let at = at.clone();
             asking.spawn(async move {
                 let connection = node.dial([at]).await?;
-                reserve(&node, &connection).await.map(|()| node)
+                reserve(&connection)
+                    .await
+                    .map(|granted| (node, connection, granted))
             });
         }
         start
@@ -47,9 +60,18 @@ pub(crate) async fn all_at_once(relay: &str, count: usize, connected: bool) -> a
         granted.push(asked??);
     }
     let seconds = start.elapsed().as_secs_f64();
+    let mut vouchers = 0;
+    for (node, connection, reservation) in &granted {
+        vouchers += u32::from(check(node, connection, reservation)?);
+    }
     println!(
         "{}",
-        json!({"event": "reserved", "count": granted.len(), "seconds": seconds})
+        json!({
+            "event": "reserved",
+            "count": granted.len(),
+            "seconds": seconds,
+            "vouchers": vouchers,
+        })
     );
     Ok(())
 }
@@ -73,12 +95,36 @@ async fn connect(node: Node, relay: Multiaddr) -> anyhow::Result<(Node, Connecti
     }
 }
 
-async fn reserve(node: &Node, connection: &Connection) -> anyhow::Result<()> {
+async fn reserve(connection: &Connection) -> anyhow::Result<Reservation> {
     let (_, mut stream) = connection.open(&[HOP_PROTOCOL]).await?;
-    let answer = driver::reserve(&mut stream, connection.peer(), node.peer_id()).await;
+    stream.write_all(&HopMessage::Reserve.encode()?).await?;
+    stream.flush().await?;
+    let (mut frames, mut buffer) = (Frames::default(), Vec::new());
+    let message = loop {
+        buffer.resize(frames.wanted(), 0);
+        let length = stream.read(&mut buffer).await?;
+        ensure!(length > 0, "no answer came");
+        if let Some(body) = frames.next(&mut &buffer[..length])? {
+            break HopMessage::decode(&body)?;
+        }
+    };
     stream.shutdown().await.context("the stream broke")?;
-    match answer {
-        Answer::Granted { .. } => Ok(()),
+    match message {
+        HopMessage::Status {
+            status: Status::Ok,
+            reservation: Some(reservation),
+            ..
+        } => Ok(reservation),
         other => bail!("no slot: {other:?}"),
     }
+}
+
+/// Whether there is a voucher. One that is not good is an error.
+fn check(node: &Node, connection: &Connection, granted: &Reservation) -> anyhow::Result<bool> {
+    let Some(sealed) = &granted.voucher else {
+        return Ok(false);
+    };
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    Voucher::open(sealed, connection.peer(), node.peer_id(), unix)?;
+    Ok(true)
 }
