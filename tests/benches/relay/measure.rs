@@ -20,6 +20,8 @@ pub(crate) struct Sizes {
     bulk_bytes: u64,
     write_bytes: u32,
     peers: u32,
+    /// How often they all reserve in a round, of which the median time counts: it is short, and so is luck.
+    reserve_times: u32,
     table_slots: u32,
     table_rounds: u32,
 }
@@ -29,6 +31,7 @@ impl Sizes {
         bulk_bytes: 1 << 30,
         write_bytes: 65_536,
         peers: 1000,
+        reserve_times: 3,
         table_slots: 100_000,
         table_rounds: 10,
     };
@@ -36,6 +39,7 @@ impl Sizes {
         bulk_bytes: 1 << 26,
         write_bytes: 65_536,
         peers: 50,
+        reserve_times: 1,
         table_slots: 10_000,
         table_rounds: 1,
     };
@@ -116,8 +120,15 @@ pub(crate) fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
     })
 }
 
-/// All get a slot at once.
+/// All get a slot at once, of a new relay each time.
 pub(crate) fn reserve(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
+    let times = (0..sizes.reserve_times).map(|_| reserve_once(contender, start, sizes));
+    let mut times: Vec<_> = times.collect::<Result<_>>()?;
+    times.sort_by(|one, other| one.millis.total_cmp(&other.millis));
+    Ok(times.swap_remove(times.len() / 2))
+}
+
+fn reserve_once(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
     let deadline = Deadline::within(PATIENCE);
     let (relay, at) = serve("relay", &mut contender.relay()?, deadline)?;
     let count = sizes.peers.to_string();
