@@ -14,7 +14,7 @@ use anyhow::Result;
 use tests::harness::bench::{self, Area, Entry, Options, Report, Target};
 
 use contender::Contender;
-use measure::{Sizes, Start};
+use measure::{Sizes, Turns};
 
 fn main() -> ExitCode {
     bench::run(measure_all)
@@ -32,22 +32,26 @@ fn measure_all(options: &Options) -> Result<Report<Sizes>> {
     let mut operations = Area::new("bare table: reserve, renew, release", "million a second");
     let mut memory = Area::new("bare table: memory a slot", "bytes");
     for round in 1..=rounds {
-        for contender in Contender::ALL {
-            eprintln!("round {round} of {rounds}: {}", contender.name());
-            let carried = measure::bulk(contender, &sizes)?;
-            let entry = contender.entry(Target::RatioAtLeast(1.3));
-            rate.add(entry, carried.gib_per_second, &[]);
-            let entry = contender.entry(Target::RatioAtMost(0.75));
-            let busy = carried.relay_seconds_a_gib * carried.gib_per_second;
-            cpu.add(entry, carried.relay_seconds_a_gib, &[("cores_busy", busy)]);
-            for (area, start) in [
-                (&mut reserving, Start::Connected),
-                (&mut arriving, Start::Apart),
-            ] {
-                let entry = contender.entry(Target::RatioAtMost(1.0));
-                let reserved = measure::reserve(contender, start, &sizes)?;
-                area.add(entry, reserved.millis, &reserved.notes());
+        let mut all = Contender::ALL.map(|contender| (contender, Turns::default()));
+        for turn in 1..=sizes.turns {
+            for (contender, turns) in &mut all {
+                eprintln!(
+                    "round {round} of {rounds}, turn {turn}: {}",
+                    contender.name()
+                );
+                turns.take(*contender, &sizes)?;
             }
+        }
+        for (contender, mut turns) in all {
+            let (gib_per_second, relay) = (turns.gib_per_second(), turns.relay_seconds_a_gib());
+            let entry = contender.entry(Target::RatioAtLeast(1.3));
+            rate.add(entry, gib_per_second, &[]);
+            let entry = contender.entry(Target::RatioAtMost(0.75));
+            cpu.add(entry, relay, &[("cores_busy", relay * gib_per_second)]);
+            let [connected, apart] = turns.reserved();
+            let entry = || contender.entry(Target::RatioAtMost(1.0));
+            reserving.add(entry(), connected.millis, &connected.notes());
+            arriving.add(entry(), apart.millis, &apart.notes());
         }
         let table = measure::table(&sizes)?;
         operations.add(bare(Target::AtLeast(1.0)), table.millions, &table.notes());

@@ -17,43 +17,53 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How much is measured at a time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sizes {
+    /// How often the contenders take turns in a round: what else the machine does changes within seconds.
+    pub(crate) turns: u32,
+    /// In each turn.
     bulk_bytes: u64,
     write_bytes: u32,
     peers: u32,
-    /// How often they all reserve in a round, of which the median time counts: it is short, and so is luck.
-    reserve_times: u32,
     table_slots: u32,
     table_rounds: u32,
 }
 
 impl Sizes {
     pub(crate) const FULL: Self = Self {
-        bulk_bytes: 1 << 30,
+        turns: 3,
+        bulk_bytes: 384 << 20,
         write_bytes: 65_536,
         peers: 1000,
-        reserve_times: 3,
         table_slots: 100_000,
         table_rounds: 10,
     };
     pub(crate) const QUICK: Self = Self {
-        bulk_bytes: 1 << 26,
+        turns: 1,
+        bulk_bytes: 64 << 20,
         write_bytes: 65_536,
         peers: 50,
-        reserve_times: 1,
         table_slots: 10_000,
         table_rounds: 1,
     };
 }
 
+/// What one contender did in a round.
+#[derive(Default)]
+pub(crate) struct Turns {
+    carried: Vec<Carried>,
+    connected: Vec<Reserved>,
+    apart: Vec<Reserved>,
+}
+
 /// Bytes from one end of a circuit to the other.
-pub(crate) struct Carried {
-    pub(crate) gib_per_second: f64,
-    pub(crate) relay_seconds_a_gib: f64,
+struct Carried {
+    gib: f64,
+    seconds: f64,
+    relay_seconds: f64,
 }
 
 /// Where peers are when the time begins in which all get a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
+enum Start {
     /// Connected to the relay, and each end knows who the other is.
     Connected,
     /// About to dial.
@@ -73,6 +83,37 @@ pub(crate) struct Bare {
     reserve: f64,
     renew: f64,
     release: f64,
+}
+
+impl Turns {
+    /// One turn of each of the three.
+    pub(crate) fn take(&mut self, contender: Contender, sizes: &Sizes) -> Result<()> {
+        self.carried.push(bulk(contender, sizes)?);
+        let connected = reserve(contender, Start::Connected, sizes)?;
+        self.connected.push(connected);
+        self.apart.push(reserve(contender, Start::Apart, sizes)?);
+        Ok(())
+    }
+
+    fn sum(&self, of: impl Fn(&Carried) -> f64) -> f64 {
+        self.carried.iter().map(of).sum()
+    }
+
+    pub(crate) fn gib_per_second(&self) -> f64 {
+        self.sum(|turn| turn.gib) / self.sum(|turn| turn.seconds)
+    }
+
+    pub(crate) fn relay_seconds_a_gib(&self) -> f64 {
+        self.sum(|turn| turn.relay_seconds) / self.sum(|turn| turn.gib)
+    }
+
+    /// The median turns of those that were connected and of those that were not. There is one at least.
+    pub(crate) fn reserved(&mut self) -> [Reserved; 2] {
+        [&mut self.connected, &mut self.apart].map(|turns| {
+            turns.sort_by(|one, other| one.millis.total_cmp(&other.millis));
+            turns.swap_remove(turns.len() / 2)
+        })
+    }
 }
 
 impl Reserved {
@@ -97,7 +138,7 @@ impl Bare {
 }
 
 /// One stream through the relay, and the relay's CPU time while it lasts.
-pub(crate) fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
+fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
     let deadline = Deadline::within(PATIENCE);
     let (relay, at) = serve("relay", &mut contender.relay()?, deadline)?;
     let (_destination, circuit) =
@@ -113,22 +154,15 @@ pub(crate) fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
     let used = cpu_seconds(&relay)? - before;
     let ended = source.finish(deadline)?;
     ensure!(ended.code == Some(0), "the source ended with {ended:?}");
-    let gib = sizes.bulk_bytes as f64 / f64::from(1 << 30);
     Ok(Carried {
-        gib_per_second: gib / result.number("seconds")?,
-        relay_seconds_a_gib: used / gib,
+        gib: sizes.bulk_bytes as f64 / f64::from(1 << 30),
+        seconds: result.number("seconds")?,
+        relay_seconds: used,
     })
 }
 
-/// All get a slot at once, of a new relay each time.
-pub(crate) fn reserve(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
-    let times = (0..sizes.reserve_times).map(|_| reserve_once(contender, start, sizes));
-    let mut times: Vec<_> = times.collect::<Result<_>>()?;
-    times.sort_by(|one, other| one.millis.total_cmp(&other.millis));
-    Ok(times.swap_remove(times.len() / 2))
-}
-
-fn reserve_once(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
+/// All get a slot at once.
+fn reserve(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
     let deadline = Deadline::within(PATIENCE);
     let (relay, at) = serve("relay", &mut contender.relay()?, deadline)?;
     let count = sizes.peers.to_string();
