@@ -1,7 +1,8 @@
 //! One stream, whichever transport carries it.
 
 use std::{
-    io,
+    borrow::Cow,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use crate::connection::StreamOpen;
+
+/// How much of several pieces is written at once: what our muxer puts into a frame.
+const JOINED: usize = 32 * 1024;
 
 /// A stream whose protocol both ends have agreed on, or, if it was opened optimistically, are expected to.
 ///
@@ -43,6 +47,19 @@ impl AsyncWrite for Stream {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
+    /// A muxer makes a frame of each write. What a cipher hands over in many pieces becomes one of them.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, &joined(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_flush(cx)
     }
@@ -50,6 +67,22 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
+}
+
+/// The first pieces as one, up to [`JOINED`] bytes unless the first alone has more.
+fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
+    let mut filled = bufs.iter().filter(|buf| !buf.is_empty()).map(|buf| &**buf);
+    let first = filled.next().unwrap_or_default();
+    let second = filled.next().filter(|_| first.len() < JOINED);
+    let Some(second) = second else {
+        return first.into();
+    };
+    let mut joined = Vec::with_capacity(JOINED);
+    for buf in [first, second].into_iter().chain(filled) {
+        let room = JOINED - joined.len();
+        joined.extend_from_slice(&buf[..buf.len().min(room)]);
+    }
+    joined.into()
 }
 
 /// A stream before its protocol is settled. It counts as open on its connection until it is dropped.
@@ -110,5 +143,39 @@ impl futures::AsyncWrite for RawStream {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_stream!(self, stream => futures::AsyncWrite::poll_close(Pin::new(stream), cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(pieces: &[usize]) -> usize {
+        let pieces: Vec<_> = pieces.iter().map(|length| vec![7; *length]).collect();
+        let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        joined(&slices).len()
+    }
+
+    #[test]
+    fn pieces_are_one_write_up_to_a_frame() {
+        let both = [
+            IoSlice::new(b"one"),
+            IoSlice::new(b""),
+            IoSlice::new(b"two"),
+        ];
+        assert_eq!(*joined(&both), *b"onetwo");
+        assert_eq!(lengths(&[]), 0);
+        assert_eq!(lengths(&[0, 5]), 5);
+        assert_eq!(lengths(&[JOINED - 1, 1, 1]), JOINED);
+        assert_eq!(lengths(&[1, JOINED]), JOINED);
+        assert_eq!(lengths(&[JOINED + 1, 1]), JOINED + 1);
+    }
+
+    #[test]
+    fn one_piece_is_not_copied() {
+        assert!(matches!(
+            joined(&[IoSlice::new(b""), IoSlice::new(b"one")]),
+            Cow::Borrowed(b"one")
+        ));
     }
 }

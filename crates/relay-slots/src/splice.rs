@@ -1,13 +1,14 @@
 //! The pump between a circuit's two streams.
 //!
-//! It holds one buffer a direction and reads into it only when it is empty: what one end does not take, the other cannot
-//! send. An end that says it is done is done in that direction only. Dropping the future stops the pump, and loses what is
+//! It holds one buffer a direction and reads into it only while it is less than half full: what one end does not take, the
+//! other cannot send. An end that says it is done is done in that direction only. Dropping the future stops the pump, and loses what is
 //! in the buffers.
 
 use std::{
     fmt,
     future::{pending, poll_fn},
     io,
+    ops::Range,
     pin::{Pin, pin},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll, ready},
@@ -163,12 +164,13 @@ struct Pump<'a> {
     way: Way,
     buffer: Box<[u8]>,
     /// What of it is still to be written.
-    filled: std::ops::Range<usize>,
+    filled: Range<usize>,
     /// How many bytes may still be read.
     left: u64,
     handed_on: &'a AtomicU64,
     unflushed: bool,
-    reading: bool,
+    /// Nothing more comes, for this reason where there is one.
+    ended: Option<io::Result<()>>,
     done: bool,
 }
 
@@ -181,7 +183,7 @@ impl<'a> Pump<'a> {
             left: config.data.unwrap_or(u64::MAX),
             handed_on: meter.counter(way),
             unflushed: false,
-            reading: true,
+            ended: None,
             done: false,
         }
     }
@@ -216,43 +218,76 @@ impl<'a> Pump<'a> {
         from: Pin<&mut impl AsyncRead>,
         to: Pin<&mut impl AsyncWrite>,
     ) -> Poll<io::Result<Option<SpliceEnd>>> {
+        if self.wants_more() {
+            if let Poll::Ready(end) = self.poll_fill(cx, from) {
+                return Poll::Ready(Ok(end));
+            }
+            if self.filled.is_empty() {
+                if self.unflushed {
+                    ready!(to.poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            }
+        }
         if !self.filled.is_empty() {
-            let written = ready!(to.poll_write(cx, &self.buffer[self.filled.clone()]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.filled.start += written;
-            self.handed_on.fetch_add(written as u64, Relaxed);
-            self.unflushed = true;
-            return Poll::Ready(Ok(None));
+            return self.poll_hand_on(cx, to).map_ok(|()| None);
         }
-        if !self.reading {
-            ready!(to.poll_shutdown(cx))?;
-            self.done = true;
-            return Poll::Ready(Ok(None));
+        if let Some(Err(_)) = self.ended {
+            return Poll::Ready(self.ended.take().unwrap_or(Ok(())).map(|()| None));
         }
-        // With nothing left, one more byte tells whether the end has come or the limit.
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let room = room.clamp(1, self.buffer.len());
-        let mut buffer = ReadBuf::new(&mut self.buffer[..room]);
-        let Poll::Ready(read) = from.poll_read(cx, &mut buffer) else {
-            if self.unflushed {
-                ready!(to.poll_flush(cx))?;
-                self.unflushed = false;
-            }
-            return Poll::Pending;
-        };
-        read?;
-        let length = buffer.filled().len();
+        ready!(to.poll_shutdown(cx))?;
+        self.done = true;
+        Poll::Ready(Ok(None))
+    }
+
+    /// Streams make frames of what they are given. While little is held, what comes next joins it, lest short frames come
+    /// of the ends of long ones. With nothing left, one more byte tells whether the end has come or the limit.
+    fn wants_more(&self) -> bool {
+        let little = self.filled.len() < self.buffer.len() / 2 && self.left > 0;
+        self.ended.is_none() && (little || self.filled.is_empty())
+    }
+
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pin<&mut impl AsyncRead>,
+    ) -> Poll<Option<SpliceEnd>> {
+        self.buffer.copy_within(self.filled.clone(), 0);
+        self.filled = 0..self.filled.len();
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).max(1);
+        let spare = &mut self.buffer[self.filled.end..];
+        let room = room.min(spare.len());
+        let mut spare = ReadBuf::new(&mut spare[..room]);
+        if let Err(error) = ready!(from.poll_read(cx, &mut spare)) {
+            self.ended = Some(Err(error));
+            return Poll::Ready(None);
+        }
+        let length = spare.filled().len();
         if length == 0 {
-            self.reading = false;
+            self.ended = Some(Ok(()));
         } else if self.left == 0 {
             let way = self.way;
-            return Poll::Ready(Ok(Some(SpliceEnd::Data { way })));
+            return Poll::Ready(Some(SpliceEnd::Data { way }));
         }
         self.left -= (length as u64).min(self.left);
-        self.filled = 0..length;
-        Poll::Ready(Ok(None))
+        self.filled.end += length;
+        Poll::Ready(None)
+    }
+
+    fn poll_hand_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: Pin<&mut impl AsyncWrite>,
+    ) -> Poll<io::Result<()>> {
+        let written = ready!(to.poll_write(cx, &self.buffer[self.filled.clone()]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.filled.start += written;
+        self.handed_on.fetch_add(written as u64, Relaxed);
+        self.unflushed = true;
+        Poll::Ready(Ok(()))
     }
 }
 

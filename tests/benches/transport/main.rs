@@ -11,7 +11,6 @@ mod measure;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::harness::bench::{self, Area, Options, Report, Target};
 use tests::harness::peers::Stack;
 
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(options: &Options) -> Result<Report<Sizes>> {
-    raise_file_limit();
+    bench::raise_file_limit();
     let sizes = options.pick(Sizes::QUICK, Sizes::FULL);
     let rounds = options.rounds();
     let contenders = Contender::all()?;
@@ -60,17 +59,5 @@ fn memory_target(stack: Stack) -> Option<Target> {
         Stack::TcpTls => Some(Target::AtMost(24.0)),
         Stack::TcpNoise => None,
         Stack::Quic => Some(Target::AtMost(60.0)),
-    }
-}
-
-/// The usual soft limit of 1,024 open files is less than a server with 1,000 connections needs. Children inherit it.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        eprintln!("the limit of open files stays as it is: {error}");
     }
 }

@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use super::table::Table;
@@ -62,6 +63,18 @@ pub fn run<S: Serialize>(measure: impl FnOnce(&Options) -> Result<Report<S>>) ->
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The usual soft limit of 1,024 open files is less than a server with 1,000 connections needs. Children inherit it.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("the limit of open files stays as it is: {error}");
     }
 }
 

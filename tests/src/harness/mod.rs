@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bowline;
+pub mod bulk;
 pub mod forwarder;
 pub mod peers;
 pub mod process;

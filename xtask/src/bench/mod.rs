@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: ours and a peer's in turn, in one run. One file an area.
 
 mod dial;
+mod relay;
 mod state;
 mod transport;
 
@@ -31,6 +32,7 @@ enum BenchArea {
     Transport,
     Dial,
     State,
+    Relay,
 }
 
 impl Options {
@@ -62,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             BenchArea::Transport => transport::run(&options.flags())?,
             BenchArea::Dial => dial::run(&options.flags())?,
             BenchArea::State => state::run(&options.flags())?,
+            BenchArea::Relay => relay::run(&options.flags())?,
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::AtomicBool},
     task::{Wake, Waker},
 };
@@ -241,4 +242,97 @@ async fn a_circuit_that_is_never_idle_lets_others_have_their_turn_and_goes_on() 
     assert!(woken.0.load(Relaxed), "nobody would poll it again");
     let first = (meter.bytes(Way::There), meter.bytes(Way::Back));
     assert!(first.0 > 0 && first.1 > 0, "{first:?}");
+}
+
+/// A stream that gives a piece a read and then breaks or ends, and takes no more than a frame a write.
+struct Framed {
+    pieces: VecDeque<Vec<u8>>,
+    breaks: bool,
+    frame: usize,
+    taken: Vec<Vec<u8>>,
+}
+
+impl Framed {
+    fn new(pieces: impl IntoIterator<Item = usize>, breaks: bool, frame: usize) -> Self {
+        Self {
+            pieces: pieces.into_iter().map(pattern).collect(),
+            breaks,
+            frame,
+            taken: Vec::new(),
+        }
+    }
+}
+
+impl AsyncRead for Framed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut piece) = self.pieces.pop_front() else {
+            return match self.breaks {
+                true => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                false => Poll::Ready(Ok(())),
+            };
+        };
+        let rest = piece.split_off(piece.len().min(buffer.remaining()));
+        buffer.put_slice(&piece);
+        if !rest.is_empty() {
+            self.pieces.push_front(rest);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Framed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let length = bytes.len().min(self.frame);
+        self.taken.push(bytes[..length].to_vec());
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_a_frame_has_no_room_for_joins_what_comes_next() {
+    let mut source = Framed::new([99_999], false, 1);
+    let mut destination = Framed::new([], false, 998);
+    let (config, meter) = (SpliceConfig::default().with_buffer(1000), Meter::default());
+    let end = splice(&mut source, &mut destination, &config, &meter).await;
+    assert!(matches!(end, SpliceEnd::Done));
+    let (last, frames) = destination.taken.split_last().unwrap();
+    assert!(frames.iter().all(|frame| frame.len() == 998));
+    assert_eq!(last.len(), 99_999 % 998);
+    assert!(destination.taken.concat() == pattern(99_999));
+}
+
+#[tokio::test]
+async fn what_came_before_a_stream_broke_is_handed_on() {
+    let mut source = Framed::new([100, 100], true, 1);
+    let mut destination = Framed::new([], false, 30);
+    let (config, meter) = (SpliceConfig::default(), Meter::default());
+    let end = splice(&mut source, &mut destination, &config, &meter).await;
+    let SpliceEnd::Failed { way, error } = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!(
+        (way, error.kind()),
+        (Way::There, io::ErrorKind::ConnectionReset)
+    );
+    assert_eq!(meter.bytes(Way::There), 200);
+    assert_eq!(
+        destination.taken.concat(),
+        [pattern(100), pattern(100)].concat()
+    );
 }

@@ -2,6 +2,7 @@
 //! the benchmarks (`serve`, `bulk` and `connects`).
 
 mod bench;
+mod bench_relay;
 mod dial;
 mod event;
 mod listen;
@@ -72,6 +73,12 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Relay over TCP and TLS, with limits that are out of the way, until the end of standard input
+    BenchRelay {
+        /// How many reservations and circuits there may be
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        slots: usize,
+    },
 }
 
 #[tokio::main]
@@ -95,6 +102,7 @@ async fn main() -> ExitCode {
             count,
             node,
         } => bench::connects(&node, address, count).await,
+        Command::BenchRelay { slots } => bench_relay::run(slots).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,12 +6,10 @@ use anyhow::{Context, bail};
 use libp2p_identity::Keypair;
 use node::{Config, Event, EventsError, Multiaddr, Node, PeerId, transport_tcp};
 use serde_json::json;
+use tests::harness::bulk::PROTOCOL as BULK;
 use tokio::io::AsyncReadExt;
 
 use crate::{How, Security, Transport, measure};
-
-/// The stream protocol that the rust-libp2p peer speaks as well.
-const BULK: &str = "/bowline/bench/bulk/1";
 
 fn node(how: &How) -> anyhow::Result<Node> {
     let security = match how.security {

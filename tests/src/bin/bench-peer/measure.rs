@@ -1,13 +1,12 @@
 //! What every stack does alike: pump bytes, count them, sum up times.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Reads are as large as the writes that are measured by default.
-const READ: usize = 64 * 1024;
+pub(crate) use tests::harness::bulk::{pump, sink};
 
 /// Prints one line of JSON.
 pub(crate) fn print(line: &Value) {
@@ -16,49 +15,6 @@ pub(crate) fn print(line: &Value) {
 
 pub(crate) fn ready(addresses: &[String]) {
     print(&json!({"event": "ready", "addresses": addresses}));
-}
-
-/// Reads to the end and answers with the number of bytes read.
-pub(crate) async fn sink<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> anyhow::Result<()> {
-    let mut buffer = vec![0; READ];
-    let mut total = 0_u64;
-    loop {
-        let read = stream.read(&mut buffer).await?;
-        if read == 0 {
-            break;
-        }
-        total += read as u64;
-    }
-    stream.write_all(&total.to_be_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(())
-}
-
-/// Writes `bytes` in pieces of `write`, waits for the count and prints the time from the first write to the answer.
-pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    bytes: u64,
-    write: usize,
-) -> anyhow::Result<()> {
-    let buffer = vec![0x5a; write];
-    let start = Instant::now();
-    let mut left = bytes;
-    while left > 0 {
-        let piece = left.min(write as u64) as usize;
-        stream.write_all(&buffer[..piece]).await?;
-        left -= piece as u64;
-    }
-    stream.shutdown().await?;
-    let mut answer = [0; 8];
-    stream
-        .read_exact(&mut answer)
-        .await
-        .context("no count came back")?;
-    let seconds = start.elapsed().as_secs_f64();
-    let counted = u64::from_be_bytes(answer);
-    ensure!(counted == bytes, "{counted} of {bytes} bytes arrived");
-    print(&json!({"event": "bulk", "bytes": bytes, "seconds": seconds}));
-    Ok(())
 }
 
 /// Echoes pings of 32 bytes until the other end closes.
