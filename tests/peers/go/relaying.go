@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/client"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // askAgain is how long to wait before a relay that refused is asked again.
@@ -51,7 +52,7 @@ func keepReserved(ctx context.Context, h host.Host, at peer.AddrInfo, out *emitt
 				Event:     "reserved",
 				Relay:     at.ID.String(),
 				Renewal:   renewal,
-				Addresses: addrStrings(reservation.Addrs),
+				Addresses: circuits(reservation.Addrs, h.ID()),
 			})
 			wait = time.Until(reservation.Expiration) * 3 / 4
 		} else if ctx.Err() == nil {
@@ -77,4 +78,13 @@ func reserve(ctx context.Context, h host.Host, at peer.AddrInfo) (*client.Reserv
 		return nil, errors.New("a reservation without a voucher")
 	}
 	return reservation, nil
+}
+
+// circuits tells where a peer is reached through a relay that is at these addresses.
+func circuits(relay []ma.Multiaddr, self peer.ID) []string {
+	full := make([]string, len(relay))
+	for i, addr := range relay {
+		full[i] = addr.String() + "/p2p-circuit/p2p/" + self.String()
+	}
+	return full
 }

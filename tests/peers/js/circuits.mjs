@@ -27,7 +27,7 @@ export async function keepReserved (node, relay, print) {
       print({ event: 'reserved', relay: relayOf(relay), renewal: false, addresses: circuits() })
       return
     } catch (error) {
-      print({ event: 'refused', message: [error, ...error.errors ?? []].map(({ message }) => message).join(': ') })
+      print({ event: 'refused', message: [error, ...error.errors ?? []].map(told).join(': ') })
       await sleep(AGAIN_MS)
     }
   }
@@ -47,18 +47,23 @@ export async function serveEcho (node, print) {
         await send(stream, chunk.subarray())
         bytes += chunk.byteLength
       }
-      // A stream that was reset ends its iteration as if all had been read.
-      if (stream.status === 'reset' || stream.status === 'aborted') {
-        end = stream.status
+      // A stream whose connection is lost ends as if all had been read.
+      if (connection.status !== 'open') {
+        end = `the connection is ${connection.status}`
       } else {
         await stream.close()
       }
     } catch (error) {
-      end = error.message
+      end = told(error)
       stream.abort(error)
     }
     print({ event: 'served', peer_id: connection.remotePeer.toString(), bytes, end })
   }, { runOnLimitedConnection: true })
+}
+
+/** Some of the stack's errors have no message. */
+function told (error) {
+  return error.message || error.name || String(error)
 }
 
 async function send (stream, bytes) {
@@ -84,7 +89,9 @@ export async function echo (node, remote, bytes, print) {
   if (failed === undefined && progress.received === bytes) {
     print({ event: 'echoed', bytes })
   } else {
-    const reason = failed?.reason.message ?? `the stream ended, ${stream.status}`
+    const reason = failed === undefined
+      ? `the stream ended, the connection is ${connection.status}`
+      : told(failed.reason)
     print({ event: 'cut', sent: progress.sent, received: progress.received, reason })
     await closed
   }
