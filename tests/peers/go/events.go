@@ -46,6 +46,7 @@ type reservedEvent struct {
 	Event     string   `json:"event"`
 	Relay     string   `json:"relay"`
 	Renewal   bool     `json:"renewal"`
+	Voucher   bool     `json:"voucher"`
 	Addresses []string `json:"addresses"`
 }
 

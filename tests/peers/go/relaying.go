@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -52,6 +51,7 @@ func keepReserved(ctx context.Context, h host.Host, at peer.AddrInfo, out *emitt
 				Event:     "reserved",
 				Relay:     at.ID.String(),
 				Renewal:   renewal,
+				Voucher:   reservation.Voucher != nil,
 				Addresses: circuits(reservation.Addrs, h.ID()),
 			})
 			wait = time.Until(reservation.Expiration) * 3 / 4
@@ -70,14 +70,7 @@ func reserve(ctx context.Context, h host.Host, at peer.AddrInfo) (*client.Reserv
 	if err := h.Connect(ctx, at); err != nil {
 		return nil, fmt.Errorf("cannot connect to the relay: %w", err)
 	}
-	reservation, err := client.Reserve(ctx, h, at)
-	if err != nil {
-		return nil, err
-	}
-	if reservation.Voucher == nil {
-		return nil, errors.New("a reservation without a voucher")
-	}
-	return reservation, nil
+	return client.Reserve(ctx, h, at)
 }
 
 // circuits tells where a peer is reached through a relay that is at these addresses.

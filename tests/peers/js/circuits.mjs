@@ -61,9 +61,9 @@ export async function serveEcho (node, print) {
   }, { runOnLimitedConnection: true })
 }
 
-/** Some of the stack's errors have no message. */
+/** Some of the stack's errors have no message, and a stream that is lost while it is full rejects with an event. */
 function told (error) {
-  return error.message || error.name || String(error)
+  return error.message || error.error?.message || error.name || error.type
 }
 
 async function send (stream, bytes) {

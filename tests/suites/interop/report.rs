@@ -59,6 +59,14 @@ impl Report {
             .row(known_by.chain([result.to_owned(), seconds, seen]));
     }
 
+    /// Leaves a cell out, and says why.
+    pub(crate) fn skip(&mut self, known_by: &[&str], reason: &str) {
+        self.tally.skipped += 1;
+        let told = ["skipped", "", reason];
+        let row = known_by.iter().chain(&told).map(|cell| (*cell).to_owned());
+        self.table.row(row);
+    }
+
     /// Prints the failures and the table.
     pub(crate) fn finish(self) -> Tally {
         for failure in &self.failures {

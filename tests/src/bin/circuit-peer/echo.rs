@@ -69,7 +69,11 @@ pub(crate) async fn echo(node: &Node, address: Multiaddr, bytes: u64) -> Result<
     Ok(())
 }
 
-async fn send(mut writer: impl AsyncWriteExt + Unpin, bytes: u64, sent: &mut u64) -> io::Result<()> {
+async fn send(
+    mut writer: impl AsyncWriteExt + Unpin,
+    bytes: u64,
+    sent: &mut u64,
+) -> io::Result<()> {
     while *sent < bytes {
         let length = (bytes - *sent).min(BLOCK as u64);
         let block: Vec<u8> = (*sent..*sent + length).map(pattern).collect();

@@ -88,9 +88,7 @@ async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<
     };
     let addresses = node.listen(address.parse()?).await?;
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    say(
-        &json!({"event": "ready", "peer_id": node.peer_id().to_string(), "addresses": addresses}),
-    );
+    say(&json!({"event": "ready", "peer_id": node.peer_id().to_string(), "addresses": addresses}));
     let mut closed = stdin_closed();
     loop {
         tokio::select! {

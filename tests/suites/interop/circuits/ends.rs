@@ -47,11 +47,7 @@ impl Relay {
     }
 
     /// Starts `bowline up --relay-server` on these terms.
-    pub(super) fn ours(
-        stack: Stack,
-        terms: &[(&str, String)],
-        deadline: Deadline,
-    ) -> Result<Self> {
+    pub(super) fn ours(stack: Stack, terms: &[(&str, String)], deadline: Deadline) -> Result<Self> {
         let home = Home::new()?;
         let up = ["up", "--json", "--relay-server"];
         let mut command = home.bowline_with_data(&up);
@@ -121,6 +117,13 @@ impl Destination {
             let (own, relays) = (there.process.stderr_tail(), relay.stderr_tail());
             anyhow!("{error:#}\n{own}\n{relays}")
         })?;
+        // go tells whether there was one, and has checked it; not every foreign relay gives one.
+        let ours = matches!(relay.running, Running::Ours { .. });
+        ensure!(
+            !ours || said.0.get("voucher") != Some(&false.into()),
+            "no voucher: {}",
+            said.0
+        );
         // Not every stack tells where the relay says that it can be reached, and not every relay says so of loopback.
         if let Some(address) = said.texts("addresses").into_iter().next() {
             there.address = address;
@@ -159,7 +162,8 @@ impl Destination {
         );
         one("done", &seen)?;
         let served = self.served(deadline);
-        let served = served.map_err(|error| anyhow!("{error:#}\n{}", self.process.stderr_tail()))?;
+        let served =
+            served.map_err(|error| anyhow!("{error:#}\n{}", self.process.stderr_tail()))?;
         match case {
             Case::Limit => cut(&seen, &served),
             Case::Whole | Case::Binary => whole(&seen, &served),
