@@ -70,8 +70,10 @@ async fn run(
                 {
                     ready = true;
                     announce(&swarm, address.clone())?;
-                    // A relay gives out the addresses that it knows to be its own.
-                    swarm.add_external_address(address.clone());
+                    if swarm.behaviour().is_relay() {
+                        // It gives out the addresses that it knows to be its own.
+                        swarm.add_external_address(address.clone());
+                    }
                     relaying::begin(&mut reserving);
                 }
                 if relaying::refused(&mut reserving, &event)? {

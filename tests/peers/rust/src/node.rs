@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use libp2p::{
-    PeerId, Swarm, SwarmBuilder, identify,
+    PeerId, Swarm, SwarmBuilder,
+    core::ConnectedPoint,
+    identify,
     identity::Keypair,
     noise, ping, relay,
     swarm::{self, ConnectionId, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle},
@@ -56,6 +58,12 @@ pub struct Behaviour {
     pub stream: libp2p_stream::Behaviour,
     relay: Toggle<relay::Behaviour>,
     circuits: Toggle<relay::client::Behaviour>,
+}
+
+impl Behaviour {
+    pub fn is_relay(&self) -> bool {
+        self.relay.is_enabled()
+    }
 }
 
 pub type NodeEvent = SwarmEvent<BehaviourEvent>;
@@ -160,7 +168,7 @@ pub fn report(event: &NodeEvent) -> Result<()> {
             peer_id, endpoint, ..
         } => Event::Connected {
             peer_id: peer_id.to_string(),
-            address: endpoint.get_remote_address().to_string(),
+            address: address(endpoint),
         },
         SwarmEvent::ConnectionClosed {
             peer_id,
@@ -198,6 +206,17 @@ pub fn report(event: &NodeEvent) -> Result<()> {
     };
     event::emit(&line)?;
     Ok(())
+}
+
+/// Where the remote is. Of who comes through a relay this stack tells only the id there, and the relay elsewhere.
+fn address(endpoint: &ConnectedPoint) -> String {
+    match endpoint {
+        ConnectedPoint::Listener {
+            local_addr,
+            send_back_addr,
+        } if endpoint.is_relayed() => format!("{local_addr}{send_back_addr}"),
+        _ => endpoint.get_remote_address().to_string(),
+    }
 }
 
 /// Fails if the event says that the connection could not be made or is gone.
