@@ -166,34 +166,46 @@ impl Destination {
             served.map_err(|error| anyhow!("{error:#}\n{}", self.process.stderr_tail()))?;
         match case {
             Case::Limit => cut(&seen, &served),
-            Case::Whole | Case::Binary => whole(&seen, &served),
+            Case::Whole | Case::Binary => whole(&seen, &served.stream),
         }
     }
 
-    /// What it says of a stream once that stream's peer, which came by the relay, is gone.
-    fn served(&mut self, deadline: Deadline) -> Result<Event> {
-        let (mut came, mut gone, mut served) = (Vec::new(), Vec::new(), Vec::<Event>::new());
+    /// What it says of a stream, and of the end of that stream's connection, which came by the relay.
+    fn served(&mut self, deadline: Deadline) -> Result<Served> {
+        let mut past: Vec<Event> = Vec::new();
         let mut found = None;
-        let both = |event: &Event| {
-            let peer = event.text("peer_id").to_owned();
-            match event.kind() {
-                "connected" if event.text("address").contains("/p2p-circuit") => came.push(peer),
-                "disconnected" => gone.push(peer),
-                "served" => served.push(event.clone()),
-                _ => return false,
-            }
-            let over = |served: &&Event| {
-                let peer = served.text("peer_id");
-                [&came, &gone]
-                    .iter()
-                    .all(|list| list.iter().any(|known| known == peer))
-            };
-            found = served.iter().find(over).cloned();
+        let over = |event: &Event| {
+            past.push(event.clone());
+            found = Served::among(&past);
             found.is_some()
         };
         let what = "a stream and the end of its connection";
-        self.process.wait_for(what, deadline, both)?;
+        self.process.wait_for(what, deadline, over)?;
         found.context("a stream")
+    }
+}
+
+/// What a destination saw of a stream.
+struct Served {
+    stream: Event,
+    end: Event,
+}
+
+impl Served {
+    /// Stacks tell of a stream and of its connection in different orders.
+    fn among(past: &[Event]) -> Option<Self> {
+        let stream = past.iter().find(|event| event.kind() == "served")?;
+        let peer = stream.text("peer_id");
+        let of_peer = |kind: &'static str| {
+            let mut events = past.iter();
+            events.find(move |event| event.kind() == kind && event.text("peer_id") == peer)
+        };
+        let came = of_peer("connected")?;
+        let circuit = came.text("address").contains("/p2p-circuit");
+        circuit.then_some(Self {
+            stream: stream.clone(),
+            end: of_peer("disconnected")?.clone(),
+        })
     }
 }
 
@@ -205,20 +217,26 @@ fn whole(source: &[Event], served: &Event) -> Result<String> {
     Ok(String::new())
 }
 
-fn cut(source: &[Event], served: &Event) -> Result<String> {
-    let cut = one("cut", source)?;
+fn cut(source: &[Event], served: &Served) -> Result<String> {
+    let (cut, served, end) = (one("cut", source)?, &served.stream, &served.end);
     ensure!(cut.number("received")? < BEYOND as f64, "{}", cut.0);
     ensure!(served.number("bytes")? < BEYOND as f64, "{}", served.0);
-    let (source, destination) = (short(cut.text("reason")), short(served.text("end")));
-    Ok(format!("source: {source}; destination: {destination}"))
+    let reason = short(cut.text("reason"));
+    let (of_stream, of_connection) = (short(served.text("end")), short(end.text("reason")));
+    Ok(format!(
+        "source: {reason}; destination: {of_stream}, {of_connection}"
+    ))
 }
 
-/// The end of a chain of causes says the most.
+/// The end of a chain of causes says the most, and not every stack says why.
 fn short(text: &str) -> String {
+    // rustls explains itself by a link.
+    let text = text.split(": http").next().unwrap_or_default();
     let count = text.chars().count();
-    match count > SHORT {
-        true => format!("…{}", text.chars().skip(count - SHORT).collect::<String>()),
-        false => text.to_owned(),
+    match count {
+        0 => "gone".to_owned(),
+        _ if count > SHORT => format!("…{}", text.chars().skip(count - SHORT).collect::<String>()),
+        _ => text.to_owned(),
     }
 }
 
