@@ -20,7 +20,12 @@ pub struct LimitsConfig {
     pub rate_per_address: f64,
     /// How many may arrive at once from one address before the rate counts. Default 16.
     pub burst_per_address: u32,
-    /// Whether loopback and private addresses are free of the limits per address. Default true: clusters live behind
+    /// Inbound connections from one IPv4 /24 or one IPv6 /48, handshaking ones included. Default 64, a quarter of
+    /// [`Self::max_inbound`]: it takes several subnets to shut everybody else out.
+    pub max_per_subnet: usize,
+    /// How many of those may be in their handshake. Default 16, a quarter of [`Self::max_handshaking`].
+    pub max_handshaking_per_subnet: usize,
+    /// Whether loopback and private addresses are free of the limits per address and subnet. Default true: clusters live behind
     /// one private address, and a limit per address breaks them.
     pub exempt_private: bool,
     /// How many addresses are remembered for their rate and count. Default 65,536 (about 4 MiB); when that many have
@@ -37,6 +42,8 @@ impl Default for LimitsConfig {
             max_per_address: 8,
             rate_per_address: 0.2,
             burst_per_address: 16,
+            max_per_subnet: 64,
+            max_handshaking_per_subnet: 16,
             exempt_private: true,
             max_tracked_addresses: 65_536,
         }
@@ -44,10 +51,14 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The defaults for a machine with `bytes` of memory: 128 inbound connections, and 128 more for each whole GiB.
+    /// The defaults for a machine with `bytes` of memory: 128 inbound connections, and 128 more for each whole GiB; a
+    /// quarter of them from one subnet.
     pub fn for_memory(bytes: u64) -> Self {
         let gib = usize::try_from(bytes >> 30).unwrap_or(usize::MAX);
-        Self::default().with_max_inbound(gib.saturating_mul(128).saturating_add(128))
+        let mut limits = Self::default();
+        limits.max_inbound = gib.saturating_mul(128).saturating_add(128);
+        limits.max_per_subnet = limits.max_inbound / 4;
+        limits
     }
 
     /// Sets [`Self::max_inbound`].
@@ -78,6 +89,13 @@ impl LimitsConfig {
     pub fn with_rate_per_address(mut self, rate: f64, burst: u32) -> Self {
         self.rate_per_address = rate;
         self.burst_per_address = burst;
+        self
+    }
+
+    /// Sets [`Self::max_per_subnet`] and [`Self::max_handshaking_per_subnet`].
+    pub fn with_max_per_subnet(mut self, connections: usize, handshaking: usize) -> Self {
+        self.max_per_subnet = connections;
+        self.max_handshaking_per_subnet = handshaking;
         self
     }
 

@@ -58,6 +58,24 @@ pub enum Refused {
         /// The limit that is reached.
         limit: usize,
     },
+    /// [`crate::LimitsConfig::max_per_subnet`] is reached.
+    #[error("{limit} inbound connections from {prefix} are open, which is the limit of a subnet")]
+    TooManyFromSubnet {
+        /// The IPv4 /24, or IPv6 /48.
+        prefix: Prefix,
+        /// The limit that is reached.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::max_handshaking_per_subnet`] is reached.
+    #[error(
+        "{limit} inbound connections from {prefix} are in their handshake, which is the limit of a subnet"
+    )]
+    TooManyHandshakesFromSubnet {
+        /// The IPv4 /24, or IPv6 /48.
+        prefix: Prefix,
+        /// The limit that is reached.
+        limit: usize,
+    },
     /// [`crate::LimitsConfig::rate_per_address`] is exceeded.
     #[error("new connections from {prefix} arrive faster than the limit")]
     TooFastFromAddress {

@@ -18,14 +18,29 @@ pub struct Limits<Id, Peer> {
     inbound: usize,
     handshaking: usize,
     pub(crate) addresses: BTreeMap<Prefix, Address>,
+    pub(crate) subnets: BTreeMap<Prefix, Subnet>,
     pub(crate) peers: BTreeMap<Peer, usize>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Admitted<Peer> {
     inbound: bool,
-    prefix: Option<Prefix>,
+    from: Option<From>,
     peer: Option<Peer>,
+}
+
+/// Where a connection is counted.
+#[derive(Debug, Clone, Copy)]
+struct From {
+    household: Prefix,
+    subnet: Prefix,
+}
+
+/// Inbound connections from one subnet. There is no entry without any.
+#[derive(Debug, Default)]
+pub(crate) struct Subnet {
+    pub(crate) open: usize,
+    handshaking: usize,
 }
 
 /// A token bucket and a count. An entry without connections and with a full bucket says nothing and may be forgotten.
@@ -54,6 +69,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
             inbound: 0,
             handshaking: 0,
             addresses: BTreeMap::new(),
+            subnets: BTreeMap::new(),
             peers: BTreeMap::new(),
         }
     }
@@ -73,15 +89,22 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
             return Err(Refused::TooManyHandshakes { limit: handshaking });
         }
         let exempt = self.config.exempt_private && Prefix::is_private(address);
-        let prefix = (!exempt).then(|| Prefix::of(address));
-        if let Some(prefix) = prefix {
-            self.admit_address(now, prefix)?;
+        let from = (!exempt).then(|| From {
+            household: Prefix::household(address),
+            subnet: Prefix::subnet(address),
+        });
+        if let Some(From { household, subnet }) = from {
+            self.check_subnet(subnet)?;
+            self.admit_address(now, household)?;
+            let subnet = self.subnets.entry(subnet).or_default();
+            subnet.open += 1;
+            subnet.handshaking += 1;
         }
         self.inbound += 1;
         self.handshaking += 1;
         let admitted = Admitted {
             inbound: true,
-            prefix,
+            from,
             peer: None,
         };
         self.connections.insert(id, admitted);
@@ -101,7 +124,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
         let admitted = self.connections.entry(id).or_insert(Admitted {
             inbound: false,
-            prefix: None,
+            from: None,
             peer: None,
         });
         if admitted.peer.is_some() {
@@ -109,6 +132,10 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
         if admitted.inbound {
             self.handshaking -= 1;
+            let from = admitted.from;
+            if let Some(subnet) = from.and_then(|from| self.subnets.get_mut(&from.subnet)) {
+                subnet.handshaking -= 1;
+            }
         }
         admitted.peer = Some(peer.clone());
         *self.peers.entry(peer).or_default() += 1;
@@ -126,8 +153,17 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
                 self.handshaking -= 1;
             }
         }
-        if let Some(address) = admitted.prefix.and_then(|p| self.addresses.get_mut(&p)) {
-            address.open -= 1;
+        if let Some(From { household, subnet }) = admitted.from {
+            if let Some(address) = self.addresses.get_mut(&household) {
+                address.open -= 1;
+            }
+            if let Entry::Occupied(mut subnet) = self.subnets.entry(subnet) {
+                subnet.get_mut().open -= 1;
+                subnet.get_mut().handshaking -= usize::from(admitted.peer.is_none());
+                if subnet.get().open == 0 {
+                    subnet.remove();
+                }
+            }
         }
         if let Some(peer) = admitted.peer
             && let Entry::Occupied(mut open) = self.peers.entry(peer)
@@ -152,6 +188,21 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// How many addresses are remembered.
     pub fn tracked_addresses(&self) -> usize {
         self.addresses.len()
+    }
+
+    fn check_subnet(&self, prefix: Prefix) -> Result<(), Refused> {
+        let Some(Subnet { open, handshaking }) = self.subnets.get(&prefix) else {
+            return Ok(());
+        };
+        let limit = self.config.max_per_subnet;
+        if *open >= limit {
+            return Err(Refused::TooManyFromSubnet { prefix, limit });
+        }
+        let limit = self.config.max_handshaking_per_subnet;
+        if *handshaking >= limit {
+            return Err(Refused::TooManyHandshakesFromSubnet { prefix, limit });
+        }
+        Ok(())
     }
 
     fn admit_address(&mut self, now: Instant, prefix: Prefix) -> Result<(), Refused> {

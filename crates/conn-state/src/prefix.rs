@@ -2,18 +2,35 @@
 
 use std::{fmt, net::IpAddr};
 
-/// One IPv4 address, or one IPv6 /56: what one household or one rented machine is given.
+/// Addresses that begin alike: one IPv4 address or one IPv6 /56, what one household or one rented machine is given; or one
+/// IPv4 /24 or IPv6 /48, what a small provider or a company is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Prefix(IpAddr);
+pub struct Prefix {
+    address: IpAddr,
+    bits: u8,
+}
 
 impl Prefix {
-    pub(crate) fn of(address: IpAddr) -> Self {
+    /// The IPv4 address, or the IPv6 /56.
+    pub(crate) fn household(address: IpAddr) -> Self {
+        Self::of(address, 32, 56)
+    }
+
+    /// The IPv4 /24, or the IPv6 /48.
+    pub(crate) fn subnet(address: IpAddr) -> Self {
+        Self::of(address, 24, 48)
+    }
+
+    fn of(address: IpAddr, v4: u8, v6: u8) -> Self {
         match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let masked = v6.to_bits() & (u128::MAX << (128 - 56));
-                Self(IpAddr::V6(masked.into()))
-            }
-            v4 => Self(v4),
+            IpAddr::V4(address) => Self {
+                address: IpAddr::V4((address.to_bits() & (u32::MAX << (32 - v4))).into()),
+                bits: v4,
+            },
+            IpAddr::V6(address) => Self {
+                address: IpAddr::V6((address.to_bits() & (u128::MAX << (128 - v6))).into()),
+                bits: v6,
+            },
         }
     }
 
@@ -30,9 +47,12 @@ impl Prefix {
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => v4.fmt(f),
-            IpAddr::V6(v6) => write!(f, "{v6}/56"),
+        match self {
+            Self {
+                address: IpAddr::V4(v4),
+                bits: 32,
+            } => v4.fmt(f),
+            Self { address, bits } => write!(f, "{address}/{bits}"),
         }
     }
 }

@@ -119,6 +119,43 @@ fn loopback_and_private_addresses_are_exempt_unless_told_otherwise() {
 }
 
 #[test]
+fn one_subnet_takes_no_more_than_its_share_and_leaves_the_rest_to_others() {
+    let config = LimitsConfig::default().with_max_per_subnet(3, 2);
+    for (subnet, elsewhere, name) in [
+        ("192.0.2.", "192.0.3.1", "192.0.2.0/24"),
+        ("2001:db8:0:a00::", "2001:db8:1::1", "2001:db8::/48"),
+    ] {
+        let mut limits = limits(config.clone());
+        let now = Instant::now();
+        let at = |host: u64| ip(&format!("{subnet}{host}"));
+        for id in 1..=2 {
+            limits.handle_inbound(now, id, at(id)).unwrap();
+        }
+        let third = limits.handle_inbound(now, 3, at(3)).unwrap_err();
+        assert!(
+            matches!(third, Refused::TooManyHandshakesFromSubnet { limit: 2, .. }),
+            "{third}"
+        );
+        assert!(third.to_string().contains(name), "{third}");
+        limits.handle_authenticated(1, 1).unwrap();
+        limits.handle_inbound(now, 3, at(3)).unwrap();
+        limits.handle_authenticated(2, 2).unwrap();
+        let fourth = limits.handle_inbound(now, 4, at(4)).unwrap_err();
+        assert!(
+            matches!(fourth, Refused::TooManyFromSubnet { limit: 3, .. }),
+            "{fourth}"
+        );
+        limits.handle_inbound(now, 5, ip(elsewhere)).unwrap();
+        limits.handle_closed(3);
+        limits.handle_inbound(now, 4, at(4)).unwrap();
+        for id in [1, 2, 4, 5] {
+            limits.handle_closed(id);
+        }
+        assert!(limits.subnets.is_empty());
+    }
+}
+
+#[test]
 fn a_peer_may_hold_eight_connections_whoever_dialed() {
     let mut limits = limits(LimitsConfig::default());
     let now = Instant::now();
@@ -160,7 +197,8 @@ proptest! {
             .with_max_inbound(6)
             .with_max_handshaking(3)
             .with_max_per_peer(2)
-            .with_max_per_address(2);
+            .with_max_per_address(2)
+            .with_max_per_subnet(4, 2);
         let mut limits = limits(config);
         let mut now = Instant::now();
         let mut open = std::collections::BTreeMap::<u64, (bool, u8, Option<u8>)>::new();
@@ -168,7 +206,7 @@ proptest! {
             now += Duration::from_millis(millis);
             match step {
                 0 if !open.contains_key(&id) => {
-                    let address = IpAddr::V4([192, 0, 2, who].into());
+                    let address = IpAddr::V4([192, 0, who % 2, who].into());
                     if limits.handle_inbound(now, id, address).is_ok() {
                         open.insert(id, (true, who, None));
                     }
@@ -193,12 +231,18 @@ proptest! {
                 prop_assert!(open.values().filter(|(_, _, peer)| *peer == Some(who)).count() <= 2);
                 prop_assert!(open.values().filter(|(i, address, _)| *i && *address == who).count() <= 2);
             }
+            for subnet in 0..2 {
+                let of_subnet = open.values().filter(|(i, address, _)| *i && *address % 2 == subnet);
+                let shaking = of_subnet.clone().filter(|(_, _, peer)| peer.is_none()).count();
+                prop_assert!(of_subnet.count() <= 4 && shaking <= 2);
+            }
         }
         for id in 0..24 {
             limits.handle_closed(id);
         }
         prop_assert_eq!((limits.inbound(), limits.handshaking()), (0, 0));
         prop_assert!(limits.peers.is_empty() && limits.connections.is_empty());
+        prop_assert!(limits.subnets.is_empty());
         prop_assert!(limits.addresses.values().all(|address| address.open == 0));
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use conn_state::Route;
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
     AttemptCause, Direction, Event, ListenError,
     address::{self, Kind},
     connection::Muxed,
+    path::Path,
     shared::Shared,
 };
 
@@ -85,7 +85,7 @@ impl Socket {
 }
 
 /// How connections come to a listener.
-const WAY: (Route, Direction) = (Route::Direct, Direction::Inbound);
+const WAY: (Path, Direction) = (Path::Direct, Direction::Inbound);
 
 pub(crate) fn turned_away(node: &Shared, address: Multiaddr, reason: impl ToString) {
     let reason = reason.to_string();

@@ -1,5 +1,6 @@
 //! One connection, whichever transport carries it.
 
+mod closing;
 mod counted;
 
 use std::{
@@ -17,6 +18,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     OpenError, Stream, negotiate,
+    path::Path,
     protocols::{
         identify,
         ping::{self, PingError},
@@ -37,7 +39,7 @@ struct Shared {
     id: ConnectionId,
     muxed: Muxed,
     address: Multiaddr,
-    route: Route,
+    path: Path,
     direction: Direction,
     opened: Instant,
     negotiation_timeout: Duration,
@@ -77,6 +79,7 @@ macro_rules! on_muxed {
         }
     };
 }
+use on_muxed;
 
 /// What a connection keeps from its node's settings.
 pub(crate) struct Timeouts {
@@ -89,7 +92,7 @@ impl Connection {
         id: ConnectionId,
         muxed: Muxed,
         address: Multiaddr,
-        (route, direction): (Route, Direction),
+        (path, direction): (Path, Direction),
         timeouts: &Timeouts,
         tracker: SharedTracker<PeerId>,
     ) -> Self {
@@ -97,7 +100,7 @@ impl Connection {
             id,
             muxed,
             address,
-            route,
+            path,
             direction,
             opened: Instant::now(),
             negotiation_timeout: timeouts.negotiation,
@@ -131,17 +134,20 @@ impl Connection {
         &self.0.address
     }
 
-    /// Whether it goes from one end to the other or through a relay, and what that allowed it in the beginning.
+    /// Whether it goes from one end to the other or through a relay, and what is left of what that allows it.
     pub fn route(&self) -> Route {
-        self.0.route
+        self.0.path.route()
     }
 
     /// Whether it goes through a relay and counts as limited by it.
     pub fn is_limited(&self) -> bool {
+        if self.0.path.is_direct() {
+            return false;
+        }
         let info = self.0.tracker.connection(Instant::now(), self.id());
         // Not every connection has got to the tracker when it is first asked.
         let phase = info.map_or(Phase::Handshaking, |info| info.phase);
-        self.0.route != Route::Direct && phase != Phase::Established
+        phase != Phase::Established
     }
 
     /// Which end dialed.
@@ -149,9 +155,11 @@ impl Connection {
         self.0.direction
     }
 
-    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`.
+    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; `relay/tls/yamux` or `relay/noise/yamux` over
+    /// a relay's circuit, whatever carries that.
     pub fn via(&self) -> &'static str {
-        on_muxed!(self.0.muxed, connection => connection.via())
+        let layers = on_muxed!(self.0.muxed, connection => connection.via());
+        self.0.path.via(layers)
     }
 
     /// How long it has been up.
@@ -320,52 +328,6 @@ impl Connection {
         Ok(info)
     }
 
-    /// Closes it. Streams that are open break; what was flushed before is on its way.
-    pub async fn close(&self) {
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.close().await,
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                connection.close(transport_quic::CloseCode::SHUTDOWN, "closed");
-            }
-        }
-    }
-
-    /// Closes it at once because the peer does not answer.
-    pub(crate) fn abort(&self, reason: &str) {
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.abort(),
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                connection.close(transport_quic::CloseCode::COLLECTED, reason);
-            }
-        }
-    }
-
-    /// Closes it for a reason of the tracker's. What was flushed before is on its way.
-    pub(crate) async fn close_for(&self, closing: Closing) {
-        let _ = self.0.closing.set(closing);
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => match closing {
-                Closing::Unresponsive => connection.abort(),
-                _ => connection.close().await,
-            },
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                let code = match closing {
-                    Closing::Superseded | Closing::Unresponsive => {
-                        transport_quic::CloseCode::SUPPLANTED
-                    }
-                    _ => transport_quic::CloseCode::COLLECTED,
-                };
-                connection.close(code, &closing.to_string());
-            }
-        }
-    }
-
     /// To be held while a ping is under way.
     pub(crate) async fn pinging(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.pinging.lock().await
@@ -385,30 +347,6 @@ impl Connection {
                 _ => !self.is_closed(),
             },
         }
-    }
-
-    /// Waits until it is closed and says why.
-    pub async fn closed(&self) -> String {
-        on_muxed!(self.0.muxed, connection => connection.closed().await.to_string())
-    }
-
-    /// The same in the tracker's terms.
-    pub(crate) async fn closed_how(&self) -> Closing {
-        let by_transport = match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => match connection.closed().await {
-                transport_tcp::CloseReason::Remote => Closing::Remote,
-                transport_tcp::CloseReason::Failed(_) => Closing::Failed,
-                _ => Closing::Local,
-            },
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => match connection.closed().await {
-                transport_quic::CloseReason::Peer { .. } => Closing::Remote,
-                transport_quic::CloseReason::Local => Closing::Local,
-                _ => Closing::Failed,
-            },
-        };
-        self.0.closing.get().copied().unwrap_or(by_transport)
     }
 
     pub(crate) fn set_identified(&self, info: Arc<identify::Info>) {
@@ -445,16 +383,6 @@ impl Connection {
             Muxed::Quic(ref connection) => connection.accept().await.map(Kind::Quic),
         };
         Some(RawStream::new(kind?, StreamOpen::new(self)))
-    }
-
-    /// Counts one more inbound stream, unless `limit` are open.
-    pub(crate) fn admit_stream(&self, limit: usize) -> Option<Admitted> {
-        Admitted::below(limit, self, |shared| &shared.inbound_streams)
-    }
-
-    /// Counts one more inbound ping stream, unless `limit` are open.
-    pub(crate) fn admit_ping(&self, limit: usize) -> Option<Admitted> {
-        Admitted::below(limit, self, |shared| &shared.inbound_pings)
     }
 }
 

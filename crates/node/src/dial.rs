@@ -1,5 +1,7 @@
 //! From addresses to one connection: ranked, staggered, the losers cancelled.
 
+mod plan;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -10,82 +12,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use conn_state::Route;
-
 use crate::{
     AttemptCause, AttemptError, Connection, DialError, Direction,
     address::{self, Kind},
     connection::Muxed,
+    path::Path,
     shared::{Place, Shared},
 };
 
-/// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
-const PUBLIC_DELAY: Duration = Duration::from_millis(250);
-/// How much later than the last of the direct addresses a peer is tried through relays.
-const CIRCUIT_DELAY: Duration = Duration::from_millis(500);
-/// The same on loopback and private networks, where an answer takes no time.
-const PRIVATE_DELAY: Duration = Duration::from_millis(30);
-
-/// Addresses that are tried together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// When, counted from the dial's beginning, unless everything before has failed by then: in that case at once.
-    pub at: Duration,
-    /// What is tried.
-    pub addresses: Vec<Multiaddr>,
-}
-
-/// The order in which `addresses` are tried: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or
-/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other. Relays come
-/// last, 500 ms after the last of the others.
-pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
-        let mut at = Duration::ZERO;
-        for (kind, ipv4) in [
-            (Kind::Quic, false),
-            (Kind::Quic, true),
-            (Kind::Tcp, false),
-            (Kind::Tcp, true),
-        ] {
-            let mut group: Vec<Multiaddr> = Vec::new();
-            for candidate in addresses {
-                let fits = address::is_private(candidate) == private
-                    && address::kind(candidate) == kind
-                    && is_ipv4(candidate) == ipv4;
-                if fits && !group.contains(candidate) {
-                    group.push(candidate.clone());
-                }
-            }
-            if !group.is_empty() {
-                let addresses = group;
-                steps.push(Step { at, addresses });
-                at += delay;
-            }
-        }
-    }
-    steps.sort_by_key(|step| step.at);
-    let last = steps.last().map(|step| step.at + CIRCUIT_DELAY);
-    let is_circuit = |address: &&Multiaddr| address::kind(address) == Kind::Circuit;
-    let mut circuits: Vec<Multiaddr> = Vec::new();
-    for candidate in addresses.iter().filter(is_circuit) {
-        if !circuits.contains(candidate) {
-            circuits.push(candidate.clone());
-        }
-    }
-    if !circuits.is_empty() {
-        steps.push(Step {
-            at: last.unwrap_or_default(),
-            addresses: circuits,
-        });
-    }
-    steps
-}
-
-/// Names count as IPv4: what they resolve to is not known here, and a proxy may never tell.
-fn is_ipv4(address: &Multiaddr) -> bool {
-    !matches!(address::ip(address), Some(std::net::IpAddr::V6(_)))
-}
+pub use plan::{Step, plan};
 
 /// See [`crate::Node::dial`].
 pub(crate) async fn dial(
@@ -100,8 +35,12 @@ pub(crate) async fn dial(
         let peer = node.peer_id;
         return Err(DialError::Oneself { peer });
     }
-    if let Some(connection) = expected.and_then(|peer| node.registry().newest(peer)) {
-        return Ok(connection);
+    if let Some(connection) = expected.and_then(|peer| node.registry().best(peer)) {
+        let is_circuit = |address| address::kind(address) == Kind::Circuit;
+        // A direct connection is worth dialing where there is only a limited one.
+        if !connection.is_limited() || addresses.iter().all(is_circuit) {
+            return Ok(connection);
+        }
     }
     let (addresses, mut failed) = resolve(node, addresses, expected).await;
     let steps = plan(&addresses);
@@ -186,14 +125,14 @@ async fn wait(due: Option<Instant>) {
 fn take_in(
     node: &Arc<Shared>,
     place: Place,
-    (muxed, route): (Muxed, Route),
+    (muxed, path): (Muxed, Path),
     address: &Multiaddr,
 ) -> Result<Connection, AttemptCause> {
     let plain = match address.iter().last() {
         Some(Protocol::P2p(_)) => address.iter().take(address.iter().count() - 1).collect(),
         _ => address.clone(),
     };
-    let session = node.adopt(place, muxed, plain, (route, Direction::Outbound))?;
+    let session = node.adopt(place, muxed, plain, (path, Direction::Outbound))?;
     Ok(session.spawn())
 }
 
@@ -201,7 +140,7 @@ async fn attempt(
     node: &Arc<Shared>,
     address: &Multiaddr,
     expected: Option<PeerId>,
-) -> Result<(Place, (Muxed, Route)), AttemptCause> {
+) -> Result<(Place, (Muxed, Path)), AttemptCause> {
     // A dial through a relay may have to dial the relay, which then counts.
     let _permit = match address::kind(address) {
         Kind::Circuit => None,
@@ -230,7 +169,7 @@ async fn connect(
     address: &Multiaddr,
     expected: Option<PeerId>,
     deadline: Instant,
-) -> Result<(Muxed, Route), AttemptCause> {
+) -> Result<(Muxed, Path), AttemptCause> {
     let muxed = match address::kind(address) {
         #[cfg(feature = "tcp")]
         Kind::Tcp => {
@@ -260,7 +199,7 @@ async fn connect(
         Kind::Circuit => return crate::relay::dial(node, address, expected, deadline).await,
         _ => return Err(AttemptCause::Unsupported),
     };
-    Ok((muxed, Route::Direct))
+    Ok((muxed, Path::Direct))
 }
 
 /// What the dialer does not dial directly, nothing else may: it would go around a proxy, or a refusal.
@@ -354,70 +293,14 @@ async fn resolve_one(
 mod tests {
     use super::*;
 
-    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    fn step(millis: u64, texts: &[&str]) -> Step {
-        Step {
-            at: Duration::from_millis(millis),
-            addresses: addresses(texts),
-        }
-    }
-
-    #[test]
-    fn quic_goes_first_and_tcp_250_ms_later() {
-        let quic = "/ip4/192.0.2.1/udp/1/quic-v1";
-        let tcp = "/ip4/192.0.2.1/tcp/1";
-        assert_eq!(
-            plan(&addresses(&[tcp, quic])),
-            [step(0, &[quic]), step(250, &[tcp])]
-        );
-    }
-
-    #[test]
-    fn without_quic_tcp_does_not_wait() {
-        let tcp = "/ip4/192.0.2.1/tcp/1";
-        let named = "/dns4/a.example/tcp/2";
-        assert_eq!(
-            plan(&addresses(&[tcp, named, tcp])),
-            [step(0, &[tcp, named])]
-        );
-    }
-
-    #[test]
-    fn ipv6_goes_before_ipv4_and_private_addresses_wait_30_ms_beside_public_ones() {
-        let plan = plan(&addresses(&[
-            "/ip4/10.0.0.1/tcp/1",
-            "/ip4/10.0.0.1/udp/1/quic-v1",
-            "/ip4/192.0.2.1/udp/1/quic-v1",
-            "/ip6/2001:db8::1/udp/1/quic-v1",
-            "/ip6/2001:db8::1/tcp/1",
-        ]));
-        assert_eq!(
-            plan,
-            [
-                step(0, &["/ip4/10.0.0.1/udp/1/quic-v1"]),
-                step(0, &["/ip6/2001:db8::1/udp/1/quic-v1"]),
-                step(30, &["/ip4/10.0.0.1/tcp/1"]),
-                step(250, &["/ip4/192.0.2.1/udp/1/quic-v1"]),
-                step(500, &["/ip6/2001:db8::1/tcp/1"]),
-            ]
-        );
-    }
-
     #[test]
     fn addresses_of_two_peers_are_refused_and_unnamed_ones_go_with_either() {
         let one = PeerId::random();
         let two = PeerId::random();
-        let named = |peer| {
-            addresses(&["/ip4/192.0.2.1/tcp/1"])[0]
-                .clone()
-                .with(Protocol::P2p(peer))
-        };
-        let plain = addresses(&["/ip4/192.0.2.1/tcp/2"])[0].clone();
+        let plain: Multiaddr = "/ip4/192.0.2.1/tcp/2".parse().unwrap();
+        let named = |peer| plain.clone().with(Protocol::P2p(peer));
         assert_eq!(the_peer(&[plain.clone(), named(one)]).unwrap(), Some(one));
-        assert_eq!(the_peer(&[plain]).unwrap(), None);
+        assert_eq!(the_peer(std::slice::from_ref(&plain)).unwrap(), None);
         assert!(matches!(
             the_peer(&[named(one), named(two)]),
             Err(DialError::DifferentPeers { .. })

@@ -60,6 +60,7 @@ pub mod keyfile;
 mod metrics;
 mod negotiate;
 mod node;
+mod path;
 pub mod protocols;
 mod registry;
 #[cfg(feature = "relay")]
@@ -74,7 +75,9 @@ pub use libp2p_identity::{Keypair, PeerId, PublicKey};
 pub use multiaddr::{self, Multiaddr};
 
 #[cfg(feature = "relay")]
-pub use crate::relay::{RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError};
+pub use crate::relay::{
+    AsnLookup, RateTerm, RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError,
+};
 pub use crate::{
     builder::Builder,
     config::Config,

@@ -16,6 +16,8 @@ use crate::{Connection, Event};
 
 #[cfg(feature = "tcp")]
 mod dialing;
+#[cfg(feature = "relay")]
+mod relaying;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -40,6 +42,8 @@ pub(crate) struct Metrics {
     closed: Family<Labels, Counter>,
     inbound_failed: Counter,
     rtt: Histogram,
+    #[cfg(feature = "relay")]
+    pub(crate) relaying: relaying::Relaying,
 }
 
 impl Metrics {
@@ -51,6 +55,8 @@ impl Metrics {
             inbound_failed: Counter::default(),
             // From 0.1 ms to 26 s.
             rtt: Histogram::new(exponential_buckets(0.0001, 4.0, 10)),
+            #[cfg(feature = "relay")]
+            relaying: relaying::Relaying::default(),
         };
         {
             let registry = metrics.registry.lock();
@@ -75,6 +81,8 @@ impl Metrics {
                 "Round trips of pings",
                 metrics.rtt.clone(),
             );
+            #[cfg(feature = "relay")]
+            metrics.relaying.register(&mut registry);
         }
         metrics
     }

@@ -167,7 +167,8 @@ impl Node {
     }
 
     /// Connects to the peer at `addresses`, best address first, and gives the first connection that comes about. If
-    /// the addresses name a peer to whom there is a connection already, that one is given. Dropping the future cancels
+    /// the addresses name a peer to whom there is a connection already, that one is given, unless a relay limits it and
+    /// one of the addresses is direct. Dropping the future cancels
     /// every attempt.
     ///
     /// # Errors
@@ -180,9 +181,9 @@ impl Node {
         dial::dial(&self.0, addresses.into_iter().collect()).await
     }
 
-    /// The newest live connection to `peer`.
+    /// The live connection to `peer` that streams are best opened on: a full one before a limited one, then the newest.
     pub fn connection(&self, peer: PeerId) -> Option<Connection> {
-        self.0.registry().newest(peer)
+        self.0.registry().best(peer)
     }
 
     /// Every connection there is.
@@ -299,6 +300,10 @@ impl Node {
     /// The node's counters in the OpenMetrics text format.
     #[cfg(feature = "metrics")]
     pub fn metrics(&self) -> String {
+        #[cfg(feature = "relay")]
+        if let Some(granting) = &self.0.relay.granting {
+            self.0.metrics.relaying.now(&granting.usage());
+        }
         self.0.metrics.text()
     }
 

@@ -35,12 +35,13 @@ impl Registry {
         remaining
     }
 
-    /// The newest connection to `peer` that is kept and not known to be closed, else one that is being drained.
-    pub(crate) fn newest(&self, peer: PeerId) -> Option<Connection> {
-        let connections = self.peers.get(&peer)?;
-        let mut live = connections.iter().rev().filter(|c| !c.is_closed());
-        let kept = live.clone().find(|c| !c.is_draining());
-        kept.or_else(|| live.next()).cloned()
+    /// The best connection to `peer` that is not known to be closed: one that is kept before one that is being drained,
+    /// then a full one before a limited one, then the newest.
+    pub(crate) fn best(&self, peer: PeerId) -> Option<Connection> {
+        let live = self.peers.get(&peer)?.iter().filter(|c| !c.is_closed());
+        // Of equals it is the last one.
+        live.max_by_key(|c| (!c.is_draining(), !c.is_limited()))
+            .cloned()
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<Connection> {
@@ -48,11 +49,11 @@ impl Registry {
         connections.iter().find(|c| c.id() == id).cloned()
     }
 
-    /// Another connection to the same peer that is not being drained.
+    /// The best other connection to the same peer that is not being drained.
     pub(crate) fn successor(&self, of: &Connection) -> Option<Connection> {
-        let connections = self.peers.get(&of.peer())?;
-        let mut others = connections.iter().rev().filter(|c| c.id() != of.id());
-        others.find(|c| !c.is_closed() && !c.is_draining()).cloned()
+        let others = self.peers.get(&of.peer())?.iter();
+        let others = others.filter(|c| c.id() != of.id() && !c.is_closed() && !c.is_draining());
+        others.max_by_key(|c| !c.is_limited()).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Connection> {

@@ -6,17 +6,21 @@ mod holding;
 mod terms;
 
 use std::{
-    sync::Arc,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use conn_state::{Direction, Limit, Route};
+use conn_state::{Direction, Limit};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use relay_slots::{
     Caps, ClientConfig, TableConfig, driver,
     wire::{HOP_PROTOCOL, STOP_PROTOCOL},
 };
+use tokio::{sync::Notify, time::sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     AttemptCause, Connection, Stream,
@@ -24,11 +28,12 @@ use crate::{
     address,
     connection::{Admitted, Muxed},
     dial,
+    path::{Allowance, Path, Rationed},
     shared::Shared,
 };
 
 pub use granting::Slot;
-pub use terms::{RelayTerms, TermsError};
+pub use terms::{RateTerm, RelayTerms, TermsError};
 
 use granting::Granting;
 use holding::Holding;
@@ -53,12 +58,37 @@ pub struct RelayServerConfig {
     pub caps: Caps,
     /// How long slots and circuits last, and how much a circuit carries.
     pub table: TableConfig,
+    /// How the autonomous system of an address is found. Default: not at all, and [`Caps::slots_per_asn`] caps nothing.
+    pub asn: Option<AsnLookup>,
+}
+
+/// Finds the autonomous system of an address, if it has one. It is asked once a connection, and must not block.
+#[derive(Clone)]
+pub struct AsnLookup(Arc<dyn Fn(IpAddr) -> Option<u32> + Send + Sync>);
+
+impl fmt::Debug for AsnLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsnLookup")
+    }
 }
 
 impl RelayServerConfig {
     /// These terms.
     pub fn new(caps: Caps, table: TableConfig) -> Self {
-        Self { caps, table }
+        Self {
+            caps,
+            table,
+            asn: None,
+        }
+    }
+
+    /// Sets [`Self::asn`].
+    pub fn with_asn(
+        mut self,
+        lookup: impl Fn(IpAddr) -> Option<u32> + Send + Sync + 'static,
+    ) -> Self {
+        self.asn = Some(AsnLookup(Arc::new(lookup)));
+        self
     }
 }
 
@@ -131,13 +161,57 @@ impl Relay {
 
 /// Starts what goes on by itself.
 pub(crate) fn start(node: &Arc<Shared>) {
-    if node.relay.granting.is_some() {
-        node.tasks
-            .spawn(granting::run(Arc::downgrade(node), node.stopping.clone()));
+    let (weak, stopping) = (|| Arc::downgrade(node), || node.stopping.clone());
+    if let Some(granting) = &node.relay.granting {
+        let next = |relay: &Relay, now| match &relay.granting {
+            Some(granting) => granting.next(now),
+            None => Err(None),
+        };
+        let changed = Arc::clone(&granting.changed);
+        let driver = drive(weak(), stopping(), changed, next, granting::carry_out);
+        node.tasks.spawn(driver);
     }
-    if node.relay.holding.is_some() {
-        node.tasks
-            .spawn(holding::run(Arc::downgrade(node), node.stopping.clone()));
+    if let Some(holding) = &node.relay.holding {
+        let next = |relay: &Relay, now| match &relay.holding {
+            Some(holding) => holding.next(now),
+            None => Err(None),
+        };
+        let changed = Arc::clone(&holding.changed);
+        let driver = drive(weak(), stopping(), changed, next, holding::carry_out);
+        node.tasks.spawn(driver);
+    }
+}
+
+/// Carries out what is next, or waits until something is due or has changed; until the node stops. It holds no node while it
+/// waits.
+async fn drive<E>(
+    node: Weak<Shared>,
+    stopping: CancellationToken,
+    changed: Arc<Notify>,
+    next: impl Fn(&Relay, Instant) -> Result<E, Option<Instant>>,
+    carry_out: impl Fn(&Arc<Shared>, E),
+) {
+    loop {
+        let Some(node) = node.upgrade() else { return };
+        let due = match next(&node.relay, Instant::now()) {
+            Ok(event) => {
+                carry_out(&node, event);
+                continue;
+            }
+            Err(due) => due,
+        };
+        drop(node);
+        let due = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed.notified() => {}
+            () = due => {}
+            () = stopping.cancelled() => return,
+        }
     }
 }
 
@@ -170,9 +244,15 @@ pub(crate) async fn serve_stop(
         Err(refused) => return turned_away(node, address, refused),
     };
     let mut trace = |stage| tracing::debug!(%peer, ?stage, "inbound by a relay");
+    let allowance = Allowance::new(limit.map(ours));
+    let path = Path::Circuit(Arc::clone(&allowance));
+    let circuit = Rationed {
+        inner: stream,
+        allowance,
+    };
     let handshake = async {
         let upgrader = &node.transports.tcp.upgrader;
-        let upgraded = upgrader.inbound(stream, &mut trace).await?;
+        let upgraded = upgrader.inbound(circuit, &mut trace).await?;
         match upgraded.peer() == peer {
             true => Ok(upgraded),
             false => Err(AttemptCause::Relay {
@@ -187,7 +267,7 @@ pub(crate) async fn serve_stop(
     };
     // The connection is none of the relay's streams any more, for the host's count.
     drop(place);
-    let way = (Route::Relayed(limit.map(ours)), Direction::Inbound);
+    let way = (path, Direction::Inbound);
     let adopted = upgraded
         .and_then(|upgraded| node.adopt(admitted, Muxed::Tcp(upgraded), address.clone(), way));
     match adopted {
@@ -202,12 +282,12 @@ pub(crate) async fn dial(
     address: &Multiaddr,
     expected: Option<PeerId>,
     deadline: tokio::time::Instant,
-) -> Result<(Muxed, Route), AttemptCause> {
+) -> Result<(Muxed, Path), AttemptCause> {
     let (at, relay) = address::circuit(address).ok_or(AttemptCause::Unsupported)?;
     let failed = |reason: String| AttemptCause::Relay { relay, reason };
     let peer =
         expected.ok_or_else(|| failed("the address does not say who is behind it".into()))?;
-    let there = node.registry().newest(relay);
+    let there = node.registry().best(relay);
     let connection = match there {
         Some(connection) => connection,
         None => {
@@ -220,10 +300,16 @@ pub(crate) async fn dial(
     let left = deadline.saturating_duration_since(tokio::time::Instant::now());
     let limit = driver::connect(&mut stream, peer, left).await;
     let limit = limit.map_err(|error| failed(error.to_string()))?;
+    let allowance = Allowance::new(limit.map(ours));
+    let path = Path::Circuit(Arc::clone(&allowance));
+    let circuit = Rationed {
+        inner: stream,
+        allowance,
+    };
     let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound by a relay");
     let upgrader = &node.transports.tcp.upgrader;
-    let upgraded = upgrader.outbound(stream, Some(peer), &mut trace).await?;
-    Ok((Muxed::Tcp(upgraded), Route::Relayed(limit.map(ours))))
+    let upgraded = upgrader.outbound(circuit, Some(peer), &mut trace).await?;
+    Ok((Muxed::Tcp(upgraded), path))
 }
 
 /// A relay's limit as conn-state counts it.

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use conn_state::{Closing, ConnectionId, Direction, Limits, Route, SharedTracker};
+use conn_state::{Closing, ConnectionId, Direction, Limits, SharedTracker};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
 use tokio::sync::{Semaphore, broadcast, mpsc};
@@ -17,6 +17,7 @@ use crate::{
     connection::{Admitted, Muxed, Timeouts},
     negotiate::Offered,
     node::StreamPlace,
+    path::Path,
     protocols::{identify, ping},
     registry::Registry,
     session,
@@ -165,14 +166,15 @@ impl Shared {
         mut place: Place,
         muxed: Muxed,
         address: Multiaddr,
-        (route, direction): (Route, Direction),
+        (path, direction): (Path, Direction),
     ) -> Result<Session, AttemptCause> {
         let timeouts = Timeouts {
             negotiation: self.config.negotiation_timeout,
             ping: self.config.ping_timeout,
         };
         let tracker = self.tracker.clone();
-        let way = (route, direction);
+        let route = path.route();
+        let way = (path, direction);
         let connection = Connection::new(place.id, muxed, address, way, &timeouts, tracker);
         let peer = connection.peer();
         let admitted = self.limits().handle_authenticated(place.id, peer);

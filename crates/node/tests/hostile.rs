@@ -1,5 +1,7 @@
 //! Peers that mean no good, against a whole node.
 
+#![cfg(all(feature = "tcp", feature = "quic"))]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Two nodes that meet, talk and part.
 
+#![cfg(all(feature = "tcp", feature = "quic"))]
+
 mod common;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};

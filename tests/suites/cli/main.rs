@@ -7,6 +7,7 @@
 
 mod keys;
 mod nodes;
+mod relaying;
 mod rules;
 mod shutdown;
 mod states;

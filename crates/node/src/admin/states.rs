@@ -67,14 +67,14 @@ fn describe(row: &mut Value, info: &ConnectionInfo) {
     row["direction"] = info.direction.to_string().into();
     row["age_s"] = info.age.as_secs().into();
     row["phase_age_s"] = info.phase_age.as_secs().into();
-    if let Route::Relayed(Some(Limit { until, bytes, .. })) = info.route {
+}
+
+fn describe_live(row: &mut Value, connection: &Connection) {
+    if let Route::Relayed(Some(Limit { until, bytes, .. })) = connection.route() {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         row["limit_left_s"] = left.map(|left| left.as_secs()).into();
         row["limit_left_bytes"] = bytes.into();
     }
-}
-
-fn describe_live(row: &mut Value, connection: &Connection) {
     let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros() as u64);
     row["address"] = connection.address().to_string().into();
     row["via"] = connection.via().into();

@@ -64,3 +64,15 @@ impl Drop for Admitted {
         (self.counter)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+impl Connection {
+    /// Counts one more inbound stream, unless `limit` are open.
+    pub(crate) fn admit_stream(&self, limit: usize) -> Option<Admitted> {
+        Admitted::below(limit, self, |shared| &shared.inbound_streams)
+    }
+
+    /// Counts one more inbound ping stream, unless `limit` are open.
+    pub(crate) fn admit_ping(&self, limit: usize) -> Option<Admitted> {
+        Admitted::below(limit, self, |shared| &shared.inbound_pings)
+    }
+}

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -16,8 +16,7 @@ use relay_slots::{
     driver::{self, Relayed},
     wire::STOP_PROTOCOL,
 };
-use tokio::{io::AsyncWriteExt, sync::Notify, time::sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::{io::AsyncWriteExt, sync::Notify};
 
 use super::{RelayServerConfig, RelayTerms, TermsError};
 use crate::{Connection, Stream, address, shared::Shared};
@@ -27,7 +26,7 @@ pub(crate) struct Granting {
     names: Mutex<Names>,
     carried: Mutex<BTreeMap<PeerId, Carried>>,
     /// Something may be due sooner.
-    changed: Notify,
+    pub(super) changed: Arc<Notify>,
 }
 
 /// What the table and the node call the same connection.
@@ -69,12 +68,16 @@ pub struct Slot {
 impl Granting {
     pub(super) fn new(keypair: &Keypair, config: &RelayServerConfig) -> Self {
         let (caps, terms) = (config.caps.clone(), config.table.clone());
-        let table: Table<PeerId, Caps> = Table::new(Instant::now(), rand::random(), caps, terms);
+        let mut table: Table<PeerId, Caps> =
+            Table::new(Instant::now(), rand::random(), caps, terms);
+        if let Some(asn) = config.asn.clone() {
+            table = table.with_asn(move |address| asn.0(address));
+        }
         Self {
             server: Mutex::new(Server::new(table, keypair.clone(), Vec::new())),
             names: Mutex::default(),
             carried: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::default(),
         }
     }
 
@@ -105,6 +108,11 @@ impl Granting {
         slots.collect()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn usage(&self) -> relay_slots::Usage {
+        self.server().table().usage()
+    }
+
     pub(crate) fn terms(&self) -> RelayTerms {
         let server = self.server();
         RelayTerms::of(server.table().admission(), server.table().config())
@@ -123,7 +131,9 @@ impl Granting {
         Ok(())
     }
 
-    pub(super) fn handle_listening(&self, addresses: Vec<Multiaddr>) {
+    /// A relay behind another relay is none: only where it listens itself may slots be used.
+    pub(super) fn handle_listening(&self, mut addresses: Vec<Multiaddr>) {
+        addresses.retain(|address| address::kind(address) != address::Kind::Circuit);
         self.server().set_addresses(addresses);
     }
 
@@ -185,13 +195,17 @@ impl Granting {
         match relayed {
             Relayed::Answered { refusal } => {
                 if let Some(refusal) = refusal {
-                    tracing::debug!(peer = %connection.peer(), %refusal, "a relay's request");
+                    tracing::debug!(peer = %connection.peer(), %refusal, "a hop request");
+                    #[cfg(feature = "metrics")]
+                    node.metrics.relaying.refused();
                 }
                 let _ = stream.shutdown().await;
             }
             // Dropping both resets what is left of them.
             Relayed::Spliced { end, .. } => {
                 tracing::debug!(peer = %connection.peer(), ?end, "a circuit is over");
+                #[cfg(feature = "metrics")]
+                node.metrics.relaying.ended(bytes(&counted.meter));
             }
             Relayed::Failed(error) => {
                 tracing::debug!(peer = %connection.peer(), %error, "a hop stream failed");
@@ -206,7 +220,7 @@ impl Granting {
     }
 
     /// What the table wants done next.
-    fn next(&self, now: Instant) -> Result<Event<PeerId>, Option<Instant>> {
+    pub(super) fn next(&self, now: Instant) -> Result<Event<PeerId>, Option<Instant>> {
         let mut server = self.server();
         let table = server.table_mut();
         table.handle_timeout(now);
@@ -233,47 +247,26 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        let Some(peer) = self.of.get() else { return };
+        let server = self.granting.server();
         let mut carried = self.granting.carried();
         // It is not there any more if the slot was freed meanwhile.
-        if let Some(carried) = self.of.get().and_then(|peer| carried.get_mut(peer)) {
-            carried.ended += bytes(&self.meter);
-            carried
+        if let Some(of_peer) = carried.get_mut(peer) {
+            of_peer.ended += bytes(&self.meter);
+            of_peer
                 .live
                 .retain(|meter| !Arc::ptr_eq(meter, &self.meter));
+            if of_peer.live.is_empty() && server.table().held_by(peer) == 0 {
+                carried.remove(peer);
+            }
         }
     }
 }
 
-/// Runs until the node stops. It holds no node while it waits.
-pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
-    loop {
-        let Some(node) = node.upgrade() else { return };
-        let Some(granting) = &node.relay.granting else {
-            return;
-        };
-        let due = match granting.next(Instant::now()) {
-            Ok(event) => {
-                carry_out(&node, granting, event);
-                continue;
-            }
-            Err(due) => due,
-        };
-        let changed = granting.changed.notified();
-        let due = async {
-            match due {
-                Some(due) => sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            () = due => {}
-            () = stopping.cancelled() => return,
-        }
-    }
-}
-
-fn carry_out(node: &Arc<Shared>, granting: &Granting, event: Event<PeerId>) {
+pub(super) fn carry_out(node: &Arc<Shared>, event: Event<PeerId>) {
+    let Some(granting) = &node.relay.granting else {
+        return;
+    };
     match event {
         Event::Probe { connection: id } => {
             let Some(connection) = granting.connection(node, id) else {
@@ -301,7 +294,10 @@ fn carry_out(node: &Arc<Shared>, granting: &Granting, event: Event<PeerId>) {
         }
         Event::Freed { peer, cause } => {
             tracing::debug!(%peer, ?cause, "a slot is free");
-            granting.carried().remove(&peer);
+            let server = granting.server();
+            if server.table().held_by(&peer) == 0 {
+                granting.carried().remove(&peer);
+            }
         }
         event => tracing::debug!(?event, "relay"),
     }

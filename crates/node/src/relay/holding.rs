@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,8 +12,7 @@ use relay_slots::{
     Answer, Client, ClientEvent, Status, driver,
     wire::{HOP_PROTOCOL, Reservation},
 };
-use tokio::{io::AsyncWriteExt, sync::Notify, time::sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::{io::AsyncWriteExt, sync::Notify};
 
 use super::RelayConfig;
 use crate::{Connection, Event, address, dial, shared::Shared};
@@ -23,7 +22,7 @@ pub(super) struct Holding {
     relays: BTreeMap<PeerId, Vec<Multiaddr>>,
     /// Under which addresses others reach us through each relay.
     announced: Mutex<BTreeMap<PeerId, Vec<Multiaddr>>>,
-    changed: Notify,
+    pub(super) changed: Arc<Notify>,
 }
 
 impl Holding {
@@ -45,7 +44,7 @@ impl Holding {
             client: Mutex::new(client),
             relays,
             announced: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::default(),
         }
     }
 
@@ -63,7 +62,7 @@ impl Holding {
         self.changed.notify_one();
     }
 
-    fn next(&self, now: Instant) -> Result<ClientEvent, Option<Instant>> {
+    pub(super) fn next(&self, now: Instant) -> Result<ClientEvent, Option<Instant>> {
         let mut client = self.client();
         client.handle_timeout(now);
         client.poll_event().ok_or_else(|| client.poll_timeout())
@@ -71,7 +70,7 @@ impl Holding {
 
     /// Asks one relay for a slot, or for more time.
     async fn ask(&self, node: &Arc<Shared>, relay: PeerId) -> Answer {
-        let there = node.registry().newest(relay);
+        let there = node.registry().best(relay);
         let connection = match there {
             Some(connection) => connection,
             None => {
@@ -148,35 +147,10 @@ fn circuits(relay: PeerId, reservation: &Reservation) -> Vec<Multiaddr> {
     reservation.addresses.iter().filter_map(ours).collect()
 }
 
-/// Runs until the node stops. It holds no node while it waits.
-pub(super) async fn run(node: Weak<Shared>, stopping: CancellationToken) {
-    loop {
-        let Some(node) = node.upgrade() else { return };
-        let Some(holding) = &node.relay.holding else {
-            return;
-        };
-        let due = match holding.next(Instant::now()) {
-            Ok(event) => {
-                carry_out(&node, holding, event);
-                continue;
-            }
-            Err(due) => due,
-        };
-        let due = async {
-            match due {
-                Some(due) => sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = holding.changed.notified() => {}
-            () = due => {}
-            () = stopping.cancelled() => return,
-        }
-    }
-}
-
-fn carry_out(node: &Arc<Shared>, holding: &Holding, event: ClientEvent) {
+pub(super) fn carry_out(node: &Arc<Shared>, event: ClientEvent) {
+    let Some(holding) = &node.relay.holding else {
+        return;
+    };
     tracing::debug!(?event, "reservation");
     match &event {
         ClientEvent::Ask { relay } => {

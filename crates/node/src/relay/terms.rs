@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relay_slots::{Caps, TableConfig};
+use relay_slots::{Caps, Rate, Rates, TableConfig};
 use serde::{Deserialize, Serialize};
 
 /// What may be said of a relay's terms, each by its name; what is not said stays as it is. See [`Caps`] and [`TableConfig`] for
@@ -25,6 +25,10 @@ pub struct RelayTerms {
     pub circuits_from_peer: Option<usize>,
     pub circuits_from_subnet_to_peer: Option<usize>,
     pub exempt_private: Option<bool>,
+    pub reserve_of_peer: Option<RateTerm>,
+    pub reserve_of_subnet: Option<RateTerm>,
+    pub connect_of_peer: Option<RateTerm>,
+    pub connect_of_subnet: Option<RateTerm>,
     pub ttl_s: Option<f64>,
     pub grace_s: Option<f64>,
     pub heartbeat_s: Option<f64>,
@@ -32,6 +36,40 @@ pub struct RelayTerms {
     pub opening_s: Option<f64>,
     pub circuit_duration_s: Option<f64>,
     pub circuit_data: Option<u64>,
+    pub max_buckets: Option<usize>,
+}
+
+/// So many at once, and then one more every so many seconds; 0 seconds is without limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u32, f64)", into = "(u32, f64)")]
+#[allow(missing_docs, reason = "each is what its type says")]
+pub struct RateTerm {
+    pub burst: u32,
+    pub every_s: f64,
+}
+
+impl From<(u32, f64)> for RateTerm {
+    fn from((burst, every_s): (u32, f64)) -> Self {
+        Self { burst, every_s }
+    }
+}
+
+impl From<RateTerm> for (u32, f64) {
+    fn from(term: RateTerm) -> Self {
+        (term.burst, term.every_s)
+    }
+}
+
+impl RateTerm {
+    fn of(rate: Option<Rate>) -> Self {
+        rate.map_or((0, 0.0), |rate| (rate.burst, rate.every.as_secs_f64()))
+            .into()
+    }
+
+    fn rate(self, name: &'static str) -> Result<Option<Rate>, TermsError> {
+        let every = endless(name, Some(self.every_s), None)?;
+        Ok(every.map(|every| Rate::new(self.burst, every)))
+    }
 }
 
 /// A value that cannot be.
@@ -65,7 +103,8 @@ impl RelayTerms {
         if let Some(data) = self.circuit_data {
             terms.circuit_data = (data > 0).then_some(data);
         }
-        *table = terms;
+        terms.max_buckets = self.max_buckets.unwrap_or(terms.max_buckets);
+        (*table, caps.rates) = (terms, self.rates(caps.rates)?);
         for (said, place) in [
             (self.slots, &mut caps.slots),
             (self.slots_per_peer, &mut caps.slots_per_peer),
@@ -89,9 +128,31 @@ impl RelayTerms {
         Ok(())
     }
 
+    fn rates(&self, mut rates: Rates) -> Result<Rates, TermsError> {
+        let terms = [
+            ("reserve_of_peer", self.reserve_of_peer),
+            ("reserve_of_subnet", self.reserve_of_subnet),
+            ("connect_of_peer", self.connect_of_peer),
+            ("connect_of_subnet", self.connect_of_subnet),
+        ];
+        let places = [
+            &mut rates.reserve_of_peer,
+            &mut rates.reserve_of_subnet,
+            &mut rates.connect_of_peer,
+            &mut rates.connect_of_subnet,
+        ];
+        for ((name, said), place) in terms.into_iter().zip(places) {
+            if let Some(said) = said {
+                *place = said.rate(name)?;
+            }
+        }
+        Ok(rates)
+    }
+
     /// Everything as it is.
     pub fn of(caps: &Caps, table: &TableConfig) -> Self {
         let seconds = |time: Duration| Some(time.as_secs_f64());
+        let rate = |rate: Option<Rate>| Some(RateTerm::of(rate));
         let or_zero = |time: Option<Duration>| Some(time.map_or(0.0, |time| time.as_secs_f64()));
         Self {
             slots: Some(caps.slots),
@@ -107,6 +168,10 @@ impl RelayTerms {
             circuits_from_peer: Some(caps.circuits_from_peer),
             circuits_from_subnet_to_peer: Some(caps.circuits_from_subnet_to_peer),
             exempt_private: Some(caps.exempt_private),
+            reserve_of_peer: rate(caps.rates.reserve_of_peer),
+            reserve_of_subnet: rate(caps.rates.reserve_of_subnet),
+            connect_of_peer: rate(caps.rates.connect_of_peer),
+            connect_of_subnet: rate(caps.rates.connect_of_subnet),
             ttl_s: seconds(table.ttl),
             grace_s: seconds(table.grace),
             heartbeat_s: or_zero(table.heartbeat),
@@ -114,6 +179,7 @@ impl RelayTerms {
             opening_s: seconds(table.opening),
             circuit_duration_s: or_zero(table.circuit_duration),
             circuit_data: Some(table.circuit_data.unwrap_or(0)),
+            max_buckets: Some(table.max_buckets),
         }
     }
 }
@@ -151,6 +217,8 @@ mod tests {
             slots: Some(7),
             heartbeat_s: Some(0.0),
             circuit_data: Some(0),
+            connect_of_peer: Some((3, 0.5).into()),
+            reserve_of_subnet: Some((9, 0.0).into()),
             ..RelayTerms::default()
         };
         said.apply(&mut caps, &mut table).unwrap();
@@ -159,6 +227,9 @@ mod tests {
             (7, None, None)
         );
         assert_eq!(caps.circuits, Caps::default().circuits);
+        let half_a_second = Rate::new(3, Duration::from_millis(500));
+        assert_eq!(caps.rates.connect_of_peer, Some(half_a_second));
+        assert_eq!(caps.rates.reserve_of_subnet, None);
 
         let (mut same, mut terms) = (Caps::default(), TableConfig::default());
         RelayTerms::of(&caps, &table)

@@ -196,6 +196,12 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         })
     }
 
+    /// How many slots a peer has.
+    pub fn held_by(&self, peer: &Id) -> usize {
+        let found = self.peers.find(peer);
+        found.map_or(0, |peer| self.peers[peer].slots as usize)
+    }
+
     /// How many of everything there are.
     pub fn usage(&self) -> Usage {
         Usage {

@@ -17,6 +17,19 @@ impl Output {
         Self { json }
     }
 
+    /// Prints what stands above the lines for people.
+    ///
+    /// # Errors
+    ///
+    /// Nobody reads standard output any more.
+    #[cfg(feature = "relay")]
+    pub(crate) fn heading(self, plain: &str) -> Result<(), Failure> {
+        match self.json {
+            true => Ok(()),
+            false => self.line(&Value::Null, || plain.to_owned()),
+        }
+    }
+
     /// Prints `object`, or what `plain` makes of it for people.
     ///
     /// # Errors

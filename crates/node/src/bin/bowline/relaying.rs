@@ -16,20 +16,36 @@ pub(crate) async fn slots(args: Slots, output: Output) -> Result<(), Failure> {
         return output.line(&terms, || listed(&terms));
     }
     let answer = ask::answer(&args.asking, "/slots").await?;
+    output.heading(&row(&COLUMNS))?;
     for slot in answer["slots"].as_array().into_iter().flatten() {
+        let text = |field: &str| slot[field].as_str().unwrap_or("-").to_owned();
         output.line(slot, || {
-            format!(
-                "{} {} {}, {} s left, {} circuits, {} bytes",
-                slot["peer_id"].as_str().unwrap_or_default(),
-                slot["address"].as_str().unwrap_or("no address"),
-                slot["state"].as_str().unwrap_or_default(),
-                slot["expires_s"],
-                slot["circuits"],
-                slot["bytes"],
-            )
+            let numbers = ["expires_s", "circuits", "bytes"].map(|field| slot[field].to_string());
+            let [expires, circuits, bytes] = numbers;
+            row(&[
+                &text("peer_id"),
+                &text("address"),
+                &text("state"),
+                &expires,
+                &circuits,
+                &bytes,
+            ])
         })?;
     }
     Ok(())
+}
+
+const COLUMNS: [&str; 6] = [
+    "peer",
+    "address",
+    "state",
+    "expires in s",
+    "circuits",
+    "bytes",
+];
+
+fn row([peer, address, state, expires, circuits, bytes]: &[&str; 6]) -> String {
+    format!("{peer:<52}  {address:<15}  {state:<7}  {expires:>12}  {circuits:>8}  {bytes:>12}")
 }
 
 fn listed(terms: &Value) -> String {

@@ -45,6 +45,8 @@ struct LimitsSection {
     max_per_address: Option<usize>,
     rate_per_address: Option<f64>,
     burst_per_address: Option<u32>,
+    max_per_subnet: Option<usize>,
+    max_handshaking_per_subnet: Option<usize>,
     exempt_private: Option<bool>,
     max_inbound_streams: Option<usize>,
 }
@@ -263,13 +265,18 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
         .unwrap_or(config.burst_per_address);
     let (inbound, handshaking) = (config.max_inbound, config.max_handshaking);
     let (per_peer, per_address) = (config.max_per_peer, config.max_per_address);
-    let exempt = config.exempt_private;
+    let (of_subnet, exempt) = (config.max_per_subnet, config.exempt_private);
+    let handshaking_of_subnet = config.max_handshaking_per_subnet;
     config
         .with_max_inbound(section.max_inbound.unwrap_or(inbound))
         .with_max_handshaking(section.max_handshaking.unwrap_or(handshaking))
         .with_max_per_peer(section.max_per_peer.unwrap_or(per_peer))
         .with_max_per_address(section.max_per_address.unwrap_or(per_address))
         .with_rate_per_address(rate, burst)
+        .with_max_per_subnet(
+            section.max_per_subnet.unwrap_or(of_subnet),
+            (section.max_handshaking_per_subnet).unwrap_or(handshaking_of_subnet),
+        )
         .with_exempt_private(section.exempt_private.unwrap_or(exempt))
 }
 
@@ -281,12 +288,14 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
     applied.map_err(|error| Failure::usage(format!("relay.terms.{error}")))?;
     let relays = multiaddrs("relay.reserve_at", section.reserve_at)?;
     for relay in &relays {
-        if !matches!(relay.iter().last(), Some(Protocol::P2p(_))) {
-            let what = "does not say who the relay is: it must end with /p2p/ID";
-            return Err(Failure::usage(format!(
-                "relay.reserve_at: '{relay}' {what}"
-            )));
-        }
+        let named = matches!(relay.iter().last(), Some(Protocol::P2p(_)));
+        let what = match named {
+            true if relay.iter().count() > 1 => continue,
+            true => "does not say where the relay is",
+            false => "does not say who the relay is: it must end with /p2p/ID",
+        };
+        let wrong = format!("relay.reserve_at: '{relay}' {what}");
+        return Err(Failure::usage(wrong));
     }
     let mut config = node::RelayConfig::default().with_reserve_at(relays);
     if let Some(reservations) = section.reservations {

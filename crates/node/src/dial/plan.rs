@@ -1,0 +1,156 @@
+//! In which order addresses are tried, and when.
+
+use std::time::Duration;
+
+use multiaddr::Multiaddr;
+
+use crate::address::{self, Kind};
+
+/// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
+const PUBLIC_DELAY: Duration = Duration::from_millis(250);
+/// How much later than the last of the direct addresses a peer is tried through relays, where one of those is public: one on
+/// some private network is often another's.
+const CIRCUIT_DELAY: Duration = Duration::from_millis(500);
+/// The same on loopback and private networks, where an answer takes no time.
+const PRIVATE_DELAY: Duration = Duration::from_millis(30);
+
+/// Addresses that are tried together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When, counted from the dial's beginning, unless everything before has failed by then: in that case at once.
+    pub at: Duration,
+    /// What is tried.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// The order in which `addresses` are tried: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or
+/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other. Relays come
+/// last, 500 ms after the last of the others, or 30 ms where those are all private.
+pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
+        let mut at = Duration::ZERO;
+        for (kind, ipv4) in [
+            (Kind::Quic, false),
+            (Kind::Quic, true),
+            (Kind::Tcp, false),
+            (Kind::Tcp, true),
+        ] {
+            let mut group: Vec<Multiaddr> = Vec::new();
+            for candidate in addresses {
+                let fits = address::is_private(candidate) == private
+                    && address::kind(candidate) == kind
+                    && is_ipv4(candidate) == ipv4;
+                if fits && !group.contains(candidate) {
+                    group.push(candidate.clone());
+                }
+            }
+            if !group.is_empty() {
+                let addresses = group;
+                steps.push(Step { at, addresses });
+                at += delay;
+            }
+        }
+    }
+    steps.sort_by_key(|step| step.at);
+    let is_private = |step: &Step| step.addresses.iter().all(address::is_private);
+    let delay = match steps.iter().all(is_private) {
+        true => PRIVATE_DELAY,
+        false => CIRCUIT_DELAY,
+    };
+    let last = steps.last().map(|step| step.at + delay);
+    let is_circuit = |address: &&Multiaddr| address::kind(address) == Kind::Circuit;
+    let mut circuits: Vec<Multiaddr> = Vec::new();
+    for candidate in addresses.iter().filter(is_circuit) {
+        if !circuits.contains(candidate) {
+            circuits.push(candidate.clone());
+        }
+    }
+    if !circuits.is_empty() {
+        steps.push(Step {
+            at: last.unwrap_or_default(),
+            addresses: circuits,
+        });
+    }
+    steps
+}
+
+/// Names count as IPv4: what they resolve to is not known here, and a proxy may never tell.
+fn is_ipv4(address: &Multiaddr) -> bool {
+    !matches!(address::ip(address), Some(std::net::IpAddr::V6(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn step(millis: u64, texts: &[&str]) -> Step {
+        Step {
+            at: Duration::from_millis(millis),
+            addresses: addresses(texts),
+        }
+    }
+
+    #[test]
+    fn quic_goes_first_and_tcp_250_ms_later() {
+        let quic = "/ip4/192.0.2.1/udp/1/quic-v1";
+        let tcp = "/ip4/192.0.2.1/tcp/1";
+        assert_eq!(
+            plan(&addresses(&[tcp, quic])),
+            [step(0, &[quic]), step(250, &[tcp])]
+        );
+    }
+
+    #[test]
+    fn without_quic_tcp_does_not_wait() {
+        let tcp = "/ip4/192.0.2.1/tcp/1";
+        let named = "/dns4/a.example/tcp/2";
+        assert_eq!(
+            plan(&addresses(&[tcp, named, tcp])),
+            [step(0, &[tcp, named])]
+        );
+    }
+
+    #[test]
+    fn ipv6_goes_before_ipv4_and_private_addresses_wait_30_ms_beside_public_ones() {
+        let plan = plan(&addresses(&[
+            "/ip4/10.0.0.1/tcp/1",
+            "/ip4/10.0.0.1/udp/1/quic-v1",
+            "/ip4/192.0.2.1/udp/1/quic-v1",
+            "/ip6/2001:db8::1/udp/1/quic-v1",
+            "/ip6/2001:db8::1/tcp/1",
+        ]));
+        assert_eq!(
+            plan,
+            [
+                step(0, &["/ip4/10.0.0.1/udp/1/quic-v1"]),
+                step(0, &["/ip6/2001:db8::1/udp/1/quic-v1"]),
+                step(30, &["/ip4/10.0.0.1/tcp/1"]),
+                step(250, &["/ip4/192.0.2.1/udp/1/quic-v1"]),
+                step(500, &["/ip6/2001:db8::1/tcp/1"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn relays_wait_500_ms_for_public_addresses_and_30_for_private_ones_and_for_nobody_else() {
+        let relay = "/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let circuit = format!("/ip4/192.0.2.9/tcp/1{relay}/p2p-circuit");
+        let (public, private) = ("/ip4/192.0.2.1/tcp/1", "/ip4/10.0.0.1/tcp/1");
+        for (direct, millis) in [(public, 500), (private, 30)] {
+            assert_eq!(
+                plan(&addresses(&[&circuit, direct, &circuit])),
+                [step(0, &[direct]), step(millis, &[&circuit])]
+            );
+        }
+        let known = format!("{relay}/p2p-circuit");
+        assert_eq!(
+            plan(&addresses(&[&circuit, &known])),
+            [step(0, &[&circuit, &known])]
+        );
+    }
+}

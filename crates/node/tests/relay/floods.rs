@@ -1,0 +1,140 @@
+//! Floods from one corner of the network: whoever comes from elsewhere is served nevertheless.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::{StreamExt, stream};
+use node::{
+    conn_state::LimitsConfig,
+    relay_slots::{Answer, driver, wire::HOP_PROTOCOL},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::*;
+
+/// How long an honest peer may wait for its slot or its circuit while a flood goes on.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A relay to which loopback addresses are strangers'.
+fn strict(limits: LimitsConfig) -> Node {
+    let relaying = RelayConfig::default().with_server(RelayServerConfig::new(
+        Caps::default().with_exempt_private(false),
+        TableConfig::default(),
+    ));
+    let limits = limits.with_exempt_private(false);
+    with(Config::default().with_relay(relaying).with_limits(limits))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_reserves_from_one_subnet_cost_nobody_else_a_slot() {
+    let relay = strict(LimitsConfig::default());
+    let relay_at = listen(&relay, TCP).await;
+    // As many as the subnet may connect, each of which asks again and again.
+    let attackers = (1..=64).map(|host| from([127, 1, 2, host], RelayConfig::default()));
+    let attackers: Vec<Node> = attackers.collect();
+    let mut connections = Vec::new();
+    for attacker in &attackers {
+        let connection = within(attacker.dial([relay_at.clone()])).await.unwrap();
+        connections.push((connection, attacker.peer_id()));
+    }
+    let too_many = from([127, 1, 2, 65], RelayConfig::default());
+    assert!(within(too_many.dial([relay_at.clone()])).await.is_err());
+
+    let (to, asked) = (relay.peer_id(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&asked);
+    let flood = stream::iter(0..10_000).map(move |n: usize| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let (connection, by) = connections[n % connections.len()].clone();
+        async move {
+            let Ok((_, mut hop)) = connection.open(&[HOP_PROTOCOL]).await else {
+                return false;
+            };
+            let answer = driver::reserve(&mut hop, to, by).await;
+            matches!(answer, Answer::Granted { .. })
+        }
+    });
+    let flood = tokio::spawn(flood.buffer_unordered(256).collect::<Vec<bool>>());
+    while asked.load(Ordering::Relaxed) < 1_000 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let honest = from(
+        [127, 9, 9, 9],
+        RelayConfig::default().with_reserve_at([relay_at]),
+    );
+    reached_at(&honest).await;
+    let took = begun.elapsed();
+    let during = asked.load(Ordering::Relaxed);
+    println!("a slot within {took:?}, of the flood's requests {during} were under way");
+    assert!(during < 10_000, "the flood was over");
+    assert!(took < SOON, "{took:?}");
+    let answers = within(flood).await.unwrap();
+    assert_eq!(answers.len(), 10_000);
+    let held = relay.slots().unwrap();
+    assert_eq!(held.len(), Caps::default().slots_per_ipv4_24 + 1);
+    assert!(held.iter().any(|slot| slot.peer == honest.peer_id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_sources_from_three_subnets_do_not_shut_one_target_off() {
+    // Both ends of each connection are this process's; many systems begin with 1,024 files.
+    let most = getrlimit(Resource::Nofile).maximum;
+    let files = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, files).unwrap();
+    let limits = LimitsConfig::default();
+    let relay = strict(limits.with_max_inbound(2_000).with_max_per_subnet(400, 400));
+    let relay_at = listen(&relay, TCP).await;
+    let target = from(
+        [127, 8, 8, 8],
+        RelayConfig::default().with_reserve_at([relay_at.clone()]),
+    );
+    let target_at = reached_at(&target).await;
+    let to = target.peer_id();
+    let attackers = stream::iter(0..1_000_usize).map(|n| {
+        let address = [127, 1, (n % 3) as u8, (n / 3 % 250) as u8 + 1];
+        let (attacker, at) = (from(address, RelayConfig::default()), relay_at.clone());
+        async move {
+            let connection = within(attacker.dial([at])).await.unwrap();
+            (attacker, connection)
+        }
+    });
+    let attackers: Vec<(Node, Connection)> = attackers.buffer_unordered(16).collect().await;
+
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    // What an attacker gets it holds on to.
+    let flood = stream::iter(0..5_000).map(move |n: usize| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let connection = attackers[n % attackers.len()].1.clone();
+        async move {
+            let (_, mut hop) = connection.open(&[HOP_PROTOCOL]).await.ok()?;
+            let circuit = driver::connect(&mut hop, to, Duration::from_secs(30)).await;
+            circuit.is_ok().then_some(hop)
+        }
+    });
+    let flood = tokio::spawn(flood.buffer_unordered(256).collect::<Vec<_>>());
+    while asked.load(Ordering::Relaxed) < 2_000 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let honest = from([127, 9, 9, 9], RelayConfig::default());
+    let connection = within(honest.dial([target_at])).await.unwrap();
+    let took = begun.elapsed();
+    let during = asked.load(Ordering::Relaxed);
+    println!("a circuit within {took:?}, of the flood's requests {during} were under way");
+    assert!(during < 5_000, "the flood was over");
+    assert!(took < SOON, "{took:?}");
+    assert!(connection.ping().await.is_ok());
+    let taken = within(flood).await.unwrap();
+    let taken = taken.iter().flatten().count();
+    let share = 3 * Caps::default().circuits_from_subnet_to_peer;
+    assert!(taken >= share, "{taken}: the flood was none");
+    // Circuits that the target gives up on make room for others.
+    assert!(relay.slots().unwrap()[0].circuits <= share + 1);
+}
