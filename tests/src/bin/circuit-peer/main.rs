@@ -9,7 +9,7 @@ use std::thread;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::relay_slots::ClientEvent;
-use node::{Config, Event, EventsError, Keypair, Multiaddr, Node, RelayConfig};
+use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node, RelayConfig};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -79,8 +79,7 @@ async fn main() -> ExitCode {
 async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let relays = RelayConfig::default().with_reserve_at(relays);
-    let node = node(Config::default().with_relay(relays))?;
-    let mut events = node.events();
+    let (node, mut events) = node(Config::default().with_relay(relays))?;
     let mut streams = node.handle_limited(echo::ECHO, WAITING);
     let address = match transport {
         Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
@@ -109,8 +108,7 @@ async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<
 }
 
 async fn dial(address: Multiaddr, bytes: u64) -> anyhow::Result<()> {
-    let node = node(Config::default())?;
-    let mut events = node.events();
+    let (node, mut events) = node(Config::default())?;
     let reporting = node.clone();
     tokio::spawn(async move {
         while let Ok(event) = events.next().await {
@@ -124,9 +122,9 @@ async fn dial(address: Multiaddr, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn node(config: Config) -> anyhow::Result<Node> {
+fn node(config: Config) -> anyhow::Result<(Node, Events)> {
     let node = Node::builder(Keypair::generate_ed25519()).config(config);
-    Ok(node.build()?)
+    Ok(node.build_with_events()?)
 }
 
 fn report(node: &Node, event: &Event) {

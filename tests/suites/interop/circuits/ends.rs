@@ -1,11 +1,16 @@
 //! A relay, who is behind it, and who dials through it: each a process of its own.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, anyhow, ensure};
 use tests::harness::bowline::{Home, Up};
 use tests::harness::peers::{Listening, Peer, Stack};
 use tests::harness::process::{Deadline, Event, Finished, Process, run};
 
 use super::{BEYOND, Case, WHOLE};
+
+/// How much later than of a connection's end a stack may tell of its stream.
+const LATER: Duration = Duration::from_secs(2);
 
 /// How many letters of what an end says of a limit stand in the table.
 const SHORT: usize = 60;
@@ -166,51 +171,63 @@ impl Destination {
             served.map_err(|error| anyhow!("{error:#}\n{}", self.process.stderr_tail()))?;
         match case {
             Case::Limit => cut(&seen, &served),
-            Case::Whole | Case::Binary => whole(&seen, &served.stream),
+            Case::Whole | Case::Binary => whole(&seen, &served),
         }
     }
 
     /// What it says of a stream, and of the end of that stream's connection, which came by the relay.
     fn served(&mut self, deadline: Deadline) -> Result<Served> {
         let mut past: Vec<Event> = Vec::new();
-        let mut found = None;
         let over = |event: &Event| {
             past.push(event.clone());
-            found = Served::among(&past);
-            found.is_some()
+            Served::among(&past).is_some()
         };
-        let what = "a stream and the end of its connection";
+        let what = "the end of a connection by the relay";
         self.process.wait_for(what, deadline, over)?;
-        found.context("a stream")
+        let mut served = Served::among(&past).context(what)?;
+        if served.stream.is_none() {
+            let peer = served.end.text("peer_id").to_owned();
+            let of_peer = |event: &Event| event.kind() == "served" && event.text("peer_id") == peer;
+            // Some stacks tell of a connection's end first, and a limit may be hit before there is a stream.
+            let soon = deadline.at_most(LATER);
+            served.stream = self.process.wait_for("a stream", soon, of_peer).ok();
+        }
+        Ok(served)
     }
 }
 
-/// What a destination saw of a stream.
+/// What a destination saw of who came.
 struct Served {
-    stream: Event,
+    stream: Option<Event>,
     end: Event,
 }
 
 impl Served {
-    /// Stacks tell of a stream and of its connection in different orders.
+    /// The end of a connection by the relay, and its stream if that is told of already.
     fn among(past: &[Event]) -> Option<Self> {
-        let stream = past.iter().find(|event| event.kind() == "served")?;
-        let peer = stream.text("peer_id");
-        let of_peer = |kind: &'static str| {
-            let mut events = past.iter();
-            events.find(move |event| event.kind() == kind && event.text("peer_id") == peer)
+        let is_circuit = |event: &&Event| {
+            event.kind() == "connected" && event.text("address").contains("/p2p-circuit")
         };
-        let came = of_peer("connected")?;
-        let circuit = came.text("address").contains("/p2p-circuit");
-        circuit.then_some(Self {
-            stream: stream.clone(),
-            end: of_peer("disconnected")?.clone(),
+        let came = past.iter().find(is_circuit)?;
+        let of_peer = |kind: &'static str| {
+            let of_peer = |event: &&Event| {
+                event.kind() == kind && event.text("peer_id") == came.text("peer_id")
+            };
+            past.iter().find(of_peer).cloned()
+        };
+        Some(Self {
+            stream: of_peer("served"),
+            end: of_peer("disconnected")?,
         })
     }
 }
 
-fn whole(source: &[Event], served: &Event) -> Result<String> {
+fn whole(source: &[Event], served: &Served) -> Result<String> {
     let echoed = one("echoed", source)?;
+    let served = served
+        .stream
+        .as_ref()
+        .context("the stream is not told of")?;
     ensure!(echoed.number("bytes")? == WHOLE as f64, "{}", echoed.0);
     ensure!(served.number("bytes")? == WHOLE as f64, "{}", served.0);
     ensure!(served.text("end") == "eof", "{}", served.0);
@@ -218,14 +235,17 @@ fn whole(source: &[Event], served: &Event) -> Result<String> {
 }
 
 fn cut(source: &[Event], served: &Served) -> Result<String> {
-    let (cut, served, end) = (one("cut", source)?, &served.stream, &served.end);
+    let cut = one("cut", source)?;
     ensure!(cut.number("received")? < BEYOND as f64, "{}", cut.0);
-    ensure!(served.number("bytes")? < BEYOND as f64, "{}", served.0);
-    let reason = short(cut.text("reason"));
-    let (of_stream, of_connection) = (short(served.text("end")), short(end.text("reason")));
-    Ok(format!(
-        "source: {reason}; destination: {of_stream}, {of_connection}"
-    ))
+    let stream = match &served.stream {
+        Some(stream) => {
+            ensure!(stream.number("bytes")? < BEYOND as f64, "{}", stream.0);
+            short(stream.text("end"))
+        }
+        None => "no stream yet".to_owned(),
+    };
+    let (reason, end) = (short(cut.text("reason")), short(served.end.text("reason")));
+    Ok(format!("source: {reason}; destination: {stream}, {end}"))
 }
 
 /// The end of a chain of causes says the most, and not every stack says why.
