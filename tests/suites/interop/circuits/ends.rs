@@ -88,6 +88,8 @@ impl Relay {
 /// A peer that holds a slot at a relay.
 pub(super) struct Destination {
     pub(super) process: Process,
+    name: String,
+    at_ours: bool,
     peer_id: String,
     address: String,
 }
@@ -103,6 +105,8 @@ impl Destination {
         let there = peer.listen_with(&["--reserve", &relay.address], stack, deadline)?;
         Ok(Self {
             process: there.process,
+            name: peer.name.clone(),
+            at_ours: matches!(relay.running, Running::Ours { .. }),
             address: format!("{}/p2p-circuit/p2p/{}", relay.address, there.peer_id),
             peer_id: there.peer_id,
         })
@@ -123,9 +127,8 @@ impl Destination {
             anyhow!("{error:#}\n{own}\n{relays}")
         })?;
         // go tells whether there was one, and has checked it; not every foreign relay gives one.
-        let ours = matches!(relay.running, Running::Ours { .. });
         ensure!(
-            !ours || said.0.get("voucher") != Some(&false.into()),
+            !there.at_ours || said.0.get("voucher") != Some(&false.into()),
             "no voucher: {}",
             said.0
         );
@@ -170,7 +173,14 @@ impl Destination {
         let served =
             served.map_err(|error| anyhow!("{error:#}\n{}", self.process.stderr_tail()))?;
         match case {
-            Case::Limit => cut(&seen, &served),
+            Case::Limit => {
+                let ends = [from.name.as_str(), &self.name];
+                cut(
+                    &seen,
+                    &served,
+                    ends.map(|name| self.at_ours && name == "go"),
+                )
+            }
             Case::Whole | Case::Binary => whole(&seen, &served),
         }
     }
@@ -234,12 +244,17 @@ fn whole(source: &[Event], served: &Served) -> Result<String> {
     Ok(String::new())
 }
 
-fn cut(source: &[Event], served: &Served) -> Result<String> {
+/// Whether a limit cut both ends off, and what they saw of it. Who knows a reset from an end, as go does and yamux in Rust
+/// does not, must have seen a reset.
+fn cut(source: &[Event], served: &Served, [source_knows, knows]: [bool; 2]) -> Result<String> {
     let cut = one("cut", source)?;
     ensure!(cut.number("received")? < BEYOND as f64, "{}", cut.0);
+    let is_reset = |text: &str| text.ends_with("stream reset");
+    ensure!(!source_knows || is_reset(cut.text("reason")), "{}", cut.0);
     let stream = match &served.stream {
         Some(stream) => {
             ensure!(stream.number("bytes")? < BEYOND as f64, "{}", stream.0);
+            ensure!(!knows || is_reset(stream.text("end")), "{}", stream.0);
             short(stream.text("end"))
         }
         None => "no stream yet".to_owned(),
