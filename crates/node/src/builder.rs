@@ -2,7 +2,7 @@
 
 use libp2p_identity::Keypair;
 
-use crate::{Config, Node, SetupError, transports::Transports};
+use crate::{Config, Events, Node, SetupError, transports::Transports};
 
 /// What a node is made of. Whatever is not set has a default.
 pub struct Builder {
@@ -55,6 +55,16 @@ impl Builder {
     ///
     /// The identity cannot be put to use.
     pub fn build(self) -> Result<Node, SetupError> {
+        Ok(self.build_with_events()?.0)
+    }
+
+    /// The same, and every event from the first on. A node that is to be reached through relays asks them at once, so
+    /// that a later [`Node::events`] may miss what they answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`].
+    pub fn build_with_events(self) -> Result<(Node, Events), SetupError> {
         let transports = Transports {
             #[cfg(feature = "tcp")]
             tcp: crate::transports::Tcp::new(&self.keypair, &self.config, self.dialer)?,

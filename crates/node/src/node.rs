@@ -86,14 +86,16 @@ impl Node {
         Builder::new(keypair)
     }
 
-    pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> Self {
+    /// The node, and its events from the first: it may be at work before anybody could ask for them.
+    pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> (Self, Events) {
         let shared = Arc::new(Shared::new(keypair, config, transports));
+        let events = Events(shared.events.subscribe());
         let (tracker, stopping) = (shared.tracker.clone(), shared.stopping.clone());
         let supervisor = supervisor::run(Arc::downgrade(&shared), tracker, stopping);
         shared.tasks.spawn(supervisor);
         #[cfg(feature = "relay")]
         crate::relay::start(&shared);
-        Self(shared)
+        (Self(shared), events)
     }
 
     /// Who this node is.

@@ -42,6 +42,38 @@ type disconnectedEvent struct {
 	PeerID string `json:"peer_id"`
 }
 
+type reservedEvent struct {
+	Event     string   `json:"event"`
+	Relay     string   `json:"relay"`
+	Renewal   bool     `json:"renewal"`
+	Voucher   bool     `json:"voucher"`
+	Addresses []string `json:"addresses"`
+}
+
+type refusedEvent struct {
+	Event   string `json:"event"`
+	Message string `json:"message"`
+}
+
+type servedEvent struct {
+	Event  string `json:"event"`
+	PeerID string `json:"peer_id"`
+	Bytes  int64  `json:"bytes"`
+	End    string `json:"end"`
+}
+
+type echoedEvent struct {
+	Event string `json:"event"`
+	Bytes uint64 `json:"bytes"`
+}
+
+type cutEvent struct {
+	Event    string `json:"event"`
+	Sent     int    `json:"sent"`
+	Received int    `json:"received"`
+	Reason   string `json:"reason"`
+}
+
 type doneEvent struct {
 	Event string `json:"event"`
 }

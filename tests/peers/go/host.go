@@ -23,6 +23,7 @@ type hostConfig struct {
 	transport string // "tcp" or "quic"
 	security  string // "tls" or "noise"; means nothing to QUIC
 	keySeed   *byte  // nil for a random identity
+	circuits  bool   // whether it can be behind a relay and dial through one
 }
 
 func (c hostConfig) defaultListenAddr() ma.Multiaddr {
@@ -33,11 +34,10 @@ func (c hostConfig) defaultListenAddr() ma.Multiaddr {
 }
 
 // newHost makes a host that does not listen yet, has the chosen transport and security only, and runs nothing
-// besides identify and ping.
+// besides identify and ping, and what relays need.
 func (c hostConfig) newHost() (host.Host, error) {
 	options := []libp2p.Option{
 		libp2p.NoListenAddrs,
-		libp2p.DisableRelay(),
 		// A fixed answer is what keeps the AutoNAT client, which has no off switch, from asking peers for one.
 		libp2p.ForceReachabilityPrivate(),
 		libp2p.DisableIdentifyAddressDiscovery(),
@@ -49,15 +49,21 @@ func (c hostConfig) newHost() (host.Host, error) {
 		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
 	}
 
+	if c.circuits {
+		options = append(options, libp2p.EnableRelay())
+	} else {
+		options = append(options, libp2p.DisableRelay())
+	}
 	if c.transport == "quic" {
 		options = append(options, libp2p.Transport(libp2pquic.NewTransport))
 	} else {
-		options = append(options,
-			// Two listeners that share a port by SO_REUSEPORT would split its connections between them
-			// instead of failing.
-			libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-			libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
-		)
+		// Two listeners that share a port by SO_REUSEPORT would split its connections between them instead of
+		// failing.
+		options = append(options, libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()))
+	}
+	// QUIC brings its own, but a circuit does not.
+	if c.transport == "tcp" || c.circuits {
+		options = append(options, libp2p.Muxer(yamux.ID, yamux.DefaultTransport))
 		if c.security == "noise" {
 			options = append(options, libp2p.Security(noise.ID, noise.New))
 		} else {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,11 +16,12 @@ import (
 )
 
 // listen serves on addr until it is told to end.
-func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
+func listen(cfg hostConfig, circuits circuitConfig, addr ma.Multiaddr, out *emitter) error {
 	// Before "ready", so that a driver that reacts to that line at once ends the program cleanly too.
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
 
+	cfg.circuits = circuits.used()
 	h, err := cfg.newHost()
 	if err != nil {
 		return fmt.Errorf("cannot make a host: %w", err)
@@ -27,6 +29,12 @@ func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
 	defer h.Close()
 	if _, err := watch(h, out); err != nil {
 		return fmt.Errorf("cannot watch the host: %w", err)
+	}
+	if err := serveCircuits(h, circuits); err != nil {
+		return fmt.Errorf("cannot be a relay: %w", err)
+	}
+	if circuits.used() {
+		serveEcho(h, out)
 	}
 
 	// A fixed address can be dialed before its "ready", which has to be the first line all the same.
@@ -38,6 +46,7 @@ func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
 		if err != nil {
 			return nil, fmt.Errorf("cannot tell the listen addresses: %w", err)
 		}
+		addrs = slices.DeleteFunc(addrs, isCircuit)
 		full, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: h.ID(), Addrs: addrs})
 		if err != nil {
 			return nil, err
@@ -46,6 +55,12 @@ func listen(cfg hostConfig, addr ma.Multiaddr, out *emitter) error {
 	})
 	if err != nil {
 		return err
+	}
+
+	if circuits.reserve != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go keepReserved(ctx, h, *circuits.reserve, out)
 	}
 
 	closed := make(chan struct{})
@@ -76,4 +91,10 @@ func order(h host.Host, address string) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "a dial failed: %v\n", err)
 	}
+}
+
+// isCircuit tells the address at which a host that can be behind a relay listens for what comes by one.
+func isCircuit(addr ma.Multiaddr) bool {
+	_, err := addr.ValueForProtocol(ma.P_CIRCUIT)
+	return err == nil
 }

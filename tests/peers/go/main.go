@@ -2,6 +2,8 @@
 // ../README.md describes:
 //
 //	go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
+//	         [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+//	go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
 //	go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 //
 // Standard output carries JSON lines only; usage messages and go-libp2p's own log go to standard error.
@@ -22,6 +24,8 @@ import (
 
 const usage = `usage:
   go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
+           [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+  go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
   go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 `
 
@@ -68,6 +72,13 @@ func parse(args []string) (func(*emitter) error, error) {
 	switch subcommand {
 	case "listen":
 		var addr ma.Multiaddr
+		var circuits circuitConfig
+		flags.BoolVar(&circuits.relay, "relay", false, "")
+		flags.Int64Var(&circuits.data, "relay-data", 0, "")
+		flags.Func("reserve", "", func(value string) (err error) {
+			circuits.reserve, err = peer.AddrInfoFromString(value)
+			return err
+		})
 		flags.Func("addr", "", func(value string) (err error) {
 			addr, err = ma.NewMultiaddr(value)
 			return err
@@ -81,10 +92,11 @@ func parse(args []string) (func(*emitter) error, error) {
 		if addr == nil {
 			addr = cfg.defaultListenAddr()
 		}
-		return func(out *emitter) error { return listen(cfg, addr, out) }, nil
+		return func(out *emitter) error { return listen(cfg, circuits, addr, out) }, nil
 
-	case "dial":
+	case "dial", "echo":
 		pings := flags.Uint("pings", 3, "")
+		count := flags.Uint64("bytes", 100_000, "")
 		positional, err := parseFlags(flags, args, 1)
 		if err != nil {
 			return nil, err
@@ -95,6 +107,9 @@ func parse(args []string) (func(*emitter) error, error) {
 		target, err := peer.AddrInfoFromString(positional[0])
 		if err != nil {
 			return nil, fmt.Errorf("invalid address %q: %w", positional[0], err)
+		}
+		if subcommand == "echo" {
+			return func(out *emitter) error { return echo(cfg, *target, *count, out) }, nil
 		}
 		return func(out *emitter) error { return dial(cfg, *target, *pings, out) }, nil
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { quic } from '@chainsafe/libp2p-quic'
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
 import { noise } from '@libp2p/noise'
@@ -12,8 +13,11 @@ import { tls } from '@libp2p/tls'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { echo, keepReserved, relayService, serveEcho } from './circuits.mjs'
 
 const USAGE = `usage: js-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
+               [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+       js-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
        js-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]`
 
 const DIAL_LIMIT_MS = 20_000
@@ -28,14 +32,42 @@ const COMMON_OPTIONS = {
   'key-seed': { type: 'string' }
 }
 
+const LISTEN_OPTIONS = {
+  addr: { type: 'string' },
+  relay: { type: 'boolean', default: false },
+  'relay-data': { type: 'string' },
+  reserve: { type: 'string' }
+}
+
 /** Reads the command line into the job to do; throws when it is not one. */
 function parseCommandLine ([command, ...args]) {
   switch (command) {
     case 'listen': {
-      const { values } = parseArgs({ args, options: { ...COMMON_OPTIONS, addr: { type: 'string' } } })
+      const { values } = parseArgs({ args, options: { ...COMMON_OPTIONS, ...LISTEN_OPTIONS } })
       const common = parseCommon(values)
       const addr = multiaddr(values.addr ?? ANY_PORT[common.transport])
-      return { ...common, listen: [addr.toString()], run: listen }
+      const reserve = values.reserve === undefined ? undefined : multiaddr(values.reserve)
+      const data = values['relay-data'] === undefined
+        ? undefined
+        : parseWhole('--relay-data', values['relay-data'], Number.MAX_SAFE_INTEGER)
+      return {
+        ...common,
+        listen: [addr.toString()],
+        relay: values.relay ? relayService(data) : undefined,
+        circuits: values.relay || reserve !== undefined,
+        run: node => listen(node, reserve)
+      }
+    }
+    case 'echo': {
+      const options = { ...COMMON_OPTIONS, bytes: { type: 'string', default: '100000' } }
+      const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
+      if (positionals.length !== 1) {
+        throw new Error('echo takes one MULTIADDR')
+      }
+      const remote = multiaddr(positionals[0])
+      const bytes = parseWhole('--bytes', values.bytes, Number.MAX_SAFE_INTEGER)
+      const run = node => inTime(node, () => echo(node, remote, bytes, print))
+      return { ...parseCommon(values), listen: [], circuits: true, run }
     }
     case 'dial': {
       const options = { ...COMMON_OPTIONS, pings: { type: 'string', default: '3' } }
@@ -48,7 +80,7 @@ function parseCommandLine ([command, ...args]) {
       return { ...parseCommon(values), listen: [], run: node => dial(node, remote, pings) }
     }
     default:
-      throw new Error('the first argument is listen or dial')
+      throw new Error('the first argument is listen, echo or dial')
   }
 }
 
@@ -80,18 +112,19 @@ function print (line) {
 }
 
 /** A node, not started yet, that has nothing but what the job asks for. */
-async function createNode ({ transport, security, seed, listen }) {
+async function createNode ({ transport, security, seed, listen, relay, circuits = false }) {
+  const own = transport === 'tcp' || circuits
   return createLibp2p({
     start: false,
     privateKey: seed === undefined
       ? await generateKeyPair('Ed25519')
       : await generateKeyPairFromSeed('Ed25519', new Uint8Array(32).fill(seed)),
     addresses: { listen },
-    transports: [TRANSPORTS[transport]()],
-    // QUIC brings its own security and streams.
-    connectionEncrypters: transport === 'tcp' ? [SECURITIES[security]()] : [],
-    streamMuxers: transport === 'tcp' ? [yamux()] : [],
-    services: { identify: identify(), ping: ping() },
+    transports: [TRANSPORTS[transport](), ...circuits ? [circuitRelayTransport()] : []],
+    // QUIC brings its own security and streams, a circuit does not.
+    connectionEncrypters: own ? [SECURITIES[security]()] : [],
+    streamMuxers: own ? [yamux()] : [],
+    services: { identify: identify(), ping: ping(), ...relay === undefined ? {} : { relay } },
     connectionManager: {
       // Every test peer has the same host, which would soon meet the limits on new connections per host.
       allow: ['/ip4/127.0.0.0/ipcidr/8', '/ip6/::1/ipcidr/128'],
@@ -130,7 +163,7 @@ function reportConnections (node) {
 }
 
 /** Serves until standard input closes or a signal asks to end. */
-async function listen (node) {
+async function listen (node, reserve) {
   const ended = new Promise(resolve => {
     // A pipe that breaks tells only 'close', a file or /dev/null only 'end'.
     process.stdin.resume().once('end', resolve).once('close', resolve)
@@ -142,13 +175,16 @@ async function listen (node) {
     print({ event: 'ready', peer_id: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
   }, { once: true })
   await node.start()
+  await serveEcho(node, print)
+  if (reserve !== undefined) {
+    await Promise.race([keepReserved(node, reserve, print), ended])
+  }
   await ended
 }
 
 /** Connects, waits for the remote's identify, pings it, and says so. */
 async function dial (node, remote, pings) {
-  const work = async () => {
-    await node.start()
+  await inTime(node, async () => {
     const identified = once(node, 'peer:identify')
     const connection = await node.dial(remote)
     await identified
@@ -158,12 +194,20 @@ async function dial (node, remote, pings) {
       await node.services.ping.ping(connection.remotePeer)
       print({ event: 'pong', rtt_us: Math.round((performance.now() - start) * 1000) })
     }
+  }, once(node, 'peer:disconnect').then(() => { throw new Error('the connection was lost') }))
+}
+
+/** Starts the node and does its work before the limit, unless something else fails before. */
+async function inTime (node, work, ...failures) {
+  const job = async () => {
+    await node.start()
+    await work()
     print({ event: 'done' })
   }
   // A failed identify is told by no event, and a lost connection leaves nothing to wait for.
   await Promise.race([
-    work(),
-    once(node, 'peer:disconnect').then(() => { throw new Error('the connection was lost') }),
+    job(),
+    ...failures,
     sleep(DIAL_LIMIT_MS).then(() => { throw new Error(`not done after ${DIAL_LIMIT_MS / 1000} seconds`) })
   ])
 }

@@ -67,10 +67,21 @@ impl Peer {
     /// # Errors
     /// If it is not ready by the deadline; the message has the end of its standard error.
     pub fn listen(&self, stack: Stack, deadline: Deadline) -> Result<Listening> {
-        let mut process = Process::spawn(
-            &format!("{}-peer", self.name),
-            &mut self.command(&["listen"], stack),
-        )?;
+        self.listen_with(&[], stack, deadline)
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub fn listen_with(
+        &self,
+        flags: &[&str],
+        stack: Stack,
+        deadline: Deadline,
+    ) -> Result<Listening> {
+        let mut command = self.command(&["listen"], stack);
+        let mut process = Process::spawn(&format!("{}-peer", self.name), command.args(flags))?;
         let ready = match process.wait_for("ready", deadline, |event| event.kind() == "ready") {
             Ok(ready) => ready,
             Err(error) => bail!("{error:#}\n{}", process.stderr_tail()),

@@ -1,17 +1,21 @@
-//! Foreign peers × stacks × who dials: in each cell both sides read the other's identify and pings are answered.
+//! Foreign peers × stacks × who dials: in each cell both sides read the other's identify and pings are answered. And who
+//! relays × who is reached × who reaches: in each cell bytes go there and back whole, or a limit cuts them off.
 //!
 //! `cargo xtask integration interop` builds the peers and names their programs in `PEER_RUST`, `PEER_GO` and `PEER_JS`.
 //! The cells of a peer that is not named are skipped.
 
 mod cells;
+mod circuits;
+mod report;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use tests::harness::peers::{Peer, Stack};
 use tests::harness::process::Deadline;
-use tests::harness::table::Table;
+
+use report::{Report, Tally};
 
 const PEERS: [&str; 3] = ["rust", "go", "js"];
 
@@ -24,63 +28,34 @@ enum Dialer {
     They,
 }
 
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
+fn main() -> ExitCode {
+    let tally = direct() + circuits::run();
+    println!("interop: {tally}");
+    ExitCode::from(u8::from(tally.failed()))
 }
 
-fn main() -> ExitCode {
-    let mut table = Table::new(&["peer", "stack", "dialer", "result", "seconds"]);
-    let mut tally = Tally::default();
-    let mut failures = Vec::new();
+fn direct() -> Tally {
+    let mut report = Report::new(&["peer", "stack", "dialer"]);
     for name in PEERS {
         let peer = Peer::from_env(name);
         for stack in Stack::ALL {
             for dialer in [Dialer::We, Dialer::They] {
-                let started = Instant::now();
-                let outcome = peer.as_ref().map(|peer| cell(peer, stack, dialer));
-                let (result, count) = match &outcome {
-                    None => ("skipped", &mut tally.skipped),
-                    Some(Ok(())) => ("ok", &mut tally.passed),
-                    Some(Err(_)) => ("failed", &mut tally.failed),
-                };
-                *count += 1;
-                let seconds = match outcome {
-                    None => String::new(),
-                    Some(_) => format!("{:.1}", started.elapsed().as_secs_f64()),
-                };
-                let row = [name, stack.name(), dialer.name(), result, &seconds];
-                eprintln!("{}", row.join(" "));
-                table.row(row.map(str::to_owned));
-                if let Some(Err(error)) = outcome {
-                    failures.push(format!(
-                        "{name} {} {}: {error:#}",
-                        stack.name(),
-                        dialer.name()
-                    ));
-                }
+                let peer = peer.as_ref();
+                let run = peer.map(|peer| move || cell(peer, stack, dialer));
+                report.cell(&[name, stack.name(), dialer.name()], run);
             }
         }
     }
-    for failure in &failures {
-        println!("{failure}\n");
-    }
-    println!("{table}");
-    println!(
-        "interop: {} passed, {} failed, {} skipped",
-        tally.passed, tally.failed, tally.skipped
-    );
-    ExitCode::from(u8::from(tally.failed > 0))
+    report.finish()
 }
 
-fn cell(peer: &Peer, stack: Stack, dialer: Dialer) -> Result<()> {
+fn cell(peer: &Peer, stack: Stack, dialer: Dialer) -> Result<String> {
     let deadline = Deadline::within(PATIENCE);
     match dialer {
-        Dialer::We => cells::we_dial(peer, stack, deadline),
-        Dialer::They => cells::they_dial(peer, stack, deadline),
+        Dialer::We => cells::we_dial(peer, stack, deadline)?,
+        Dialer::They => cells::they_dial(peer, stack, deadline)?,
     }
+    Ok(String::new())
 }
 
 impl Dialer {

@@ -29,6 +29,31 @@ pub enum Event<'a> {
     Disconnected {
         peer_id: String,
     },
+    /// A relay granted a slot, or more time in it.
+    Reserved {
+        relay: String,
+        renewal: bool,
+    },
+    /// A relay granted no slot, or took one away.
+    Refused {
+        message: &'a str,
+    },
+    /// A stream was echoed until its end.
+    Served {
+        peer_id: String,
+        bytes: u64,
+        end: &'a str,
+    },
+    /// All that was sent came back.
+    Echoed {
+        bytes: u64,
+    },
+    /// The stream ended before all that was sent came back.
+    Cut {
+        sent: u64,
+        received: u64,
+        reason: &'a str,
+    },
     Done,
     Bulk {
         bytes: u64,

@@ -16,27 +16,36 @@ use tokio::{
 };
 
 use crate::{
-    bench,
+    bench, echo,
     event::{self, Event},
     node::{self, Behaviour, NodeArgs, NodeEvent, Transport},
+    relaying::{self, RelayArgs, Reserving},
 };
 
-pub async fn listen(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
-    let swarm = node::build(args, ping::Config::default())?;
-    run(swarm, args.transport, addr).await
+pub async fn listen(args: &NodeArgs, relaying: RelayArgs, addr: Option<Multiaddr>) -> Result<()> {
+    if relaying.is_unused() {
+        let swarm = node::build(args, ping::Config::default())?;
+        return run(swarm, args.transport, addr, None).await;
+    }
+    let swarm = node::build_for_circuits(args, relaying.terms())?;
+    let streams = swarm.behaviour().stream.new_control().accept(echo::ECHO)?;
+    tokio::spawn(echo::serve(streams));
+    let reserving = relaying.reserve.map(Reserving::at);
+    run(swarm, args.transport, addr, reserving).await
 }
 
 pub async fn serve(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
     let swarm = node::build(args, ping::Config::default())?;
     let streams = swarm.behaviour().stream.new_control().accept(bench::BULK)?;
     tokio::spawn(bench::count_streams(streams));
-    run(swarm, args.transport, addr).await
+    run(swarm, args.transport, addr, None).await
 }
 
 async fn run(
     mut swarm: Swarm<Behaviour>,
     transport: Transport,
     addr: Option<Multiaddr>,
+    mut reserving: Option<Reserving>,
 ) -> Result<()> {
     let (stop, mut orders) = stop_request().context("cannot watch for signals")?;
     tokio::pin!(stop);
@@ -54,12 +63,21 @@ async fn run(
         tokio::select! {
             () = &mut stop => break,
             Some(address) = orders.recv() => dial(&mut swarm, &address)?,
+            () = relaying::due(&mut reserving) => relaying::ask(&mut reserving, &mut swarm)?,
             event = swarm.select_next_some() => {
                 if let SwarmEvent::NewListenAddr { address, .. } = &event
                     && !ready
                 {
                     ready = true;
                     announce(&swarm, address.clone())?;
+                    if swarm.behaviour().is_relay() {
+                        // It gives out the addresses that it knows to be its own.
+                        swarm.add_external_address(address.clone());
+                    }
+                    relaying::begin(&mut reserving);
+                }
+                if relaying::refused(&mut reserving, &event)? {
+                    continue;
                 }
                 handle(&event)?;
             }

@@ -1,19 +1,21 @@
-//! A foreign peer on rust-libp2p: the face that all foreign peers share (`listen` and `dial`), and the counterpart of
+//! A foreign peer on rust-libp2p: the face that all foreign peers share (`listen`, `dial` and `echo`), and the counterpart of
 //! the benchmarks (`serve`, `bulk` and `connects`).
 
 mod bench;
 mod bench_relay;
 mod dial;
+mod echo;
 mod event;
 mod listen;
 mod node;
+mod relaying;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 
-use crate::{event::Event, node::NodeArgs};
+use crate::{event::Event, node::NodeArgs, relaying::RelayArgs};
 
 /// A libp2p peer on rust-libp2p that prints what happens as one JSON object a line
 #[derive(Parser)]
@@ -29,6 +31,18 @@ enum Command {
         /// Where to listen [default: loopback with a free port]
         #[arg(long, value_name = "MULTIADDR")]
         addr: Option<Multiaddr>,
+        #[command(flatten)]
+        relaying: RelayArgs,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Dial a peer, have it echo bytes, then close
+    Echo {
+        #[arg(value_name = "MULTIADDR")]
+        address: Multiaddr,
+        /// How many bytes
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        bytes: u64,
         #[command(flatten)]
         node: NodeArgs,
     },
@@ -84,7 +98,16 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Listen { addr, node } => listen::listen(&node, addr).await,
+        Command::Listen {
+            addr,
+            relaying,
+            node,
+        } => listen::listen(&node, relaying, addr).await,
+        Command::Echo {
+            address,
+            bytes,
+            node,
+        } => echo::echo(&node, address, bytes).await,
         Command::Dial {
             address,
             pings,

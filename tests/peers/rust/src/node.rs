@@ -6,10 +6,12 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use libp2p::{
-    PeerId, Swarm, SwarmBuilder, identify,
+    PeerId, Swarm, SwarmBuilder,
+    core::ConnectedPoint,
+    identify,
     identity::Keypair,
-    noise, ping,
-    swarm::{self, ConnectionId, NetworkBehaviour, SwarmEvent},
+    noise, ping, relay,
+    swarm::{self, ConnectionId, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle},
     tcp, tls, yamux,
 };
 
@@ -54,47 +56,109 @@ pub struct Behaviour {
     ping: ping::Behaviour,
     identify: identify::Behaviour,
     pub stream: libp2p_stream::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    circuits: Toggle<relay::client::Behaviour>,
+}
+
+impl Behaviour {
+    pub fn is_relay(&self) -> bool {
+        self.relay.is_enabled()
+    }
 }
 
 pub type NodeEvent = SwarmEvent<BehaviourEvent>;
 
+/// A node that has nothing to do with relays.
 pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
-    let identity = match args.key_seed {
-        Some(seed) => Keypair::ed25519_from_bytes([seed; 32])?,
-        None => Keypair::generate_ed25519(),
+    let behaviour = |key: &Keypair| behaviour(key, ping, None, None);
+    let tcp = tcp::Config::default().nodelay(true);
+
+    // Each step of the builder has a type of its own, so the three stacks only meet again as finished swarms.
+    let builder = SwarmBuilder::with_existing_identity(args.identity()?).with_tokio();
+    let swarm = match (args.transport, args.security) {
+        (Transport::Tcp, Security::Tls) => builder
+            .with_tcp(tcp, tls::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
+        (Transport::Tcp, Security::Noise) => builder
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
+        (Transport::Quic, _) => builder
+            .with_quic()
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
     };
-    let behaviour = |key: &Keypair| Behaviour {
+    Ok(swarm)
+}
+
+/// A node that can be behind a relay and dial through one, and is one itself if it has terms.
+pub fn build_for_circuits(
+    args: &NodeArgs,
+    terms: Option<relay::Config>,
+) -> Result<Swarm<Behaviour>> {
+    let behaviour = |key: &Keypair, circuits| {
+        let relay = terms.map(|terms| relay::Behaviour::new(key.public().to_peer_id(), terms));
+        behaviour(key, ping::Config::default(), relay, Some(circuits))
+    };
+    let tcp = tcp::Config::default().nodelay(true);
+
+    let builder = SwarmBuilder::with_existing_identity(args.identity()?).with_tokio();
+    let swarm = match (args.transport, args.security) {
+        (Transport::Tcp, Security::Tls) => builder
+            .with_tcp(tcp, tls::Config::new, yamux::Config::default)?
+            .with_relay_client(tls::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
+        (Transport::Tcp, Security::Noise) => builder
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)?
+            .with_relay_client(noise::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
+        (Transport::Quic, _) => builder
+            .with_quic()
+            .with_relay_client(tls::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(lasting)
+            .build(),
+    };
+    Ok(swarm)
+}
+
+fn behaviour(
+    key: &Keypair,
+    ping: ping::Config,
+    relay: Option<relay::Behaviour>,
+    circuits: Option<relay::client::Behaviour>,
+) -> Behaviour {
+    Behaviour {
         ping: ping::Behaviour::new(ping),
         identify: identify::Behaviour::new(identify::Config::new(
             "/rust-peer/0.1.0".to_owned(),
             key.public(),
         )),
         stream: libp2p_stream::Behaviour::new(),
-    };
-    let config =
-        |config: swarm::Config| config.with_idle_connection_timeout(IDLE_CONNECTION_TIMEOUT);
-    let tcp = tcp::Config::default().nodelay(true);
+        relay: relay.into(),
+        circuits: circuits.into(),
+    }
+}
 
-    // Each step of the builder has a type of its own, so the three stacks only meet again as finished swarms.
-    let builder = SwarmBuilder::with_existing_identity(identity).with_tokio();
-    let swarm = match (args.transport, args.security) {
-        (Transport::Tcp, Security::Tls) => builder
-            .with_tcp(tcp, tls::Config::new, yamux::Config::default)?
-            .with_behaviour(behaviour)?
-            .with_swarm_config(config)
-            .build(),
-        (Transport::Tcp, Security::Noise) => builder
-            .with_tcp(tcp, noise::Config::new, yamux::Config::default)?
-            .with_behaviour(behaviour)?
-            .with_swarm_config(config)
-            .build(),
-        (Transport::Quic, _) => builder
-            .with_quic()
-            .with_behaviour(behaviour)?
-            .with_swarm_config(config)
-            .build(),
-    };
-    Ok(swarm)
+fn lasting(config: swarm::Config) -> swarm::Config {
+    config.with_idle_connection_timeout(IDLE_CONNECTION_TIMEOUT)
+}
+
+impl NodeArgs {
+    fn identity(&self) -> Result<Keypair> {
+        match self.key_seed {
+            Some(seed) => Ok(Keypair::ed25519_from_bytes([seed; 32])?),
+            None => Ok(Keypair::generate_ed25519()),
+        }
+    }
 }
 
 /// Prints the line of an event that has one.
@@ -104,7 +168,7 @@ pub fn report(event: &NodeEvent) -> Result<()> {
             peer_id, endpoint, ..
         } => Event::Connected {
             peer_id: peer_id.to_string(),
-            address: endpoint.get_remote_address().to_string(),
+            address: address(endpoint),
         },
         SwarmEvent::ConnectionClosed {
             peer_id,
@@ -128,10 +192,31 @@ pub fn report(event: &NodeEvent) -> Result<()> {
         })) => Event::Pong {
             rtt_us: rtt.as_micros(),
         },
+        SwarmEvent::Behaviour(BehaviourEvent::Circuits(
+            relay::client::Event::ReservationReqAccepted {
+                relay_peer_id,
+                renewal,
+                ..
+            },
+        )) => Event::Reserved {
+            relay: relay_peer_id.to_string(),
+            renewal: *renewal,
+        },
         _ => return Ok(()),
     };
     event::emit(&line)?;
     Ok(())
+}
+
+/// Where the remote is. Of who comes through a relay this stack tells only the id there, and the relay elsewhere.
+fn address(endpoint: &ConnectedPoint) -> String {
+    match endpoint {
+        ConnectedPoint::Listener {
+            local_addr,
+            send_back_addr,
+        } if endpoint.is_relayed() => format!("{local_addr}{send_back_addr}"),
+        _ => endpoint.get_remote_address().to_string(),
+    }
 }
 
 /// Fails if the event says that the connection could not be made or is gone.

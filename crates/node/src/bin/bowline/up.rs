@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::Path};
 
 use node::{
-    Event, EventsError, Multiaddr, Node, admin, conn_state::Update, keyfile, multiaddr::Protocol,
+    Event, Events, EventsError, Multiaddr, Node, admin, conn_state::Update, keyfile,
+    multiaddr::Protocol,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -27,17 +28,21 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let key = key::path(&settings.data_dir);
     let (keypair, _) = keyfile::load_or_create(&key).map_err(Failure::usage)?;
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
-    let node = node.build().map_err(Failure::job)?;
-    let outcome = serve(&node, &settings, output).await;
+    let (node, events) = node.build_with_events().map_err(Failure::job)?;
+    let outcome = serve(&node, events, &settings, output).await;
     node.shutdown().await;
     outcome
 }
 
-async fn serve(node: &Node, settings: &Resolved, output: Output) -> Result<(), Failure> {
+async fn serve(
+    node: &Node,
+    mut events: Events,
+    settings: &Resolved,
+    output: Output,
+) -> Result<(), Failure> {
     // Before anything is announced: whoever reads the ready line may send a signal at once.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job)?;
-    let mut events = node.events();
     let (_, mut states) = node.tracker().subscribe();
     if settings.listen.is_empty() {
         listen_default(node).await?;

@@ -1,0 +1,197 @@
+//! A Bowline node behind the face that the foreign peers share (`peers/README.md`), as far as circuits need it: `listen`
+//! behind a relay, and `echo` through one. What relays is the `bowline` binary.
+
+mod echo;
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::thread;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use node::relay_slots::ClientEvent;
+use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node, RelayConfig};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// How many streams may wait for being echoed.
+const WAITING: usize = 4;
+
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Echo until SIGTERM or the end of standard input
+    Listen {
+        /// Reserve a slot at this relay, and keep it
+        #[arg(long, value_name = "MULTIADDR")]
+        reserve: Vec<Multiaddr>,
+        #[command(flatten)]
+        stack: Stack,
+    },
+    /// Dial a peer, have it echo bytes, then close
+    Echo {
+        address: Multiaddr,
+        /// How many bytes
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        bytes: u64,
+        #[command(flatten)]
+        stack: Stack,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Stack {
+    /// Where it listens; it dials by any
+    #[arg(long, value_enum)]
+    transport: Transport,
+    /// Taken as it comes: a node offers both, and prefers TLS
+    #[arg(long)]
+    #[allow(dead_code, reason = "it is part of the face")]
+    security: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Transport {
+    Tcp,
+    Quic,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Listen { reserve, stack } => listen(reserve, stack.transport).await,
+        Command::Echo { address, bytes, .. } => dial(address, bytes).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&json!({"event": "error", "message": format!("{error:#}")}));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let relays = RelayConfig::default().with_reserve_at(relays);
+    let (node, mut events) = node(Config::default().with_relay(relays))?;
+    let mut streams = node.handle_limited(echo::ECHO, WAITING);
+    let address = match transport {
+        Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
+        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+    };
+    let addresses = node.listen(address.parse()?).await?;
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    say(&json!({"event": "ready", "peer_id": node.peer_id().to_string(), "addresses": addresses}));
+    let mut closed = stdin_closed();
+    loop {
+        tokio::select! {
+            Some(incoming) = streams.next() => {
+                tokio::spawn(echo::serve(incoming));
+            }
+            event = events.next() => match event {
+                Ok(event) => report(&node, &event),
+                Err(EventsError::Lagged { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            _ = terminate.recv() => break,
+            _ = &mut closed => break,
+        }
+    }
+    node.shutdown().await;
+    Ok(())
+}
+
+async fn dial(address: Multiaddr, bytes: u64) -> anyhow::Result<()> {
+    let (node, mut events) = node(Config::default())?;
+    let reporting = node.clone();
+    tokio::spawn(async move {
+        while let Ok(event) = events.next().await {
+            report(&reporting, &event);
+        }
+    });
+    let job = echo::echo(&node, address, bytes);
+    tokio::time::timeout(echo::PATIENCE, job).await??;
+    say(&json!({"event": "done"}));
+    node.shutdown().await;
+    Ok(())
+}
+
+fn node(config: Config) -> anyhow::Result<(Node, Events)> {
+    let node = Node::builder(Keypair::generate_ed25519()).config(config);
+    Ok(node.build_with_events()?)
+}
+
+fn report(node: &Node, event: &Event) {
+    let line = match event {
+        Event::Connected { connection } => json!({
+            "event": "connected",
+            "peer_id": connection.peer().to_string(),
+            "address": connection.address().to_string(),
+            "limited": connection.is_limited(),
+        }),
+        Event::Disconnected {
+            connection,
+            reason,
+            remaining: 0,
+        } => json!({
+            "event": "disconnected",
+            "peer_id": connection.peer().to_string(),
+            "reason": reason,
+        }),
+        Event::Reservation { event } => match reservation(node, event) {
+            Some(line) => line,
+            None => return,
+        },
+        _ => return,
+    };
+    say(&line);
+}
+
+fn reservation(node: &Node, event: &ClientEvent) -> Option<Value> {
+    let granted = |relay: &node::PeerId, renewal: bool| {
+        let addresses = node.listen_addresses();
+        let addresses = addresses.iter().map(ToString::to_string);
+        let addresses: Vec<String> = addresses
+            .filter(|address| address.contains("/p2p-circuit"))
+            .collect();
+        json!({
+            "event": "reserved",
+            "relay": relay.to_string(),
+            "renewal": renewal,
+            "addresses": addresses,
+        })
+    };
+    Some(match event {
+        ClientEvent::Granted { relay, .. } => granted(relay, false),
+        ClientEvent::Renewed { relay, .. } => granted(relay, true),
+        ClientEvent::Refused { status, reason, .. } => json!({
+            "event": "refused",
+            "message": format!("{reason} (status {})", status.code()),
+        }),
+        ClientEvent::Failed { reason, .. } => json!({"event": "refused", "message": reason}),
+        _ => return None,
+    })
+}
+
+/// Prints one line at once.
+fn say(line: &Value) {
+    let mut out = io::stdout().lock();
+    // Whoever drove this program is gone if it cannot be told.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn stdin_closed() -> oneshot::Receiver<()> {
+    let (send, closed) = oneshot::channel();
+    thread::spawn(move || {
+        let mut rest = Vec::new();
+        let _ = io::stdin().read_to_end(&mut rest);
+        let _ = send.send(());
+    });
+    closed
+}
