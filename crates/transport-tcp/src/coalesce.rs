@@ -9,10 +9,13 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::ends::{DATA, Ends, HEADER, Headers};
 
 /// Up to this length a write waits: headers and the frames of a ping.
 const SMALL: usize = 1024;
@@ -22,9 +25,6 @@ const STASH: usize = 8 * 1024;
 /// Reads that may go before a flush. A peer that never pauses must not hold back our answers.
 const READS_FIRST: u8 = 32;
 
-/// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
-const HEADER: usize = 12;
-const DATA: u8 = 0;
 const GO_AWAY: u8 = 3;
 
 #[derive(Debug)]
@@ -37,10 +37,12 @@ pub(crate) struct Coalesce<S> {
     condemned: bool,
     /// yamux wants a flush, and so many reads have gone before it.
     flush_owed: Option<u8>,
+    headers: Headers,
+    ends: Arc<Ends>,
 }
 
 impl<S> Coalesce<S> {
-    pub(crate) fn new(io: S) -> Self {
+    pub(crate) fn new(io: S, ends: Arc<Ends>) -> Self {
         Self {
             io,
             stash: Vec::new(),
@@ -48,6 +50,8 @@ impl<S> Coalesce<S> {
             body: 0,
             condemned: false,
             flush_owed: None,
+            headers: Headers::default(),
+            ends,
         }
     }
 
@@ -144,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncRead for Coalesce<S> {
         let mut buf = ReadBuf::new(buf);
         if Pin::new(&mut this.io).poll_read(cx, &mut buf)?.is_ready() {
             this.flush_owed = this.flush_owed.map(|reads| READS_FIRST.min(reads + 1));
+            this.headers.note(buf.filled(), &this.ends);
             return Poll::Ready(Ok(buf.filled().len()));
         }
         ready!(this.poll_owed(cx))?;
@@ -158,6 +163,20 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let mut header = [0; HEADER];
+        let is_header = this.body == 0 && buf.len() == HEADER;
+        let buf = match is_header {
+            true => {
+                header.copy_from_slice(buf);
+                // There must be room for it, lest it be amended twice.
+                if this.stash.len() + HEADER > STASH {
+                    ready!(this.poll_drain(cx))?;
+                }
+                this.ends.amend(&mut header);
+                &header
+            }
+            false => buf,
+        };
         let written = ready!(this.poll_take(cx, buf))?;
         this.observe(&buf[..written]);
         Poll::Ready(Ok(written))

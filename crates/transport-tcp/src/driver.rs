@@ -4,6 +4,8 @@
 //! answered one by one as the peer acknowledges earlier ones. Cancel-safety: a stream sits either
 //! in the queue or with its caller, so a dropped `accept` or `open` loses none.
 
+mod lease;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
@@ -20,7 +22,12 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::{CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, upgrade::End};
+use crate::{
+    CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, upgrade::End,
+};
+
+pub(crate) use lease::Lease;
+use lease::Place;
 
 /// The largest body of a frame that we send: with its header of 12 bytes it fills two TLS records.
 ///
@@ -42,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) arrived: Notify,
     /// Told to all once the driver has ended.
     pub(crate) ended: Notify,
+    ends: Arc<Ends>,
     limits: Limits,
 }
 
@@ -87,54 +95,6 @@ pub(crate) enum Wish {
     Abort,
 }
 
-/// A stream and its place under the connection's limits.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) stream: yamux::Stream,
-    waiting: Arc<Waiting>,
-    place: Place,
-}
-
-impl Lease {
-    /// Pending as long as the connection lives, and an error from then on.
-    pub(crate) fn poll_ended<T>(
-        &self,
-        half: Half,
-        cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<T>> {
-        let waker = match half {
-            Half::Read => &self.waiting.reader,
-            Half::Write => &self.waiting.writer,
-        };
-        waker.register(cx.waker());
-        match self.place.shared.closed() {
-            Some(reason) => Poll::Ready(Err(std::io::Error::new(
-                std::io::ErrorKind::ConnectionAborted,
-                reason.to_string(),
-            ))),
-            None => Poll::Pending,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Place {
-    shared: Arc<Shared>,
-    id: u32,
-    inbound: bool,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.waiting.remove(&self.id);
-        match self.inbound {
-            true => state.inbound -= 1,
-            false => state.outbound -= 1,
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,16 +138,15 @@ impl Shared {
         let id = stream.id().val();
         let waiting = Arc::<Waiting>::default();
         self.lock().waiting.insert(id, waiting.clone());
+        if !inbound {
+            self.ends.open(id);
+        }
         let place = Place {
             shared: self.clone(),
             id,
             inbound,
         };
-        Lease {
-            stream,
-            waiting,
-            place,
-        }
+        Lease::new(stream, waiting, place)
     }
 
     fn arrive(&self, stream: yamux::Stream) {
@@ -197,6 +156,7 @@ impl Shared {
             || state.arrivals.len() >= self.limits.pending;
         if full {
             drop(state);
+            self.ends.forget(stream.id().val());
             tracing::debug!(id = %stream.id(), "over the limit, stream reset");
             return;
         }
@@ -263,6 +223,7 @@ where
         driver: AtomicWaker::new(),
         arrived: Notify::new(),
         ended: Notify::new(),
+        ends: Arc::default(),
         limits: Limits {
             streams: config.max_streams,
             inbound: config.max_inbound_streams,
@@ -271,7 +232,7 @@ where
         },
     });
     tokio::spawn(Driver {
-        muxer: Muxer::new(Coalesce::new(stream), settings, mode),
+        muxer: Muxer::new(Coalesce::new(stream, shared.ends.clone()), settings, mode),
         shared: shared.clone(),
         opener: None,
         closing: None,

@@ -74,6 +74,7 @@ mod dial;
 mod dialers;
 mod dnsaddr;
 mod driver;
+mod ends;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;

@@ -18,7 +18,8 @@ use crate::{
 ///
 /// Implements the I/O traits of both tokio and futures. Closing (or, in tokio's words, shutting
 /// down) ends the writing half; the peer then reads end of file. A stream dropped before that is
-/// reset.
+/// reset. One that is reset, or lost with its connection, reads as an error once what came before
+/// is read, and never as an end.
 pub struct Stream {
     lease: Lease,
     _handle: Arc<Handle>,
@@ -96,7 +97,16 @@ impl futures::io::AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_muxed(Half::Read, cx, |stream, cx| stream.poll_read(cx, buf))
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let this = self.get_mut();
+        let read =
+            Pin::new(&mut *this).poll_muxed(Half::Read, cx, |stream, cx| stream.poll_read(cx, buf));
+        match ready!(read)? {
+            0 => Poll::Ready(this.lease.end_of_file()),
+            read => Poll::Ready(Ok(read)),
+        }
     }
 }
 
@@ -114,6 +124,10 @@ impl futures::io::AsyncWrite for Stream {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_muxed(Half::Write, cx, |stream, cx| stream.poll_close(cx))
+        let lease = &mut self.get_mut().lease;
+        match lease.poll_end(cx) {
+            Poll::Pending => lease.poll_ended(Half::Write, cx),
+            done => done,
+        }
     }
 }

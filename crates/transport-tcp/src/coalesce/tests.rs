@@ -65,11 +65,12 @@ impl AsyncWrite for Io {
 }
 
 fn over(talkative: bool, room: usize) -> Coalesce<Io> {
-    Coalesce::new(Io {
+    let io = Io {
         talkative,
         room,
         ..Io::default()
-    })
+    };
+    Coalesce::new(io, Arc::default())
 }
 
 fn cx() -> Context<'static> {

@@ -6,5 +6,6 @@ mod support;
 
 mod deadlines;
 mod dial;
+mod ends;
 mod life;
 mod upgrade;

@@ -1,0 +1,187 @@
+//! How a connection's streams end, each way.
+//!
+//! To its caller yamux tells alike that the peer has ended a stream, has reset it, and is gone; and a stream that is dropped
+//! unfinished once its peer has ended, it ends in good order. Here the frames on their way in and out tell them apart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
+pub(crate) const HEADER: usize = 12;
+pub(crate) const DATA: u8 = 0;
+const WINDOW_UPDATE: u8 = 1;
+
+const SYN: u8 = 1;
+const FIN: u8 = 4;
+const RST: u8 = 8;
+
+#[derive(Debug, Default)]
+pub(crate) struct Ends(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The streams that there are, and whether the peer has ended its half of each. yamux bounds them.
+    streams: BTreeMap<u32, bool>,
+    /// Those that we end, as long as the frame that says so is not on its way.
+    ending: BTreeSet<u32>,
+}
+
+impl Ends {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// We open a stream. The peer's begin with their first frame.
+    pub(crate) fn open(&self, id: u32) {
+        self.lock().streams.insert(id, false);
+    }
+
+    /// A stream is no longer of interest.
+    pub(crate) fn forget(&self, id: u32) {
+        self.lock().streams.remove(&id);
+    }
+
+    /// Whether the peer has ended its half, rather than reset the stream or gone away.
+    pub(crate) fn has_ended(&self, id: u32) -> bool {
+        self.lock().streams.get(&id).copied().unwrap_or_default()
+    }
+
+    /// We are about to end our half.
+    pub(crate) fn end(&self, id: u32) {
+        self.lock().ending.insert(id);
+    }
+
+    /// It came to nothing: no frame will say so.
+    pub(crate) fn unend(&self, id: u32) {
+        self.lock().ending.remove(&id);
+    }
+
+    /// A frame that is about to be read.
+    fn note(&self, header: &[u8; HEADER]) {
+        let [_, kind, _, flags, ..] = *header;
+        if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (SYN | FIN) == 0 || flags & RST != 0 {
+            return;
+        }
+        let (id, ends) = (stream(header), flags & FIN != 0);
+        let streams = &mut self.lock().streams;
+        match flags & SYN != 0 {
+            true => {
+                streams.insert(id, ends);
+            }
+            false => {
+                if let Some(ended) = streams.get_mut(&id) {
+                    *ended |= ends;
+                }
+            }
+        }
+    }
+
+    /// What is to be written instead of this header: an end that nobody asked for is a reset.
+    pub(crate) fn amend(&self, header: &mut [u8; HEADER]) {
+        let [_, kind, _, flags, ..] = *header;
+        if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (FIN | RST) == 0 {
+            return;
+        }
+        let asked = self.lock().ending.remove(&stream(header));
+        if !asked && flags & FIN != 0 {
+            header[3] = flags & !FIN | RST;
+        }
+    }
+}
+
+fn stream(header: &[u8; HEADER]) -> u32 {
+    let [_, _, _, _, a, b, c, d, ..] = *header;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Finds the headers in what is read, however it comes in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    header: [u8; HEADER],
+    have: usize,
+    /// What is still to come of a frame's body.
+    body: usize,
+}
+
+impl Headers {
+    pub(crate) fn note(&mut self, mut read: &[u8], ends: &Ends) {
+        while !read.is_empty() {
+            if self.body > 0 {
+                let skipped = self.body.min(read.len());
+                self.body -= skipped;
+                read = &read[skipped..];
+                continue;
+            }
+            let taken = (HEADER - self.have).min(read.len());
+            self.header[self.have..self.have + taken].copy_from_slice(&read[..taken]);
+            self.have += taken;
+            read = &read[taken..];
+            if self.have == HEADER {
+                self.have = 0;
+                ends.note(&self.header);
+                let [_, kind, _, _, _, _, _, _, length @ ..] = self.header;
+                if kind == DATA {
+                    self.body = u32::from_be_bytes(length) as usize;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u8, flags: u8, id: u8, length: u8) -> [u8; HEADER] {
+        [0, kind, 0, flags, 0, 0, 0, id, 0, 0, 0, length]
+    }
+
+    #[test]
+    fn an_end_is_told_from_a_reset_in_pieces_of_any_length() {
+        let frames = [
+            [header(DATA, SYN, 1, 14).as_slice(), &[4; 14]].concat(),
+            header(WINDOW_UPDATE, SYN | FIN, 3, 200).to_vec(),
+            header(WINDOW_UPDATE, SYN, 5, 200).to_vec(),
+            // What is no frame of a stream, though it has the bits.
+            header(2, SYN | FIN, 5, 0).to_vec(),
+            header(DATA, FIN, 1, 0).to_vec(),
+            header(DATA, RST, 5, 0).to_vec(),
+            // A stream that nobody has.
+            header(DATA, FIN, 7, 0).to_vec(),
+        ];
+        let frames = frames.concat();
+        for piece in 1..frames.len() {
+            let (ends, mut headers) = (Ends::default(), Headers::default());
+            for piece in frames.chunks(piece) {
+                headers.note(piece, &ends);
+            }
+            let ended = [1, 3, 5, 7].map(|id| ends.has_ended(id));
+            assert_eq!(ended, [true, true, false, false], "pieces of {piece}");
+            for id in [1, 3, 5] {
+                ends.forget(id);
+            }
+            assert!(ends.lock().streams.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_asked_for_goes_out_as_a_reset() {
+        let ends = Ends::default();
+        let sent = |flags| {
+            let mut header = header(DATA, flags, 1, 0);
+            ends.amend(&mut header);
+            header[3]
+        };
+        ends.end(1);
+        assert_eq!((sent(FIN | 2), sent(FIN | 2)), (FIN | 2, RST | 2));
+        assert_eq!(sent(SYN), SYN);
+        ends.end(1);
+        assert_eq!(sent(RST), RST);
+        assert!(ends.lock().ending.is_empty());
+        ends.end(1);
+        ends.unend(1);
+        assert_eq!(sent(FIN), RST);
+    }
+}
