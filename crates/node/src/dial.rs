@@ -196,7 +196,10 @@ async fn connect(
             })
         }
         #[cfg(feature = "relay")]
-        Kind::Circuit => return crate::relay::dial(node, address, expected, deadline).await,
+        Kind::Circuit => {
+            // In a box, so that a direct dial needs no room for it.
+            return Box::pin(crate::relay::dial(node, address, expected, deadline)).await;
+        }
         _ => return Err(AttemptCause::Unsupported),
     };
     Ok((muxed, Path::Direct))

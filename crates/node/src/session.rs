@@ -103,11 +103,12 @@ fn spawn_stream(node: &Arc<Shared>, connection: &Connection, raw: RawStream) {
             }
             #[cfg(feature = "relay")]
             relay_slots::wire::HOP_PROTOCOL => {
-                crate::relay::serve_hop(&node, &connection, stream).await
+                // In boxes, so that other streams' tasks need no room for them.
+                Box::pin(crate::relay::serve_hop(&node, &connection, stream)).await;
             }
             #[cfg(feature = "relay")]
             relay_slots::wire::STOP_PROTOCOL => {
-                crate::relay::serve_stop(&node, &connection, stream, place).await;
+                Box::pin(crate::relay::serve_stop(&node, &connection, stream, place)).await;
             }
             _ => node.hand_over(&protocol, connection, stream, place),
         }
