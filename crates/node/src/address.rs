@@ -1,19 +1,21 @@
-//! What a node needs to know of multiaddrs.
+//! Multiaddrs: which kind an address is of, and its pieces.
 
 use std::net::{IpAddr, SocketAddr};
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 
-/// Which transport an address belongs to.
+/// Which transport or part dials an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Quic,
     Tcp,
     /// A peer behind a relay.
     Circuit,
-    /// A name that stands for several addresses.
+    /// A DNS name whose TXT records hold addresses.
     DnsAddr,
+    /// Only a peer's id: the address book knows where the peer is.
+    Peer,
     Unsupported,
 }
 
@@ -25,6 +27,9 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
         };
     }
     let mut kind = Kind::Unsupported;
+    if let (Some(Protocol::P2p(_)), 1) = (address.iter().next(), address.iter().count()) {
+        return Kind::Peer;
+    }
     for (n, protocol) in address.iter().enumerate() {
         match (n, protocol) {
             (0, Protocol::Dnsaddr(_)) => kind = Kind::DnsAddr,
@@ -39,8 +44,7 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
     kind
 }
 
-/// An address of a peer behind a relay, in its two parts: where the relay is, and who it is. The relay's own address may be
-/// missing, for one to whom there is a connection.
+/// The relay's address and id in the address of a peer behind that relay. The relay's own address may be only its id.
 pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
     let mut parts = address.iter();
     let relay: Multiaddr = (&mut parts)
@@ -48,8 +52,8 @@ pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
         .collect();
     let ends = parts.all(|part| matches!(part, Protocol::P2p(_)));
     let id = peer(&relay)?;
-    let direct = matches!(kind(&relay), Kind::Tcp | Kind::Quic | Kind::DnsAddr);
-    (ends && (direct || relay.iter().count() == 1)).then_some((relay, id))
+    let reachable = matches!(kind(&relay), Kind::Tcp | Kind::Quic | Kind::DnsAddr | Kind::Peer);
+    (ends && reachable).then_some((relay, id))
 }
 
 fn is_host(protocol: &Protocol<'_>) -> bool {
@@ -66,7 +70,7 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// What the dialer's rules are asked about: the host, the port and the peer of an address of any transport.
+/// The target that the dialer's rules match: host, port and peer of an address of any transport.
 #[cfg(feature = "tcp")]
 pub(crate) fn target(address: &Multiaddr) -> Option<transport_tcp::Target> {
     let as_tcp = address.iter().filter_map(|protocol| match protocol {
@@ -78,7 +82,7 @@ pub(crate) fn target(address: &Multiaddr) -> Option<transport_tcp::Target> {
     transport_tcp::Target::from_multiaddr(&as_tcp).ok()
 }
 
-/// Loopback, link-local or private use: somewhere near.
+/// Whether the IP address is a loopback, link-local or private one.
 pub(crate) fn is_private(address: &Multiaddr) -> bool {
     match ip(address) {
         Some(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
@@ -89,12 +93,21 @@ pub(crate) fn is_private(address: &Multiaddr) -> bool {
     }
 }
 
-/// The id at the address's end.
+/// The peer id at the end of the address.
 pub(crate) fn peer(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last()? {
         Protocol::P2p(peer) => Some(peer),
         _ => None,
     }
+}
+
+/// The address without a peer id at its end.
+pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let mut plain = address.clone();
+    if peer(address).is_some() {
+        plain.pop();
+    }
+    plain
 }
 
 pub(crate) fn of_tcp(address: SocketAddr) -> Multiaddr {
@@ -107,27 +120,7 @@ pub(crate) fn of_quic(address: SocketAddr) -> Multiaddr {
         .with(Protocol::QuicV1)
 }
 
-/// `/dns/…` narrowed to one family.
-pub(crate) fn with_family(address: &Multiaddr, ipv4: bool) -> Option<Multiaddr> {
-    let narrow = |_: &Protocol<'_>| match address.iter().next()? {
-        Protocol::Dns(name) if ipv4 => Some(Protocol::Dns4(name)),
-        Protocol::Dns(name) => Some(Protocol::Dns6(name)),
-        _ => None,
-    };
-    address.replace(0, |protocol| {
-        narrow(protocol).map(|narrowed| narrowed.acquire())
-    })
-}
-
-/// The unspecified address of the family that a name asks for.
-pub(crate) fn any_ip_for(address: &Multiaddr) -> IpAddr {
-    match address.iter().next() {
-        Some(Protocol::Dns6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-    }
-}
-
-/// The wildcard addresses of every transport and family, each waiting for its port.
+/// The wildcard address of every transport and family, as functions of the port.
 pub(crate) fn everywhere() -> [fn(u16) -> Multiaddr; 4] {
     use std::net::{Ipv4Addr, Ipv6Addr};
     [
@@ -139,7 +132,7 @@ pub(crate) fn everywhere() -> [fn(u16) -> Multiaddr; 4] {
 }
 
 fn host(ip: IpAddr) -> Multiaddr {
-    // A dual-stack socket shows IPv4 peers as mapped IPv6 addresses, which nobody can dial.
+    // A dual-stack socket shows IPv4 peers as mapped IPv6 addresses, which cannot be dialed.
     match ip.to_canonical() {
         IpAddr::V4(v4) => Protocol::Ip4(v4).into(),
         IpAddr::V6(v6) => Protocol::Ip6(v6).into(),
@@ -170,7 +163,7 @@ pub(crate) fn expand(bound: SocketAddr) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// IPv6 link-local addresses mean nothing without an interface's name.
+/// IPv6 link-local addresses are ambiguous without the name of an interface.
 fn needs_zone(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
@@ -190,7 +183,7 @@ mod tests {
         assert_eq!(kind_of("/ip4/192.0.2.1/udp/1"), Kind::Unsupported);
         assert_eq!(kind_of("/ip4/192.0.2.1/udp/1/quic"), Kind::Unsupported);
         assert_eq!(kind_of("/ip4/192.0.2.1/tcp/1/ws"), Kind::Unsupported);
-        assert_eq!(kind_of(id), Kind::Unsupported);
+        assert_eq!(kind_of(id), Kind::Peer);
     }
 
     #[test]

@@ -1,21 +1,22 @@
-//! A local HTTP endpoint that tells how a node is doing.
+//! A local HTTP endpoint that shows the node's health and state.
 //!
-//! | path | answers |
+//! | path | answer |
 //! | --- | --- |
 //! | `/status` | the node's id, addresses and number of connections, as JSON |
 //! | `/peers` | every connection with its peer's state, as a JSON array |
-//! | `/why?peer=ID` | how that peer's state came about, as JSON |
-//! | `/events` | all peers' states, then every change of them as it comes, a JSON object a line |
-//! | `/slots` | the slots that this node grants as a relay, and its terms, as JSON; a POST of some terms changes those |
-//! | `/healthz` | 200 as long as the process serves |
-//! | `/readyz` | 200 once the node listens, else 503 |
+//! | `/why?peer=ID` | the latest changes of that peer's state, as JSON |
+//! | `/events` | all peers' states, then every change of them, one JSON object per line |
+//! | `/healthz` | 200 while the process serves |
+//! | `/readyz` | 200 while the node listens, otherwise 503 |
 //! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
 //!
-//! It has no password: bind it to loopback. Requests that name another host than an IP address or `localhost` are
-//! refused, so that no web page can reach it through a name of its own.
+//! The node's parts add paths of their own, such as `/slots`. The endpoint answers any other path with 404 and no text.
+//!
+//! The endpoint asks for no password: bind it to loopback. It refuses requests for a host name other than `localhost` or an
+//! IP address, so that no web page can reach it through a name of its own. For the same reason a POST must have the
+//! content type `application/json`.
 
-#[cfg(feature = "relay")]
-mod slots;
+mod queries;
 mod states;
 
 use std::{
@@ -37,7 +38,7 @@ use tokio::net::TcpListener;
 
 pub use states::event as describe_state;
 
-use crate::{Connection, Node};
+use crate::Node;
 
 #[derive(Clone)]
 struct Admin {
@@ -45,11 +46,12 @@ struct Admin {
     started: Instant,
 }
 
-/// Binds `address` and serves until the runtime ends or `stop` does. Returns where it is bound.
+/// Binds `address` and serves the endpoint until `stop` completes or the runtime ends. Returns the address that it is bound
+/// to: a port of 0 takes a free one.
 ///
 /// # Errors
 ///
-/// What the operating system says to binding.
+/// The operating system refuses to bind the address.
 pub async fn serve(
     node: Node,
     address: SocketAddr,
@@ -57,10 +59,18 @@ pub async fn serve(
 ) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let admin = Admin {
-        node,
-        started: Instant::now(),
-    };
+    let app = app(node);
+    tokio::spawn(async move {
+        let served = axum::serve(listener, app).with_graceful_shutdown(stop);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the admin endpoint stopped serving");
+        }
+    });
+    Ok(bound)
+}
+
+/// The paths of the node itself and those of its parts.
+fn app(node: Node) -> Router {
     let router = Router::new()
         .route("/status", get(status))
         .route("/peers", get(states::peers))
@@ -68,20 +78,17 @@ pub async fn serve(
         .route("/events", get(states::events))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready));
-    #[cfg(feature = "relay")]
-    let router = router.route("/slots", get(slots::slots).post(slots::set));
     #[cfg(feature = "metrics")]
     let router = router.route("/metrics", get(metrics));
-    let app = router
-        .layer(middleware::from_fn(only_local_names))
-        .with_state(admin);
-    tokio::spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the admin endpoint broke");
-        }
+    let queries = node.queries().into_iter();
+    let stopping = node.stopping();
+    let router = queries.fold(router, |router, query| {
+        queries::mount(router, query, &stopping)
     });
-    Ok(bound)
+    let started = Instant::now();
+    router
+        .layer(middleware::from_fn(only_local_names))
+        .with_state(Admin { node, started })
 }
 
 async fn only_local_names(request: Request, next: Next) -> Response {
@@ -92,7 +99,8 @@ async fn only_local_names(request: Request, next: Next) -> Response {
     if host.is_none_or(is_local_name) {
         next.run(request).await
     } else {
-        (StatusCode::FORBIDDEN, "this host name is not served here").into_response()
+        let problem = "this endpoint serves only localhost and IP addresses as host names";
+        (StatusCode::FORBIDDEN, problem).into_response()
     }
 }
 
@@ -115,20 +123,9 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
     }))
 }
 
-/// The kernel's own measure, of the way to the proxy where there is one.
-#[cfg(feature = "tcp")]
-fn tcp_rtt(connection: &Connection) -> Option<std::time::Duration> {
-    Some(connection.link()?.info().ok()?.rtt)
-}
-
-#[cfg(not(feature = "tcp"))]
-fn tcp_rtt(_: &Connection) -> Option<std::time::Duration> {
-    None
-}
-
 async fn ready(State(admin): State<Admin>) -> Response {
     if admin.node.listen_addresses().is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, "not listening yet").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, "the node does not listen").into_response()
     } else {
         "ready".into_response()
     }

@@ -1,22 +1,34 @@
-//! Putting a node together.
+//! Builds a node: the only file that names every part and every transport.
+
+use std::sync::Arc;
 
 use libp2p_identity::Keypair;
 
-use crate::{Config, Events, Node, SetupError, transports::Transports};
+use crate::{
+    config::Config,
+    context::Context,
+    core::{Core, IsDirect},
+    error::SetupError,
+    event::Events,
+    node::Node,
+    part::{Part, Transport},
+    parts::{Identify, Ping},
+};
 
-/// What a node is made of. Whatever is not set has a default.
+/// What a node is made of. Everything but the key has a default.
 pub struct Builder {
     keypair: Keypair,
     config: Config,
     #[cfg(feature = "tcp")]
-    dialer: Option<std::sync::Arc<dyn transport_tcp::Dialer>>,
+    dialer: Option<Arc<dyn transport_tcp::Dialer>>,
     #[cfg(feature = "quic")]
-    binder: Option<std::sync::Arc<dyn transport_quic::UdpBinder>>,
+    binder: Option<Arc<dyn transport_quic::UdpBinder>>,
 }
 
-impl Builder {
-    pub(crate) fn new(keypair: Keypair) -> Self {
-        Self {
+impl Node {
+    /// Starts to build a node with this identity.
+    pub fn builder(keypair: Keypair) -> Builder {
+        Builder {
             keypair,
             config: Config::default(),
             #[cfg(feature = "tcp")]
@@ -25,57 +37,164 @@ impl Builder {
             binder: None,
         }
     }
+}
 
-    /// Sets everything that is a number or a name.
+impl Builder {
+    /// Sets the node's settings.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Sets how byte streams to TCP addresses come about. Default: [`transport_tcp::Direct`].
+    /// Sets what opens byte streams to TCP addresses. Default: [`transport_tcp::Direct`].
     ///
-    /// What the dialer does not dial directly ([`transport_tcp::Dialer::is_direct`]) is dialed by nothing else either:
-    /// QUIC would go around a proxy, and looking up a `/dnsaddr` would tell a name server about it.
+    /// Addresses that the dialer does not dial directly ([`transport_tcp::Dialer::is_direct`]) are dialed by nothing else: QUIC
+    /// would bypass a proxy, and a `/dnsaddr` look-up would tell a name server about the peer.
     #[cfg(feature = "tcp")]
-    pub fn dialer(mut self, dialer: std::sync::Arc<dyn transport_tcp::Dialer>) -> Self {
+    pub fn dialer(mut self, dialer: Arc<dyn transport_tcp::Dialer>) -> Self {
         self.dialer = Some(dialer);
         self
     }
 
-    /// Sets how the UDP sockets under QUIC are made. Default: [`transport_quic::Tuned`].
+    /// Sets what binds the UDP sockets under QUIC. Default: [`transport_quic::Tuned`].
     #[cfg(feature = "quic")]
-    pub fn binder(mut self, binder: std::sync::Arc<dyn transport_quic::UdpBinder>) -> Self {
+    pub fn binder(mut self, binder: Arc<dyn transport_quic::UdpBinder>) -> Self {
         self.binder = Some(binder);
         self
     }
 
-    /// Makes the node. It dials as soon as it is asked and listens where it is told. Needs a tokio runtime.
+    /// Builds the node. It dials as soon as it is asked and listens where it is told. Needs a tokio runtime.
     ///
     /// # Errors
     ///
-    /// The identity cannot be put to use.
+    /// The identity cannot be used.
     pub fn build(self) -> Result<Node, SetupError> {
         Ok(self.build_with_events()?.0)
     }
 
-    /// The same, and every event from the first on. A node that is to be reached through relays asks them at once, so
-    /// that a later [`Node::events`] may miss what they answer.
+    /// Like [`Self::build`], and gives every event from the first on. A node that wants to be reached through relays asks
+    /// them at once, so that a later [`Node::events`] may miss their answers.
     ///
     /// # Errors
     ///
     /// As [`Self::build`].
     pub fn build_with_events(self) -> Result<(Node, Events), SetupError> {
-        let transports = Transports {
-            #[cfg(feature = "tcp")]
-            tcp: crate::transports::Tcp::new(&self.keypair, &self.config, self.dialer)?,
-            #[cfg(feature = "quic")]
-            quic: crate::transports::Quic::new(
-                &self.keypair,
-                &self.config,
-                self.binder
-                    .unwrap_or_else(|| std::sync::Arc::new(transport_quic::Tuned::default())),
-            ),
-        };
-        Ok(Node::new(self.keypair, self.config, transports))
+        let transports = Transports::new(&self.keypair, &self.config, self.overrides())?;
+        let core = Core::new(self.keypair, self.config, transports.all(), transports.is_direct());
+        let context = Context::new(&core);
+        let parts = parts(&core, &context, &transports);
+        // Events are subscribed to before the parts start.
+        let started = Node::start(Arc::clone(&core));
+        core.assemble(parts);
+        Ok(started)
     }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            #[cfg(feature = "tcp")]
+            dialer: self.dialer.clone(),
+            #[cfg(feature = "quic")]
+            binder: self.binder.clone(),
+        }
+    }
+}
+
+/// What the host replaces of the transports.
+struct Overrides {
+    #[cfg(feature = "tcp")]
+    dialer: Option<Arc<dyn transport_tcp::Dialer>>,
+    #[cfg(feature = "quic")]
+    binder: Option<Arc<dyn transport_quic::UdpBinder>>,
+}
+
+/// The transports of this build.
+struct Transports {
+    #[cfg(feature = "tcp")]
+    tcp: Arc<crate::transport::tcp::Tcp>,
+    #[cfg(feature = "quic")]
+    quic: Arc<crate::transport::quic::Quic>,
+}
+
+impl Transports {
+    fn new(keypair: &Keypair, config: &Config, overrides: Overrides) -> Result<Self, SetupError> {
+        Ok(Self {
+            #[cfg(feature = "tcp")]
+            tcp: {
+                let resolver = transport_tcp::Resolver::system();
+                if let Err(error) = resolver.ready() {
+                    tracing::warn!("{}", crate::error::error_chain(&error));
+                }
+                let upgrader = transport_tcp::Upgrader::new(keypair, config.upgrade.clone());
+                let upgrader = upgrader.map_err(SetupError::Tcp)?;
+                let direct = || {
+                    let config = transport_tcp::DirectConfig::default();
+                    let config = config.with_resolver(resolver.clone());
+                    Arc::new(transport_tcp::Direct::new(config)) as _
+                };
+                let dialer = overrides.dialer.unwrap_or_else(direct);
+                Arc::new(crate::transport::tcp::Tcp::new(Arc::new(upgrader), dialer, resolver))
+            },
+            #[cfg(feature = "quic")]
+            quic: {
+                let tuned = || Arc::new(transport_quic::Tuned::default()) as _;
+                let binder = overrides.binder.unwrap_or_else(tuned);
+                Arc::new(crate::transport::quic::Quic::new(keypair, config.quic.clone(), binder))
+            },
+        })
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Transport>> {
+        vec![
+            #[cfg(feature = "tcp")]
+            Arc::clone(&self.tcp) as _,
+            #[cfg(feature = "quic")]
+            Arc::clone(&self.quic) as _,
+        ]
+    }
+
+    fn is_direct(&self) -> IsDirect {
+        #[cfg(feature = "tcp")]
+        {
+            let tcp = Arc::clone(&self.tcp);
+            Box::new(move |address| tcp.is_direct(address))
+        }
+        #[cfg(not(feature = "tcp"))]
+        Box::new(|_| true)
+    }
+}
+
+/// The parts of this build. They receive changes in this order.
+fn parts(core: &Arc<Core>, context: &Context, transports: &Transports) -> Vec<Arc<dyn Part>> {
+    let config = &core.config;
+    let mut all: Vec<Arc<dyn Part>> = vec![
+        Arc::new(Identify::new(context.clone(), config.negotiation_timeout)),
+        Arc::new(Ping::new(context.clone(), config.ping.clone())),
+    ];
+    #[cfg(feature = "relay")]
+    all.extend(relays(core, context, transports));
+    #[cfg(feature = "metrics")]
+    all.push(metrics(&all, transports));
+    all
+}
+
+#[cfg(feature = "relay")]
+fn relays(core: &Core, context: &Context, transports: &Transports) -> [Arc<dyn Part>; 2] {
+    use crate::parts::{RelayClient, RelayServer};
+    let (config, upgrader) = (&core.config.relay, Arc::clone(&transports.tcp.upgrader));
+    let server = RelayServer::new(context.clone(), &core.keypair, config.server.as_ref());
+    let client = RelayClient::new(context.clone(), core.peer_id, config, upgrader);
+    [Arc::new(server), Arc::new(client)]
+}
+
+/// The part that counts connections, with the counters of the other parts and of the transports.
+#[cfg(feature = "metrics")]
+fn metrics(others: &[Arc<dyn Part>], transports: &Transports) -> Arc<dyn Part> {
+    let metrics = Arc::new(crate::parts::Metrics::new());
+    metrics.register(|registry| {
+        metrics.register_metrics(registry);
+        others.iter().for_each(|part| part.register_metrics(registry));
+        #[cfg(feature = "tcp")]
+        crate::transport::tcp_metrics::register(registry, Arc::clone(&transports.tcp.dialer));
+    });
+    metrics
 }

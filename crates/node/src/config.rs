@@ -1,48 +1,52 @@
-//! What may be set about a node.
+//! A node's settings.
+
+#[cfg(feature = "relay")]
+mod relay;
 
 use std::time::Duration;
 
-use conn_state::{LimitsConfig, Recommended, TrackerConfig};
+use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, TrackerConfig};
 
-/// A node's settings. The defaults suit a machine that is up all the time.
+#[cfg(feature = "relay")]
+pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
+
+/// A node's settings. The defaults suit a machine that runs all the time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// What the node calls itself in identify. Default `bowline/VERSION`.
+    /// The node's software, as identify names it. Default `bowline/VERSION`.
     pub agent: String,
-    /// The protocol family it claims in identify. Default `ipfs/0.1.0`, what libp2p peers expect to read.
+    /// The protocol family, as identify names it. Default `ipfs/0.1.0`, which libp2p peers expect.
     pub protocol_version: String,
-    /// How many connections are admitted. Default: by this machine's memory, [`LimitsConfig::for_memory`].
+    /// How many connections are admitted. Default: [`LimitsConfig::for_memory`] of this machine.
     pub limits: LimitsConfig,
-    /// Which of two connections to one peer stays, and how long what is not a full connection may last.
+    /// Which of two connections to one peer stays, and how long a transient connection may last.
     pub state: Recommended,
-    /// How many events about peers' states are kept. Default: 65,536 in all, 64 of one peer.
+    /// How many events about peers' states are kept. Default: 65,536 in all, 64 per peer.
     pub history: TrackerConfig,
+    /// How much is remembered of peers' addresses.
+    pub address_book: AddressBookConfig,
+    /// When connections are pinged, and when silence means that a connection is dead.
+    pub ping: LivenessConfig,
     /// Inbound streams that may be open at once on one connection. Default 256.
     pub max_inbound_streams: usize,
-    /// How long the two ends may take to agree on a stream's protocol. Default 10 s.
+    /// How long two ends may take to agree on a stream's protocol. Default 10 s.
     pub negotiation_timeout: Duration,
-    /// How often an idle connection is pinged. Default 15 s: below the 30 s after which common NATs forget a UDP flow.
-    pub ping_interval: Duration,
-    /// How long a ping may stay unanswered. Default 10 s.
-    pub ping_timeout: Duration,
-    /// After how many unanswered pings in a row a connection counts as dead and is closed. Default 2.
-    pub ping_failures: u32,
-    /// How long one address may take from the first packet to an authenticated connection. Default 15 s.
+    /// How long one attempt may take, from the first packet to an authenticated connection. Default 15 s.
     pub dial_timeout: Duration,
-    /// The same for loopback and private addresses. Default 5 s: nothing there is 5 s away.
+    /// Like [`Self::dial_timeout`], for loopback and private addresses. Default 5 s: hosts there are near.
     pub dial_timeout_private: Duration,
-    /// Attempts under way at once in one [`crate::Node::dial`]. Default 8.
+    /// How many attempts of one dial run at once. Default 8.
     pub dials_per_peer: usize,
-    /// Attempts under way at once in all. Default 160.
+    /// How many attempts of all dials run at once. Default 160.
     pub dials: usize,
-    /// Events kept for a subscriber that does not read; older ones are dropped and counted. Default 1,024.
+    /// How many events are kept for a subscriber that falls behind. Older ones are dropped and counted. Default 1,024.
     pub event_capacity: usize,
-    /// How long [`crate::Node::shutdown`] waits for connections to say goodbye. Default 3 s.
+    /// How long [`crate::Node::shutdown`] lets connections deliver what was finished. Default 3 s.
     pub shutdown_timeout: Duration,
-    /// Whether the node relays for others, and where it wants to be relayed to.
+    /// Whether the node relays for others, and which relays it wants to be reached through.
     #[cfg(feature = "relay")]
-    pub relay: crate::relay::RelayConfig,
+    pub relay: RelayConfig,
     /// How TCP connections are secured and multiplexed.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
@@ -59,11 +63,10 @@ impl Default for Config {
             limits: LimitsConfig::for_memory(physical_memory()),
             state: Recommended::default(),
             history: TrackerConfig::default(),
+            address_book: AddressBookConfig::default(),
+            ping: LivenessConfig::default(),
             max_inbound_streams: 256,
             negotiation_timeout: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(15),
-            ping_timeout: Duration::from_secs(10),
-            ping_failures: 2,
             dial_timeout: Duration::from_secs(15),
             dial_timeout_private: Duration::from_secs(5),
             dials_per_peer: 8,
@@ -71,7 +74,7 @@ impl Default for Config {
             event_capacity: 1024,
             shutdown_timeout: Duration::from_secs(3),
             #[cfg(feature = "relay")]
-            relay: crate::relay::RelayConfig::default(),
+            relay: RelayConfig::default(),
             #[cfg(feature = "tcp")]
             upgrade: transport_tcp::UpgradeConfig::default(),
             #[cfg(feature = "quic")]
@@ -117,11 +120,21 @@ impl Config {
         self
     }
 
-    /// Sets [`Self::ping_interval`], [`Self::ping_timeout`] and [`Self::ping_failures`].
-    pub fn with_ping(mut self, interval: Duration, timeout: Duration, failures: u32) -> Self {
-        self.ping_interval = interval;
-        self.ping_timeout = timeout;
-        self.ping_failures = failures;
+    /// Sets [`Self::ping`].
+    pub fn with_ping(mut self, ping: LivenessConfig) -> Self {
+        self.ping = ping;
+        self
+    }
+
+    /// Sets [`Self::address_book`].
+    pub fn with_address_book(mut self, address_book: AddressBookConfig) -> Self {
+        self.address_book = address_book;
+        self
+    }
+
+    /// Sets [`Self::shutdown_timeout`].
+    pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
         self
     }
 
@@ -140,7 +153,7 @@ impl Config {
 
     /// Sets [`Self::relay`].
     #[cfg(feature = "relay")]
-    pub fn with_relay(mut self, relay: crate::relay::RelayConfig) -> Self {
+    pub fn with_relay(mut self, relay: RelayConfig) -> Self {
         self.relay = relay;
         self
     }
@@ -160,7 +173,7 @@ impl Config {
     }
 }
 
-/// Bytes of memory this machine has; 0 where that cannot be read, which grants the least.
+/// This machine's memory in bytes; 0 if it cannot be read, which grants the smallest limits.
 fn physical_memory() -> u64 {
     let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
         return 0;

@@ -1,37 +1,45 @@
 //! One connection, whichever transport carries it.
 
+mod asking;
 mod closing;
 mod counted;
+mod muxed;
+mod negotiate;
+mod path;
+mod stream;
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use conn_state::{Closing, ConnectionId, Direction, Phase, Route, SharedTracker};
+use conn_state::{
+    Closing, ConnectionId, Direction, Phase, Remote, Route, SharedTracker, StreamCount,
+};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-use crate::{
-    OpenError, Stream, negotiate,
-    path::Path,
-    protocols::{
-        identify,
-        ping::{self, PingError},
-    },
-    stream::{Kind, RawStream},
-};
+use crate::{error::OpenError, protocols::identify};
 
-pub(crate) use counted::{Admitted, StreamOpen};
+pub(crate) use counted::StreamPermit;
+pub(crate) use muxed::Muxed;
+pub(crate) use negotiate::{Offered, Trust, inbound as negotiate_inbound};
+pub(crate) use path::{Path, RelayLimit};
+pub use stream::Stream;
+pub(crate) use stream::RawStream;
 
-/// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes; a clone more
-/// or less changes nothing.
+/// How many successors are followed from a drained connection to the one that took its place. A successor may have been
+/// drained in its turn; there are no more of them than connections to one peer.
+const MAX_SUCCESSORS: usize = 8;
+
+/// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes, so that dropping a
+/// handle changes nothing.
 ///
-/// Where the node keeps another connection to the same peer in its place, streams are opened on that one.
+/// Where the node keeps another connection to the same peer in place of this one, streams are opened on that connection.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
@@ -42,60 +50,45 @@ struct Shared {
     path: Path,
     direction: Direction,
     opened: Instant,
-    negotiation_timeout: Duration,
-    ping_timeout: Duration,
+    timeouts: Arc<Timeouts>,
     /// Microseconds; `u64::MAX` until measured.
     rtt: AtomicU64,
     identified: Mutex<Option<Arc<identify::Info>>>,
     identifying: tokio::sync::Mutex<()>,
     pinging: tokio::sync::Mutex<()>,
-    inbound_streams: AtomicUsize,
-    inbound_pings: AtomicUsize,
-    open_streams: AtomicU32,
+    inbound_streams: AtomicU32,
+    services: counted::Services,
+    streams: StreamCount<PeerId>,
     tracker: SharedTracker<PeerId>,
     draining: AtomicBool,
-    /// While it is being drained: the connection that is kept.
+    /// While the connection is drained: the connection that is kept.
     successor: Mutex<Option<Connection>>,
-    /// Why the node closes it, once it does.
+    /// Why the node closes the connection, once it does.
     closing: OnceLock<Closing>,
 }
 
-#[derive(Clone)]
-pub(crate) enum Muxed {
-    #[cfg(feature = "tcp")]
-    Tcp(transport_tcp::Connection),
-    #[cfg(feature = "quic")]
-    Quic(transport_quic::Connection),
-}
-
-/// Runs `$body` on whichever transport's connection `$muxed` is.
-macro_rules! on_muxed {
-    ($muxed:expr, $connection:ident => $body:expr) => {
-        match $muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref $connection) => $body,
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref $connection) => $body,
-        }
-    };
-}
-use on_muxed;
-
-/// What a connection keeps from its node's settings.
+/// What a connection keeps of its node's settings.
+#[derive(Debug)]
 pub(crate) struct Timeouts {
     pub(crate) negotiation: Duration,
     pub(crate) ping: Duration,
 }
 
+/// What a connection is made of.
+pub(crate) struct Parameters {
+    pub(crate) id: ConnectionId,
+    pub(crate) muxed: Muxed,
+    pub(crate) address: Multiaddr,
+    pub(crate) path: Path,
+    pub(crate) direction: Direction,
+    pub(crate) timeouts: Arc<Timeouts>,
+    pub(crate) streams: StreamCount<PeerId>,
+    pub(crate) tracker: SharedTracker<PeerId>,
+}
+
 impl Connection {
-    pub(crate) fn new(
-        id: ConnectionId,
-        muxed: Muxed,
-        address: Multiaddr,
-        (path, direction): (Path, Direction),
-        timeouts: &Timeouts,
-        tracker: SharedTracker<PeerId>,
-    ) -> Self {
+    pub(crate) fn new(parameters: Parameters) -> Self {
+        let Parameters { id, muxed, address, path, direction, timeouts, streams, tracker } = parameters;
         Self(Arc::new(Shared {
             id,
             muxed,
@@ -103,15 +96,14 @@ impl Connection {
             path,
             direction,
             opened: Instant::now(),
-            negotiation_timeout: timeouts.negotiation,
-            ping_timeout: timeouts.ping,
+            timeouts,
             rtt: AtomicU64::new(u64::MAX),
             identified: Mutex::new(None),
             identifying: tokio::sync::Mutex::default(),
             pinging: tokio::sync::Mutex::default(),
-            inbound_streams: AtomicUsize::new(0),
-            inbound_pings: AtomicUsize::new(0),
-            open_streams: AtomicU32::new(0),
+            inbound_streams: AtomicU32::new(0),
+            services: counted::Services::default(),
+            streams,
             tracker,
             draining: AtomicBool::new(false),
             successor: Mutex::new(None),
@@ -119,33 +111,42 @@ impl Connection {
         }))
     }
 
-    /// Its name within the node.
+    /// The connection's id within the node.
     pub fn id(&self) -> ConnectionId {
         self.0.id
     }
 
-    /// Who is at the other end, as the handshake proved.
+    /// The peer at the other end, as the handshake proved.
     pub fn peer(&self) -> PeerId {
-        on_muxed!(self.0.muxed, connection => connection.peer())
+        self.0.muxed.peer()
     }
 
-    /// The other end's address as we see it, without its id.
+    /// The other end's address as this node sees it, without the peer's id.
     pub fn address(&self) -> &Multiaddr {
         &self.0.address
     }
 
-    /// Whether it goes from one end to the other or through a relay, and what is left of what that allows it.
+    /// Whether the connection is direct or goes through a relay, and how much the relay still lets it carry.
     pub fn route(&self) -> Route {
         self.0.path.route()
     }
 
-    /// Whether it goes through a relay and counts as limited by it.
+    /// The connection's path as the tracker compares it with others.
+    pub(crate) fn tracked_path(&self) -> conn_state::Path {
+        let path = conn_state::Path::new(self.route());
+        match self.0.path.is_direct().then(|| self.0.muxed.remote()).flatten() {
+            Some((transport, address)) => path.with_remote(Remote::new(transport, address)),
+            None => path,
+        }
+    }
+
+    /// Whether a relay limits the connection.
     pub fn is_limited(&self) -> bool {
         if self.0.path.is_direct() {
             return false;
         }
         let info = self.0.tracker.connection(Instant::now(), self.id());
-        // Not every connection has got to the tracker when it is first asked.
+        // The tracker may not know the connection yet when it is first asked.
         let phase = info.map_or(Phase::Handshaking, |info| info.phase);
         phase != Phase::Established
     }
@@ -155,14 +156,13 @@ impl Connection {
         self.0.direction
     }
 
-    /// The layers it is made of: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; `relay/tls/yamux` or `relay/noise/yamux` over
-    /// a relay's circuit, whatever carries that.
+    /// The connection's layers: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; over a circuit `relay/tls/yamux` or
+    /// `relay/noise/yamux`, whatever carries the circuit.
     pub fn via(&self) -> &'static str {
-        let layers = on_muxed!(self.0.muxed, connection => connection.via());
-        self.0.path.via(layers)
+        self.0.path.via(self.0.muxed.via())
     }
 
-    /// How long it has been up.
+    /// The time since the handshake ended.
     pub fn age(&self) -> Duration {
         self.0.opened.elapsed()
     }
@@ -173,34 +173,35 @@ impl Connection {
         (micros != u64::MAX).then(|| Duration::from_micros(micros))
     }
 
-    /// The TCP connection underneath, whose round trip the kernel knows. Behind a proxy it ends at the proxy.
+    /// The TCP connection underneath, whose round trip the kernel measures. Behind a proxy that is the connection to the proxy.
     #[cfg(feature = "tcp")]
     pub fn link(&self) -> Option<transport_tcp::Link> {
-        match self.0.muxed {
-            Muxed::Tcp(ref connection) => connection.link(),
-            #[cfg(feature = "quic")]
-            Muxed::Quic(_) => None,
-        }
+        self.0.muxed.link()
     }
 
-    /// What the peer last said of itself over this connection.
+    /// What has been received on the connection so far: bytes over TCP, datagrams over QUIC. It only grows.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.muxed.received()
+    }
+
+    /// What the peer last said about itself on this connection.
     pub fn identified(&self) -> Option<Arc<identify::Info>> {
         let identified = self.0.identified.lock();
         identified.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many streams the peer has open to us.
+    /// How many streams the peer has open to this node.
     pub fn inbound_streams(&self) -> usize {
-        self.0.inbound_streams.load(Ordering::Relaxed)
+        self.0.inbound_streams.load(Ordering::Relaxed) as usize
     }
 
-    /// How many streams are open on it, whoever opened them.
+    /// How many streams are open on the connection, whichever end opened them.
     pub fn streams(&self) -> u32 {
-        self.0.open_streams.load(Ordering::Relaxed)
+        self.0.streams.open()
     }
 
-    /// Whether another connection to the same peer is kept in its place, and this one is closed once nothing goes on
-    /// over it any more.
+    /// Whether the node keeps another connection to the same peer in place of this one, and closes this one once its
+    /// streams have ended.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
     }
@@ -210,24 +211,22 @@ impl Connection {
         successor.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens no more streams on this one as long as `successor` is there.
+    /// Opens no more streams on this connection as long as `successor` is open.
     pub(crate) fn drain(&self, successor: Option<Connection>) {
         *self.successor() = successor;
         self.0.draining.store(true, Ordering::Release);
-        self.report_streams();
     }
 
-    /// It is kept after all.
+    /// Ends the draining: the connection is kept after all.
     pub(crate) fn resume(&self) {
         self.0.draining.store(false, Ordering::Release);
         *self.successor() = None;
     }
 
-    /// The connection that streams are opened on: this one, or what took its place.
+    /// The connection that streams are opened on: this one, or the one that took its place.
     fn current(&self) -> Connection {
         let mut current = self.clone();
-        // Whoever took a place may have lost it again; there are no more of them than connections to one peer.
-        for _ in 0..8 {
+        for _ in 0..MAX_SUCCESSORS {
             let next = current.successor().clone();
             match next {
                 Some(next) if !next.is_closed() => current = next,
@@ -237,39 +236,8 @@ impl Connection {
         current
     }
 
-    fn report_streams(&self) {
-        let tracker = &self.0.tracker;
-        // A connection that is gone has no streams to speak of.
-        let _ = tracker.handle_streams(Instant::now(), self.id(), self.streams());
-    }
-
-    /// Whether it is closed, by whichever end.
-    pub fn is_closed(&self) -> bool {
-        on_muxed!(self.0.muxed, connection => connection.is_closed())
-    }
-
-    /// Opens a stream that speaks the first of `protocols` that the peer knows, and says which.
-    ///
-    /// # Errors
-    ///
-    /// Typed, and within [`crate::Config::negotiation_timeout`].
-    pub async fn open(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
-        self.full()?.open_limited(protocols).await
-    }
-
-    /// The same, also where a relay limits the connection: for protocols that are content with little.
-    ///
-    /// # Errors
-    ///
-    /// Typed, and within [`crate::Config::negotiation_timeout`].
-    pub async fn open_limited(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
-        let deadline = self.0.negotiation_timeout;
-        let trust = negotiate::Trust::Confirmed;
-        negotiate::outbound(&self.current(), protocols, trust, deadline).await
-    }
-
-    /// The connection on which streams are opened, unless it is limited.
-    fn full(&self) -> Result<Self, OpenError> {
+    /// The connection that streams are opened on, unless it is limited.
+    fn unlimited(&self) -> Result<Self, OpenError> {
         let current = self.current();
         match current.is_limited() {
             true => Err(OpenError::Limited { peer: self.peer() }),
@@ -277,112 +245,61 @@ impl Connection {
         }
     }
 
-    /// Opens a stream without waiting for the peer to agree to `protocol`: what is written travels with the proposal,
-    /// which saves a round trip. If the peer does not know the protocol, reading says so.
+    /// Whether the connection is closed, by either end.
+    pub fn is_closed(&self) -> bool {
+        self.0.muxed.is_closed()
+    }
+
+    /// Opens a stream that speaks the first of `protocols` that the peer knows, and says which.
     ///
     /// # Errors
     ///
-    /// Only those of the transport.
+    /// [`OpenError`], within [`crate::Config::negotiation_timeout`].
+    pub async fn open(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
+        self.unlimited()?.open_limited(protocols).await
+    }
+
+    /// Like [`Self::open`], but also over a limited connection: for protocols that need few bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], within [`crate::Config::negotiation_timeout`].
+    pub async fn open_limited(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
+        let deadline = self.0.timeouts.negotiation;
+        negotiate::outbound(&self.current(), protocols, Trust::Confirmed, deadline).await
+    }
+
+    /// Opens a stream without waiting until the peer agrees to `protocol`: what is written travels with the proposal, which
+    /// saves a round trip. Reading fails if the peer does not know the protocol.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Connection`] or [`OpenError::TimedOut`].
     pub async fn open_optimistic(&self, protocol: &str) -> Result<Stream, OpenError> {
-        self.full()?.open_here(protocol).await
+        self.unlimited()?.open_here(protocol).await
     }
 
-    /// The same on this very connection, even while it is being drained: for what is about the connection itself.
+    /// Like [`Self::open_optimistic`], but on this very connection, even while it is drained or limited: for questions about the
+    /// connection itself.
     pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
-        let deadline = self.0.negotiation_timeout;
-        let trust = negotiate::Trust::Optimistic;
-        let (_, stream) = negotiate::outbound(self, &[protocol], trust, deadline).await?;
-        Ok(stream)
-    }
-
-    /// Sends one ping on a stream of its own and waits for its answer. One goes out at a time, because some peers break off
-    /// the one before it; the wait for another's counts towards the time a ping is given.
-    ///
-    /// # Errors
-    ///
-    /// See [`ping::PingError`]; one of them within [`crate::Config::ping_timeout`].
-    pub async fn ping(&self) -> Result<Duration, ping::PingError> {
-        let rtt = ping::once(self, self.0.ping_timeout).await?;
-        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX - 1);
-        self.0.rtt.store(micros, Ordering::Relaxed);
-        Ok(rtt)
-    }
-
-    /// Asks the peer who it is. One question is asked at a time, because some peers answer no more; a caller who waited
-    /// for another's answer gets that one.
-    ///
-    /// # Errors
-    ///
-    /// See [`identify::IdentifyError`]; one of them within [`crate::Config::negotiation_timeout`].
-    pub async fn identify(&self) -> Result<Arc<identify::Info>, identify::IdentifyError> {
-        let known = self.identified();
-        let _turn = self.0.identifying.lock().await;
-        if let Some(info) = self.identified()
-            && !known.is_some_and(|known| Arc::ptr_eq(&known, &info))
-        {
-            return Ok(info);
-        }
-        let info = identify::request(self, self.0.negotiation_timeout).await?;
-        let info = Arc::new(info);
-        self.set_identified(Arc::clone(&info));
-        Ok(info)
-    }
-
-    /// To be held while a ping is under way.
-    pub(crate) async fn pinging(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.pinging.lock().await
-    }
-
-    /// Whether the other end still answers, within `deadline`.
-    pub(crate) async fn answers(&self, deadline: Duration) -> bool {
-        match self.0.muxed {
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => connection.probe(deadline).await.is_ok(),
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(_) => match ping::once(self, deadline).await {
-                // Whoever refuses a ping or breaks it off is there.
-                Err(PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. })) => {
-                    false
-                }
-                _ => !self.is_closed(),
-            },
-        }
-    }
-
-    pub(crate) fn set_identified(&self, info: Arc<identify::Info>) {
-        let identified = self.0.identified.lock();
-        *identified.unwrap_or_else(PoisonError::into_inner) = Some(info);
+        let deadline = self.0.timeouts.negotiation;
+        let opened = negotiate::outbound(self, &[protocol], Trust::Optimistic, deadline).await;
+        opened.map(|(_, stream)| stream)
     }
 
     pub(crate) async fn open_raw(&self) -> Result<RawStream, OpenError> {
-        let failed = |reason: String| OpenError::Connection {
+        let opened = self.0.muxed.open().await;
+        let stream = opened.map_err(|source| OpenError::Connection {
             peer: self.peer(),
-            reason,
-        };
-        let kind: Result<Kind, OpenError> = match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => {
-                let stream = connection.open().await;
-                stream.map(Kind::Tcp).map_err(|e| failed(e.to_string()))
-            }
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                let stream = connection.open().await;
-                stream.map(Kind::Quic).map_err(|e| failed(e.to_string()))
-            }
-        };
-        Ok(RawStream::new(kind?, StreamOpen::new(self)))
+            source: Arc::new(source),
+        })?;
+        Ok(RawStream::new(stream, counted::StreamOpen::new(self)))
     }
 
     /// The peer's next stream, or `None` once the connection is closed. Cancel-safe.
     pub(crate) async fn accept_raw(&self) -> Option<RawStream> {
-        let kind: Option<Kind> = match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.accept().await.map(Kind::Tcp),
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => connection.accept().await.map(Kind::Quic),
-        };
-        Some(RawStream::new(kind?, StreamOpen::new(self)))
+        let stream = self.0.muxed.accept().await?;
+        Some(RawStream::new(stream, counted::StreamOpen::new(self)))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The identity on disk: one key in libp2p's protobuf encoding, readable by its owner only.
+//! The identity on disk: one private key in libp2p's protobuf encoding, readable only by its owner.
 //!
-//! A file that is there is never overwritten, whatever is in it.
+//! An existing file is never overwritten, whatever its content.
 
 use std::{
     fs, io,
@@ -12,45 +12,45 @@ use std::{
 use libp2p_identity::{DecodingError, Keypair};
 use zeroize::Zeroizing;
 
-/// A key file is a few dozen bytes, or some thousand for RSA. Whatever is longer is something else.
+/// The longest key file. An Ed25519 key takes 68 bytes and an RSA key a few thousand.
 const MAX_LENGTH: u64 = 64 * 1024;
 
-/// Why there is no identity to work with.
+/// Why a key file could not be read or created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The file cannot be read.
-    #[error("cannot read the key file {}: {source}", path.display())]
+    #[error("cannot read the key file {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file holds no key.
-    #[error("the key file {} holds no valid key ({reason}); it was left as it is", path.display())]
+    /// The file holds no valid key.
+    #[error("the key file {} holds no valid key ({reason}); the file was not changed", path.display())]
     Corrupted {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the content.
         reason: String,
     },
-    /// There is a file already.
-    #[error("the key file {} exists; it was left as it is", path.display())]
+    /// The file exists.
+    #[error("the key file {} exists already; the file was not changed", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The file cannot be written.
-    #[error("cannot write the key file {}: {source}", path.display())]
+    #[error("cannot write the key file {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
-    /// The key has no such encoding.
-    #[error("the key cannot be encoded: {0}")]
+    /// The key cannot be encoded.
+    #[error("cannot encode the key")]
     Encode(#[from] DecodingError),
 }
 
@@ -71,24 +71,24 @@ pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
     let metadata = fs::metadata(path).map_err(read)?;
     if metadata.is_file() && metadata.len() > MAX_LENGTH {
         let length = metadata.len();
-        return Err(corrupted(format!("it is {length} bytes long")));
+        return Err(corrupted(format!("the file is {length} bytes long")));
     }
     let bytes = Zeroizing::new(fs::read(path).map_err(read)?);
     if bytes.is_empty() {
-        return Err(corrupted("it is empty".to_owned()));
+        return Err(corrupted("the file is empty".to_owned()));
     }
     let keypair = Keypair::from_protobuf_encoding(&bytes);
     let keypair = keypair.map_err(|error| corrupted(error.to_string()))?;
     if metadata.permissions().mode() & 0o077 != 0 {
         let path = path.display();
-        tracing::warn!(%path, "others than its owner may read the key file");
+        tracing::warn!(%path, "other users can read or write the key file: run chmod 600 on it");
     }
     Ok(keypair)
 }
 
-/// Writes `keypair` to `path`, which must not exist; its folder is made where needed.
+/// Writes `keypair` to `path`, which must not exist. Creates the directory if needed.
 ///
-/// The file appears whole or not at all.
+/// The file appears complete or not at all.
 ///
 /// # Errors
 ///
@@ -117,7 +117,7 @@ pub fn create(path: &Path, keypair: &Keypair) -> Result<(), KeyFileError> {
     })
 }
 
-/// Reads the key in `path`, or makes a new Ed25519 key and keeps it there. Says whether the key is new.
+/// Reads the key in `path`, or creates a new Ed25519 key there. The flag is true if the key is new.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ pub fn load_or_create(path: &Path) -> Result<(Keypair, bool), KeyFileError> {
             let keypair = Keypair::generate_ed25519();
             match create(path, &keypair) {
                 Ok(()) => Ok((keypair, true)),
-                // Another process was quicker: its key is the identity.
+                // Another process created the file first: its key is the identity.
                 Err(KeyFileError::Exists { .. }) => Ok((load(path)?, false)),
                 Err(error) => Err(error),
             }

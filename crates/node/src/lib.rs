@@ -1,23 +1,27 @@
-//! A thin node that composes the six crates, and the bowline binary.
+//! A peer-to-peer node that combines the six crates of Bowline, and the `bowline` binary.
 //!
 //! ```text
-//! listen ─► limits ─► transport-tcp │ transport-quic ─► Connection ─► session ─► ping, identify, your protocols
-//!   dial ─► rank, stagger ──┘                               │
-//!                                                           └─► Event
+//! inbound: listen ─┐                                  ┌─► parts: ping, identify, relays
+//!                  ├─► permit ► handshake ► register ─┤
+//! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
 //!
-//! The node decides nothing about how a byte stream is secured, who is admitted or what a peer's state is: the leaf
-//! crates do. It moves their outcomes to where they are needed.
+//! The node decides nothing about security, admission or peers' states: the leaf crates do. The node carries their decisions
+//! out. Each feature of the node is a *part*, which runs one leaf crate.
 //!
 //! # Invariants
 //!
-//! - Every task of a node belongs to its tracker: after [`Node::shutdown`] none is left.
+//! - One map holds every connection from its first packet to its end, and one pipeline establishes all of them: over TCP, over QUIC
+//!   and over circuits, inbound and outbound.
+//! - Every task of a node belongs to the node: after [`Node::shutdown`] none is left.
 //! - Every wait for a peer has a deadline, and every caller is answered.
-//! - A subscriber that does not read misses events (and is told how many); it never delays a connection.
+//! - A subscriber that falls behind misses events and is told how many; it never delays a connection.
+//! - An attempt accepts only the peer that its own address names, or else the peer that its dial names.
 //!
 //! # Limitations
 //!
-//! Relaying, gossip and rejoining are not here yet: their features exist and add nothing so far.
+//! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and `bootstrap` add nothing.
+//! - The network interfaces are read when the node starts to listen. Later changes are not seen.
 //!
 #![cfg_attr(
     all(feature = "tcp", feature = "quic"),
@@ -39,59 +43,64 @@ listening.shutdown().await;
 ```
 "#
 )]
-// Without one of the transports, what is handed to it has no taker.
+// Without one of the transports or parts, some of what is made for them has no user.
 #![cfg_attr(
-    not(all(feature = "tcp", feature = "quic")),
-    allow(unused, unreachable_code)
+    not(all(feature = "tcp", feature = "quic", feature = "relay", feature = "cli", feature = "metrics")),
+    allow(dead_code, unused, unreachable_code)
 )]
 
-mod accept;
 mod address;
+mod address_book;
 #[cfg(feature = "cli")]
 pub mod admin;
 mod builder;
 mod config;
 mod connection;
+mod connections;
+mod context;
+mod core;
 mod dial;
 mod error;
+mod establish;
 mod event;
 pub mod keyfile;
-#[cfg(feature = "metrics")]
-mod metrics;
-mod negotiate;
+mod listen;
+mod local;
 mod node;
-mod path;
+mod part;
+mod parts;
 pub mod protocols;
-mod registry;
-#[cfg(feature = "relay")]
-mod relay;
+mod router;
 mod session;
-mod shared;
-mod stream;
 mod supervisor;
-mod transports;
+mod transport;
 
+pub use conn_state::{self, Closing, ConnectionId, Direction};
 pub use libp2p_identity::{Keypair, PeerId, PublicKey};
 pub use multiaddr::{self, Multiaddr};
-
-#[cfg(feature = "relay")]
-pub use crate::relay::{
-    AsnLookup, RateTerm, RelayConfig, RelayServerConfig, RelayTerms, Slot, TermsError,
-};
-pub use crate::{
-    builder::Builder,
-    config::Config,
-    connection::Connection,
-    dial::{Step, plan},
-    error::{AttemptCause, AttemptError, DialError, ListenError, OpenError, SetupError},
-    event::{Event, Events, EventsError},
-    node::{IncomingStream, IncomingStreams, Node},
-    stream::Stream,
-};
-pub use conn_state::{self, ConnectionId, Direction};
-#[cfg(feature = "relay")]
-pub use relay_slots;
 #[cfg(feature = "quic")]
 pub use transport_quic;
 #[cfg(feature = "tcp")]
 pub use transport_tcp;
+
+pub use crate::{
+    builder::Builder,
+    config::Config,
+    connection::{Connection, Stream},
+    dial::{Step, plan},
+    error::{
+        AttemptCause, AttemptError, DialError, HandleError, ListenError, OpenError, SetupError,
+        error_chain,
+    },
+    event::{Event, Events, EventsError, PartEvent},
+    node::Node,
+    router::{IncomingStream, IncomingStreams},
+};
+#[cfg(feature = "relay")]
+pub use {
+    crate::{
+        config::{AsnLookup, RelayConfig, RelayServerConfig},
+        parts::ReservationEvent,
+    },
+    relay_slots::{self, RateTerm, Slot, Terms as RelayTerms, TermsError},
+};

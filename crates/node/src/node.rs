@@ -1,177 +1,91 @@
-//! The handle to a running node.
+//! The API for hosts: the handle to a running node.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::{any::Any, sync::Arc, time::Duration};
 
-use conn_state::{SharedTracker, State};
-use libp2p_identity::{Keypair, PeerId};
+use conn_state::{Closing, ConnectionId, SharedTracker, State};
+use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
-use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Builder, Config, Connection, DialError, Event, Events, ListenError, OpenError, Stream, accept,
     address,
-    connection::Admitted,
+    connection::{Connection, Stream},
+    core::{Core, RunningPart},
     dial,
-    shared::{Handler, Shared},
+    error::{DialError, HandleError, ListenError, OpenError},
+    event::Events,
+    listen::{self, Bound},
+    part::{DialRequest, Existing, GOODBYE, Origin, Part, Query},
+    router::IncomingStreams,
     supervisor,
-    transports::Transports,
 };
 
-/// A running node. Clones are handles to the same one; it runs until [`Node::shutdown`].
+/// A running node. Clones are handles to the same node, which runs until [`Node::shutdown`].
 #[derive(Clone)]
-pub struct Node(Arc<Shared>);
-
-/// A stream that a peer opened for a protocol of the host's.
-#[derive(Debug)]
-pub struct IncomingStream {
-    /// Over which connection.
-    pub connection: Connection,
-    /// The stream itself.
-    pub stream: Stream,
-    /// Counts towards [`Config::max_inbound_streams`] until this is dropped.
-    pub place: StreamPlace,
-}
-
-/// Keeps an inbound stream counted. Drop it together with the stream.
-pub struct StreamPlace {
-    pub(crate) _admitted: Admitted,
-}
-
-impl std::fmt::Debug for StreamPlace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StreamPlace")
-    }
-}
-
-/// The streams that peers open for one protocol. Dropping it ends the protocol: later ones are reset.
-#[derive(Debug)]
-pub struct IncomingStreams {
-    receiver: mpsc::Receiver<IncomingStream>,
-    protocol: Arc<str>,
-    node: Weak<Shared>,
-}
-
-impl IncomingStreams {
-    /// Waits for the next stream; `None` when the node is shut down. Cancel-safe.
-    pub async fn next(&mut self) -> Option<IncomingStream> {
-        self.receiver.recv().await
-    }
-}
-
-impl Drop for IncomingStreams {
-    fn drop(&mut self) {
-        let Some(node) = self.node.upgrade() else {
-            return;
-        };
-        let mut handlers = node
-            .handlers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.receiver.close();
-        // A newer registration of the same protocol is not ours to remove.
-        if handlers
-            .get(&self.protocol)
-            .is_some_and(|handler| handler.sender.is_closed())
-        {
-            handlers.remove(&self.protocol);
-        }
-        drop(handlers);
-        node.forget_said();
-    }
-}
+pub struct Node(Arc<Core>);
 
 impl Node {
-    /// Starts to put a node together.
-    pub fn builder(keypair: Keypair) -> Builder {
-        Builder::new(keypair)
+    /// Starts a node over `core`, whose parts are there.
+    pub(crate) fn start(core: Arc<Core>) -> (Self, Events) {
+        // Before anything can happen, so that the first event is among them.
+        let events = core.events.subscribe();
+        core.tasks.spawn(supervisor::run(Arc::downgrade(&core)));
+        (Self(core), events)
     }
 
-    /// The node, and its events from the first: it may be at work before anybody could ask for them.
-    pub(crate) fn new(keypair: Keypair, config: Config, transports: Transports) -> (Self, Events) {
-        let shared = Arc::new(Shared::new(keypair, config, transports));
-        let events = Events(shared.events.subscribe());
-        let (tracker, stopping) = (shared.tracker.clone(), shared.stopping.clone());
-        let supervisor = supervisor::run(Arc::downgrade(&shared), tracker, stopping);
-        shared.tasks.spawn(supervisor);
-        #[cfg(feature = "relay")]
-        crate::relay::start(&shared);
-        (Self(shared), events)
-    }
-
-    /// Who this node is.
+    /// This node's id.
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id
     }
 
-    /// Listens on one more address and says under which addresses, each with this node's id, others reach it. A port
-    /// of 0 takes a free one; an unspecified IP address stands for all interfaces.
+    /// Listens on one more address. Gives the addresses, with this node's id, under which others reach the socket. A port of 0
+    /// takes a free port; an unspecified IP address stands for all interfaces.
     ///
     /// # Errors
     ///
-    /// The address is none that a transport here can listen on, or the operating system refuses.
+    /// No transport listens on such an address, or the operating system refuses.
     pub async fn listen(&self, address: Multiaddr) -> Result<Vec<Multiaddr>, ListenError> {
-        if self.0.stopping.is_cancelled() {
-            return Err(ListenError::ShutDown { address });
-        }
-        let bound = accept::bind(&self.0, &address)?;
-        Ok(self.start_listening([bound]))
+        Ok(listen::bind(&self.0, &address)?.start(&self.0))
     }
 
-    /// Listens on all interfaces, with every transport there is, on one and the same port; a `port` of 0 takes a free
-    /// one. What this machine lacks (often IPv6) is left out.
+    /// Listens on all interfaces, with every transport, on one port; a `port` of 0 takes a free one. Address families that this
+    /// machine lacks (often IPv6) are left out.
     ///
     /// # Errors
     ///
-    /// The operating system refuses one of the addresses; then none is listened on.
+    /// The operating system refuses one of the addresses; then the node listens on none of them.
     pub async fn listen_everywhere(&self, mut port: u16) -> Result<Vec<Multiaddr>, ListenError> {
-        let mut all: Vec<accept::Bound> = Vec::new();
-        let mut refused = None;
+        let mut all: Vec<Bound> = Vec::new();
+        let mut left_out = None;
         for address in address::everywhere() {
-            let address = address(port);
-            if self.0.stopping.is_cancelled() {
-                return Err(ListenError::ShutDown { address });
-            }
-            match accept::bind(&self.0, &address) {
+            match listen::bind(&self.0, &address(port)) {
                 Ok(bound) => {
                     port = bound.port();
                     all.push(bound);
                 }
-                Err(error @ ListenError::Unsupported { .. }) => refused = Some(error),
-                Err(error) if error.is_address_unavailable() => refused = Some(error),
+                Err(error @ ListenError::Unsupported { .. }) => left_out = Some(error),
+                Err(error) if error.is_address_unavailable() => left_out = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        match refused {
+        match left_out {
             Some(error) if all.is_empty() => Err(error),
-            _ => Ok(self.start_listening(all)),
+            _ => Ok(all.into_iter().flat_map(|bound| bound.start(&self.0)).collect()),
         }
     }
 
-    fn start_listening(&self, sockets: impl IntoIterator<Item = accept::Bound>) -> Vec<Multiaddr> {
-        let mut all = Vec::new();
-        for plain in sockets.into_iter().flat_map(|bound| bound.start(&self.0)) {
-            self.0.write_listening().push(plain.clone());
-            let address = plain.with(Protocol::P2p(self.0.peer_id));
-            all.push(address.clone());
-            self.0.emit(Event::Listening { address });
-        }
-        #[cfg(feature = "relay")]
-        self.0.relay.handle_listening(self.0.listening());
-        self.0.push_identify();
-        all
-    }
-
-    /// Every address under which others reach this node, each with its id.
+    /// Every address under which others reach this node, each with its id. The addresses of a listener that broke are not
+    /// among them.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
-        let listening = self.0.listening();
-        let ours = |address: Multiaddr| address.with(Protocol::P2p(self.0.peer_id));
-        listening.into_iter().map(ours).collect()
+        let addresses = self.0.local.addresses().into_iter();
+        addresses.map(|address| address.with(Protocol::P2p(self.0.peer_id))).collect()
     }
 
-    /// Connects to the peer at `addresses`, best address first, and gives the first connection that comes about. If
-    /// the addresses name a peer to whom there is a connection already, that one is given, unless a relay limits it and
-    /// one of the addresses is direct. Dropping the future cancels
-    /// every attempt.
+    /// Connects to the peer at `addresses` and gives the first connection that is established. Addresses are tried in the
+    /// order of [`crate::plan`]. An address that is only `/p2p/ID` stands for what the node has learned about that peer's
+    /// addresses. If the addresses name a peer that is connected already, the dial gives that connection, unless a relay
+    /// limits it and one of the addresses is direct. Dropping the future cancels every attempt.
     ///
     /// # Errors
     ///
@@ -180,20 +94,36 @@ impl Node {
         &self,
         addresses: impl IntoIterator<Item = Multiaddr>,
     ) -> Result<Connection, DialError> {
-        dial::dial(&self.0, addresses.into_iter().collect()).await
+        let request = DialRequest {
+            addresses: addresses.into_iter().collect(),
+            expected: None,
+            origin: Origin::User,
+            existing: Existing::PreferUnlimited,
+        };
+        dial::dial(&self.0, request).await
     }
 
-    /// The live connection to `peer` that streams are best opened on: a full one before a limited one, then the newest.
+    /// The live connection to `peer` that streams are best opened on: an unlimited one before a limited one, then the newest.
     pub fn connection(&self, peer: PeerId) -> Option<Connection> {
-        self.0.registry().best(peer)
+        self.0.connections.best(&peer)
     }
 
-    /// Every connection there is.
+    /// The live connection with this id.
+    pub fn connection_by_id(&self, id: ConnectionId) -> Option<Connection> {
+        self.0.connections.get(id)
+    }
+
+    /// Every live connection.
     pub fn connections(&self) -> Vec<Connection> {
-        self.0.registry().all()
+        self.0.connections.all()
     }
 
-    /// Opens a stream to `peer` over its newest connection, for the first of `protocols` that it knows.
+    /// The addresses at which `peer` may be dialed, best first: those that worked, then those that peers and relays told of.
+    pub fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
+        self.0.address_book.addresses(&peer)
+    }
+
+    /// Opens a stream to `peer` over its best connection, for the first of `protocols` that the peer knows.
     ///
     /// # Errors
     ///
@@ -208,8 +138,7 @@ impl Node {
         connection.open(protocols).await
     }
 
-    /// The same over a full connection, which is waited for until `deadline` where a relay limits the one there is, or where
-    /// there is none yet.
+    /// Like [`Self::open`], but waits until `deadline` for an unlimited connection to `peer`.
     ///
     /// # Errors
     ///
@@ -220,7 +149,7 @@ impl Node {
         protocols: &[&str],
         deadline: tokio::time::Instant,
     ) -> Result<(String, Stream), OpenError> {
-        let connected = self.0.tracker.wait_for(&peer, State::Connected, deadline);
+        let connected = self.tracker().wait_for(&peer, State::Connected, deadline);
         let late = |error: conn_state::WaitError| OpenError::NotInTime {
             peer,
             state: error.state,
@@ -229,98 +158,92 @@ impl Node {
         self.open(peer, protocols).await
     }
 
-    /// Answers to `protocol` from now on, but for connections that a relay limits. Up to `capacity` streams wait for
-    /// [`IncomingStreams::next`]; those beyond it are reset. A second registration replaces the first.
-    pub fn handle(&self, protocol: &str, capacity: usize) -> IncomingStreams {
-        self.register(protocol, capacity, false)
-    }
-
-    /// The same, also on connections that a relay limits.
-    pub fn handle_limited(&self, protocol: &str, capacity: usize) -> IncomingStreams {
-        self.register(protocol, capacity, true)
-    }
-
-    fn register(&self, protocol: &str, capacity: usize, limited: bool) -> IncomingStreams {
-        let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let protocol: Arc<str> = protocol.into();
-        let handlers = self.0.handlers.write();
-        handlers
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(Arc::clone(&protocol), Handler { sender, limited });
-        self.0.push_identify();
-        IncomingStreams {
-            receiver,
-            protocol,
-            node: Arc::downgrade(&self.0),
-        }
-    }
-
-    /// Who is connected, how well, and how that came about: states, waiting for them, and their events in order.
-    ///
-    /// It is for asking. What happens to connections it is told by the node.
-    pub fn tracker(&self) -> &SharedTracker<PeerId> {
-        &self.0.tracker
-    }
-
-    /// The slots that this node grants as a relay; `None` if it is none.
-    #[cfg(feature = "relay")]
-    pub fn slots(&self) -> Option<Vec<crate::Slot>> {
-        Some(self.0.relay.granting.as_ref()?.slots())
-    }
-
-    /// On which terms it relays; `None` if it does not.
-    #[cfg(feature = "relay")]
-    pub fn relay_terms(&self) -> Option<crate::RelayTerms> {
-        Some(self.0.relay.granting.as_ref()?.terms())
-    }
-
-    /// Relays on these terms from now on, and gives all of them. Nobody who holds a slot or a circuit loses it by that.
-    /// `None` if it does not relay.
+    /// Registers a handler of `protocol`. Streams over relay-limited connections are refused. Up to `capacity` streams wait for
+    /// [`IncomingStreams::next`]; further ones are reset. A second registration replaces the first.
     ///
     /// # Errors
     ///
-    /// A value that cannot be; then nothing changes.
-    #[cfg(feature = "relay")]
-    pub fn set_relay_terms(
+    /// The node itself serves the protocol, or it is not a protocol name, or the node is shut down.
+    pub fn handle(&self, protocol: &str, capacity: usize) -> Result<IncomingStreams, HandleError> {
+        self.0.router.handle(protocol, capacity, false)
+    }
+
+    /// Like [`Self::handle`], but also accepts streams over relay-limited connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::handle`].
+    pub fn handle_limited(
         &self,
-        terms: &crate::RelayTerms,
-    ) -> Option<Result<crate::RelayTerms, crate::TermsError>> {
-        let granting = self.0.relay.granting.as_ref()?;
-        Some(granting.set(terms).map(|()| granting.terms()))
+        protocol: &str,
+        capacity: usize,
+    ) -> Result<IncomingStreams, HandleError> {
+        self.0.router.handle(protocol, capacity, true)
     }
 
-    /// Subscribes to everything that happens from now on.
+    /// The peers' states: queries, waiting, and events in order. Only the node reports changes to it.
+    pub fn tracker(&self) -> &SharedTracker<PeerId> {
+        self.0.connections.tracker()
+    }
+
+    /// Subscribes to every event from this moment on.
     pub fn events(&self) -> Events {
-        Events(self.0.events.subscribe())
+        self.0.events.subscribe()
     }
 
-    #[cfg(feature = "cli")]
-    pub(crate) fn stopping(&self) -> tokio_util::sync::CancellationToken {
+    /// The part of type `P`, if the node has it.
+    pub(crate) fn part<P: Part>(&self) -> Option<Arc<P>> {
+        let mut parts = self.0.parts().iter();
+        parts.find_map(|part| {
+            let any: Arc<dyn Any + Send + Sync> = Arc::clone(part) as _;
+            any.downcast().ok()
+        })
+    }
+
+    /// What the parts answer at the admin endpoint.
+    pub(crate) fn queries(&self) -> Vec<Query> {
+        let parts = self.0.parts().iter();
+        parts.flat_map(|part| Arc::clone(part).queries()).collect()
+    }
+
+    /// Fires when the node begins to shut down.
+    pub(crate) fn stopping(&self) -> CancellationToken {
         self.0.stopping.clone()
     }
 
-    /// The node's counters in the OpenMetrics text format.
-    #[cfg(feature = "metrics")]
-    pub fn metrics(&self) -> String {
-        #[cfg(feature = "relay")]
-        if let Some(granting) = &self.0.relay.granting {
-            self.0.metrics.relaying.now(&granting.usage());
+    /// Stops listening, lets the parts say goodbye, closes every connection gracefully and frees every socket. Streams that were
+    /// finished are delivered, within [`crate::Config::shutdown_timeout`]; a part has 1 s. Afterwards no task of the node is
+    /// left, and [`IncomingStreams::next`] gives `None`.
+    pub async fn shutdown(&self) {
+        let core = &self.0;
+        core.stopping.cancel();
+        core.router.close();
+        for RunningPart { name, task } in core.take_running() {
+            match timeout(GOODBYE, task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node panicked"),
+                Err(_) => tracing::warn!(part = name, "a part of the node said no goodbye within 1 s"),
+            }
         }
-        self.0.metrics.text()
+        self.close_connections(core.config.shutdown_timeout).await;
+        for transport in core.transports() {
+            let _ = timeout(GOODBYE, Arc::clone(transport).close()).await;
+        }
+        core.tasks.close();
+        let _ = timeout(GOODBYE, core.tasks.wait()).await;
     }
 
-    /// Stops listening, says goodbye on every connection and waits, within [`Config::shutdown_timeout`], until no task
-    /// of the node is left. Whatever still runs then is dropped with the node.
-    pub async fn shutdown(&self) {
-        self.0.stopping.cancel();
-        let goodbyes = async {
-            let connections = self.connections();
-            futures::future::join_all(connections.iter().map(Connection::close)).await;
-            self.0.transports.close().await;
-            self.0.tasks.close();
-            self.0.tasks.wait().await;
-        };
-        let _ = tokio::time::timeout(self.0.config.shutdown_timeout, goodbyes).await;
+    async fn close_connections(&self, within: Duration) {
+        let connections = self.connections();
+        for connection in &connections {
+            connection.close_for(Closing::Shutdown);
+        }
+        let closed = connections.iter().map(Connection::closed);
+        if timeout(within, futures::future::join_all(closed)).await.is_err() {
+            for connection in self.connections() {
+                connection.abort_for(Closing::Shutdown);
+            }
+        }
     }
 }
 

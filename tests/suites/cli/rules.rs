@@ -5,7 +5,7 @@ use std::fs;
 use tests::harness::process::run;
 use tests::harness::{Finished, Home};
 
-use super::{QUIC, TCP, assert_done, assert_refused, soon};
+use super::{QUIC, TCP, assert_done, assert_refused, free_port, soon};
 
 fn ping(home: &Home, address: &str, rules: &[&str]) -> Finished {
     let mut args = vec!["ping", "-c", "1", address];
@@ -97,6 +97,16 @@ fn the_first_rule_that_is_for_an_address_decides_and_what_none_is_for_is_refused
         .unwrap();
     let refused = ping(&home, &by_tcp, &["kind=dns direct", "* refuse"]);
     assert_refused(&refused, 1, &["refused by the rule `* refuse`"]);
+}
+
+#[test]
+fn a_rule_with_else_dials_directly_while_its_proxy_is_down() {
+    let home = Home::new().unwrap();
+    let up = home.up(&["--listen", TCP]).unwrap();
+    let address = &up.addresses()[0];
+    let proxy = format!("* via socks5://127.0.0.1:{}", free_port());
+    assert_refused(&ping(&home, address, &[&proxy]), 1, &[address]);
+    assert_done(&ping(&home, address, &[&format!("{proxy} else direct")]));
 }
 
 #[test]

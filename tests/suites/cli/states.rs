@@ -61,6 +61,14 @@ fn peers_events_and_why_tell_one_story() {
     );
     assert!(row.number("age_s").unwrap() < 60.0 && row.0["streams"].is_number());
 
+    let mut table = here.bowline_with_data(&["peers"]);
+    let table = tests::harness::process::run("bowline", &mut table, soon()).unwrap();
+    assert_done(&table);
+    let lines: Vec<_> = table.stdout.iter().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("peer ") && lines[0].contains("RTT in ms"));
+    assert!(lines[1].starts_with(&id), "{lines:?}");
+
     other.process.signal(Signal::TERM).unwrap();
     let gone = events.wait_for("not connected", soon(), is_state(&id, "not connected"));
     story.push(gone.unwrap());

@@ -101,7 +101,7 @@ impl End {
         let (_, states) = node.tracker().subscribe();
         let events = node.events();
         let addresses = node.listen(listen.parse()?).await?;
-        tokio::spawn(echo(node.handle(PROTOCOL, 64)));
+        tokio::spawn(echo(node.handle(PROTOCOL, 64)?));
         Ok(Self {
             address: addresses.into_iter().next().context("no address")?,
             node,

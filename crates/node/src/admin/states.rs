@@ -1,16 +1,14 @@
-//! Peers' states: how they stand, how that came about, and what comes next.
+//! Peers' states: as they are now, their latest changes with causes, and a stream of changes.
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
     Json,
-    body::{Body, Bytes},
     extract::{Query, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use conn_state::{ConnectionInfo, Event, Limit, Reason, Route, Snapshot, Update};
@@ -19,10 +17,10 @@ use libp2p_identity::PeerId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, queries};
 use crate::{Connection, ConnectionId};
 
-/// Every connection whose peer is known, handshaking ones included.
+/// Every connection whose peer is known, including those in their handshake.
 pub(super) async fn peers(State(admin): State<Admin>) -> Json<Value> {
     let now = Instant::now();
     let live = admin.node.connections().into_iter();
@@ -79,13 +77,24 @@ fn describe_live(row: &mut Value, connection: &Connection) {
     row["address"] = connection.address().to_string().into();
     row["via"] = connection.via().into();
     row["rtt_us"] = micros(connection.rtt()).into();
-    row["tcp_rtt_us"] = micros(super::tcp_rtt(connection)).into();
+    row["tcp_rtt_us"] = micros(tcp_rtt(connection)).into();
     row["streams"] = connection.streams().into();
     row["inbound_streams"] = connection.inbound_streams().into();
     row["agent"] = connection
         .identified()
         .map(|info| info.agent.clone())
         .into();
+}
+
+/// The round trip that the kernel measured. Behind a proxy it is the round trip to the proxy.
+#[cfg(feature = "tcp")]
+fn tcp_rtt(connection: &Connection) -> Option<Duration> {
+    Some(connection.link()?.info().ok()?.rtt)
+}
+
+#[cfg(not(feature = "tcp"))]
+fn tcp_rtt(_: &Connection) -> Option<Duration> {
+    None
 }
 
 #[derive(Deserialize)]
@@ -107,7 +116,7 @@ pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) ->
     Json(answer).into_response()
 }
 
-/// A peer's change of state, as a line of JSON shows it.
+/// The JSON of one change of a peer's state.
 pub fn event(event: &Event<PeerId>) -> Value {
     let at = SystemTime::now().checked_sub(event.at.elapsed());
     let since_epoch = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -134,37 +143,23 @@ fn snapshot(snapshot: &Snapshot<PeerId>) -> Value {
     json!({"event": "snapshot", "peers": peers.collect::<Vec<_>>()})
 }
 
-/// How all peers stand, then every event as it comes, one JSON object a line, until the reader has enough.
+/// All peers' states, then every change, one JSON object per line, until the client closes or the node stops.
 pub(super) async fn events(State(admin): State<Admin>) -> Response {
     let (first, updates) = admin.node.tracker().subscribe();
-    let stopping = admin.node.stopping();
-    let live = stream::unfold(updates, move |mut updates| {
-        let stopping = stopping.clone();
-        async move {
-            let update = tokio::select! {
-                update = updates.next() => update,
-                () = stopping.cancelled() => return None,
-            };
-            let lines = match &update {
-                Update::Event(changed) => vec![event(changed)],
-                Update::Lagged {
-                    missed,
-                    snapshot: now,
-                } => {
-                    vec![json!({"event": "lagged", "missed": missed}), snapshot(now)]
-                }
-            };
-            Some((lines, updates))
-        }
+    let live = stream::unfold(updates, async |mut updates| {
+        let lines = match updates.next().await {
+            Update::Event(changed) => line(&event(&changed)),
+            Update::Lagged {
+                missed,
+                snapshot: now,
+            } => line(&json!({"event": "lagged", "missed": missed})) + &line(&snapshot(&now)),
+        };
+        Some((lines, updates))
     });
-    let lines = stream::iter([vec![snapshot(&first)]]).chain(live);
-    let body = lines.map(|lines| {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        Ok::<_, Infallible>(Bytes::from(text))
-    });
-    (
-        [(CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(body),
-    )
-        .into_response()
+    let lines = stream::iter([line(&snapshot(&first))]).chain(live);
+    queries::ndjson(lines.take_until(admin.node.stopping().cancelled_owned()))
+}
+
+fn line(object: &Value) -> String {
+    format!("{object}\n")
 }

@@ -1,77 +1,57 @@
 //! How a connection ends.
 
+use std::sync::Arc;
+
 use conn_state::Closing;
 
-use super::{Connection, Muxed, on_muxed};
+use super::Connection;
 
 impl Connection {
-    /// Closes it. Streams that are open break; what was flushed before is on its way.
-    pub async fn close(&self) {
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.close().await,
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                connection.close(transport_quic::CloseCode::SHUTDOWN, "closed");
+    /// Starts to close the connection and returns at once. Streams that were finished are delivered, within the transport's
+    /// `close_timeout`; streams that are still open break. [`Self::closed`] waits for the end.
+    pub fn close(&self) {
+        self.close_for(Closing::Local);
+    }
+
+    /// Closes the connection at once. What the peer has not acknowledged may be lost.
+    pub fn abort(&self) {
+        self.abort_for(Closing::Local);
+    }
+
+    /// Waits until the connection is closed, and says why.
+    pub async fn closed(&self) -> Closing {
+        self.closed_with_detail().await.0
+    }
+
+    /// Closes the connection for `reason`: gracefully, unless the reason is that the peer is silent.
+    pub(crate) fn close_for(&self, reason: Closing) {
+        match reason {
+            Closing::Unresponsive | Closing::Silent | Closing::Violation => self.abort_for(reason),
+            _ => {
+                self.note(reason);
+                self.0.muxed.close(reason);
             }
         }
     }
 
-    /// Closes it at once because the peer does not answer.
-    pub(crate) fn abort(&self, reason: &str) {
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => connection.abort(),
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                connection.close(transport_quic::CloseCode::COLLECTED, reason);
-            }
+    pub(crate) fn abort_for(&self, reason: Closing) {
+        self.note(reason);
+        self.0.muxed.abort(reason);
+    }
+
+    /// The first reason stands.
+    fn note(&self, reason: Closing) {
+        if !self.is_closed() {
+            let _ = self.0.closing.set(reason);
         }
     }
 
-    /// Closes it for a reason of the tracker's. What was flushed before is on its way.
-    pub(crate) async fn close_for(&self, closing: Closing) {
-        let _ = self.0.closing.set(closing);
-        match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => match closing {
-                Closing::Unresponsive => connection.abort(),
-                _ => connection.close().await,
-            },
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => {
-                let code = match closing {
-                    Closing::Superseded | Closing::Unresponsive => {
-                        transport_quic::CloseCode::SUPPLANTED
-                    }
-                    _ => transport_quic::CloseCode::COLLECTED,
-                };
-                connection.close(code, &closing.to_string());
-            }
+    /// Like [`Self::closed`], with what the transport adds to the reason.
+    pub(crate) async fn closed_with_detail(&self) -> (Closing, Option<Arc<str>>) {
+        let (by_transport, detail) = self.0.muxed.closed().await;
+        match self.0.closing.get() {
+            Some(closing) => (*closing, None),
+            None => (by_transport, Some(detail)),
         }
-    }
-
-    /// Waits until it is closed and says why.
-    pub async fn closed(&self) -> String {
-        on_muxed!(self.0.muxed, connection => connection.closed().await.to_string())
-    }
-
-    /// The same in the tracker's terms.
-    pub(crate) async fn closed_how(&self) -> Closing {
-        let by_transport = match self.0.muxed {
-            #[cfg(feature = "tcp")]
-            Muxed::Tcp(ref connection) => match connection.closed().await {
-                transport_tcp::CloseReason::Remote => Closing::Remote,
-                transport_tcp::CloseReason::Failed(_) => Closing::Failed,
-                _ => Closing::Local,
-            },
-            #[cfg(feature = "quic")]
-            Muxed::Quic(ref connection) => match connection.closed().await {
-                transport_quic::CloseReason::Peer { .. } => Closing::Remote,
-                transport_quic::CloseReason::Local => Closing::Local,
-                _ => Closing::Failed,
-            },
-        };
-        self.0.closing.get().copied().unwrap_or(by_transport)
     }
 }

@@ -1,4 +1,4 @@
-//! In which order addresses are tried, and when.
+//! The order in which addresses are tried, and when.
 
 use std::time::Duration;
 
@@ -6,26 +6,25 @@ use multiaddr::Multiaddr;
 
 use crate::address::{self, Kind};
 
-/// How much later TCP is tried than QUIC, and IPv4 than IPv6, on the open internet.
+/// The delay of TCP after QUIC, and of IPv4 after IPv6, on public addresses.
 const PUBLIC_DELAY: Duration = Duration::from_millis(250);
-/// How much later than the last of the direct addresses a peer is tried through relays, where one of those is public: one on
-/// some private network is often another's.
+/// The delay of circuits after the last direct address, if one of those is public: a private address is often that of another host.
 const CIRCUIT_DELAY: Duration = Duration::from_millis(500);
-/// The same on loopback and private networks, where an answer takes no time.
+/// The delay on loopback and private addresses, where hosts answer at once.
 const PRIVATE_DELAY: Duration = Duration::from_millis(30);
 
 /// Addresses that are tried together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// When, counted from the dial's beginning, unless everything before has failed by then: in that case at once.
+    /// When the addresses are tried, counted from the start of the dial. If everything before has failed, they are tried at once.
     pub at: Duration,
-    /// What is tried.
+    /// The addresses.
     pub addresses: Vec<Multiaddr>,
 }
 
-/// The order in which `addresses` are tried: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or
-/// 30 ms on private addresses. Private and public ones are counted apart, as one says nothing about the other. Relays come
-/// last, 500 ms after the last of the others, or 30 ms where those are all private.
+/// Plans the order of `addresses`: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or 30 ms on private
+/// addresses. Private and public addresses are planned apart, because one says nothing about the other. Circuits come last: 500
+/// ms after the last direct address, or 30 ms if all direct addresses are private.
 pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
@@ -75,7 +74,7 @@ pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
     steps
 }
 
-/// Names count as IPv4: what they resolve to is not known here, and a proxy may never tell.
+/// Names count as IPv4: what they resolve to is not known here, and a proxy may resolve them.
 fn is_ipv4(address: &Multiaddr) -> bool {
     !matches!(address::ip(address), Some(std::net::IpAddr::V6(_)))
 }

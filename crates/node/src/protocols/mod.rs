@@ -1,4 +1,4 @@
-//! The protocols every node speaks.
+//! The encodings of ping and identify. Both need nothing but a byte stream.
 
 pub mod identify;
 pub mod ping;

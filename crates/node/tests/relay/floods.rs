@@ -1,4 +1,4 @@
-//! Floods from one corner of the network: whoever comes from elsewhere is served nevertheless.
+//! Floods from a few networks. Peers from other networks are served nevertheless.
 
 use std::sync::{
     Arc,
@@ -15,10 +15,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
-/// How long an honest peer may wait for its slot or its circuit while a flood goes on.
+/// How long an honest peer may wait for its slot or its circuit during a flood.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A relay to which loopback addresses are strangers'.
+/// A relay that limits loopback addresses like all others.
 fn strict(limits: LimitsConfig) -> Node {
     let relaying = RelayConfig::default().with_server(RelayServerConfig::new(
         Caps::default().with_exempt_private(false),
@@ -29,10 +29,10 @@ fn strict(limits: LimitsConfig) -> Node {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_reserves_from_one_subnet_cost_nobody_else_a_slot() {
+async fn ten_thousand_reserves_from_one_subnet_cost_no_other_subnet_a_slot() {
     let relay = strict(LimitsConfig::default());
     let relay_at = listen(&relay, TCP).await;
-    // As many as the subnet may connect, each of which asks again and again.
+    // As many attackers as may connect from one subnet. Each asks again and again.
     let attackers = (1..=64).map(|host| from([127, 1, 2, host], RelayConfig::default()));
     let attackers: Vec<Node> = attackers.collect();
     let mut connections = Vec::new();
@@ -68,8 +68,8 @@ async fn ten_thousand_reserves_from_one_subnet_cost_nobody_else_a_slot() {
     reached_at(&honest).await;
     let took = begun.elapsed();
     let during = asked.load(Ordering::Relaxed);
-    println!("a slot within {took:?}, of the flood's requests {during} were under way");
-    assert!(during < 10_000, "the flood was over");
+    println!("a slot after {took:?}, when {during} requests of the flood had been sent");
+    assert!(during < 10_000, "the flood had ended");
     assert!(took < SOON, "{took:?}");
     let answers = within(flood).await.unwrap();
     assert_eq!(answers.len(), 10_000);
@@ -79,8 +79,8 @@ async fn ten_thousand_reserves_from_one_subnet_cost_nobody_else_a_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_sources_from_three_subnets_do_not_shut_one_target_off() {
-    // Both ends of each connection are this process's; many systems begin with 1,024 files.
+async fn a_thousand_sources_from_three_subnets_do_not_cut_one_target_off() {
+    // This process has both ends of each connection; many systems start a process with 1,024 files.
     let most = getrlimit(Resource::Nofile).maximum;
     let files = Rlimit {
         current: most,
@@ -108,14 +108,13 @@ async fn a_thousand_sources_from_three_subnets_do_not_shut_one_target_off() {
 
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    // What an attacker gets it holds on to.
+    // An attacker keeps each circuit that it gets.
     let flood = stream::iter(0..5_000).map(move |n: usize| {
         counted.fetch_add(1, Ordering::Relaxed);
         let connection = attackers[n % attackers.len()].1.clone();
         async move {
-            let (_, mut hop) = connection.open(&[HOP_PROTOCOL]).await.ok()?;
-            let circuit = driver::connect(&mut hop, to, Duration::from_secs(30)).await;
-            circuit.is_ok().then_some(hop)
+            let (_, hop) = connection.open(&[HOP_PROTOCOL]).await.ok()?;
+            driver::connect(hop, to, Duration::from_secs(30)).await.ok()
         }
     });
     let flood = tokio::spawn(flood.buffer_unordered(256).collect::<Vec<_>>());
@@ -127,14 +126,14 @@ async fn a_thousand_sources_from_three_subnets_do_not_shut_one_target_off() {
     let connection = within(honest.dial([target_at])).await.unwrap();
     let took = begun.elapsed();
     let during = asked.load(Ordering::Relaxed);
-    println!("a circuit within {took:?}, of the flood's requests {during} were under way");
-    assert!(during < 5_000, "the flood was over");
+    println!("a circuit after {took:?}, when {during} requests of the flood had been sent");
+    assert!(during < 5_000, "the flood had ended");
     assert!(took < SOON, "{took:?}");
     assert!(connection.ping().await.is_ok());
     let taken = within(flood).await.unwrap();
     let taken = taken.iter().flatten().count();
     let share = 3 * Caps::default().circuits_from_subnet_to_peer;
-    assert!(taken >= share, "{taken}: the flood was none");
-    // Circuits that the target gives up on make room for others.
+    assert!(taken >= share, "{taken}: the flood filled nothing");
+    // A circuit that the target gives up makes room for another one.
     assert!(relay.slots().unwrap()[0].circuits <= share + 1);
 }

@@ -1,18 +1,20 @@
-//! A relay, one who is reached through it, and one who reaches.
+//! Relaying: a relay, a node that is reached through it, and a node that dials it.
 #![cfg(all(feature = "relay", feature = "quic"))]
 
+mod circuits;
 #[path = "../common/mod.rs"]
 mod common;
 mod floods;
 mod limits;
+mod shutdown;
 mod slots;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
-    AttemptCause, Config, Connection, DialError, Event, IncomingStreams, Keypair, Multiaddr, Node,
-    OpenError, RelayConfig, RelayServerConfig, Slot,
+    AttemptCause, Config, Connection, DialError, Event, Events, IncomingStreams, Keypair,
+    Multiaddr, Node, OpenError, RelayConfig, RelayServerConfig, ReservationEvent, Slot,
     conn_state::{Reason, Route, State},
     multiaddr::Protocol,
     relay_slots::{Caps, ClientConfig, ClientEvent, TableConfig},
@@ -40,7 +42,7 @@ fn behind(relays: &[&Multiaddr]) -> Node {
     with(Config::default().with_relay(relays))
 }
 
-/// A node whose connections come from this address.
+/// A node that dials from this address.
 fn from(address: [u8; 4], relaying: RelayConfig) -> Node {
     from_with(Keypair::generate_ed25519(), address, relaying)
 }
@@ -50,14 +52,14 @@ fn from_with(key: Keypair, address: [u8; 4], relaying: RelayConfig) -> Node {
     let builder = Node::builder(key)
         .config(Config::default().with_relay(relaying))
         .dialer(Arc::new(Bound::new([uplink], DirectConfig::default())));
-    builder.build().expect("it builds")
+    builder.build().expect("the node is built")
 }
 
 fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
-/// Where it is reached through a relay, once it is.
+/// The node's first circuit address, once it has one.
 async fn reached_at(node: &Node) -> Multiaddr {
     let mut events = node.events();
     loop {
@@ -69,11 +71,40 @@ async fn reached_at(node: &Node) -> Multiaddr {
     }
 }
 
-fn granted_by(relay: &Node) -> Vec<Slot> {
-    relay.slots().expect("it is a relay")
+/// Waits for an event about the node's slots at relays.
+async fn reservation<T>(
+    events: &mut Events,
+    mut wanted: impl FnMut(ClientEvent) -> Option<T>,
+) -> T {
+    wait(events, |event| match event {
+        Event::Part(event) => {
+            let ReservationEvent(event) = event.downcast_ref()?;
+            wanted(event.clone())
+        }
+        _ => None,
+    })
+    .await
 }
 
-/// Sends back whatever comes.
+/// The node's connection over a circuit, once it has one. The two ends do not register it at the same moment.
+async fn over_circuit(node: &Node) -> Connection {
+    within(async {
+        loop {
+            let connections = node.connections();
+            if let Some(circuit) = connections.iter().find(|c| is_circuit(c.address())) {
+                return circuit.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+fn granted_by(relay: &Node) -> Vec<Slot> {
+    relay.slots().expect("the node is a relay")
+}
+
+/// Sends everything back.
 fn echo(mut streams: IncomingStreams) {
     tokio::spawn(async move {
         while let Some(incoming) = streams.next().await {
@@ -87,15 +118,15 @@ fn echo(mut streams: IncomingStreams) {
     });
 }
 
-/// A relay, one who holds a slot there and echoes, and a connection to the latter through the former.
+/// A relay, a node that holds a slot there and echoes, a node that dialed it through the relay, and their connection.
 async fn circuit(table: TableConfig) -> (Node, Node, Node, Connection) {
     let relay = relay(Caps::default(), table);
     let hidden = behind(&[&listen(&relay, TCP).await]);
-    echo(hidden.handle_limited(ECHO, 4));
+    echo(hidden.handle_limited(ECHO, 4).unwrap());
     let at = reached_at(&hidden).await;
     let seeker = node();
     let connection = within(seeker.dial([at])).await;
-    let connection = connection.expect("it is reached");
+    let connection = connection.expect("the hidden node is reached");
     (relay, hidden, seeker, connection)
 }
 
@@ -104,7 +135,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
     for transport in [TCP, QUIC] {
         let relay = relay(Caps::default(), TableConfig::default());
         let hidden = behind(&[&listen(&relay, transport).await]);
-        let _echoes = hidden.handle(ECHO, 1);
+        let _echoes = hidden.handle(ECHO, 1).unwrap();
         let at = reached_at(&hidden).await;
 
         let seeker = node();
@@ -115,7 +146,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
         let Route::Relayed(Some(left)) = connection.route() else {
             panic!("{:?}", connection.route());
         };
-        // The handshake was paid for, and little else.
+        // The handshake has used a few KiB of the 128 KiB.
         assert!((100 << 10..128 << 10).contains(&left.bytes.unwrap()));
         assert!(left.until.is_some());
         assert!(within(connection.ping()).await.is_ok());
@@ -124,7 +155,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
         assert_eq!(seeker.tracker().state(&hidden.peer_id()), LIMITED);
         assert_eq!(hidden.tracker().state(&seeker.peer_id()), LIMITED);
 
-        // What is not for limited connections fails at once, on this end and on that one.
+        // A protocol that is not for limited connections fails at once, at this end and at the other.
         let refused = connection.open(&[ECHO]).await;
         assert!(matches!(refused, Err(OpenError::Limited { .. })));
         let refused = connection.open_optimistic(ECHO).await;
@@ -135,7 +166,7 @@ async fn over_each_transport_a_peer_behind_a_relay_is_reached_and_limited() {
 }
 
 #[tokio::test]
-async fn a_protocol_that_opted_in_gets_all_that_fits_both_ways() {
+async fn a_protocol_for_limited_connections_carries_the_whole_limit_in_both_directions() {
     let (_relay, _hidden, _seeker, connection) = circuit(TableConfig::default()).await;
     let (_, mut stream) = within(connection.open_limited(&[ECHO])).await.unwrap();
     let sent: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
@@ -159,9 +190,9 @@ async fn a_protocol_that_opted_in_gets_all_that_fits_both_ways() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_for_a_limited_connection_waits_for_a_direct_one() {
+async fn a_stream_that_is_not_for_a_limited_connection_waits_for_a_direct_connection() {
     let (_relay, hidden, seeker, _connection) = circuit(TableConfig::default()).await;
-    let _streams = hidden.handle("/full/1", 1);
+    let _streams = hidden.handle("/full/1", 1).unwrap();
     let deadline = Instant::now() + Duration::from_millis(50);
     let late = seeker.open_by(hidden.peer_id(), &["/full/1"], deadline);
     let late = within(late).await;
@@ -181,7 +212,7 @@ async fn a_stream_that_is_not_for_a_limited_connection_waits_for_a_direct_one() 
 }
 
 #[tokio::test]
-async fn addresses_come_and_go_with_the_slot_and_who_is_connected_hears_of_it() {
+async fn circuit_addresses_come_and_go_with_the_slot_and_connected_peers_hear_of_it() {
     let relay = relay(Caps::default(), TableConfig::default());
     let relay_at = listen(&relay, TCP).await;
     let watcher = node();
@@ -201,10 +232,8 @@ async fn addresses_come_and_go_with_the_slot_and_who_is_connected_hears_of_it() 
     identified(true).await;
     let mut events = hidden.events();
     relay.shutdown().await;
-    wait(&mut events, |event| match event {
-        Event::Reservation {
-            event: ClientEvent::Lost { relay: lost, .. },
-        } => (lost == relay.peer_id()).then_some(()),
+    reservation(&mut events, |event| match event {
+        ClientEvent::Lost { relay: lost, .. } => (lost == relay.peer_id()).then_some(()),
         _ => None,
     })
     .await;
@@ -212,7 +241,7 @@ async fn addresses_come_and_go_with_the_slot_and_who_is_connected_hears_of_it() 
     identified(false).await;
 }
 
-/// The cause that a dial by a relay failed for.
+/// The reason why a dial through a relay failed.
 async fn refused(node: &Node, address: Multiaddr) -> String {
     match within(node.dial([address])).await {
         Err(DialError::AllFailed(attempts)) => match &attempts[..] {
@@ -227,7 +256,7 @@ async fn refused(node: &Node, address: Multiaddr) -> String {
 }
 
 #[tokio::test]
-async fn who_cannot_be_reached_through_a_relay_is_an_error_that_says_why() {
+async fn a_dial_through_a_relay_that_fails_says_why() {
     let relay = relay(Caps::default(), TableConfig::default());
     let relay_at = listen(&relay, TCP).await;
     let (seeker, absent) = (node(), node());
@@ -238,11 +267,11 @@ async fn who_cannot_be_reached_through_a_relay_is_an_error_that_says_why() {
     let reason = refused(&seeker, through(&relay_at, &absent)).await;
     assert!(reason.contains("204"), "no reservation: {reason}");
     let reason = refused(&seeker, relay_at.clone().with(Protocol::P2pCircuit)).await;
-    assert!(reason.contains("who is behind it"), "{reason}");
-    // One that is no relay.
+    assert!(reason.contains("does not name the peer"), "{reason}");
+    // A node that is not a relay.
     let plain_at = listen(&absent, TCP).await;
     let reason = refused(&seeker, through(&plain_at, &node())).await;
     assert!(reason.contains("hop"), "{reason}");
-    // None of this is worth a connection to the relay's end.
+    // A failed dial leaves nothing at the relay.
     assert_eq!(relay.slots().unwrap(), []);
 }

@@ -1,22 +1,10 @@
-//! Slots that a node grants as a relay, and those that it holds.
+//! Slots: those that a node grants as a relay, and those that it holds at relays.
 
-use node::{
-    Events,
-    relay_slots::{Answer, Status, driver, driver::DriveError, wire::HOP_PROTOCOL},
+use node::relay_slots::{
+    Answer, SlotState, Status, driver, driver::DriveError, wire::HOP_PROTOCOL,
 };
 
 use super::*;
-
-async fn reservation<T>(
-    events: &mut Events,
-    mut wanted: impl FnMut(ClientEvent) -> Option<T>,
-) -> T {
-    wait(events, |event| match event {
-        Event::Reservation { event } => wanted(event),
-        _ => None,
-    })
-    .await
-}
 
 fn granted(event: ClientEvent) -> Option<()> {
     matches!(event, ClientEvent::Granted { .. }).then_some(())
@@ -28,15 +16,15 @@ fn renewed(event: ClientEvent) -> Option<()> {
 
 fn refused(event: ClientEvent) -> Option<Status> {
     match event {
-        ClientEvent::Refused { status, reason, .. } => {
-            assert!(!reason.is_empty());
+        ClientEvent::Refused { status, .. } => {
+            assert!(!status.meaning().is_empty());
             Some(status)
         }
         _ => None,
     }
 }
 
-/// The only slot, once it is as wanted.
+/// The relay's only slot, once `wanted` says yes to it.
 async fn slot(relay: &Node, wanted: impl Fn(&Slot) -> bool) -> Slot {
     within(async {
         loop {
@@ -50,7 +38,7 @@ async fn slot(relay: &Node, wanted: impl Fn(&Slot) -> bool) -> Slot {
 }
 
 #[tokio::test]
-async fn the_holder_of_the_only_slot_renews_it_and_who_comes_later_gets_it_after_the_grace() {
+async fn the_holder_of_the_only_slot_renews_it_and_a_newcomer_gets_it_after_the_grace() {
     let table = TableConfig::default()
         .with_ttl(Duration::from_secs(2))
         .with_grace(Duration::from_millis(500));
@@ -61,8 +49,8 @@ async fn the_holder_of_the_only_slot_renews_it_and_who_comes_later_gets_it_after
     reservation(&mut holders, granted).await;
     let held = slot(&relay, |_| true).await;
     assert_eq!(
-        (held.peer, held.state.as_str()),
-        (holder.peer_id(), "active")
+        (held.peer, held.state),
+        (holder.peer_id(), SlotState::Active)
     );
     assert_eq!(held.address, Some(Ipv4Addr::LOCALHOST.into()));
 
@@ -70,19 +58,19 @@ async fn the_holder_of_the_only_slot_renews_it_and_who_comes_later_gets_it_after
     let mut newcomers = newcomer.events();
     let status = reservation(&mut newcomers, refused).await;
     assert_eq!(status.code(), 201);
-    // Though it is full.
+    // The relay is full, but a renewal needs no room.
     reservation(&mut holders, renewed).await;
     assert_eq!(slot(&relay, |_| true).await.peer, holder.peer_id());
 
     holder.shutdown().await;
-    slot(&relay, |slot| slot.state == "grace").await;
+    slot(&relay, |slot| slot.state == SlotState::Grace).await;
     assert_eq!(reservation(&mut newcomers, refused).await.code(), 201);
     reservation(&mut newcomers, granted).await;
     assert_eq!(slot(&relay, |_| true).await.peer, newcomer.peer_id());
 }
 
 #[tokio::test]
-async fn one_who_comes_back_within_the_grace_has_its_slot() {
+async fn a_peer_that_comes_back_within_the_grace_has_its_slot() {
     let relay = relay(Caps::default(), TableConfig::default());
     let relay_at = listen(&relay, TCP).await;
     let key = Keypair::generate_ed25519();
@@ -92,16 +80,16 @@ async fn one_who_comes_back_within_the_grace_has_its_slot() {
         builder.build().unwrap()
     };
     let phone = build();
-    slot(&relay, |slot| slot.state == "active").await;
+    slot(&relay, |slot| slot.state == SlotState::Active).await;
     phone.shutdown().await;
-    slot(&relay, |slot| slot.state == "grace").await;
+    slot(&relay, |slot| slot.state == SlotState::Grace).await;
     let phone = build();
-    let kept = slot(&relay, |slot| slot.state == "active").await;
+    let kept = slot(&relay, |slot| slot.state == SlotState::Active).await;
     assert_eq!(kept.peer, phone.peer_id());
 }
 
 #[tokio::test]
-async fn a_relay_that_restarts_is_held_again() {
+async fn a_relay_that_restarts_is_asked_again() {
     let key = Keypair::generate_ed25519();
     let build = || {
         let relaying = RelayConfig::default().with_server(RelayServerConfig::default());
@@ -124,16 +112,16 @@ async fn a_relay_that_restarts_is_held_again() {
 }
 
 #[tokio::test]
-async fn terms_change_while_it_runs_and_nobody_loses_a_slot_by_that() {
+async fn terms_change_while_the_relay_runs_and_no_slot_is_lost() {
     let table = TableConfig::default().with_ttl(Duration::from_secs(2));
     let relay = relay(Caps::default(), table);
     let relay_at = listen(&relay, TCP).await;
     let holder = behind(&[&relay_at]);
     let mut holders = holder.events();
     reservation(&mut holders, granted).await;
-    let terms = |said: &str| -> node::RelayTerms {
+    let terms = |changed: &str| -> node::RelayTerms {
         relay
-            .set_relay_terms(&serde_json::from_str(said).unwrap())
+            .set_relay_terms(&serde_json::from_str(changed).unwrap())
             .unwrap()
             .unwrap()
     };
@@ -150,16 +138,17 @@ async fn terms_change_while_it_runs_and_nobody_loses_a_slot_by_that() {
 }
 
 #[tokio::test]
-async fn circuits_and_bytes_are_counted_where_they_end() {
+async fn circuits_and_bytes_are_counted_in_the_slot_of_their_destination() {
     let (relay, _hidden, _seeker, connection) = circuit(TableConfig::default()).await;
     let open = slot(&relay, |slot| slot.circuits == 1).await;
-    // At least what a handshake takes.
+    // At least the handshake.
     assert!(open.bytes > 1_000, "{open:?}");
     let (_, mut stream) = within(connection.open_limited(&[ECHO])).await.unwrap();
     stream.write_all(&[1; 5_000]).await.unwrap();
     within(stream.read_exact(&mut [0; 5_000])).await.unwrap();
     let more = slot(&relay, |slot| slot.bytes >= open.bytes + 10_000).await;
-    connection.close().await;
+    connection.close();
+    within(connection.closed()).await;
     let over = slot(&relay, |slot| slot.circuits == 0).await;
     assert!(over.bytes >= more.bytes, "{over:?}");
     #[cfg(feature = "metrics")]
@@ -178,7 +167,7 @@ async fn circuits_and_bytes_are_counted_where_they_end() {
 }
 
 #[tokio::test]
-async fn nobody_gets_a_slot_or_a_circuit_over_a_circuit() {
+async fn no_peer_gets_a_slot_or_a_circuit_over_a_circuit() {
     let table = TableConfig::default().with_circuit_limits(None, None);
     let first = relay(Caps::default(), table);
     let relaying = RelayConfig::default()
@@ -197,8 +186,8 @@ async fn nobody_gets_a_slot_or_a_circuit_over_a_circuit() {
         matches!(answer, Answer::Refused(Status::PermissionDenied)),
         "{answer:?}"
     );
-    let (_, mut hop) = within(connection.open(&[HOP_PROTOCOL])).await.unwrap();
-    let refused = driver::connect(&mut hop, first.peer_id(), Duration::from_secs(30)).await;
+    let (_, hop) = within(connection.open(&[HOP_PROTOCOL])).await.unwrap();
+    let refused = driver::connect(hop, first.peer_id(), Duration::from_secs(30)).await;
     assert!(
         matches!(refused, Err(DriveError::Refused(Status::PermissionDenied))),
         "{refused:?}"
@@ -227,7 +216,7 @@ async fn an_autonomous_system_takes_no_more_than_its_share() {
 }
 
 #[tokio::test]
-async fn who_renews_from_a_full_address_keeps_the_slot_and_is_counted_once() {
+async fn a_peer_that_renews_from_a_full_address_keeps_its_slot_and_is_counted_once() {
     let caps = Caps::default()
         .with_exempt_private(false)
         .with_slots_per_ipv4(1, 16);
@@ -247,7 +236,7 @@ async fn who_renews_from_a_full_address_keeps_the_slot_and_is_counted_once() {
     let neighbour = from(there, relaying());
     reached_at(&neighbour).await;
 
-    // It turns up where the neighbour's slot fills the address, before its old connection is gone.
+    // It connects from the address that the neighbour's slot fills, before its old connection is gone.
     let moved = from_with(key, there, relaying());
     reached_at(&moved).await;
     phone.shutdown().await;
@@ -260,7 +249,7 @@ async fn who_renews_from_a_full_address_keeps_the_slot_and_is_counted_once() {
     wanted.sort();
     assert_eq!(held, wanted);
 
-    // With the phone its count goes, and neither is left behind.
+    // The slot's count goes with the phone's slot. No slot and no count are left behind.
     moved.shutdown().await;
     reached_at(&newcomer).await;
     neighbour.shutdown().await;

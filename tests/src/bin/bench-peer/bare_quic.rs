@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::Context;
-use node::transport_quic::quinn::{
-    self,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
-};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 
 use crate::{bare_tcp, measure};
 

@@ -30,7 +30,7 @@ pub(crate) async fn serve(how: &How) -> anyhow::Result<()> {
         Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
         Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
     };
-    let mut streams = node.handle(BULK, 16);
+    let mut streams = node.handle(BULK, 16)?;
     let addresses = node.listen(address.parse()?).await?;
     measure::ready(
         &addresses
@@ -39,10 +39,7 @@ pub(crate) async fn serve(how: &How) -> anyhow::Result<()> {
             .collect::<Vec<_>>(),
     );
     while let Some(incoming) = streams.next().await {
-        tokio::spawn(async move {
-            let _place = incoming.place;
-            measure::sink(incoming.stream).await
-        });
+        tokio::spawn(measure::sink(incoming.stream));
     }
     Ok(())
 }
@@ -67,7 +64,7 @@ pub(crate) async fn connects(how: &How, address: &str, count: usize) -> anyhow::
         // The node pings every new connection at once: that ping is the one that is timed.
         wait(&mut events, |event| matches!(event, Event::Pong { .. })).await?;
         times.push(start.elapsed());
-        connection.close().await;
+        connection.close();
         wait(&mut events, |event| {
             matches!(event, Event::Disconnected { .. })
         })

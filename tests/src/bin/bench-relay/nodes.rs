@@ -50,7 +50,7 @@ pub(crate) async fn relay() -> anyhow::Result<()> {
 pub(crate) async fn destination(relay: &str) -> anyhow::Result<()> {
     let node = node(RelayConfig::default().with_reserve_at([relay.parse()?]))?;
     let mut events = node.events();
-    let mut streams = node.handle_limited(bulk::PROTOCOL, 16);
+    let mut streams = node.handle_limited(bulk::PROTOCOL, 16)?;
     let circuit = |address: &Multiaddr| address.iter().any(|part| part == Protocol::P2pCircuit);
     let at = loop {
         if let Some(at) = node.listen_addresses().into_iter().find(circuit) {
@@ -64,10 +64,7 @@ pub(crate) async fn destination(relay: &str) -> anyhow::Result<()> {
     ready(&[at]);
     tokio::spawn(async move {
         while let Some(incoming) = streams.next().await {
-            tokio::spawn(async move {
-                let _place = incoming.place;
-                bulk::sink(incoming.stream).await
-            });
+            tokio::spawn(bulk::sink(incoming.stream));
         }
     });
     over().await

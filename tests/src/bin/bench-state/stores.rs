@@ -8,6 +8,9 @@ use conn_state::{Closing, Recommended, Route, SharedTracker, State, Tracker, Tra
 use libp2p_identity::PeerId;
 use tokio::sync::{broadcast, watch};
 
+/// Why each connection ends.
+const CLOSED: Closing = Closing::Remote { code: None };
+
 /// Far more than connections are in their handshake here at a time.
 const MAX_TRANSIENT: usize = 1_000;
 
@@ -83,7 +86,7 @@ impl Store for Core {
 
     fn go(&mut self, now: Instant, place: usize, _: &PeerId) {
         let id = self.connections[place].take().expect("it is there");
-        let closed = self.tracker.handle_closed(now, id, Closing::Remote, None);
+        let closed = self.tracker.handle_closed(now, id, CLOSED, None);
         closed.expect("it is there");
     }
 }
@@ -112,7 +115,7 @@ impl Store for Shared {
 
     fn go(&mut self, now: Instant, place: usize, _: &PeerId) {
         let id = self.connections[place].take().expect("it is there");
-        let closed = self.tracker.handle_closed(now, id, Closing::Remote, None);
+        let closed = self.tracker.handle_closed(now, id, CLOSED, None);
         closed.expect("it is there");
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use node::{IncomingStream, Multiaddr, Node, Stream};
+use node::{IncomingStream, Multiaddr, Node, Stream, error_chain};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,7 +26,7 @@ pub(crate) async fn serve(incoming: IncomingStream) {
     let mut bytes = 0;
     let end = match echoed(incoming.stream, &mut bytes).await {
         Ok(()) => "eof".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => error_chain(&error),
     };
     say(&json!({"event": "served", "peer_id": peer.to_string(), "bytes": bytes, "end": end}));
 }
@@ -56,8 +56,8 @@ pub(crate) async fn echo(node: &Node, address: Multiaddr, bytes: u64) -> Result<
         send(writer, bytes, &mut sent)
     );
     let reason = match (read?, written) {
-        (Err(error), _) => format!("reading: {error}"),
-        (Ok(()), Err(error)) => format!("writing: {error}"),
+        (Err(error), _) => format!("reading: {}", error_chain(&error)),
+        (Ok(()), Err(error)) => format!("writing: {}", error_chain(&error)),
         (Ok(()), Ok(())) if received == bytes => {
             say(&json!({"event": "echoed", "bytes": bytes}));
             return Ok(());

@@ -9,7 +9,10 @@ use std::thread;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::relay_slots::ClientEvent;
-use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node, RelayConfig};
+use node::{
+    Config, Event, Events, EventsError, Keypair, Multiaddr, Node, RelayConfig, ReservationEvent,
+    error_chain,
+};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -80,7 +83,7 @@ async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<
     let mut terminate = signal(SignalKind::terminate())?;
     let relays = RelayConfig::default().with_reserve_at(relays);
     let (node, mut events) = node(Config::default().with_relay(relays))?;
-    let mut streams = node.handle_limited(echo::ECHO, WAITING);
+    let mut streams = node.handle_limited(echo::ECHO, WAITING)?;
     let address = match transport {
         Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
         Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
@@ -129,25 +132,38 @@ fn node(config: Config) -> anyhow::Result<(Node, Events)> {
 
 fn report(node: &Node, event: &Event) {
     let line = match event {
-        Event::Connected { connection } => json!({
-            "event": "connected",
-            "peer_id": connection.peer().to_string(),
-            "address": connection.address().to_string(),
-            "limited": connection.is_limited(),
-        }),
-        Event::Disconnected {
+        Event::Connected {
+            peer,
             connection,
+            address,
+            ..
+        } => {
+            // A connection that is closed already was not of use to anyone.
+            let connection = node.connection_by_id(*connection);
+            json!({
+                "event": "connected",
+                "peer_id": peer.to_string(),
+                "address": address.to_string(),
+                "limited": connection.is_some_and(|connection| connection.is_limited()),
+            })
+        }
+        Event::Disconnected {
+            peer,
             reason,
             remaining: 0,
+            ..
         } => json!({
             "event": "disconnected",
-            "peer_id": connection.peer().to_string(),
-            "reason": reason,
+            "peer_id": peer.to_string(),
+            "reason": reason.to_string(),
         }),
-        Event::Reservation { event } => match reservation(node, event) {
-            Some(line) => line,
-            None => return,
-        },
+        Event::Part(event) => {
+            let event = event.downcast_ref::<ReservationEvent>();
+            match event.and_then(|event| reservation(node, &event.0)) {
+                Some(line) => line,
+                None => return,
+            }
+        }
         _ => return,
     };
     say(&line);
@@ -170,11 +186,13 @@ fn reservation(node: &Node, event: &ClientEvent) -> Option<Value> {
     Some(match event {
         ClientEvent::Granted { relay, .. } => granted(relay, false),
         ClientEvent::Renewed { relay, .. } => granted(relay, true),
-        ClientEvent::Refused { status, reason, .. } => json!({
+        ClientEvent::Refused { status, .. } => json!({
             "event": "refused",
-            "message": format!("{reason} (status {})", status.code()),
+            "message": format!("{} (status {})", status.meaning(), status.code()),
         }),
-        ClientEvent::Failed { reason, .. } => json!({"event": "refused", "message": reason}),
+        ClientEvent::Failed { error, .. } => {
+            json!({"event": "refused", "message": error_chain(error)})
+        }
         _ => return None,
     })
 }

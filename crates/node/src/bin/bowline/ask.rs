@@ -1,64 +1,107 @@
-//! `bowline peers`, `events` and `why`: what the running node says at its admin endpoint.
+//! Questions to the running node, through its admin endpoint: `bowline peers`, `events` and `why`.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{error::Error, fs, net::SocketAddr, time::Duration};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1, http,
 };
 use hyper_util::rt::TokioIo;
-use node::PeerId;
+use node::{PeerId, error_chain};
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{cli::Asking, failure::Failure, output::Output, settings};
 
-/// How long the node may take to begin its answer.
+/// How long the node may take to begin its answer, and then to complete it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read, some hundred thousand peers.
+/// The longest answer that is read: about 100,000 peers.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// The longest answer to a question that cannot be answered.
+/// The longest text of a refusal that is read.
 const MAX_REASON: usize = 4096;
 
-/// The longest line of the events.
+/// The longest line of `/events`.
 const MAX_LINE: usize = MAX_ANSWER;
 
+/// A question to the admin endpoint.
+pub(crate) struct Question<'a> {
+    /// The path, with its parameters.
+    pub(crate) path: &'a str,
+    /// The JSON of a POST. `None`: a GET.
+    pub(crate) body: Option<&'a Value>,
+    /// The error if the node has no such path.
+    pub(crate) unknown: &'a str,
+}
+
+impl<'a> Question<'a> {
+    /// A question that every node answers.
+    fn common(path: &'a str) -> Self {
+        Self {
+            path,
+            body: None,
+            unknown: "the endpoint does not know this question: is it a Bowline node?",
+        }
+    }
+}
+
 pub(crate) async fn peers(asking: Asking, output: Output) -> Result<(), Failure> {
-    let answer = answer(&asking, "/peers").await?;
-    for row in answer.as_array().into_iter().flatten() {
-        output.line(row, || {
-            let reason = row["reason"].as_str().map(|reason| format!(" ({reason})"));
-            format!(
-                "{} {}{}, {} {}, {} s, {}, {} streams, {}",
-                text(row, "peer_id"),
-                text(row, "state"),
-                reason.unwrap_or_default(),
-                text(row, "phase"),
-                text(row, "direction"),
-                row["age_s"],
-                match row["rtt_us"].as_f64() {
-                    Some(micros) => format!("{} ms", micros / 1e3),
-                    None => "no round trip yet".to_owned(),
-                },
-                row["streams"].as_u64().unwrap_or(0),
-                row["address"].as_str().unwrap_or("no address yet"),
-            )
-        })?;
+    let answer = answer(&asking, &Question::common("/peers")).await?;
+    output.heading(|| {
+        row([
+            "peer",
+            "peer state",
+            "connection",
+            "direction",
+            "seconds",
+            "RTT in ms",
+            "streams",
+            "address",
+        ])
+    })?;
+    for peer in answer.as_array().into_iter().flatten() {
+        output.line(peer, || describe_peer(peer))?;
     }
     Ok(())
+}
+
+fn describe_peer(peer: &Value) -> String {
+    let state = match peer["reason"].as_str() {
+        Some(reason) => format!("{} ({reason})", text(peer, "state")),
+        None => text(peer, "state").to_owned(),
+    };
+    let rtt = peer["rtt_us"].as_f64();
+    let rtt = rtt.map_or_else(|| "-".to_owned(), |micros| format!("{:.1}", micros / 1e3));
+    row([
+        text(peer, "peer_id"),
+        &state,
+        text(peer, "phase"),
+        text(peer, "direction"),
+        &peer["age_s"].to_string(),
+        &rtt,
+        &peer["streams"].as_u64().unwrap_or(0).to_string(),
+        peer["address"].as_str().unwrap_or("-"),
+    ])
+}
+
+fn row([peer, state, phase, direction, age, rtt, streams, address]: [&str; 8]) -> String {
+    format!(
+        "{peer:<52}  {state:<23}  {phase:<11}  {direction:<9}  {age:>8}  {rtt:>9}  {streams:>7}  {address}"
+    )
 }
 
 pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<(), Failure> {
     if peer.parse::<PeerId>().is_err() {
         return Err(Failure::usage(format!("'{peer}' is not a peer id")));
     }
-    let answer = answer(&asking, &format!("/why?peer={peer}")).await?;
+    let path = format!("/why?peer={peer}");
+    let answer = answer(&asking, &Question::common(&path)).await?;
     let events = answer["events"].as_array();
     let events = events.filter(|events| !events.is_empty());
     let Some(events) = events else {
-        return Err(Failure::job(format!("nothing is known of {peer}")));
+        let problem = format!("the node remembers no change of the state of {peer}");
+        return Err(Failure::job(problem));
     };
     for event in events {
         output.line(event, || plain(event))?;
@@ -67,23 +110,23 @@ pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<
 }
 
 pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure> {
-    let (response, at) = get(&asking, "/events").await?;
-    let broke = |error: &dyn std::fmt::Display| Failure::job(format!("{at}: {error}"));
+    let (response, at) = send(&asking, &Question::common("/events")).await?;
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broke(&error))?;
+        let frame = frame.map_err(|error| broken(at, &error))?;
         read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = read.drain(..=end).collect();
-            let event: Value = serde_json::from_slice(&line).map_err(|error| broke(&error))?;
+            let event: Value = serde_json::from_slice(&line).map_err(|error| broken(at, &error))?;
             output.line(&event, || plain(&event))?;
         }
         if read.len() > MAX_LINE {
-            return Err(broke(&"a line that does not end"));
+            let problem = format!("the admin endpoint at {at} sent a line over {MAX_LINE} bytes");
+            return Err(Failure::job(problem));
         }
     }
-    // It ends when the node does.
+    // The node ended.
     Ok(())
 }
 
@@ -96,7 +139,7 @@ fn plain(event: &Value) -> String {
                 .map(|peer| format!("{} is {}", text(peer, "peer_id"), text(peer, "state")));
             let lines: Vec<_> = peers.collect();
             match lines.is_empty() {
-                true => "nobody is connected".to_owned(),
+                true => "no peer is connected".to_owned(),
                 false => lines.join("\n"),
             }
         }
@@ -120,72 +163,86 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-/// What the node answers to a question.
-pub(crate) async fn answer(asking: &Asking, path: &str) -> Result<Value, Failure> {
-    whole(get(asking, path).await?).await
-}
-
-/// Has the node change something, and gives what it answers.
-#[cfg(feature = "relay")]
-pub(crate) async fn change(asking: &Asking, path: &str, what: &Value) -> Result<Value, Failure> {
-    let request = Request::post(path).header("content-type", "application/json");
-    whole(send(asking, request, what.to_string().into()).await?).await
-}
-
-async fn whole((response, at): (Response<Incoming>, SocketAddr)) -> Result<Value, Failure> {
-    let broke = |error: &dyn std::fmt::Display| Failure::job(format!("{at}: {error}"));
+/// The node's answer to a question.
+pub(crate) async fn answer(asking: &Asking, question: &Question<'_>) -> Result<Value, Failure> {
+    let (response, at) = send(asking, question).await?;
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-    let body = timeout(PATIENCE, body).await;
-    let body = body.map_err(|_| broke(&"no whole answer in time"))?;
-    let body = body.map_err(|error| broke(&error))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| broke(&error))
+    let body = timeout(PATIENCE, body).await.map_err(|_| {
+        let seconds = PATIENCE.as_secs();
+        Failure::job(format!(
+            "the admin endpoint at {at} did not complete its answer within {seconds} s"
+        ))
+    })?;
+    let body = body.map_err(|error| broken(at, &*error))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| broken(at, &error))
 }
 
-async fn get(asking: &Asking, path: &str) -> Result<(Response<Incoming>, SocketAddr), Failure> {
-    send(asking, Request::get(path), Bytes::new()).await
-}
-
+/// Sends a question. Gives the answer's head, once it is good, and where the endpoint is.
 async fn send(
     asking: &Asking,
-    request: http::request::Builder,
-    body: Bytes,
+    question: &Question<'_>,
 ) -> Result<(Response<Incoming>, SocketAddr), Failure> {
     let at = admin(asking)?;
-    let broke = |error: &dyn std::fmt::Display| {
+    let (request, body) = match question.body {
+        None => (Request::get(question.path), Bytes::new()),
+        Some(body) => {
+            let request = Request::post(question.path).header("content-type", "application/json");
+            (request, body.to_string().into())
+        }
+    };
+    let response = timeout(PATIENCE, exchange(at, request, body)).await;
+    let response = response.map_err(|_| {
+        let seconds = PATIENCE.as_secs();
         Failure::job(format!(
-            "the admin endpoint at {at} does not answer: {error}"
+            "the admin endpoint at {at} did not answer within {seconds} s"
         ))
-    };
-    let asked = async {
-        let stream = TcpStream::connect(at).await.map_err(|e| broke(&e))?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|e| broke(&e))?;
-        // It ends with the answer.
-        tokio::spawn(connection);
-        let request = request.header("host", at.to_string());
-        let request = request.body(Full::new(body)).map_err(|e| broke(&e))?;
-        sender.send_request(request).await.map_err(|e| broke(&e))
-    };
-    let response = timeout(PATIENCE, asked).await;
-    let response = response.map_err(|_| broke(&"no answer in time"))??;
-    let status = response.status();
-    if status == StatusCode::OK {
-        return Ok((response, at));
-    }
-    // What is wrong with the question it says itself.
-    let said = Limited::new(response.into_body(), MAX_REASON).collect();
-    let said = timeout(PATIENCE, said).await.ok().and_then(Result::ok);
-    let said = said.map(|said| said.to_bytes()).unwrap_or_default();
-    match (
-        status.is_client_error(),
-        String::from_utf8_lossy(&said).trim(),
-    ) {
-        (true, said) if !said.is_empty() => Err(Failure::job(said)),
-        _ => Err(broke(&status)),
+    })??;
+    match response.status() {
+        StatusCode::OK => Ok((response, at)),
+        _ => Err(refusal(at, response, question.unknown).await),
     }
 }
 
-/// Where the running node's admin endpoint is.
+async fn exchange(
+    at: SocketAddr,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<Response<Incoming>, Failure> {
+    let stream = TcpStream::connect(at).await.map_err(|error| {
+        Failure::job(format!("cannot reach the admin endpoint at {at}: {error}"))
+    })?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| broken(at, &error))?;
+    // The task ends with the answer.
+    tokio::spawn(connection);
+    let request = request.header("host", at.to_string());
+    let request = request.body(Full::new(body));
+    let request = request.map_err(|error| broken(at, &error))?;
+    let response = sender.send_request(request).await;
+    response.map_err(|error| broken(at, &error))
+}
+
+fn broken(at: SocketAddr, error: &(dyn Error + 'static)) -> Failure {
+    let cause = error_chain(error);
+    Failure::job(format!(
+        "the exchange with the admin endpoint at {at} failed: {cause}"
+    ))
+}
+
+/// The failure that an answer other than 200 stands for: a client error explains itself.
+async fn refusal(at: SocketAddr, response: Response<Incoming>, unknown: &str) -> Failure {
+    let status = response.status();
+    let reason = Limited::new(response.into_body(), MAX_REASON).collect();
+    let reason = timeout(PATIENCE, reason).await.ok().and_then(Result::ok);
+    let reason = reason.map(|reason| reason.to_bytes()).unwrap_or_default();
+    match (status, String::from_utf8_lossy(&reason).trim()) {
+        (StatusCode::NOT_FOUND, "") => Failure::job(unknown),
+        (status, reason) if status.is_client_error() && !reason.is_empty() => Failure::job(reason),
+        _ => Failure::job(format!("the admin endpoint at {at} answered {status}")),
+    }
+}
+
+/// The address of the running node's admin endpoint.
 fn admin(asking: &Asking) -> Result<SocketAddr, Failure> {
     if let Some(at) = asking.admin {
         return Ok(at);
@@ -195,17 +252,18 @@ fn admin(asking: &Asking) -> Result<SocketAddr, Failure> {
         None => settings::default_data_dir()?,
     };
     let mark = data_dir.join("admin");
-    let text = fs::read_to_string(&mark).map_err(|_| {
+    let text = fs::read_to_string(&mark).map_err(|error| {
         Failure::job(format!(
-            "no node runs in {}: it would have left the file admin there",
-            data_dir.display()
+            "no node runs with the data directory {}: cannot read {}: {error}",
+            data_dir.display(),
+            mark.display()
         ))
     })?;
     let at = text.trim().trim_start_matches("http://");
     at.parse().map_err(|_| {
+        let mark = mark.display();
         Failure::job(format!(
-            "{} names no admin endpoint: '{at}'",
-            mark.display()
+            "{mark} does not hold the address of an admin endpoint: '{at}'"
         ))
     })
 }

@@ -6,11 +6,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::failure::Failure;
 
-/// A peer-to-peer node whose connections hold.
+/// Run a libp2p-compatible peer-to-peer node, and query running nodes
 #[derive(Debug, Parser)]
 #[command(name = "bowline", version, arg_required_else_help = false)]
 pub(crate) struct Cli {
-    /// Print one JSON object a line instead of text
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -22,53 +22,53 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a node
     Up(Up),
-    /// Ping a peer
+    /// Ping a peer and print the round-trip times
     Ping(Ping),
-    /// Ask a peer who it is
+    /// Print a peer's id, software, protocols and addresses
     Identify(Identify),
-    /// Show the peers of the running node
+    /// List the running node's connections and the state of each peer
     Peers(Asking),
-    /// Show the slots that the running node grants as a relay
+    /// List the relay slots that the running node has granted, or change its terms as a relay
     #[cfg(feature = "relay")]
     Slots(Slots),
-    /// Show every change of a peer's state as it comes
+    /// Print all peers' states, then every change as it happens
     Events(Asking),
-    /// Show how a peer's state came about
+    /// Print the latest changes of one peer's state, with their causes
     Why {
-        /// The peer
+        /// The id of the peer
         #[arg(value_name = "PEER")]
         peer: String,
         #[command(flatten)]
         asking: Asking,
     },
-    /// Make or show the identity
+    /// Create or show the node's identity (its private key)
     Key {
         #[command(subcommand)]
         command: Key,
     },
-    /// Print the completions for a shell
+    /// Print a script that completes bowline's commands in a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff
+    /// Print the manual page in roff format
     Manual,
 }
 
-/// Every flag may also be set as BOWLINE_SECTION__KEY or in the TOML file; a flag wins over the environment, and the
-/// environment over the file.
+/// Environment variables (BOWLINE_SECTION__KEY) and a TOML file can set the same options. A flag overrides the
+/// environment, and the environment overrides the file.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Where the identity is kept [default: the user's data directory]
+    /// Store the identity in this directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A TOML file with settings
+    /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Listen here [default: TCP and QUIC on port 4077 of all interfaces]
+    /// Listen on this address; repeatable [default: TCP and QUIC on port 4077 of all interfaces]
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
-    /// Dial this peer at start
+    /// Dial this address at start; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
     #[cfg(feature = "relay")]
@@ -76,19 +76,19 @@ pub(crate) struct Up {
     pub(crate) relaying: Relaying,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
-    /// Serve the admin endpoint here [default: a free port on loopback]
+    /// Serve the admin endpoint on this address [default: a free port on 127.0.0.1]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// What a node has to do with relays.
+/// The flags about relays.
 #[cfg(feature = "relay")]
 #[derive(Debug, Args)]
 pub(crate) struct Relaying {
-    /// Relay for others
+    /// Relay connections for other peers
     #[arg(long)]
     pub(crate) relay_server: bool,
-    /// Be reached through this relay
+    /// Reserve a slot at this relay, so that peers can reach this node through it; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) reserve_at: Vec<String>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Relaying {
 #[cfg(feature = "relay")]
 #[derive(Debug, Args)]
 pub(crate) struct Slots {
-    /// Change one of the relay's terms, and show all of them: slots=64
+    /// Change one of the relay's terms, such as slots=64, and print all terms; repeatable
     #[arg(long, value_name = "TERM=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
@@ -105,59 +105,65 @@ pub(crate) struct Slots {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
-    /// The peer's address, with or without its id at the end
+    /// The peer's address; a /p2p/ID at its end is checked against the peer
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
-    /// How many pings
+    /// Number of pings
     #[arg(short = 'c', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
-    /// Seconds between two pings
+    /// Seconds between pings
     #[arg(short = 'i', long, default_value_t = 0.2, value_parser = seconds)]
     pub(crate) interval: f64,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
 }
 
-/// How a command that dials does so.
+/// The flag of every command that dials.
 #[derive(Debug, Args)]
 pub(crate) struct Dialing {
-    /// How an address is dialed over TCP, the first rule that is for it wins: '* via socks5://127.0.0.1:1080', 'cidr=10.0.0.0/8
-    /// direct', 'suffix=.onion via socks5://127.0.0.1:9050', '* refuse'. With any rule, what none is for is refused
+    /// Choose how addresses are dialed; repeatable
+    ///
+    /// A rule is a match and an action. The first rule that matches an address decides. If there are rules and none of
+    /// them matches, the address is refused. QUIC dials only what the rules dial directly.
+    ///
+    /// Examples: '* via socks5://127.0.0.1:1080' dials everything through a proxy; '* via socks5://127.0.0.1:1080 else
+    /// direct' dials directly while the proxy is down; 'cidr=10.0.0.0/8 direct' dials a network directly;
+    /// 'suffix=.onion via socks5://127.0.0.1:9050' sends onion addresses to Tor; '* refuse' refuses everything.
     #[arg(long, value_name = "RULE")]
     pub(crate) dialer: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Identify {
-    /// The peer's address, with or without its id at the end
+    /// The peer's address; a /p2p/ID at its end is checked against the peer
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
 }
 
-/// Which running node is asked.
+/// The running node that a command queries.
 #[derive(Debug, Args)]
 pub(crate) struct Asking {
-    /// Where that node keeps its identity [default: the user's data directory]
+    /// Query the node that runs with this data directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where it serves its admin endpoint [default: as the data directory says]
+    /// Query the node with this admin endpoint [default: the one noted in the data directory]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Make a new Ed25519 identity; an existing one is never overwritten
+    /// Create an Ed25519 identity; an existing identity is never overwritten
     New {
-        /// Where the identity is kept [default: the user's data directory]
+        /// Store the identity in this directory [default: bowline in the user's data directory]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// Show whose identity is kept
+    /// Print the peer id of the identity, and its file
     Show {
-        /// Where the identity is kept [default: the user's data directory]
+        /// Read the identity in this directory [default: bowline in the user's data directory]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
@@ -166,7 +172,7 @@ pub(crate) enum Key {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("not a number of seconds from 0 to 3600".to_owned()),
+        _ => Err("the seconds must be a number from 0 to 3600".to_owned()),
     }
 }
 

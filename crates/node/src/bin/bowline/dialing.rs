@@ -1,4 +1,4 @@
-//! `--dialer`: from rules to a dialer.
+//! `--dialer`: a dialer built from rules.
 
 use node::Builder;
 
@@ -9,18 +9,18 @@ pub(crate) use with_tcp::rules;
 #[cfg(not(feature = "tcp"))]
 pub(crate) use without_tcp::rules;
 
-/// A builder whose node will dial by the rules that were said, or as it likes where none were.
+/// Gives a builder the dialer of the rules. Without rules, the builder keeps its default dialer.
 pub(crate) type Applied = Box<dyn Fn(Builder) -> Builder>;
 
 #[cfg(feature = "tcp")]
 mod with_tcp {
     use std::sync::Arc;
 
-    use node::transport_tcp::{Dialer, DirectConfig, Resolver, RuleText, Rules};
+    use node::transport_tcp::{Dialer, DirectConfig, RuleText, Rules};
 
     use super::{Applied, Failure};
 
-    /// The dialer that follows these rules. `key` is where they were said.
+    /// The dialer that follows these rules. `key` is the setting that they come from.
     pub(crate) fn rules(key: &str, texts: &[String]) -> Result<Applied, Failure> {
         if texts.is_empty() {
             return Ok(Box::new(|builder| builder));
@@ -29,16 +29,14 @@ mod with_tcp {
         for text in texts {
             let rule = text.parse::<RuleText>();
             rules.push(rule.map_err(|error| {
-                Failure::usage(format!("{key}: {error}")).with_picture(error.picture())
+                Failure::usage(format!("{key}: {error}")).with_excerpt(error.picture())
             })?);
         }
-        let mut direct = DirectConfig::default();
-        // Without one, names are an error and addresses are not.
-        direct.resolver = Resolver::system().ok();
-        let rules = Rules::from_texts(&rules, &direct);
+        let rules = Rules::from_texts(&rules, &DirectConfig::default());
         let rules: Arc<dyn Dialer> = Arc::new(rules.map_err(|error| {
+            let cause = node::error_chain(&error);
             Failure::usage(format!(
-                "{key}: an https proxy, and no certificate authorities: {error}"
+                "{key}: an https proxy needs this machine's certificate authorities: {cause}"
             ))
         })?);
         Ok(Box::new(move |builder| builder.dialer(Arc::clone(&rules))))
@@ -49,11 +47,13 @@ mod with_tcp {
 mod without_tcp {
     use super::{Applied, Failure};
 
-    /// There is nothing that could follow them.
+    /// Refuses every rule: a build without TCP has no dialer.
     pub(crate) fn rules(key: &str, texts: &[String]) -> Result<Applied, Failure> {
         match texts {
             [] => Ok(Box::new(|builder| builder)),
-            _ => Err(Failure::usage(format!("{key}: this build has no TCP"))),
+            _ => Err(Failure::usage(format!(
+                "{key}: this build of bowline has no TCP and takes no rules"
+            ))),
         }
     }
 }

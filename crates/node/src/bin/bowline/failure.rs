@@ -1,12 +1,14 @@
-//! How a command ends badly: one line on stderr, at most a picture below it, and an exit code that says whose fault it is.
+//! A command's failure: one line on standard error, sometimes an excerpt below it, and an exit code.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{error::Error, fmt::Display, process::ExitCode};
 
-/// Why a command did not do its job.
+use node::error_chain;
+
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
-    picture: Option<String>,
+    excerpt: Option<String>,
     code: u8,
 }
 
@@ -15,40 +17,49 @@ impl Failure {
     pub(crate) fn job(message: impl Display) -> Self {
         Self {
             message: message.to_string(),
-            picture: None,
+            excerpt: None,
             code: 1,
         }
+    }
+
+    /// The job failed because of `error`: exit code 1.
+    pub(crate) fn job_error(error: impl Error) -> Self {
+        Self::job(error_chain(&error))
     }
 
     /// The command line or the configuration is wrong: exit code 2.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self {
-            message: message.to_string(),
-            picture: None,
             code: 2,
+            ..Self::job(message)
         }
+    }
+
+    /// The command line or the configuration is wrong because of `error`: exit code 2.
+    pub(crate) fn usage_error(error: impl Error) -> Self {
+        Self::usage(error_chain(&error))
     }
 
     /// Shows some lines below the message.
     #[cfg(feature = "tcp")]
-    pub(crate) fn with_picture(mut self, picture: String) -> Self {
-        self.picture = Some(picture);
+    pub(crate) fn with_excerpt(mut self, excerpt: String) -> Self {
+        self.excerpt = Some(excerpt);
         self
     }
 
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("error: {}", one_line(&self.message));
-        if let Some(picture) = &self.picture {
-            eprintln!("{picture}");
+        if let Some(excerpt) = &self.excerpt {
+            eprintln!("{excerpt}");
         }
         ExitCode::from(self.code)
     }
 }
 
-/// Help and version are printed as they are; of an error only its first paragraph, on one line.
+/// Prints help and version unchanged. Prints only the first paragraph of an error, on one line.
 pub(crate) fn of_clap(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A closed stdout is the reader's choice.
+        // A reader may close standard output at any time.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }

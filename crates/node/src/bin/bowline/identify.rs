@@ -1,6 +1,6 @@
-//! `bowline identify`: what a peer says of itself.
+//! `bowline identify`: a peer's own description.
 
-use node::{Connection, protocols::identify::Info};
+use node::{Connection, error_chain, protocols::identify::Info};
 use serde_json::{Value, json};
 
 use crate::{cli, failure::Failure, output::Output, ping};
@@ -8,7 +8,10 @@ use crate::{cli, failure::Failure, output::Output, ping};
 pub(crate) async fn run(args: cli::Identify, output: Output) -> Result<(), Failure> {
     let (node, connection) = ping::connect(&args.address, &args.dialing).await?;
     let outcome = connection.identify().await;
-    let info = outcome.map_err(|error| Failure::job(format!("{}: {error}", args.address)));
+    let info = outcome.map_err(|error| {
+        let cause = error_chain(&error);
+        Failure::job(format!("cannot identify {}: {cause}", args.address))
+    });
     let printed = info.and_then(|info| {
         let mut object = describe(&info);
         object["via"] = connection.via().into();
@@ -42,6 +45,6 @@ fn plain(info: &Info, connection: &Connection) -> String {
     ];
     lines.extend(info.listen.iter().map(|a| format!("listen    {a}")));
     lines.extend(info.protocols.iter().map(|p| format!("protocol  {p}")));
-    lines.extend(info.observed.iter().map(|a| format!("sees us   {a}")));
+    lines.extend(info.observed.iter().map(|a| format!("observed  {a}")));
     lines.join("\n")
 }

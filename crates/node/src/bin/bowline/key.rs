@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{cli::Key, failure::Failure, output::Output, settings};
 
-/// The identity's file within the data directory.
+/// The file of the identity in the data directory.
 pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("identity.key")
 }
@@ -17,12 +17,12 @@ pub(crate) fn run(command: Key, output: &Output) -> Result<(), Failure> {
         Key::New { data_dir } => {
             let path = path(&directory(data_dir)?);
             let keypair = Keypair::generate_ed25519();
-            keyfile::create(&path, &keypair).map_err(Failure::job)?;
+            keyfile::create(&path, &keypair).map_err(Failure::job_error)?;
             describe("key_created", &keypair.public(), &path, *output)
         }
         Key::Show { data_dir } => {
             let path = path(&directory(data_dir)?);
-            let keypair = keyfile::load(&path).map_err(Failure::usage)?;
+            let keypair = keyfile::load(&path).map_err(Failure::usage_error)?;
             describe("key", &keypair.public(), &path, *output)
         }
     }

@@ -1,4 +1,4 @@
-//! `bowline`: a peer-to-peer node, and the tools to talk to one.
+//! `bowline`: a peer-to-peer node, and commands that talk to nodes.
 
 mod ask;
 mod cli;
@@ -8,9 +8,9 @@ mod identify;
 mod key;
 mod output;
 mod ping;
-#[cfg(feature = "relay")]
-mod relaying;
 mod settings;
+#[cfg(feature = "relay")]
+mod slots;
 mod up;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -21,8 +21,8 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command};
 use failure::Failure;
 
-/// Buffers of 64 KiB come and go with every large read and write: an allocator that keeps them at hand instead of giving
-/// them back to the system raises the bulk rate by a good half.
+/// Every large read and write allocates a buffer of 64 KiB and frees it. mimalloc keeps freed buffers for reuse where the
+/// system's allocator returns them, which raises the bulk rate by more than half.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ping(args) => on_runtime(ping::run(args, output)),
         Command::Peers(asking) => on_runtime(ask::peers(asking, output)),
         #[cfg(feature = "relay")]
-        Command::Slots(args) => on_runtime(relaying::slots(args, output)),
+        Command::Slots(args) => on_runtime(slots::run(args, output)),
         Command::Events(asking) => on_runtime(ask::events(asking, output)),
         Command::Why { peer, asking } => on_runtime(ask::why(peer, asking, output)),
         Command::Identify(args) => on_runtime(identify::run(args, output)),
@@ -64,7 +64,7 @@ fn on_runtime(job: impl Future<Output = Result<(), Failure>>) -> Result<(), Fail
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::job(format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(job);
-    // A name look-up that still waits must not hold the exit up.
+    // A name look-up in a blocking thread must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

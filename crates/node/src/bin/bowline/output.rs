@@ -1,4 +1,4 @@
-//! Standard output: one JSON object a line, or a line for people.
+//! Standard output: one JSON object per line, or lines for people.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Where and how a command says what it found.
+/// How a command prints its results.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -17,36 +17,37 @@ impl Output {
         Self { json }
     }
 
-    /// Prints what stands above the lines for people.
+    /// Prints the heading of a table. JSON has none.
     ///
     /// # Errors
     ///
-    /// Nobody reads standard output any more.
-    #[cfg(feature = "relay")]
-    pub(crate) fn heading(self, plain: &str) -> Result<(), Failure> {
+    /// Standard output is closed.
+    pub(crate) fn heading(self, plain: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.json {
             true => Ok(()),
-            false => self.line(&Value::Null, || plain.to_owned()),
+            false => print(&plain()),
         }
     }
 
-    /// Prints `object`, or what `plain` makes of it for people.
+    /// Prints `object`, or with `plain` the same for people.
     ///
     /// # Errors
     ///
-    /// Nobody reads standard output any more.
+    /// Standard output is closed.
     pub(crate) fn line(
         self,
         object: &Value,
         plain: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        let text = if self.json {
-            object.to_string()
-        } else {
-            plain()
-        };
-        let mut stdout = io::stdout().lock();
-        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-        written.map_err(|error| Failure::job(format!("cannot write to standard output: {error}")))
+        match self.json {
+            true => print(&object.to_string()),
+            false => print(&plain()),
+        }
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::job(format!("cannot write to standard output: {error}")))
 }

@@ -1,8 +1,8 @@
-//! `bowline ping`: is it there, and how far away.
+//! `bowline ping`: whether a peer answers, and how fast.
 
 use std::time::Duration;
 
-use node::{Config, Connection, Keypair, Node};
+use node::{Config, Connection, Keypair, Node, error_chain};
 use serde_json::json;
 
 use crate::{cli, dialing, failure::Failure, output::Output, settings};
@@ -14,23 +14,23 @@ pub(crate) async fn run(args: cli::Ping, output: Output) -> Result<(), Failure> 
     outcome
 }
 
-/// A node of a fresh identity, connected to `address`.
+/// A node with a new identity, connected to `address`.
 pub(crate) async fn connect(
     address: &str,
     dialing: &cli::Dialing,
 ) -> Result<(Node, Connection), Failure> {
     let address = settings::multiaddr(address).map_err(Failure::usage)?;
     let rules = dialing::rules("--dialer", &dialing.dialer)?;
-    // The command pings by itself; a second ping underneath would only disturb it.
+    // The command sends its own pings: those of the node would only disturb them.
     let day = Duration::from_secs(86_400);
     let config = Config::default();
-    let (timeout, failures) = (config.ping_timeout, config.ping_failures);
-    let config = config.with_ping(day, timeout, failures);
+    let ping = config.ping.with_interval(day);
+    let config = config.with_ping(ping);
     let node = rules(Node::builder(Keypair::generate_ed25519()).config(config));
-    let node = node.build().map_err(Failure::job)?;
+    let node = node.build().map_err(Failure::job_error)?;
     match node.dial([address]).await {
         Ok(connection) => Ok((node, connection)),
-        Err(error) => Err(Failure::job(error)),
+        Err(error) => Err(Failure::job_error(error)),
     }
 }
 
@@ -47,7 +47,7 @@ async fn pings(connection: &Connection, args: &cli::Ping, output: Output) -> Res
                 let object = json!({"event": "pong", "rtt_us": micros, "via": via});
                 output.line(&object, || format!("{} ms via {via}", micros as f64 / 1e3))?;
             }
-            Err(error) => lost.push(error.to_string()),
+            Err(error) => lost.push(error_chain(&error)),
         }
     }
     match lost.last() {

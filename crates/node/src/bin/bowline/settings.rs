@@ -1,4 +1,4 @@
-//! Settings: a flag wins over the environment, the environment over the TOML file.
+//! Settings: a flag overrides the environment, and the environment overrides the TOML file.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cli, dialing, failure::Failure};
 
-/// The port that is tried first when nothing is said.
+/// The port to listen on where the settings name no address.
 pub(crate) const DEFAULT_PORT: u16 = 4077;
 
-/// Everything that may be set. A section of the TOML file each.
+/// Every setting. A field is a section of the TOML file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -74,7 +74,7 @@ struct RelaySection {
     server: bool,
     reserve_at: OneOrMany,
     reservations: Option<usize>,
-    terms: node::RelayTerms,
+    terms: node::relay_slots::Terms,
 }
 
 /// A list may be written as one string, which is what an environment variable holds.
@@ -100,7 +100,7 @@ impl OneOrMany {
     }
 }
 
-/// Dialer rules hold commas: in an environment variable they stand apart by semicolons.
+/// Dialer rules contain commas, so an environment variable separates them by semicolons.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 struct Lines(OneOrMany);
@@ -123,7 +123,7 @@ impl Lines {
 /// What `bowline up` runs with.
 pub(crate) struct Resolved {
     pub(crate) data_dir: PathBuf,
-    /// Empty: the default.
+    /// Empty: `up` chooses.
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
     pub(crate) admin: SocketAddr,
@@ -131,7 +131,7 @@ pub(crate) struct Resolved {
     pub(crate) dialer: dialing::Applied,
 }
 
-/// The flags, in the shape of the file; what was not given is left out.
+/// The flags that were given, in the layout of the file.
 #[derive(Serialize)]
 struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,14 +144,14 @@ struct Flags {
     admin: Option<SocketAddr>,
 }
 
-/// Brings flags, environment and file together.
+/// Combines flags, environment and file.
 pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
     let mut figment = Figment::new();
     if let Some(path) = &args.config {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| {
             Failure::usage(format!(
-                "cannot read the configuration {}: {error}",
+                "cannot read the configuration file {}: {error}",
                 path.display()
             ))
         })?;
@@ -197,7 +197,7 @@ fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
     (line, error.message().to_owned())
 }
 
-/// Names the key and where it stands.
+/// Names the setting, and the file or variable that it comes from.
 fn explain(error: &figment::Error) -> Failure {
     let key = error.path.join(".");
     let place = error
@@ -237,9 +237,13 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         config = config.with_relay(relay(settings.relay)?);
     }
     let (ping, dial) = (settings.ping, settings.dial);
-    let interval = seconds("ping.interval_s", ping.interval_s, config.ping_interval)?;
-    let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping_timeout)?;
-    let failures = ping.failures.unwrap_or(config.ping_failures).max(1);
+    let interval = seconds("ping.interval_s", ping.interval_s, config.ping.interval)?;
+    let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping.timeout)?;
+    let failures = ping.failures.unwrap_or(config.ping.failures).max(1);
+    let liveness = (config.ping.clone())
+        .with_interval(interval)
+        .with_timeout(timeout)
+        .with_failures(failures);
     let far = seconds("dial.timeout_s", dial.timeout_s, config.dial_timeout)?;
     let near = config.dial_timeout_private;
     let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
@@ -251,9 +255,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         admin: node
             .admin
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
-        config: config
-            .with_ping(interval, timeout, failures)
-            .with_dial_timeouts(far, near),
+        config: config.with_ping(liveness).with_dial_timeouts(far, near),
     })
 }
 
@@ -291,8 +293,8 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
         let named = matches!(relay.iter().last(), Some(Protocol::P2p(_)));
         let what = match named {
             true if relay.iter().count() > 1 => continue,
-            true => "does not say where the relay is",
-            false => "does not say who the relay is: it must end with /p2p/ID",
+            true => "has no address in front of the relay's /p2p/ID",
+            false => "must end with the relay's /p2p/ID",
         };
         let wrong = format!("relay.reserve_at: '{relay}' {what}");
         return Err(Failure::usage(wrong));
@@ -314,7 +316,7 @@ fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {
     texts.into_vec().into_iter().map(parse).collect()
 }
 
-/// Parses an address, naming it where it is none.
+/// Parses an address. The error names the text.
 pub(crate) fn multiaddr(text: &str) -> Result<Multiaddr, String> {
     text.parse::<Multiaddr>()
         .map_err(|error| format!("'{text}' is not a multiaddr: {error}"))
@@ -327,7 +329,7 @@ fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration,
             Ok(Duration::from_secs_f64(seconds))
         }
         Some(seconds) => Err(Failure::usage(format!(
-            "{key}: {seconds} is not a number of seconds from 0.001 to 86400"
+            "{key}: {seconds} s is not between 0.001 s and 86400 s"
         ))),
     }
 }
@@ -336,7 +338,7 @@ fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration,
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
     let directories = directories::ProjectDirs::from("", "", "bowline");
     let directories = directories.ok_or_else(|| {
-        Failure::usage("there is no home directory to keep the identity in: say --data-dir")
+        Failure::usage("no home directory to store the identity in: give --data-dir")
     })?;
     Ok(directories.data_dir().to_owned())
 }

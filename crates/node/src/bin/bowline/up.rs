@@ -1,9 +1,14 @@
-//! `bowline up`: a node that runs until it is told to stop.
+//! `bowline up`: a node that runs until a signal stops it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use node::{
-    Event, Events, EventsError, Multiaddr, Node, admin, conn_state::Update, keyfile,
+    Event, Events, EventsError, Multiaddr, Node, admin,
+    conn_state::{Closing, Update},
+    error_chain, keyfile,
     multiaddr::Protocol,
 };
 use serde_json::{Value, json};
@@ -20,15 +25,15 @@ use crate::{
     settings::{self, DEFAULT_PORT, Resolved},
 };
 
-/// How often a free port is looked for that is free for every transport and family at once.
+/// How often `up` tries another port: one must be free for every transport and address family at once.
 const PORT_ATTEMPTS: usize = 16;
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let settings = settings::resolve(args)?;
     let key = key::path(&settings.data_dir);
-    let (keypair, _) = keyfile::load_or_create(&key).map_err(Failure::usage)?;
+    let (keypair, _) = keyfile::load_or_create(&key).map_err(Failure::usage_error)?;
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
-    let (node, events) = node.build_with_events().map_err(Failure::job)?;
+    let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
     let outcome = serve(&node, events, &settings, output).await;
     node.shutdown().await;
     outcome
@@ -40,15 +45,16 @@ async fn serve(
     settings: &Resolved,
     output: Output,
 ) -> Result<(), Failure> {
-    // Before anything is announced: whoever reads the ready line may send a signal at once.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job)?;
+    // A reader of the ready line may send a signal at once, so the handlers come first.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job_error)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job_error)?;
     let (_, mut states) = node.tracker().subscribe();
     if settings.listen.is_empty() {
         listen_default(node).await?;
     }
     for address in &settings.listen {
-        node.listen(address.clone()).await.map_err(Failure::job)?;
+        let bound = node.listen(address.clone()).await;
+        bound.map_err(Failure::job_error)?;
     }
     let (stopped, stop) = oneshot::channel::<()>();
     let admin = admin(node, settings.admin, stop).await?;
@@ -72,7 +78,7 @@ async fn serve(
                 }
                 Update::Lagged { missed, .. } => {
                     let object = json!({"event": "lagged", "missed": missed});
-                    output.line(&object, || format!("{missed} changes of state were missed"))?;
+                    output.line(&object, || format!("{missed} state changes were missed"))?;
                 }
             },
             Some(failure) = failures.recv() => {
@@ -87,7 +93,7 @@ async fn serve(
     outcome
 }
 
-/// Everywhere on one port: the usual one, or a free one if it is taken.
+/// Listens on every interface and transport with one port: the default one, or a free one if the default one is taken.
 async fn listen_default(node: &Node) -> Result<(), Failure> {
     let mut outcome = node.listen_everywhere(DEFAULT_PORT).await;
     for _ in 0..PORT_ATTEMPTS {
@@ -101,7 +107,7 @@ async fn listen_default(node: &Node) -> Result<(), Failure> {
             _ => break,
         }
     }
-    outcome.map(drop).map_err(Failure::job)
+    outcome.map(drop).map_err(Failure::job_error)
 }
 
 fn port(addresses: &[Multiaddr]) -> Option<u16> {
@@ -147,15 +153,15 @@ fn announce(node: &Node, admin: SocketAddr, output: Output) -> Result<(), Failur
     })
 }
 
-/// Dials every bootstrap peer, each address by itself; what fails comes out of the channel.
+/// Dials every bootstrap address on its own. The channel gives the failures.
 fn bootstrap(node: &Node, addresses: &[Multiaddr]) -> mpsc::Receiver<String> {
     let (sender, failures) = mpsc::channel(addresses.len().max(1));
     for address in addresses.iter().cloned() {
         let (node, sender) = (node.clone(), sender.clone());
         tokio::spawn(async move {
             if let Err(error) = node.dial([address]).await {
-                // The channel has room for one failure an address.
-                let _ = sender.try_send(error.to_string());
+                // The channel has room for one failure per address.
+                let _ = sender.try_send(error_chain(&error));
             }
         });
     }
@@ -171,65 +177,91 @@ fn print(event: &Event, output: Output) -> Result<(), Failure> {
 
 fn describe(event: &Event) -> Option<(Value, String)> {
     Some(match event {
-        Event::Connected { connection } => {
-            let (peer, address, via) = (connection.peer(), connection.address(), connection.via());
-            let direction = connection.direction();
+        Event::Connected {
+            peer,
+            connection,
+            address,
+            direction,
+            via,
+        } => {
             let object = json!({
                 "event": "connected",
                 "peer_id": peer.to_string(),
-                "connection": connection.id().to_string(),
+                "connection": connection.to_string(),
                 "address": address.to_string(),
                 "direction": direction.to_string(),
                 "via": via,
             });
-            (
-                object,
-                format!("connected to {peer} at {address} ({direction}, {via})"),
-            )
+            let plain = format!("connected to {peer} at {address} ({direction}, {via})");
+            (object, plain)
         }
-        Event::Identified { connection, info } => {
+        Event::Identified {
+            peer,
+            connection,
+            info,
+        } => {
             let mut object = identify::describe(info);
-            object["connection"] = connection.id().to_string().into();
-            (object, format!("{} is {}", info.peer, info.agent))
+            object["connection"] = connection.to_string().into();
+            (object, format!("{peer} is {}", info.agent))
         }
         Event::Disconnected {
+            peer,
             connection,
             reason,
+            detail,
             remaining,
         } => {
-            let peer = connection.peer();
+            let reason = closing(reason, detail.as_deref());
             let object = json!({
                 "event": "disconnected",
                 "peer_id": peer.to_string(),
-                "connection": connection.id().to_string(),
+                "connection": connection.to_string(),
                 "reason": reason,
                 "remaining": remaining,
             });
             (object, format!("disconnected from {peer}: {reason}"))
         }
-        // Those of its own sockets stand in the first line.
+        // The first line has the addresses of the node's own sockets.
         Event::Listening { address } if address.iter().any(|p| p == Protocol::P2pCircuit) => {
             let object = json!({"event": "listening", "address": address.to_string()});
             (object, format!("listening on {address}"))
         }
-        #[cfg(feature = "relay")]
-        Event::Reservation { event } => return crate::relaying::describe(event),
-        Event::InboundFailed {
-            address, reason, ..
-        } => {
+        Event::ListenerFailed { address, reason } => {
+            let object = json!({
+                "event": "listener_failed",
+                "address": address.to_string(),
+                "reason": reason,
+            });
+            (object, format!("stopped listening on {address}: {reason}"))
+        }
+        Event::InboundFailed { address, cause, .. } => {
+            let reason = error_chain(cause);
             let object = json!({
                 "event": "inbound_failed",
                 "address": address.to_string(),
                 "reason": reason,
             });
-            (object, format!("{address} was turned away: {reason}"))
+            let plain = format!("the inbound connection from {address} failed: {reason}");
+            (object, plain)
+        }
+        Event::Part(event) if event.is_notable() => {
+            let mut object = event.to_json();
+            object["event"] = event.name().into();
+            (object, event.to_string())
         }
         _ => return None,
     })
 }
 
-/// A file in the data directory that tells other commands where the admin endpoint is; gone when the node is.
-struct AdminMark(std::path::PathBuf);
+fn closing(reason: &Closing, detail: Option<&str>) -> String {
+    match detail {
+        Some(detail) => format!("{reason}: {detail}"),
+        None => reason.to_string(),
+    }
+}
+
+/// A file in the data directory that tells other commands the address of the admin endpoint. Dropping this removes it.
+struct AdminMark(PathBuf);
 
 impl AdminMark {
     fn leave(data_dir: &Path, admin: SocketAddr) -> Result<Self, Failure> {

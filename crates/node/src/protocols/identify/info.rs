@@ -1,4 +1,4 @@
-//! What identify says, checked and bounded.
+//! A peer's description of itself, checked and bounded.
 
 use std::{io, time::Duration};
 
@@ -7,83 +7,83 @@ use libp2p_identity::{Keypair, PeerId, PublicKey};
 use multiaddr::{Multiaddr, Protocol};
 
 use super::wire::{self, Message};
-use crate::OpenError;
+use crate::error::OpenError;
 
-/// Protocols kept of one peer; it may name more, they are passed over.
+/// Protocols kept of one peer. Further ones are passed over.
 const MAX_PROTOCOLS: usize = 256;
-/// Listen addresses kept of one peer.
+/// Listen addresses kept of one peer. Further ones are passed over.
 const MAX_ADDRESSES: usize = 64;
-/// Bytes of one protocol's name or one version, at most; a longer one is passed over.
+/// The most bytes of a protocol's name or of a version. A longer one is passed over.
 const MAX_TEXT: usize = 256;
-/// Bytes of one address, at most; a longer one is passed over.
+/// The most bytes of an address. A longer one is passed over.
 const MAX_ADDRESS: usize = 512;
 
-/// What a peer says of itself. Everything but the peer's id is a claim.
+/// What a peer says about itself. Everything but the peer's id is a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// The peer, as the connection's handshake proved.
+    /// The peer, as the handshake of the connection proved.
     pub peer: PeerId,
-    /// Its software.
+    /// The peer's software.
     pub agent: String,
-    /// The protocol family it claims to belong to.
+    /// The protocol family that the peer claims to belong to.
     pub protocol_version: String,
-    /// What it speaks.
+    /// The protocols that the peer speaks.
     pub protocols: Vec<String>,
-    /// Where it says it listens: out of its signed record if it sent a valid one.
+    /// Where the peer says that it listens. A valid signed record takes precedence.
     pub listen: Vec<Multiaddr>,
-    /// Whether `listen` is out of a record that the peer signed.
+    /// Whether `listen` comes from a record that the peer signed.
     pub signed: bool,
-    /// Our address as it sees it.
+    /// This node's address as the peer sees it.
     pub observed: Option<Multiaddr>,
 }
 
-/// Why a peer's identify was not taken.
+/// Why a peer's description was not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {
-    /// No stream to ask on.
+    /// There is no stream to ask on.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The stream broke.
-    #[error("identify broke: {0}")]
+    #[error("identify's stream broke")]
     Io(#[from] io::Error),
-    /// The peer said nothing.
-    #[error("identify was empty")]
+    /// The answer was empty.
+    #[error("the peer answered identify with nothing")]
     Empty,
-    /// The peer said too much.
+    /// The answer was too long.
     #[error("identify is longer than {limit} bytes")]
     TooLong {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The peer split it over too many frames.
+    /// The answer was split over too many frames.
     #[error("identify is split over more than {limit} frames")]
     TooManyFrames {
         /// The limit.
         limit: usize,
     },
-    /// The bytes make no sense.
+    /// The answer cannot be decoded.
     #[error("identify is malformed: {0}")]
     Malformed(String),
-    /// The key in it is not the one the handshake proved.
-    #[error("identify names {found}, the connection is with {expected}")]
+    /// The key in the answer is not the one that the handshake proved.
+    #[error("identify names {found}, but the handshake proved {expected}")]
     WrongPeer {
-        /// Whom the connection is with.
+        /// The peer that the handshake proved.
         expected: PeerId,
-        /// Whom the message names.
+        /// The peer that the answer names.
         found: PeerId,
     },
     /// The peer did not answer in time.
     #[error("identify was not answered within {} s", after.as_secs_f32())]
     TimedOut {
-        /// The time it was given.
+        /// The time that the peer had.
         after: Duration,
     },
 }
 
 impl Info {
-    /// Takes what `message` says, once it is sure to be about `peer`.
+    /// Takes what `message` says, provided that it is about `peer`.
     pub(crate) fn decode(message: &Message, peer: PeerId) -> Result<Self, IdentifyError> {
         if let Some(key) = &message.public_key {
             check_key(key, peer)?;
@@ -112,7 +112,7 @@ impl Info {
         })
     }
 
-    /// What is known after a push: what `update` leaves out stays as it was.
+    /// What is known after a push. Fields that `update` leaves out stay as they were.
     pub(crate) fn updated_with(&self, update: Self) -> Self {
         let keep = |new: String, old: &String| if new.is_empty() { old.clone() } else { new };
         let unsaid = update.listen.is_empty() && !update.signed;
@@ -136,8 +136,8 @@ impl Info {
     }
 }
 
-/// What this node says of itself.
-pub(crate) struct Ours<'a> {
+/// What this node says about itself.
+pub(crate) struct Description<'a> {
     pub(crate) keypair: &'a Keypair,
     pub(crate) agent: &'a str,
     pub(crate) protocol_version: &'a str,
@@ -145,14 +145,14 @@ pub(crate) struct Ours<'a> {
     pub(crate) listen: Vec<Multiaddr>,
 }
 
-/// The same, signed once and ready for any number of peers.
-pub(crate) struct Said(Message);
+/// A node's description of itself with its signed peer record: signed once, encoded for each peer.
+pub(crate) struct SignedIdentify(Message);
 
-impl Ours<'_> {
-    pub(crate) fn sign(self) -> Said {
+impl Description<'_> {
+    pub(crate) fn sign(self) -> SignedIdentify {
         let record = PeerRecord::new_interop(self.keypair, self.listen.clone());
         let record = record.map(|r| r.into_signed_envelope().into_protobuf_encoding());
-        Said(Message {
+        SignedIdentify(Message {
             public_key: Some(self.keypair.public().encode_protobuf()),
             listen_addrs: self.listen.iter().map(Multiaddr::to_vec).collect(),
             protocols: self.protocols,
@@ -164,8 +164,8 @@ impl Ours<'_> {
     }
 }
 
-impl Said {
-    /// The frames to send to a peer that we see at `observed`.
+impl SignedIdentify {
+    /// The frames for a peer whose address this node sees as `observed`.
     pub(crate) fn encode_for(&self, observed: &Multiaddr) -> Vec<u8> {
         let mut message = self.0.clone();
         message.observed_addr = Some(observed.to_vec());
@@ -184,8 +184,8 @@ fn check_key(key: &[u8], expected: PeerId) -> Result<(), IdentifyError> {
     }
 }
 
-/// The addresses in a signed record, or `None` if it is of a kind we do not know. A valid record of somebody else is an
-/// attempt to be taken for him.
+/// The addresses in a signed record, or `None` if its kind is unknown. A valid record of another peer is an attempt to
+/// impersonate that peer.
 fn signed_addresses(
     envelope: &[u8],
     expected: PeerId,
@@ -193,7 +193,7 @@ fn signed_addresses(
     let Ok(envelope) = SignedEnvelope::from_protobuf_encoding(envelope) else {
         return Ok(None);
     };
-    // rust-libp2p signs under a domain of its own unless told otherwise.
+    // rust-libp2p signs under a domain of its own by default.
     let record = PeerRecord::from_signed_envelope_interop(envelope.clone())
         .or_else(|_| PeerRecord::from_signed_envelope(envelope));
     let Ok(record) = record else {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     IdentifyError, Info,
-    info::Ours,
+    info::Description,
     wire::{self, MAX_FRAME_SENT, Message},
 };
 
@@ -15,7 +15,7 @@ fn addresses(count: u16) -> Vec<Multiaddr> {
 }
 
 fn ours(keypair: &Keypair, protocols: Vec<String>, listen: Vec<Multiaddr>) -> Vec<u8> {
-    let ours = Ours {
+    let ours = Description {
         keypair,
         agent: "bowline/test",
         protocol_version: "ipfs/0.1.0",

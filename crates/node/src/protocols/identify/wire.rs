@@ -1,18 +1,18 @@
-//! Identify's bytes: length-prefixed protobuf messages, which a peer may split over several frames.
+//! Identify's encoding: length-prefixed protobuf messages. A peer may split one message over several frames.
 
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::IdentifyError;
 
-/// No frame we send is longer: rust-libp2p refuses more.
+/// The most bytes of a frame that this node sends: rust-libp2p refuses longer ones.
 pub const MAX_FRAME_SENT: usize = 4096;
-/// All that is read of one peer's answer, in bytes.
+/// The most bytes that are read of one answer.
 pub const MAX_MESSAGE: usize = 64 * 1024;
-/// How many frames one answer may be split over.
+/// The most frames of one answer.
 const MAX_FRAMES: usize = 10;
 
-/// The message of the spec. A push may leave out whatever did not change.
+/// The message of the spec. A push may leave out what did not change.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Message {
     #[prost(bytes = "vec", optional, tag = "1")]
@@ -31,7 +31,7 @@ pub(crate) struct Message {
     pub(crate) signed_peer_record: Option<Vec<u8>>,
 }
 
-/// Reads until the peer closes its end, within the bounds.
+/// Reads until the peer ends the stream, within the bounds.
 pub(crate) async fn read(stream: impl AsyncRead + Unpin) -> Result<Message, IdentifyError> {
     let mut bytes = Vec::new();
     let limit = MAX_MESSAGE as u64 + 1;
@@ -66,9 +66,8 @@ pub(crate) fn merge(mut bytes: &[u8]) -> Result<Option<Message>, IdentifyError> 
     Ok(message)
 }
 
-/// Encodes `message` into one frame, because some peers read only the first, or, where it is longer than
-/// [`MAX_FRAME_SENT`], into several. The repeated fields are what grows, so they are what is spread; an entry that fits
-/// no frame is left out.
+/// Encodes `message` into one frame, because some peers read only the first one. A message that is longer than
+/// [`MAX_FRAME_SENT`] becomes several frames: the repeated fields are spread over them. An entry that fits no frame is left out.
 pub(crate) fn encode(message: Message) -> Vec<u8> {
     if message.encoded_len() <= MAX_FRAME_SENT {
         return message.encode_length_delimited_to_vec();

@@ -2,22 +2,23 @@
 //!
 //! [multistream-select 1.0]: https://github.com/multiformats/multistream-select
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use multistream_select::{NegotiationError, Version, dialer_select_proto, listener_select_proto};
 
-use crate::{Connection, OpenError, Stream, stream::RawStream};
+use super::{Connection, RawStream, Stream};
+use crate::error::OpenError;
 
-/// Whether to wait for the peer's word.
+/// Whether to wait for the peer's agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// Wait until the peer has agreed.
     Confirmed,
-    /// Take its agreement for granted. Only for a single protocol.
+    /// Take the agreement for granted. Only for a single protocol.
     Optimistic,
 }
 
-pub(crate) async fn outbound(
+pub(super) async fn outbound(
     connection: &Connection,
     protocols: &[&str],
     trust: Trust,
@@ -30,29 +31,27 @@ pub(crate) async fn outbound(
     };
     let negotiation = async {
         let raw = connection.open_raw().await?;
+        let home = raw.home();
         let owned = || protocols.iter().map(|p| (*p).to_owned());
         match dialer_select_proto(raw, owned().collect::<Vec<_>>(), version).await {
-            Ok((protocol, stream)) => Ok((protocol, Stream::new(stream))),
+            Ok((protocol, stream)) => Ok((protocol, Stream::new(stream, home))),
             Err(NegotiationError::Failed) => Err(OpenError::Unsupported {
                 peer,
                 protocols: owned().collect(),
             }),
             Err(NegotiationError::ProtocolError(error)) => Err(OpenError::Negotiation {
                 peer,
-                reason: error.to_string(),
+                source: Arc::new(io::Error::other(error)),
             }),
         }
     };
-    let timed_out = OpenError::TimedOut {
-        peer,
-        after: deadline,
-    };
+    let timed_out = OpenError::TimedOut { peer, after: deadline };
     tokio::time::timeout(deadline, negotiation)
         .await
         .unwrap_or(Err(timed_out))
 }
 
-/// The protocols a node answers to, in no order of preference: the dialer proposes.
+/// The protocols that a node answers to, in no order of preference: the dialer proposes.
 pub(crate) type Offered = Arc<[Arc<str>]>;
 
 /// Answers proposals until one fits. However many protocols a peer proposes, it has until `deadline`.
@@ -62,15 +61,16 @@ pub(crate) async fn inbound(
     deadline: Duration,
 ) -> Option<(Arc<str>, Stream)> {
     let protocols: Vec<Named> = offered.iter().cloned().map(Named).collect();
+    let home = raw.home();
     let negotiation = listener_select_proto(raw, protocols);
     match tokio::time::timeout(deadline, negotiation).await {
-        Ok(Ok((protocol, stream))) => Some((protocol.0, Stream::new(stream))),
+        Ok(Ok((protocol, stream))) => Some((protocol.0, Stream::new(stream, home))),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "inbound stream failed to negotiate");
+            tracing::debug!(%error, "the negotiation of an inbound stream failed");
             None
         }
         Err(_) => {
-            tracing::debug!("inbound stream did not negotiate in time");
+            tracing::debug!("an inbound stream did not negotiate its protocol in time");
             None
         }
     }

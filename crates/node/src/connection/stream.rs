@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     io::{self, IoSlice},
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -11,20 +12,64 @@ use multistream_select::Negotiated;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
-use crate::connection::StreamOpen;
+use super::{StreamPermit, counted::StreamOpen, muxed::MuxedStream};
 
-/// How much of several pieces is written at once: what our muxer puts into a frame.
+/// How many bytes of several buffers are joined into one write: as many as the muxer puts into a frame.
 const JOINED: usize = 32 * 1024;
 
-/// A stream whose protocol both ends have agreed on, or, if it was opened optimistically, are expected to.
+/// A stream whose protocol both ends have agreed on, or will agree on if it was opened optimistically.
 ///
-/// Dropping it without shutting it down resets it: the other end sees an error, not an end.
+/// Dropping a stream that was not shut down resets it: the other end sees an error instead of the stream's end. A stream that a
+/// peer opened counts towards [`crate::Config::max_inbound_streams`] until it is dropped.
 #[derive(Debug)]
-pub struct Stream(Compat<Negotiated<RawStream>>);
+pub struct Stream {
+    inner: Compat<Negotiated<RawStream>>,
+    /// Where the transport's stream is put when `inner` is dropped, which does not give it away.
+    home: Home,
+    permit: Option<StreamPermit>,
+}
+
+type Home = Arc<Mutex<Option<Counted>>>;
 
 impl Stream {
-    pub(crate) fn new(negotiated: Negotiated<RawStream>) -> Self {
-        Self(negotiated.compat())
+    pub(super) fn new(negotiated: Negotiated<RawStream>, home: Home) -> Self {
+        Self {
+            inner: negotiated.compat(),
+            home,
+            permit: None,
+        }
+    }
+
+    /// Counts the stream under `permit` until it is dropped.
+    pub(crate) fn with_permit(mut self, permit: StreamPermit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Takes the stream's permit, because the stream becomes something that is counted by itself.
+    pub(crate) fn release_permit(&mut self) -> Option<StreamPermit> {
+        self.permit.take()
+    }
+
+    /// Waits until the peer's stack has acknowledged everything that was written, and the end of the stream. Call it after
+    /// `shutdown`. Over TCP behind a proxy, the proxy's stack acknowledges.
+    ///
+    /// # Errors
+    ///
+    /// The stream was not shut down, or the stream or its connection broke before.
+    pub async fn wait_delivered(self) -> io::Result<()> {
+        let Self { inner, home, permit: _permit } = self;
+        drop(inner);
+        let counted = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut counted) = counted else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        match counted.stream {
+            #[cfg(feature = "tcp")]
+            MuxedStream::Tcp(ref mut stream) => stream.wait_delivered().await,
+            #[cfg(feature = "quic")]
+            MuxedStream::Quic(ref mut stream) => stream.wait_delivered().await,
+        }
     }
 }
 
@@ -34,7 +79,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
@@ -44,16 +89,16 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
-    /// A muxer makes a frame of each write. What a cipher hands over in many pieces becomes one of them.
+    /// A muxer makes a frame of each write, and a cipher writes many small buffers: they become one frame.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, &joined(bufs))
+        Pin::new(&mut self.inner).poll_write(cx, &joined(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -61,15 +106,15 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
-/// The first pieces as one, up to [`JOINED`] bytes unless the first alone has more.
+/// The first buffers joined, up to [`JOINED`] bytes unless the first alone is longer.
 fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
     let mut filled = bufs.iter().filter(|buf| !buf.is_empty()).map(|buf| &**buf);
     let first = filled.next().unwrap_or_default();
@@ -85,35 +130,54 @@ fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
     joined.into()
 }
 
-/// A stream before its protocol is settled. It counts as open on its connection until it is dropped.
+/// A stream before its protocol is agreed on. It counts as open on its connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RawStream {
-    kind: Kind,
+    /// Taken only when it is dropped.
+    counted: Option<Counted>,
+    home: Home,
+}
+
+/// A transport's stream, counted as open.
+#[derive(Debug)]
+struct Counted {
+    stream: MuxedStream,
     _open: StreamOpen,
 }
 
-#[derive(Debug)]
-pub(crate) enum Kind {
-    #[cfg(feature = "tcp")]
-    Tcp(transport_tcp::Stream),
-    #[cfg(feature = "quic")]
-    Quic(transport_quic::Stream),
+impl RawStream {
+    pub(super) fn new(stream: MuxedStream, open: StreamOpen) -> Self {
+        Self {
+            counted: Some(Counted { stream, _open: open }),
+            home: Home::default(),
+        }
+    }
+
+    pub(super) fn home(&self) -> Home {
+        Arc::clone(&self.home)
+    }
+
+    fn stream(&mut self) -> io::Result<&mut MuxedStream> {
+        let counted = self.counted.as_mut();
+        counted.map(|counted| &mut counted.stream).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
-impl RawStream {
-    pub(crate) fn new(kind: Kind, open: StreamOpen) -> Self {
-        Self { kind, _open: open }
+impl Drop for RawStream {
+    fn drop(&mut self) {
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.counted.take();
     }
 }
 
 /// Runs `$body` on whichever transport's stream `$self` is.
 macro_rules! on_stream {
     ($self:ident, $stream:ident => $body:expr) => {
-        match $self.get_mut().kind {
+        match $self.get_mut().stream() {
             #[cfg(feature = "tcp")]
-            Kind::Tcp(ref mut $stream) => $body,
+            Ok(MuxedStream::Tcp($stream)) => $body,
             #[cfg(feature = "quic")]
-            Kind::Quic(ref mut $stream) => $body,
+            Ok(MuxedStream::Quic($stream)) => $body,
+            Err(error) => Poll::Ready(Err(error)),
         }
     };
 }

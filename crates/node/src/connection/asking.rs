@@ -1,0 +1,109 @@
+//! Questions about the connection itself: ping, identify, and whether the other end is still there.
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{Connection, Muxed};
+use crate::{
+    error::OpenError,
+    protocols::{
+        identify::{self, IdentifyError, Info},
+        ping::{self, PingError},
+    },
+};
+
+/// How often a connection that is probed is looked at for received bytes.
+const PROBE_LOOK: Duration = Duration::from_millis(10);
+
+impl Connection {
+    /// Sends one ping on a stream of its own and waits for the answer. Pings of a connection are sent one after the other,
+    /// because some peers drop the first of two; the wait for an earlier ping counts towards the timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`PingError`], within [`conn_state::LivenessConfig::timeout`].
+    pub async fn ping(&self) -> Result<Duration, PingError> {
+        self.ping_within(self.0.timeouts.ping).await
+    }
+
+    async fn ping_within(&self, timeout: Duration) -> Result<Duration, PingError> {
+        let exchange = async {
+            let _turn = self.0.pinging.lock().await;
+            let stream = self.open_here(ping::PROTOCOL).await?;
+            ping::exchange(stream).await
+        };
+        let timed_out = PingError::TimedOut { after: timeout };
+        let outcome = tokio::time::timeout(timeout, exchange).await;
+        let rtt = outcome.unwrap_or(Err(timed_out))?;
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX - 1);
+        self.0.rtt.store(micros, Ordering::Relaxed);
+        Ok(rtt)
+    }
+
+    /// Asks the peer to describe itself. One question is asked at a time, because some peers answer no more; a caller that
+    /// waited for another caller's answer gets that answer.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentifyError`], within [`crate::Config::negotiation_timeout`].
+    pub async fn identify(&self) -> Result<Arc<Info>, IdentifyError> {
+        let known = self.identified();
+        let timeout = self.0.timeouts.negotiation;
+        let exchange = async {
+            let _turn = self.0.identifying.lock().await;
+            if let Some(info) = self.identified()
+                && !known.is_some_and(|known| Arc::ptr_eq(&known, &info))
+            {
+                return Ok(info);
+            }
+            let stream = self.open_here(identify::PROTOCOL).await?;
+            let info = Arc::new(identify::read(stream, self.peer()).await?);
+            self.set_identified(Arc::clone(&info));
+            Ok(info)
+        };
+        let timed_out = IdentifyError::TimedOut { after: timeout };
+        let outcome = tokio::time::timeout(timeout, exchange).await;
+        outcome.unwrap_or(Err(timed_out))
+    }
+
+    /// Replaces what the peer said about itself. Says whether that is news.
+    pub(crate) fn set_identified(&self, info: Arc<Info>) -> bool {
+        let identified = self.0.identified.lock();
+        let mut identified = identified.unwrap_or_else(PoisonError::into_inner);
+        let is_news = identified.as_ref() != Some(&info);
+        *identified = Some(info);
+        is_news
+    }
+
+    /// Whether the other end is still there: whether anything at all is received within `within`. A question is sent to
+    /// provoke an answer.
+    pub(crate) async fn answers(&self, within: Duration) -> bool {
+        let before = self.received();
+        let received = async {
+            while self.received() == before {
+                tokio::time::sleep(PROBE_LOOK).await;
+            }
+        };
+        let provoked = async {
+            match self.0.muxed {
+                #[cfg(feature = "quic")]
+                Muxed::Quic(ref connection) => connection.probe(within).await.is_ok(),
+                #[cfg(feature = "tcp")]
+                Muxed::Tcp(_) => match self.ping_within(within).await {
+                    // A peer that refuses a ping or breaks it off is there.
+                    Err(PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. })) => false,
+                    _ => !self.is_closed(),
+                },
+            }
+        };
+        let answer = async {
+            tokio::select! {
+                () = received => true,
+                answered = provoked => answered,
+            }
+        };
+        tokio::time::timeout(within, answer).await.unwrap_or(false)
+    }
+}

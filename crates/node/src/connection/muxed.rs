@@ -1,0 +1,180 @@
+//! The transports' connections behind one type.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use conn_state::Closing;
+use libp2p_identity::PeerId;
+
+/// A multiplexed connection of one of the transports.
+#[derive(Clone)]
+pub(crate) enum Muxed {
+    #[cfg(feature = "tcp")]
+    Tcp(transport_tcp::Connection),
+    #[cfg(feature = "quic")]
+    Quic(transport_quic::Connection),
+}
+
+/// A stream of one of the transports.
+#[derive(Debug)]
+pub(super) enum MuxedStream {
+    #[cfg(feature = "tcp")]
+    Tcp(transport_tcp::Stream),
+    #[cfg(feature = "quic")]
+    Quic(transport_quic::Stream),
+}
+
+/// Runs `$body` on whichever transport's connection `$muxed` is.
+macro_rules! on_muxed {
+    ($muxed:expr, $connection:ident => $body:expr) => {
+        match $muxed {
+            #[cfg(feature = "tcp")]
+            Muxed::Tcp(ref $connection) => $body,
+            #[cfg(feature = "quic")]
+            Muxed::Quic(ref $connection) => $body,
+        }
+    };
+}
+
+impl Muxed {
+    pub(crate) fn peer(&self) -> PeerId {
+        on_muxed!(*self, connection => connection.peer())
+    }
+
+    pub(super) fn via(&self) -> &'static str {
+        on_muxed!(*self, connection => connection.via())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        on_muxed!(*self, connection => connection.is_closed())
+    }
+
+    /// The transport and the other end's socket address.
+    pub(super) fn remote(&self) -> Option<(&'static str, SocketAddr)> {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => {
+                let link = connection.link()?;
+                Some(("tcp", link.remote_addr().ok()?))
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => Some(("quic", connection.handshake_addr())),
+        }
+    }
+
+    #[cfg(feature = "tcp")]
+    pub(super) fn link(&self) -> Option<transport_tcp::Link> {
+        match *self {
+            Self::Tcp(ref connection) => connection.link(),
+            #[cfg(feature = "quic")]
+            Self::Quic(_) => None,
+        }
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => connection.received_bytes(),
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => connection.received_datagrams(),
+        }
+    }
+
+    pub(super) async fn open(&self) -> io::Result<MuxedStream> {
+        let stream: io::Result<MuxedStream> = match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => {
+                let opened = connection.open().await;
+                opened.map(MuxedStream::Tcp).map_err(io::Error::other)
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => {
+                let opened = connection.open().await;
+                opened.map(MuxedStream::Quic).map_err(io::Error::other)
+            }
+        };
+        stream
+    }
+
+    pub(super) async fn accept(&self) -> Option<MuxedStream> {
+        let stream: Option<MuxedStream> = match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => connection.accept().await.map(MuxedStream::Tcp),
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => connection.accept().await.map(MuxedStream::Quic),
+        };
+        stream
+    }
+
+    /// Starts to close: what was finished is delivered, in the transport's time.
+    pub(crate) fn close(&self, reason: Closing) {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => {
+                let _ = reason;
+                connection.close();
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => connection.close(code(reason), &reason.to_string()),
+        }
+    }
+
+    /// Closes at once.
+    pub(crate) fn abort(&self, reason: Closing) {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => {
+                let _ = reason;
+                connection.abort();
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => connection.abort(code(reason), &reason.to_string()),
+        }
+    }
+
+    /// Waits until the connection is closed. Gives the reason and what the transport adds to it.
+    pub(super) async fn closed(&self) -> (Closing, Arc<str>) {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => {
+                let reason = connection.closed().await;
+                let closing = match reason {
+                    transport_tcp::CloseReason::Remote => Closing::Remote { code: None },
+                    transport_tcp::CloseReason::Failed(_) => Closing::Lost,
+                    _ => Closing::Local,
+                };
+                (closing, crate::error::error_chain(&reason).into())
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => {
+                let reason = connection.closed().await;
+                (quic_closing(&reason), crate::error::error_chain(&reason).into())
+            }
+        }
+    }
+}
+
+#[cfg(feature = "quic")]
+fn quic_closing(reason: &transport_quic::CloseReason) -> Closing {
+    use transport_quic::CloseReason;
+    match reason {
+        CloseReason::Peer { code, .. } => Closing::Remote {
+            code: u32::try_from(code.0).ok(),
+        },
+        CloseReason::Local => Closing::Local,
+        CloseReason::TimedOut => Closing::Silent,
+        _ => Closing::Lost,
+    }
+}
+
+/// The application error code that tells the peer why: those of go-libp2p.
+#[cfg(feature = "quic")]
+fn code(reason: Closing) -> transport_quic::CloseCode {
+    use transport_quic::CloseCode;
+    match reason {
+        Closing::Superseded | Closing::Unresponsive => CloseCode::SUPPLANTED,
+        Closing::Refused => CloseCode::RESOURCE_LIMIT,
+        Closing::Violation => CloseCode::PROTOCOL_VIOLATION,
+        Closing::Local | Closing::Shutdown => CloseCode::SHUTDOWN,
+        _ => CloseCode::COLLECTED,
+    }
+}

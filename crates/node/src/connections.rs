@@ -1,0 +1,321 @@
+//! The one map of connections: from their first packet to their end.
+//!
+//! A connection is `Handshaking` until it is registered and `Live` afterwards, under one lock, so that the tracker's wish to
+//! close it finds it at any moment. What changes here is numbered under that lock and delivered in order.
+
+mod permit;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    time::Instant,
+};
+
+use conn_state::{Closing, ConnectionId, Limits, LimitsConfig, SharedTracker};
+use libp2p_identity::PeerId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::Connection,
+    error::AttemptCause,
+    part::{Change, Source},
+};
+
+pub(crate) use permit::ConnectionPermit;
+
+/// Every connection of a node.
+pub(crate) struct Connections {
+    map: Mutex<Map>,
+    tracker: SharedTracker<PeerId>,
+    /// Held while changes are delivered. It is never taken while the map is locked.
+    delivery: Mutex<()>,
+    observer: OnceLock<Observer>,
+}
+
+/// Receives every change, in order and without the map's lock.
+pub(crate) type Observer = Box<dyn Fn(&Change) + Send + Sync>;
+
+struct Map {
+    entries: BTreeMap<ConnectionId, Entry>,
+    /// The live connections of each peer, oldest first.
+    peers: BTreeMap<PeerId, Vec<ConnectionId>>,
+    limits: Limits<ConnectionId, PeerId>,
+    /// Changes that are not delivered yet. Whoever adds one delivers, so that this holds no more than what happens during one
+    /// delivery.
+    pending: VecDeque<Change>,
+}
+
+enum Entry {
+    Handshaking(Handshake),
+    Live(Connection),
+}
+
+/// How a handshake is ended from outside.
+#[derive(Debug, Clone, Default)]
+struct Handshake {
+    cancelled: CancellationToken,
+    reason: Arc<OnceLock<Closing>>,
+}
+
+impl Connections {
+    pub(crate) fn new(tracker: SharedTracker<PeerId>, limits: LimitsConfig) -> Arc<Self> {
+        let map = Map {
+            entries: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            limits: Limits::new(limits),
+            pending: VecDeque::new(),
+        };
+        Arc::new(Self {
+            map: Mutex::new(map),
+            tracker,
+            delivery: Mutex::new(()),
+            observer: OnceLock::new(),
+        })
+    }
+
+    /// Sets who receives the changes. Once.
+    pub(crate) fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
+    }
+
+    pub(crate) fn tracker(&self) -> &SharedTracker<PeerId> {
+        &self.tracker
+    }
+
+    fn map(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an inbound connection whose handshake begins.
+    pub(crate) fn begin_inbound(
+        self: &Arc<Self>,
+        source: Source,
+    ) -> Result<ConnectionPermit, AttemptCause> {
+        let now = Instant::now();
+        let mut map = self.map();
+        let id = self.tracker.handle_inbound(now)?;
+        let permitted = match source {
+            Source::Validated(address) => map.limits.handle_inbound(now, id, address),
+            Source::Claimed(_) | Source::Relayed => Ok(()),
+        };
+        let claimed = match source {
+            Source::Claimed(address) => Some(address),
+            _ => None,
+        };
+        let mut permit = self.begin(map, id, claimed);
+        if let Err(refused) = permitted {
+            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            return Err(refused.into());
+        }
+        Ok(permit)
+    }
+
+    /// Counts a connection that this node dials. The limits on connections to one peer apply once the peer is known.
+    pub(crate) fn begin_dial(
+        self: &Arc<Self>,
+        peer: Option<&PeerId>,
+    ) -> Result<ConnectionPermit, AttemptCause> {
+        let map = self.map();
+        let id = self.tracker.handle_dialing(Instant::now(), peer)?;
+        Ok(self.begin(map, id, None))
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        mut map: MutexGuard<'_, Map>,
+        id: ConnectionId,
+        claimed: Option<std::net::IpAddr>,
+    ) -> ConnectionPermit {
+        let handshake = Handshake::default();
+        map.entries.insert(id, Entry::Handshaking(handshake.clone()));
+        ConnectionPermit::new(id, Arc::clone(self), handshake, claimed)
+    }
+
+    /// Makes a connection whose handshake is done a live one, and delivers that change before it returns.
+    pub(crate) fn register(
+        &self,
+        permit: &mut ConnectionPermit,
+        connection: &Connection,
+    ) -> Result<(), AttemptCause> {
+        let (id, peer, now) = (permit.id(), connection.peer(), Instant::now());
+        let mut map = self.map();
+        if let Some(reason) = permit.handshake.reason.get() {
+            return Err(AttemptCause::Closed(*reason));
+        }
+        let permitted = match permit.claimed.take() {
+            Some(address) => map.limits.handle_inbound(now, id, address),
+            None => Ok(()),
+        };
+        let permitted = permitted.and_then(|()| map.limits.handle_authenticated(id, peer));
+        if let Err(refused) = permitted {
+            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            return Err(refused.into());
+        }
+        self.tracker
+            .handle_authenticated(now, id, &peer, connection.tracked_path())?;
+        map.entries.insert(id, Entry::Live(connection.clone()));
+        map.peers.entry(peer).or_default().push(id);
+        map.pending.push_back(Change::Connected {
+            connection: connection.clone(),
+        });
+        drop(map);
+        let turn = self.delivery.lock();
+        self.deliver_all(turn.unwrap_or_else(PoisonError::into_inner));
+        self.deliver();
+        Ok(())
+    }
+
+    /// Forgets a connection, at whatever stage it is.
+    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Arc<str>>) {
+        let now = Instant::now();
+        let mut map = self.map();
+        let entry = map.entries.remove(&id);
+        map.limits.handle_closed(id);
+        if let Err(error) = self.tracker.handle_closed(now, id, closing, detail.clone()) {
+            tracing::error!(%error, "the tracker did not know a connection that ended");
+        }
+        if let Some(Entry::Live(connection)) = entry {
+            let remaining = map.remove_from_peer(connection.peer(), id);
+            map.pending.push_back(Change::Disconnected {
+                connection,
+                closing,
+                detail,
+                remaining,
+            });
+        }
+        drop(map);
+        self.deliver();
+    }
+
+    /// Closes a connection, or ends its handshake.
+    pub(crate) fn close(&self, id: ConnectionId, reason: Closing) {
+        let connection = match self.map().entries.get(&id) {
+            None => return,
+            Some(Entry::Live(connection)) => connection.clone(),
+            Some(Entry::Handshaking(handshake)) => {
+                let _ = handshake.reason.set(reason);
+                handshake.cancelled.cancel();
+                return;
+            }
+        };
+        connection.close_for(reason);
+    }
+
+    /// Opens no more streams on a connection. The best other one to the same peer takes them.
+    pub(crate) fn drain(&self, id: ConnectionId) {
+        let mut map = self.map();
+        let Some(connection) = map.live(id) else {
+            return;
+        };
+        let best = self.tracker.best(&connection.peer()).filter(|best| *best != id);
+        let successor = best.and_then(|best| map.live(best));
+        connection.drain(successor.clone());
+        map.pending.push_back(Change::Draining { connection, successor });
+        drop(map);
+        self.deliver();
+    }
+
+    /// Lets streams be opened on a drained connection again.
+    pub(crate) fn resume(&self, id: ConnectionId) {
+        let mut map = self.map();
+        let Some(connection) = map.live(id) else {
+            return;
+        };
+        connection.resume();
+        map.pending.push_back(Change::Resumed { connection });
+        drop(map);
+        self.deliver();
+    }
+
+    /// The live connection with this id.
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Connection> {
+        self.map().live(id)
+    }
+
+    /// The live connection to `peer` that streams are best opened on, as the tracker judges.
+    pub(crate) fn best(&self, peer: &PeerId) -> Option<Connection> {
+        let map = self.map();
+        let best = self.tracker.best(peer).and_then(|best| map.live(best));
+        best.filter(|best| !best.is_closed()).or_else(|| {
+            // The best one has just ended and is not forgotten yet.
+            let others = map.peers.get(peer)?.iter().rev();
+            others.filter_map(|id| map.live(*id)).find(|other| !other.is_closed())
+        })
+    }
+
+    /// The best unlimited connection to `peer`.
+    pub(crate) fn best_unlimited(&self, peer: &PeerId) -> Option<Connection> {
+        self.best(peer).filter(|connection| !connection.is_limited())
+    }
+
+    /// Every live connection, in the order of their ids.
+    pub(crate) fn all(&self) -> Vec<Connection> {
+        let map = self.map();
+        let live = map.entries.values().filter_map(|entry| match entry {
+            Entry::Live(connection) => Some(connection.clone()),
+            Entry::Handshaking(_) => None,
+        });
+        live.collect()
+    }
+
+    /// Delivers a change that does not come from the map itself.
+    pub(crate) fn report(&self, change: Change) {
+        self.map().pending.push_back(change);
+        self.deliver();
+    }
+
+    /// Delivers what is pending, unless a delivery is under way: that one then delivers it.
+    fn deliver(&self) {
+        loop {
+            let turn = match self.delivery.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.deliver_all(turn);
+            // A change may have come after the last look and before the lock was given back.
+            if self.map().pending.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn deliver_all(&self, _turn: MutexGuard<'_, ()>) {
+        loop {
+            let next = self.map().pending.pop_front();
+            let Some(change) = next else { return };
+            if let Some(observer) = self.observer.get() {
+                observer(&change);
+            }
+        }
+    }
+}
+
+impl Map {
+    fn live(&self, id: ConnectionId) -> Option<Connection> {
+        match self.entries.get(&id)? {
+            Entry::Live(connection) => Some(connection.clone()),
+            Entry::Handshaking(_) => None,
+        }
+    }
+
+    /// How many other connections to the peer remain.
+    fn remove_from_peer(&mut self, peer: PeerId, id: ConnectionId) -> usize {
+        let Some(ids) = self.peers.get_mut(&peer) else {
+            return 0;
+        };
+        ids.retain(|other| *other != id);
+        let remaining = ids.len();
+        if remaining == 0 {
+            self.peers.remove(&peer);
+        }
+        remaining
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! A connection's place in the map, the limits and the tracker.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use conn_state::{Closing, ConnectionId};
+
+use super::{Connections, Handshake};
+use crate::error::{AttemptCause, error_chain};
+
+/// A connection's place in the map, the limits and the tracker: from its first packet to its end. Dropping it gives the place
+/// back and says that the connection is gone.
+pub(crate) struct ConnectionPermit {
+    id: ConnectionId,
+    connections: Arc<Connections>,
+    pub(super) handshake: Handshake,
+    /// The address that the limits count the connection under once the handshake has proved it.
+    pub(super) claimed: Option<IpAddr>,
+    /// Why the connection ends, when it does.
+    end: (Closing, Option<Arc<str>>),
+}
+
+impl ConnectionPermit {
+    pub(super) fn new(
+        id: ConnectionId,
+        connections: Arc<Connections>,
+        handshake: Handshake,
+        claimed: Option<IpAddr>,
+    ) -> Self {
+        Self {
+            id,
+            connections,
+            handshake,
+            claimed,
+            end: (Closing::Local, None),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Says why the connection ends.
+    pub(crate) fn end(&mut self, closing: Closing, detail: Option<Arc<str>>) {
+        self.end = (closing, detail);
+    }
+
+    /// Runs a handshake until it is over or the tracker has it ended.
+    pub(crate) async fn run<T>(
+        &mut self,
+        handshake: impl Future<Output = Result<T, AttemptCause>>,
+    ) -> Result<T, AttemptCause> {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = self.handshake.cancelled.cancelled() => {
+                let reason = self.handshake.reason.get().copied();
+                let reason = reason.unwrap_or(Closing::Local);
+                self.end = (reason, None);
+                return Err(match reason {
+                    Closing::TooLongTransient => AttemptCause::TimedOut { after: begun.elapsed() },
+                    reason => AttemptCause::Closed(reason),
+                });
+            }
+        };
+        outcome.inspect_err(|cause| {
+            self.end = (Closing::Handshake, Some(error_chain(cause).into()));
+        })
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let (closing, detail) = std::mem::replace(&mut self.end, (Closing::Local, None));
+        self.connections.forget(self.id, closing, detail);
+    }
+}

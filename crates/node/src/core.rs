@@ -1,0 +1,222 @@
+//! What everything in a running node shares: connections, router, addresses, tasks and events. No feature appears here.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use conn_state::SharedTracker;
+use libp2p_identity::{Keypair, PeerId};
+use multiaddr::{Multiaddr, Protocol};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    address::Kind,
+    address_book::AddressBook,
+    config::Config,
+    connection::Timeouts,
+    connections::Connections,
+    event::{Event, EventSender},
+    local::{Announcer, Local},
+    part::{Change, Connector, Part, Transport},
+    router::Router,
+};
+
+/// A running node.
+pub(crate) struct Core {
+    pub(crate) keypair: Keypair,
+    pub(crate) peer_id: PeerId,
+    pub(crate) config: Config,
+    pub(crate) timeouts: Arc<Timeouts>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) local: Local,
+    pub(crate) address_book: AddressBook,
+    pub(crate) events: EventSender,
+    pub(crate) tasks: TaskTracker,
+    /// No dial, listener or handler begins any more.
+    pub(crate) stopping: CancellationToken,
+    /// Bounds the attempts of all dials together.
+    pub(crate) dials: Semaphore,
+    pub(crate) is_direct: IsDirect,
+    transports: Vec<Arc<dyn Transport>>,
+    assembly: OnceLock<Assembly>,
+    listeners: AtomicU64,
+    running: Mutex<Vec<RunningPart>>,
+}
+
+/// Whether the dialer dials an address directly.
+pub(crate) type IsDirect = Box<dyn Fn(&Multiaddr) -> bool + Send + Sync>;
+
+/// The parts, which need the core in order to be made.
+struct Assembly {
+    parts: Vec<Arc<dyn Part>>,
+    connectors: Vec<Arc<dyn Connector>>,
+}
+
+/// A part's task.
+pub(crate) struct RunningPart {
+    pub(crate) name: &'static str,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        keypair: Keypair,
+        config: Config,
+        transports: Vec<Arc<dyn Transport>>,
+        is_direct: IsDirect,
+    ) -> Arc<Self> {
+        let peer_id = keypair.public().to_peer_id();
+        let policy = config.state.clone();
+        let tracker = SharedTracker::new(Instant::now(), peer_id, policy, config.history);
+        let connections = Connections::new(tracker, config.limits.clone());
+        let core = Arc::new(Self {
+            keypair,
+            peer_id,
+            timeouts: Arc::new(Timeouts {
+                negotiation: config.negotiation_timeout,
+                ping: config.ping.timeout,
+            }),
+            router: Router::new(Arc::clone(&connections)),
+            connections,
+            local: Local::default(),
+            address_book: AddressBook::new(config.address_book.clone()),
+            events: EventSender::new(config.event_capacity),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            dials: Semaphore::new(config.dials.max(1)),
+            is_direct,
+            transports,
+            assembly: OnceLock::new(),
+            listeners: AtomicU64::new(0),
+            running: Mutex::default(),
+            config,
+        });
+        let weak = Arc::downgrade(&core);
+        core.connections.observe(Box::new(move |change| {
+            if let Some(core) = weak.upgrade() {
+                core.deliver(change);
+            }
+        }));
+        core
+    }
+
+    /// Adds the parts and starts them. Once, before anything else happens.
+    pub(crate) fn assemble(self: &Arc<Self>, parts: Vec<Arc<dyn Part>>) {
+        let mut connectors: Vec<Arc<dyn Connector>> = Vec::new();
+        let mut services = Vec::new();
+        for part in &parts {
+            services.extend(Arc::clone(part).services());
+            connectors.extend(Arc::clone(part).connector());
+        }
+        for transport in &self.transports {
+            connectors.push(Arc::clone(transport) as Arc<dyn Connector>);
+        }
+        self.router.add_services(services);
+        let assembly = Assembly { parts: parts.clone(), connectors };
+        if self.assembly.set(assembly).is_err() {
+            return;
+        }
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in parts {
+            let name = part.name();
+            // The task is not one of `tasks`: a part that panics or is late must be named.
+            let task = tokio::spawn(part.run(self.stopping.child_token()));
+            running.push(RunningPart { name, task });
+        }
+    }
+
+    pub(crate) fn parts(&self) -> &[Arc<dyn Part>] {
+        self.assembly.get().map_or(&[], |assembly| &assembly.parts)
+    }
+
+    pub(crate) fn transports(&self) -> &[Arc<dyn Transport>] {
+        &self.transports
+    }
+
+    /// What reaches addresses of this kind.
+    pub(crate) fn connector(&self, kind: Kind) -> Option<&Arc<dyn Connector>> {
+        let connectors = &self.assembly.get()?.connectors;
+        connectors.iter().find(|connector| connector.handles(kind))
+    }
+
+    /// The parts' tasks, for whoever waits for their end.
+    pub(crate) fn take_running(&self) -> Vec<RunningPart> {
+        std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number that no other listener has.
+    pub(crate) fn next_listener(&self) -> Announcer {
+        Announcer::Listener(self.listeners.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Announces `addresses` (without this node's id) in place of those that `announcer` announced before.
+    pub(crate) fn announce(&self, announcer: Announcer, addresses: Vec<Multiaddr>) {
+        let Some(new) = self.local.announce(announcer, addresses) else {
+            return;
+        };
+        for address in new {
+            let address = address.with(Protocol::P2p(self.peer_id));
+            self.events.send(Event::Listening { address });
+        }
+        self.report(Change::Local);
+    }
+
+    /// Tells every part, and the host where it is meant to know.
+    pub(crate) fn report(&self, change: Change) {
+        self.connections.report(change);
+    }
+
+    fn deliver(&self, change: &Change) {
+        let now = Instant::now();
+        for part in self.parts() {
+            part.handle(now, change);
+        }
+        if let Some(event) = public(change) {
+            self.events.send(event);
+        }
+    }
+}
+
+/// What the host is told of a change.
+fn public(change: &Change) -> Option<Event> {
+    Some(match change {
+        Change::Connected { connection } => Event::Connected {
+            peer: connection.peer(),
+            connection: connection.id(),
+            address: connection.address().clone(),
+            direction: connection.direction(),
+            via: connection.via(),
+        },
+        Change::Disconnected { connection, closing, detail, remaining } => Event::Disconnected {
+            peer: connection.peer(),
+            connection: connection.id(),
+            reason: *closing,
+            detail: detail.clone(),
+            remaining: *remaining,
+        },
+        Change::Identified { connection, info } => Event::Identified {
+            peer: connection.peer(),
+            connection: connection.id(),
+            info: Arc::clone(info),
+        },
+        Change::InboundFailed { address, peer, cause } => Event::InboundFailed {
+            address: address.clone(),
+            peer: *peer,
+            cause: Arc::clone(cause),
+        },
+        Change::Draining { .. } | Change::Resumed { .. } | Change::Attempted { .. } | Change::Local => return None,
+    })
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Parts and the supervisor hold no core while they wait.
+        self.stopping.cancel();
+    }
+}

@@ -1,0 +1,287 @@
+//! The attempts of one dial: each starts when it is due, the first connection wins, the rest is dropped.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use conn_state::{Direction, Outcome};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::plan::plan;
+use crate::{
+    address::{self, Kind},
+    connection::Connection,
+    connections::ConnectionPermit,
+    core::Core,
+    error::{AttemptCause, AttemptError},
+    establish,
+    part::{Attempt, Change, DialRequest, Origin, Reached},
+};
+
+/// The most addresses that one dial tries, names expanded. Further ones are passed over: whoever answers for a name chooses
+/// what it stands for.
+const MAX_ADDRESSES: usize = 100;
+
+/// Runs the attempts until one has won, or gives every failure.
+pub(super) async fn run(
+    core: &Arc<Core>,
+    request: DialRequest,
+    expected: Option<PeerId>,
+) -> Result<Connection, Vec<AttemptError>> {
+    let mut race = Race {
+        core,
+        origin: request.origin,
+        expected,
+        seen: BTreeSet::new(),
+        due: Vec::new(),
+        running: FuturesUnordered::new(),
+        at_once: Arc::new(Semaphore::new(core.config.dials_per_peer.max(1))),
+        failed: Vec::new(),
+    };
+    let mut addresses = request.addresses;
+    if addresses.is_empty() {
+        addresses.extend(expected.map(|peer| Multiaddr::from(Protocol::P2p(peer))));
+    }
+    race.add(addresses);
+    match race.run().await {
+        Some(connection) => Ok(connection),
+        None => Err(race.failed),
+    }
+}
+
+struct Race<'a> {
+    core: &'a Arc<Core>,
+    origin: Origin,
+    expected: Option<PeerId>,
+    seen: BTreeSet<Multiaddr>,
+    /// What is tried next, the soonest first.
+    due: Vec<(Instant, Multiaddr)>,
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    at_once: Arc<Semaphore>,
+    failed: Vec<AttemptError>,
+}
+
+/// What has ended.
+enum Ended {
+    /// A look-up.
+    Expanded {
+        address: Multiaddr,
+        outcome: Result<Vec<Multiaddr>, AttemptCause>,
+    },
+    /// An attempt.
+    Tried {
+        attempt: Attempt,
+        outcome: Result<(ConnectionPermit, Reached), AttemptCause>,
+    },
+}
+
+impl Race<'_> {
+    async fn run(&mut self) -> Option<Connection> {
+        loop {
+            let next = self.due.first().map(|(at, _)| *at);
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.next() => match ended {
+                    Ended::Expanded { address, outcome } => match outcome {
+                        Ok(addresses) => self.add(addresses),
+                        Err(cause) => self.failed.push(AttemptError { address, cause }),
+                    },
+                    Ended::Tried { attempt, outcome } => {
+                        if let Some(connection) = self.finish(attempt, outcome) {
+                            return Some(connection);
+                        }
+                    }
+                },
+                () = wait(next), if next.is_some() => self.start_due(),
+                else => return None,
+            }
+            self.pull_forward();
+        }
+    }
+
+    /// Takes more addresses in: names are looked up at once, beside the attempts that run; the rest is planned.
+    fn add(&mut self, addresses: Vec<Multiaddr>) {
+        let mut planned = Vec::new();
+        let mut pending = addresses;
+        while let Some(address) = pending.pop() {
+            if self.seen.len() >= MAX_ADDRESSES || !self.seen.insert(address.clone()) {
+                continue;
+            }
+            match address::kind(&address) {
+                Kind::Peer => match self.known(&address) {
+                    Some(known) => pending.extend(known),
+                    None => {
+                        let cause = AttemptCause::NoKnownAddress;
+                        self.failed.push(AttemptError { address, cause });
+                    }
+                },
+                kind => match self.expand(kind, &address) {
+                    Some(Ok(look_up)) => self.running.push(look_up),
+                    Some(Err(cause)) => self.failed.push(AttemptError { address, cause }),
+                    None => planned.push(address),
+                },
+            }
+        }
+        planned.reverse();
+        let (now, steps) = (Instant::now(), plan(&planned));
+        let foreign = planned.into_iter().filter(|address| {
+            !steps.iter().any(|step| step.addresses.contains(address))
+        });
+        let foreign: Vec<_> = foreign.collect();
+        for address in foreign {
+            let cause = AttemptCause::Unsupported;
+            self.failed.push(AttemptError { address, cause });
+        }
+        for step in steps {
+            self.due.extend(step.addresses.into_iter().map(|address| (now + step.at, address)));
+        }
+        self.due.sort_by_key(|(at, _)| *at);
+    }
+
+    /// What the address book knows of a peer.
+    fn known(&self, address: &Multiaddr) -> Option<Vec<Multiaddr>> {
+        let peer = address::peer(address)?;
+        let known = self.core.address_book.addresses(&peer);
+        let named = known.into_iter().map(|address| address.with(Protocol::P2p(peer)));
+        // The last one is taken first.
+        Some(named.rev().collect::<Vec<_>>()).filter(|known| !known.is_empty())
+    }
+
+    fn attempt(&self, address: &Multiaddr, after: Duration) -> Attempt {
+        Attempt {
+            address: address.clone(),
+            expected: address::peer(address).or(self.expected),
+            deadline: Instant::now() + after,
+        }
+    }
+
+    /// A look-up of what `address` stands for, if it is a name for others.
+    fn expand(
+        &self,
+        kind: Kind,
+        address: &Multiaddr,
+    ) -> Option<Result<BoxFuture<'static, Ended>, AttemptCause>> {
+        let connector = self.core.connector(kind)?;
+        let after = self.core.config.dial_timeout;
+        let attempt = self.attempt(address, after);
+        let look_up = connector.expand(&attempt)?;
+        if !(self.core.is_direct)(address) {
+            let what = "looking the name up";
+            return Some(Err(AttemptCause::NotDirect { what }));
+        }
+        let address = address.clone();
+        let look_up = async move {
+            let outcome = timeout_at(attempt.deadline, look_up).await;
+            let outcome = outcome.unwrap_or(Err(AttemptCause::TimedOut { after }));
+            Ended::Expanded { address, outcome }
+        };
+        Some(Ok(look_up.boxed()))
+    }
+
+    /// Starts what is due.
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        let later = self.due.iter().position(|(at, _)| *at > now).unwrap_or(self.due.len());
+        for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
+            let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
+            let expected = address::peer(&address).or(self.expected);
+            let tried = async move {
+                let _turn = at_once.acquire().await;
+                let (attempt, outcome) = try_one(&core, address, expected).await;
+                Ended::Tried { attempt, outcome }
+            };
+            self.running.push(tried.boxed());
+        }
+    }
+
+    /// If nothing runs any more, what comes next need not wait.
+    fn pull_forward(&mut self) {
+        let Some((next, _)) = self.due.first().filter(|_| self.running.is_empty()) else {
+            return;
+        };
+        let early = next.saturating_duration_since(Instant::now());
+        for (at, _) in &mut self.due {
+            *at -= early;
+        }
+    }
+
+    fn finish(
+        &mut self,
+        attempt: Attempt,
+        outcome: Result<(ConnectionPermit, Reached), AttemptCause>,
+    ) -> Option<Connection> {
+        let plain = address::without_peer(&attempt.address);
+        let registered = outcome.and_then(|(permit, reached)| {
+            establish::register(self.core, permit, reached, plain, Direction::Outbound)
+        });
+        let (connection, failure) = match registered {
+            Ok(session) => (Some(session.spawn()), None),
+            Err(cause) => (None, Some(cause)),
+        };
+        let peer = connection.as_ref().map(Connection::peer).or(attempt.expected);
+        let result = if connection.is_some() { Outcome::Connected } else { Outcome::Failed };
+        if let Some(peer) = &peer {
+            self.core.address_book.note_outcome(peer, &attempt.address, result);
+        }
+        let address = attempt.address;
+        self.core.report(Change::Attempted {
+            peer,
+            address: address.clone(),
+            origin: self.origin,
+            succeeded: failure.is_none(),
+        });
+        if let Some(cause) = failure {
+            let reason = crate::error::error_chain(&cause);
+            tracing::debug!(%address, reason, "a dial attempt failed");
+            self.failed.push(AttemptError { address, cause });
+        }
+        connection
+    }
+}
+
+async fn wait(due: Option<Instant>) {
+    // A timer rounds up to the next millisecond, which is too late for what is due already.
+    if let Some(due) = due.filter(|due| *due > Instant::now()) {
+        sleep_until(due).await;
+    }
+}
+
+async fn try_one(
+    core: &Arc<Core>,
+    address: Multiaddr,
+    expected: Option<PeerId>,
+) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
+    let kind = address::kind(&address);
+    let connector = core.connector(kind);
+    // A connector that dials another peer first holds no permit: that dial needs one.
+    let _permit = match connector {
+        Some(connector) if !connector.dials_through() => core.dials.acquire().await.ok(),
+        _ => None,
+    };
+    let after = match address::is_private(&address) {
+        true => core.config.dial_timeout_private,
+        false => core.config.dial_timeout,
+    };
+    let deadline = Instant::now() + after;
+    let attempt = Attempt { address, expected, deadline };
+    let outcome = async {
+        let connector = connector.ok_or(AttemptCause::Unsupported)?;
+        if kind == Kind::Quic && !(core.is_direct)(&attempt.address) {
+            return Err(AttemptCause::NotDirect { what: "QUIC" });
+        }
+        let mut permit = core.connections.begin_dial(expected.as_ref())?;
+        let connecting = timeout_at(deadline, Arc::clone(connector).connect(attempt.clone()));
+        let in_time = async {
+            let timed_out = Err(AttemptCause::TimedOut { after });
+            connecting.await.unwrap_or(timed_out)
+        };
+        let reached = permit.run(in_time).await?;
+        Ok((permit, reached))
+    };
+    let outcome = outcome.await;
+    (attempt, outcome)
+}

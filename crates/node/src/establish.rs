@@ -1,0 +1,117 @@
+//! The pipeline of every connection: permit → handshake → register → session.
+
+use std::sync::Arc;
+
+use conn_state::{Closing, Direction};
+use multiaddr::Multiaddr;
+
+use crate::{
+    connection::{Connection, Parameters},
+    connections::ConnectionPermit,
+    core::Core,
+    error::AttemptCause,
+    part::{Change, Incoming, Reached},
+    session,
+};
+
+/// Takes an inbound connection through the pipeline. Returns when the connection has ended.
+pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
+    let Incoming { address, source, handshake, refuse } = incoming;
+    let mut permit = match core.connections.begin_inbound(source) {
+        Ok(permit) => permit,
+        Err(refused) => {
+            if let Some(refuse) = refuse {
+                refuse();
+            }
+            return report_failure(&core, address, refused);
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = permit.run(handshake) => outcome,
+        () = core.stopping.cancelled() => return,
+    };
+    let registered = outcome.and_then(|reached| {
+        register(&core, permit, reached, address.clone(), Direction::Inbound)
+    });
+    match registered {
+        Ok(session) => session.run().await,
+        // A node that dials itself is told so by its dial.
+        Err(AttemptCause::Oneself) => {}
+        Err(cause) => report_failure(&core, address, cause),
+    }
+}
+
+fn report_failure(core: &Core, address: Multiaddr, cause: AttemptCause) {
+    let reason = crate::error::error_chain(&cause);
+    tracing::debug!(%address, reason, "an inbound connection failed");
+    core.report(Change::InboundFailed {
+        address,
+        peer: None,
+        cause: Arc::new(cause),
+    });
+}
+
+/// Registers a connection whose handshake is done. The caller runs its session.
+pub(crate) fn register(
+    core: &Arc<Core>,
+    mut permit: ConnectionPermit,
+    reached: Reached,
+    address: Multiaddr,
+    direction: Direction,
+) -> Result<Session, AttemptCause> {
+    let Reached { muxed, path } = reached;
+    if muxed.peer() == core.peer_id {
+        permit.end(Closing::Refused, None);
+        // Gracefully, so that the other end, which is this node too, learns the same.
+        muxed.close(Closing::Refused);
+        return Err(AttemptCause::Oneself);
+    }
+    let tracker = core.connections.tracker().clone();
+    let Some(streams) = tracker.stream_count(permit.id()) else {
+        muxed.abort(Closing::Refused);
+        return Err(AttemptCause::Closed(Closing::Local));
+    };
+    let connection = Connection::new(Parameters {
+        id: permit.id(),
+        muxed,
+        address,
+        path,
+        direction,
+        timeouts: Arc::clone(&core.timeouts),
+        streams,
+        tracker,
+    });
+    if let Err(refused) = core.connections.register(&mut permit, &connection) {
+        connection.abort_for(Closing::Refused);
+        return Err(refused);
+    }
+    if core.stopping.is_cancelled() {
+        connection.close_for(Closing::Shutdown);
+    }
+    Ok(Session {
+        core: Arc::clone(core),
+        connection,
+        permit,
+    })
+}
+
+/// A registered connection with what must run so that it is served and, in the end, forgotten.
+pub(crate) struct Session {
+    core: Arc<Core>,
+    connection: Connection,
+    permit: ConnectionPermit,
+}
+
+impl Session {
+    pub(crate) fn spawn(self) -> Connection {
+        let connection = self.connection.clone();
+        self.core.tasks.clone().spawn(self.run());
+        connection
+    }
+
+    pub(crate) async fn run(mut self) {
+        session::run(&self.core, &self.connection).await;
+        let (closing, detail) = self.connection.closed_with_detail().await;
+        self.permit.end(closing, detail);
+    }
+}

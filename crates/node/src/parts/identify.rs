@@ -1,0 +1,323 @@
+//! Identify: asks each peer to describe itself, answers the same question, and pushes what changes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use conn_state::{Closing, ConnectionId, Source};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::Connection,
+    context::Context,
+    part::{Change, InboundStream, Part, Service},
+    protocols::identify::{
+        self, Description, IdentifyError, Info, PROTOCOL, PUSH_PROTOCOL, SignedIdentify,
+    },
+};
+
+/// How long a change of the node's own description waits for further ones before it is pushed.
+const PUSH_DELAY: Duration = Duration::from_millis(50);
+/// How many peers are pushed to at once.
+const PUSHES_AT_ONCE: usize = 32;
+/// How many pushes of one connection are read without a pause: a node that starts registers several protocols.
+const PUSH_BURST: u32 = 8;
+/// The pause that each further push of the connection waits for.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How many pushes of one connection are served at once, those that wait included. Further ones are reset.
+const PUSHES_SERVED: usize = 4;
+
+/// Learns who peers are, and tells them who this node is.
+pub(crate) struct Identify {
+    context: Context,
+    timeout: Duration,
+    description: Mutex<Cached>,
+    known: Mutex<BTreeMap<ConnectionId, Known>>,
+    /// Connections whose peer has not been asked yet. It holds what connects between two turns of `run`.
+    newcomers: Mutex<Vec<Connection>>,
+    arrived: Notify,
+    local_changed: Notify,
+}
+
+/// This node's description, signed, until something of it changes.
+#[derive(Default)]
+struct Cached {
+    /// How often it has changed.
+    version: u64,
+    signed: Option<Arc<SignedIdentify>>,
+}
+
+/// What is kept of one connection.
+struct Known {
+    /// The version of the description that the peer has last been told.
+    told: Option<u64>,
+    budget: PushBudget,
+}
+
+/// A token bucket. It bounds how often a peer's pushes reach the events and the other parts.
+struct PushBudget {
+    tokens: u32,
+    refilled: Instant,
+}
+
+impl PushBudget {
+    /// Takes a token. Gives how long to wait for it.
+    fn take(&mut self, now: Instant) -> Duration {
+        let elapsed = now.saturating_duration_since(self.refilled);
+        let earned = u32::try_from(elapsed.as_secs() / PUSH_INTERVAL.as_secs()).unwrap_or(u32::MAX);
+        if earned > 0 {
+            self.tokens = self.tokens.saturating_add(earned).min(PUSH_BURST);
+            self.refilled = now;
+        }
+        if self.tokens > 0 {
+            self.tokens -= 1;
+            return Duration::ZERO;
+        }
+        // The refill moves into the future with each push that waits.
+        self.refilled += PUSH_INTERVAL;
+        self.refilled.saturating_duration_since(now)
+    }
+}
+
+impl Identify {
+    pub(crate) fn new(context: Context, timeout: Duration) -> Self {
+        Self {
+            context,
+            timeout,
+            description: Mutex::default(),
+            known: Mutex::default(),
+            newcomers: Mutex::default(),
+            arrived: Notify::new(),
+            local_changed: Notify::new(),
+        }
+    }
+
+    fn newcomers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.newcomers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn description(&self) -> MutexGuard<'_, Cached> {
+        self.description.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this node tells the peer at the other end of `connection`. `None`: the node is gone.
+    fn describe(&self, connection: &Connection) -> Option<Vec<u8>> {
+        let (version, cached) = {
+            let description = self.description();
+            (description.version, description.signed.clone())
+        };
+        let signed = match cached {
+            Some(signed) => signed,
+            None => {
+                let signed = Arc::new(self.sign()?);
+                let mut description = self.description();
+                // What has changed meanwhile is signed anew by the next caller.
+                if description.version == version {
+                    description.signed = Some(Arc::clone(&signed));
+                }
+                signed
+            }
+        };
+        if let Some(known) = self.known().get_mut(&connection.id()) {
+            known.told = Some(version);
+        }
+        Some(signed.encode_for(connection.address()))
+    }
+
+    fn sign(&self) -> Option<SignedIdentify> {
+        let keypair = self.context.keypair()?;
+        let (agent, protocol_version) = self.context.config(|config| {
+            (config.agent.clone(), config.protocol_version.clone())
+        })?;
+        let description = Description {
+            keypair: &keypair,
+            agent: &agent,
+            protocol_version: &protocol_version,
+            protocols: self.context.protocols(),
+            listen: self.context.announced(),
+        };
+        Some(description.sign())
+    }
+
+    async fn ask(self: Arc<Self>, connection: Connection) {
+        match connection.identify().await {
+            Ok(info) => self.note(connection, info),
+            Err(error) => self.note_failure(&connection, &error),
+        }
+    }
+
+    fn note(&self, connection: Connection, info: Arc<Info>) {
+        let source = match info.signed {
+            true => Source::SignedRecord,
+            false => Source::Identify,
+        };
+        self.context.learn(&connection.peer(), source, &info.listen);
+        self.context.report(Change::Identified { connection, info });
+    }
+
+    fn note_failure(&self, connection: &Connection, error: &IdentifyError) {
+        let reason = crate::error::error_chain(error);
+        if let IdentifyError::WrongPeer { .. } = error {
+            tracing::warn!(reason, "a connection is closed");
+            self.context.close(connection.id(), Closing::Violation);
+        } else {
+            tracing::debug!(peer = %connection.peer(), reason, "identify failed");
+        }
+    }
+
+    async fn answer(self: Arc<Self>, inbound: InboundStream) {
+        let Some(frames) = self.describe(&inbound.connection) else {
+            return;
+        };
+        let answered = timeout(self.timeout, identify::write(inbound.stream, &frames)).await;
+        if let Ok(Err(error)) = answered {
+            tracing::debug!(peer = %inbound.connection.peer(), %error, "identify could not be answered");
+        }
+    }
+
+    async fn receive_push(self: Arc<Self>, inbound: InboundStream) {
+        let InboundStream { connection, stream, .. } = inbound;
+        let pause = {
+            let (mut known, now) = (self.known(), Instant::now());
+            match known.get_mut(&connection.id()) {
+                Some(known) => known.budget.take(now),
+                // The connection is gone.
+                None => return,
+            }
+        };
+        sleep(pause).await;
+        let peer = connection.peer();
+        let read = timeout(self.timeout, identify::read(stream, peer)).await;
+        let after = self.timeout;
+        let update = match read.unwrap_or(Err(IdentifyError::TimedOut { after })) {
+            Ok(update) => update,
+            Err(error) => return self.note_failure(&connection, &error),
+        };
+        let info = Arc::new(match connection.identified() {
+            Some(known) => known.updated_with(update),
+            None => update,
+        });
+        if connection.set_identified(Arc::clone(&info)) {
+            self.note(connection, info);
+        }
+    }
+
+    /// Tells every connected peer that takes pushes what it has not been told yet.
+    async fn push_to_all(&self) {
+        let version = self.description().version;
+        let is_behind = |connection: &Connection| {
+            let known = self.known();
+            known.get(&connection.id()).is_some_and(|known| known.told != Some(version))
+        };
+        let takes_pushes = |connection: &Connection| {
+            let info = connection.identified();
+            info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
+        };
+        let connections = self.context.connections().into_iter();
+        let connections = connections.filter(is_behind).filter(takes_pushes);
+        let pushes = stream::iter(connections).map(|connection| self.push(connection));
+        pushes.buffer_unordered(PUSHES_AT_ONCE).for_each(|()| async {}).await;
+    }
+
+    async fn push(&self, connection: Connection) {
+        let Some(frames) = self.describe(&connection) else {
+            return;
+        };
+        let pushed = async {
+            let opened = connection.open_limited(&[PUSH_PROTOCOL]).await;
+            let (_, stream) = opened.map_err(|error| crate::error::error_chain(&error))?;
+            let written = identify::write(stream, &frames).await;
+            written.map_err(|error| error.to_string())
+        };
+        if let Ok(Err(reason)) = timeout(self.timeout, pushed).await {
+            tracing::debug!(peer = %connection.peer(), reason, "an identify push failed");
+        }
+    }
+}
+
+impl Part for Identify {
+    fn name(&self) -> &'static str {
+        "identify"
+    }
+
+    fn services(self: Arc<Self>) -> Vec<Service> {
+        let answering = Arc::clone(&self);
+        vec![
+            Service {
+                protocols: vec![PROTOCOL.into()],
+                limited: true,
+                per_connection: None,
+                enabled: true,
+                serve: Arc::new(move |inbound| Arc::clone(&answering).answer(inbound).boxed()),
+            },
+            Service {
+                protocols: vec![PUSH_PROTOCOL.into()],
+                limited: true,
+                per_connection: Some(PUSHES_SERVED),
+                enabled: true,
+                serve: Arc::new(move |inbound| Arc::clone(&self).receive_push(inbound).boxed()),
+            },
+        ]
+    }
+
+    fn handle(&self, now: Instant, change: &Change) {
+        match change {
+            Change::Connected { connection } => {
+                let budget = PushBudget { tokens: PUSH_BURST, refilled: now };
+                self.known().insert(connection.id(), Known { told: None, budget });
+                self.newcomers().push(connection.clone());
+                self.arrived.notify_one();
+            }
+            Change::Disconnected { connection, .. } => {
+                self.known().remove(&connection.id());
+            }
+            Change::Local => {
+                let mut description = self.description();
+                description.version += 1;
+                description.signed = None;
+                drop(description);
+                self.local_changed.notify_one();
+            }
+            // The peer may have asked before the last change, and could not be pushed to then.
+            Change::Identified { .. } => self.local_changed.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        async move {
+            let pushing = async {
+                loop {
+                    self.local_changed.notified().await;
+                    sleep(PUSH_DELAY).await;
+                    self.push_to_all().await;
+                }
+            };
+            let asking = async {
+                loop {
+                    self.arrived.notified().await;
+                    for connection in std::mem::take(&mut *self.newcomers()) {
+                        self.context.spawn(Arc::clone(&self).ask(connection));
+                    }
+                }
+            };
+            tokio::select! {
+                () = pushing => {}
+                () = asking => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,19 @@
+//! The parts of a node: one file or folder per part. No part imports another.
+
+mod identify;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod ping;
+#[cfg(feature = "relay")]
+mod relay_client;
+#[cfg(feature = "relay")]
+mod relay_server;
+
+pub(crate) use identify::Identify;
+#[cfg(feature = "metrics")]
+pub(crate) use metrics::Metrics;
+pub(crate) use ping::Ping;
+#[cfg(feature = "relay")]
+pub use relay_client::ReservationEvent;
+#[cfg(feature = "relay")]
+pub(crate) use {relay_client::RelayClient, relay_server::RelayServer};

@@ -1,0 +1,214 @@
+//! Ping: answers pings, and pings every connection as conn-state's liveness asks for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use conn_state::{Closing, ConnectionId, Liveness, LivenessConfig, LivenessEvent, PingFailure};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{sync::Notify, time::sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::Connection,
+    context::Context,
+    error::OpenError,
+    event::Event,
+    part::{Change, Part, Service},
+    protocols::ping::{MAX_INBOUND, PROTOCOL, PingError, serve},
+};
+
+/// Pings all connections from one task. A connection costs an entry here, not a task.
+pub(crate) struct Ping {
+    context: Context,
+    config: Arc<LivenessConfig>,
+    watched: Mutex<Watched>,
+    changed: Notify,
+    #[cfg(feature = "metrics")]
+    rtt: prometheus_client::metrics::histogram::Histogram,
+}
+
+#[derive(Default)]
+struct Watched {
+    connections: BTreeMap<ConnectionId, (Connection, Liveness)>,
+    due: BTreeSet<(Instant, ConnectionId)>,
+}
+
+impl Watched {
+    /// Runs `change` on a connection's liveness. Gives what is to be done.
+    fn update(
+        &mut self,
+        id: ConnectionId,
+        change: impl FnOnce(&mut Liveness, &Connection),
+    ) -> Option<(Connection, LivenessEvent)> {
+        let (connection, liveness) = self.connections.get_mut(&id)?;
+        let before = liveness.poll_timeout();
+        change(liveness, connection);
+        let event = liveness.poll_event();
+        let after = liveness.poll_timeout();
+        if before != after {
+            before.map(|at| self.due.remove(&(at, id)));
+            self.due.extend(after.map(|at| (at, id)));
+        }
+        event.map(|event| (connection.clone(), event))
+    }
+
+    fn insert(&mut self, connection: Connection, liveness: Liveness) {
+        let id = connection.id();
+        self.due.extend(liveness.poll_timeout().map(|at| (at, id)));
+        self.connections.insert(id, (connection, liveness));
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        if let Some((_, liveness)) = self.connections.remove(&id)
+            && let Some(at) = liveness.poll_timeout()
+        {
+            self.due.remove(&(at, id));
+        }
+    }
+}
+
+impl Ping {
+    pub(crate) fn new(context: Context, config: LivenessConfig) -> Self {
+        Self {
+            context,
+            config: Arc::new(config),
+            watched: Mutex::default(),
+            changed: Notify::new(),
+            // From 0.1 ms to 26 s.
+            #[cfg(feature = "metrics")]
+            rtt: prometheus_client::metrics::histogram::Histogram::new(
+                prometheus_client::metrics::histogram::exponential_buckets(0.0001, 4.0, 10),
+            ),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles every connection that is due. Gives when the next one is.
+    fn handle_due(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        loop {
+            let mut watched = self.watched();
+            let (at, id) = *watched.due.first()?;
+            if at > now {
+                return Some(at);
+            }
+            let wanted = watched.update(id, |liveness, connection| {
+                liveness.handle_timeout(now, connection.received());
+            });
+            if wanted.is_none() && watched.due.first() == Some(&(at, id)) {
+                // The core asks for the same moment again: it is waited for, not spun on.
+                return Some(now + Duration::from_millis(1));
+            }
+            drop(watched);
+            if let Some((connection, event)) = wanted {
+                self.carry_out(connection, event);
+            }
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, connection: Connection, event: LivenessEvent) {
+        match event {
+            LivenessEvent::Ping => {
+                let part = Arc::clone(self);
+                self.context.spawn(async move { part.ping(connection).await });
+            }
+            LivenessEvent::Dead => {
+                tracing::debug!(peer = %connection.peer(), "a connection is silent: it is closed");
+                self.context.close(connection.id(), Closing::Silent);
+            }
+            _ => {}
+        }
+    }
+
+    async fn ping(self: Arc<Self>, connection: Connection) {
+        let outcome = connection.ping().await;
+        let (now, id) = (Instant::now(), connection.id());
+        let wanted = match &outcome {
+            Ok(rtt) => self.watched().update(id, |liveness, _| liveness.handle_pong(now, *rtt)),
+            Err(error) => {
+                tracing::debug!(peer = %connection.peer(), %error, "a ping failed");
+                let failure = failure(error);
+                self.watched().update(id, |liveness, connection| {
+                    liveness.handle_ping_failed(now, connection.received(), failure);
+                })
+            }
+        };
+        if let Ok(rtt) = outcome {
+            #[cfg(feature = "metrics")]
+            self.rtt.observe(rtt.as_secs_f64());
+            let peer = connection.peer();
+            self.context.emit(Event::Pong { peer, connection: id, rtt });
+        }
+        if let Some((connection, event)) = wanted {
+            self.carry_out(connection, event);
+        }
+        self.changed.notify_one();
+    }
+}
+
+/// Only silence is held against a peer. A peer that answers anything at all, or does not speak ping, is there.
+fn failure(error: &PingError) -> PingFailure {
+    match error {
+        PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }) => PingFailure::TimedOut,
+        _ => PingFailure::Refused,
+    }
+}
+
+impl Part for Ping {
+    fn name(&self) -> &'static str {
+        "ping"
+    }
+
+    fn services(self: Arc<Self>) -> Vec<Service> {
+        vec![Service {
+            protocols: vec![PROTOCOL.into()],
+            limited: true,
+            per_connection: Some(MAX_INBOUND),
+            enabled: true,
+            serve: Arc::new(|inbound| serve(inbound.stream).boxed()),
+        }]
+    }
+
+    fn handle(&self, now: Instant, change: &Change) {
+        match change {
+            Change::Connected { connection } => {
+                let config = Arc::clone(&self.config);
+                let liveness = Liveness::new(now, connection.direction(), config);
+                self.watched().insert(connection.clone(), liveness);
+            }
+            Change::Disconnected { connection, .. } => self.watched().remove(connection.id()),
+            _ => return,
+        }
+        self.changed.notify_one();
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        async move {
+            loop {
+                let next = self.handle_due(Instant::now());
+                let due = async {
+                    match next {
+                        Some(at) => sleep_until(at.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = due => {}
+                    () = self.changed.notified() => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        }
+        .boxed()
+    }
+
+    #[cfg(feature = "metrics")]
+    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register("ping_rtt_seconds", "Round trips of pings", self.rtt.clone());
+    }
+}

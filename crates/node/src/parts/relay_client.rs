@@ -1,0 +1,302 @@
+//! The part that keeps slots at relays, and carries connections over circuits.
+//!
+//! relay-slots decides which relay is asked when, and what goes over the wire. This file connects to relays for it, announces
+//! the addresses that it gives, and upgrades each circuit to a connection like any other.
+
+mod event;
+
+use std::{sync::Arc, time::Instant};
+
+use conn_state::{Limit, Source as Told};
+use futures::{FutureExt, future::BoxFuture};
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use relay_slots::{
+    Allowance, Client, ClientEvent,
+    driver::{self, Circuit},
+    wire::{HOP_PROTOCOL, STOP_PROTOCOL},
+};
+use tokio_util::sync::CancellationToken;
+use transport_tcp::Upgrader;
+
+pub use self::event::ReservationEvent;
+use crate::{
+    address::{self, Kind},
+    config::RelayConfig,
+    connection::{Muxed, Path, RelayLimit, Stream},
+    context::Context,
+    error::{AttemptCause, error_chain},
+    local::Announcer,
+    part::{Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source},
+};
+
+/// The part. It exists in every node, because every node can dial through a relay.
+pub(crate) struct RelayClient {
+    cx: Context,
+    client: driver::RelayClient,
+    /// The relays of the configuration, with their ids.
+    candidates: Vec<(PeerId, Multiaddr)>,
+    upgrader: Arc<Upgrader>,
+}
+
+impl RelayClient {
+    pub(crate) fn new(
+        cx: Context,
+        local: PeerId,
+        config: &RelayConfig,
+        upgrader: Arc<Upgrader>,
+    ) -> Self {
+        let client = Client::new(rand::random(), config.client.clone());
+        let client = driver::RelayClient::new(local, client);
+        let mut candidates = Vec::new();
+        for at in &config.reserve_at {
+            match address::peer(at) {
+                Some(relay) => candidates.push((relay, at.clone())),
+                None => {
+                    tracing::warn!(address = %at, "cannot reserve a slot: the address names no peer id of the relay")
+                }
+            }
+        }
+        for (relay, at) in &candidates {
+            client.handle_candidate(*relay, at, None);
+        }
+        Self {
+            cx,
+            client,
+            candidates,
+            upgrader,
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, event: ClientEvent, stop: &CancellationToken) {
+        tracing::debug!(?event, "reservation");
+        match &event {
+            ClientEvent::Ask { relay, addresses } => {
+                self.ask(*relay, addresses.clone(), stop.clone())
+            }
+            ClientEvent::Granted {
+                relay, addresses, ..
+            }
+            | ClientEvent::Renewed {
+                relay, addresses, ..
+            } => {
+                self.cx.publish(Announcer::Relay(*relay), addresses.clone());
+            }
+            ClientEvent::Lost { relay, .. } => {
+                self.cx.publish(Announcer::Relay(*relay), Vec::new())
+            }
+            _ => {}
+        }
+        self.cx.emit_part(ReservationEvent(event));
+    }
+
+    fn ask(self: &Arc<Self>, relay: PeerId, addresses: Vec<Multiaddr>, stop: CancellationToken) {
+        let this = Arc::clone(self);
+        self.cx.spawn(async move {
+            let ask = this.client.ask(relay, this.open_hop(relay, addresses));
+            stop.run_until_cancelled(ask).await;
+        });
+    }
+
+    /// Opens a hop stream, and says where the relay was reached. The caller has the deadline.
+    async fn open_hop(
+        &self,
+        relay: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<(Stream, Multiaddr), String> {
+        let connection = self.cx.connect(relay, addresses).await;
+        let connection = connection.map_err(|error| error_chain(&error))?;
+        if let Some(rtt) = connection.rtt() {
+            self.client.handle_rtt(&relay, rtt);
+        }
+        let opened = connection.open(&[HOP_PROTOCOL]).await;
+        let (_, stream) = opened.map_err(|error| error_chain(&error))?;
+        Ok((stream, connection.address().clone()))
+    }
+
+    /// Serves one stop stream: a relay says that a peer wants to be connected to this node.
+    async fn accept(
+        self: Arc<Self>,
+        InboundStream {
+            connection,
+            mut stream,
+            ..
+        }: InboundStream,
+    ) {
+        let relay = connection.peer();
+        let address = connection.address().clone();
+        let address = address
+            .with(Protocol::P2p(relay))
+            .with(Protocol::P2pCircuit);
+        drop(connection);
+        // Held until the circuit is a connection of its own, which the node's limits count.
+        let permit = stream.release_permit();
+        let circuit = match self.client.accept(&relay, stream).await {
+            Ok(circuit) => circuit,
+            Err(error) => {
+                let cause = failed(relay, error_chain(&error));
+                let (peer, cause) = (None, Arc::new(cause));
+                return self.cx.report(Change::InboundFailed {
+                    address,
+                    peer,
+                    cause,
+                });
+            }
+        };
+        let upgrader = Arc::clone(&self.upgrader);
+        let incoming = Incoming {
+            address,
+            source: Source::Relayed,
+            handshake: Box::pin(async move {
+                let reached = upgrade_inbound(&upgrader, relay, circuit).await;
+                drop(permit);
+                reached
+            }),
+            refuse: None,
+        };
+        self.cx.establish(incoming).await;
+    }
+
+    /// Connects to the peer that `attempt` names, through the relay that its address names.
+    async fn dial(&self, attempt: Attempt) -> Result<Reached, AttemptCause> {
+        let (at, relay) = address::circuit(&attempt.address).ok_or(AttemptCause::Unsupported)?;
+        let failed = |reason: String| failed(relay, reason);
+        let nobody = || failed("the address does not name the peer behind the relay".to_owned());
+        let peer = attempt.expected.ok_or_else(nobody)?;
+        let connection = self.cx.connect(relay, vec![at]).await;
+        let connection = connection.map_err(|error| failed(error_chain(&error)))?;
+        let opened = connection.open(&[HOP_PROTOCOL]).await;
+        let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;
+        let left = attempt
+            .deadline
+            .saturating_duration_since(tokio::time::Instant::now());
+        let circuit = driver::connect(hop, peer, left).await;
+        let circuit = circuit.map_err(|error| failed(error_chain(&error)))?;
+        // The relay would have refused a peer that holds no slot.
+        self.cx
+            .learn(&peer, Told::Relay, std::slice::from_ref(&attempt.address));
+        let path = path(relay, &circuit);
+        let address = attempt.address;
+        let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound circuit");
+        let upgraded = self
+            .upgrader
+            .outbound(circuit.stream, Some(peer), &mut trace)
+            .await?;
+        Ok(Reached {
+            muxed: Muxed::Tcp(upgraded),
+            path,
+        })
+    }
+}
+
+fn failed(relay: PeerId, reason: String) -> AttemptCause {
+    AttemptCause::Relay { relay, reason }
+}
+
+/// Authenticates the peer that a relay announced, and multiplexes the circuit.
+async fn upgrade_inbound(
+    upgrader: &Upgrader,
+    relay: PeerId,
+    circuit: Circuit<Stream>,
+) -> Result<Reached, AttemptCause> {
+    let (announced, path) = (circuit.peer, path(relay, &circuit));
+    let mut trace = |stage| tracing::debug!(peer = %announced, ?stage, "inbound circuit");
+    let upgraded = upgrader.inbound(circuit.stream, &mut trace).await?;
+    let peer = upgraded.peer();
+    if peer != announced {
+        let reason = format!("it announced {announced}, but {peer} is at the other end");
+        return Err(failed(relay, reason));
+    }
+    Ok(Reached {
+        muxed: Muxed::Tcp(upgraded),
+        path,
+    })
+}
+
+fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
+    let allowance = circuit.stream.allowance();
+    if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
+        tracing::info!(%relay, seconds, "the relay's limit was cut: it probably writes milliseconds instead of seconds");
+    }
+    Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))
+}
+
+/// What a relay still allows a circuit, as the tracker counts it.
+#[derive(Debug)]
+struct Metered(Arc<Allowance>);
+
+impl RelayLimit for Metered {
+    fn remaining(&self) -> Option<Limit> {
+        let remaining = self.0.remaining()?;
+        Some(Limit {
+            until: remaining.until,
+            bytes: remaining.bytes,
+        })
+    }
+}
+
+impl Part for RelayClient {
+    fn name(&self) -> &'static str {
+        "relay client"
+    }
+
+    fn services(self: Arc<Self>) -> Vec<Service> {
+        vec![Service {
+            protocols: vec![STOP_PROTOCOL.into()],
+            limited: false,
+            per_connection: None,
+            enabled: !self.candidates.is_empty(),
+            serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).accept(inbound))),
+        }]
+    }
+
+    fn connector(self: Arc<Self>) -> Option<Arc<dyn Connector>> {
+        Some(self)
+    }
+
+    fn handle(&self, _now: Instant, change: &Change) {
+        if let Change::Disconnected {
+            connection,
+            remaining: 0,
+            ..
+        } = change
+        {
+            self.client.handle_disconnected(&connection.peer());
+        }
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            for (relay, at) in &self.candidates {
+                self.cx.learn(relay, Told::Config, std::slice::from_ref(at));
+            }
+            while let Some(event) = stop.run_until_cancelled(self.client.next()).await {
+                self.carry_out(event, &stop);
+            }
+            self.client.close();
+            // Connected peers learn that the circuit addresses are gone.
+            while let Some(event) = self.client.next().now_or_never() {
+                if !matches!(event, ClientEvent::Ask { .. }) {
+                    self.carry_out(event, &stop);
+                }
+            }
+        })
+    }
+}
+
+impl Connector for RelayClient {
+    fn handles(&self, kind: Kind) -> bool {
+        kind == Kind::Circuit
+    }
+
+    fn connect(
+        self: Arc<Self>,
+        attempt: Attempt,
+    ) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
+        Box::pin(async move { self.dial(attempt).await })
+    }
+
+    fn dials_through(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,364 @@
+//! The part that relays for other peers: slots, and circuits between the peers that hold them.
+//!
+//! relay-slots decides who gets a slot or a circuit and what goes over the wire. This file reports connections to it, opens
+//! stop streams for it, and probes or closes connections when it says so.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use conn_state::{Closing, ConnectionId, Route};
+use futures::future::BoxFuture;
+use libp2p_identity::{Keypair, PeerId};
+use relay_slots::{
+    Event, Origin, Server, Slot, Table, Terms, TermsError,
+    driver::{self, Served},
+    wire::{HOP_PROTOCOL, STOP_PROTOCOL},
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    address,
+    config::RelayServerConfig,
+    connection::Connection,
+    context::Context,
+    error::error_chain,
+    node::Node,
+    part::{Answer, Change, GOODBYE, InboundStream, Part, Query, QueryError, Service},
+};
+
+/// How long circuits may still hand on what they hold at shutdown. It leaves time for the part itself within [`GOODBYE`].
+const LAST_BYTES: Duration = GOODBYE.saturating_sub(Duration::from_millis(200));
+
+/// The part. It exists in every node, so that a node that is not a relay says so.
+pub(crate) struct RelayServer {
+    cx: Context,
+    /// `None`: this node is not a relay.
+    relay: Option<Arc<driver::RelayServer>>,
+    counters: Arc<Counters>,
+}
+
+/// Totals since the node started.
+#[derive(Debug, Default)]
+struct Counters {
+    refused: AtomicU64,
+    ended: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl RelayServer {
+    pub(crate) fn new(cx: Context, keypair: &Keypair, config: Option<&RelayServerConfig>) -> Self {
+        let relay = config.map(|config| {
+            let (caps, terms) = (config.caps.clone(), config.table.clone());
+            let mut table = Table::new(Instant::now(), rand::random(), caps, terms);
+            if let Some(asn) = config.asn.clone() {
+                table = table.with_asn(move |address| asn.find(address));
+            }
+            let server = Server::new(table, keypair.clone(), Vec::new());
+            Arc::new(driver::RelayServer::new(server))
+        });
+        Self {
+            cx,
+            relay,
+            counters: Arc::default(),
+        }
+    }
+
+    /// Serves one hop stream, and the circuit that it may become.
+    async fn serve(
+        self: Arc<Self>,
+        InboundStream {
+            connection, stream, ..
+        }: InboundStream,
+    ) {
+        let Some(relay) = &self.relay else { return };
+        let (peer, id) = (connection.peer(), slots_id(connection.id()));
+        drop(connection);
+        let open = |to: relay_slots::ConnectionId| {
+            let connection = self.cx.connection_by_id(node_id(to));
+            async move {
+                let gone = || io::Error::from(io::ErrorKind::NotConnected);
+                let connection = connection.ok_or_else(gone)?;
+                let opened = connection.open(&[STOP_PROTOCOL]).await;
+                opened.map(|(_, stream)| stream).map_err(io::Error::other)
+            }
+        };
+        match relay.serve(id, stream, open).await {
+            Served::Answered {
+                refusal: Some(refusal),
+                ..
+            } => {
+                tracing::debug!(%peer, %refusal, "refused a hop request");
+                self.counters.refused.fetch_add(1, Relaxed);
+            }
+            Served::Carried { end, bytes, .. } => {
+                tracing::debug!(%peer, ?end, bytes, "a circuit ended");
+                self.counters.ended.fetch_add(1, Relaxed);
+                self.counters.bytes.fetch_add(bytes, Relaxed);
+            }
+            Served::Failed(error) => {
+                let error = error_chain(&error);
+                tracing::debug!(%peer, error, "a hop stream failed");
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(
+        &self,
+        relay: &Arc<driver::RelayServer>,
+        event: Event<PeerId>,
+        stop: &CancellationToken,
+    ) {
+        match event {
+            Event::Probe {
+                connection: id,
+                within,
+            } => {
+                // A connection that is gone has been reported as disconnected.
+                let Some(connection) = self.cx.connection_by_id(node_id(id)) else {
+                    return;
+                };
+                let (relay, stop) = (Arc::clone(relay), stop.clone());
+                self.cx.spawn(async move {
+                    let answers = stop.run_until_cancelled(connection.answers(within)).await;
+                    if let Some(answered) = answers {
+                        relay.handle_probed(id, answered);
+                    }
+                });
+            }
+            Event::Silent {
+                peer,
+                connection: id,
+            } => {
+                tracing::debug!(%peer, connection = %id, "a peer with a slot did not answer a probe");
+                self.cx.close(node_id(id), Closing::Silent);
+            }
+            Event::Freed { peer, cause } => tracing::debug!(%peer, ?cause, "a slot is free"),
+            event => tracing::debug!(?event, "relay"),
+        }
+    }
+
+    /// Tells the peers that reserve a slot where this relay is.
+    fn set_addresses(&self) {
+        if let Some(relay) = &self.relay {
+            relay.set_addresses(self.cx.announced());
+        }
+    }
+
+    fn listing(&self) -> Result<Value, QueryError> {
+        let relay = self.relay.as_ref().ok_or_else(not_a_relay)?;
+        Ok(json!({"slots": relay.slots(), "terms": relay.terms()}))
+    }
+
+    fn change_terms(&self, terms: Value) -> Result<Value, QueryError> {
+        let relay = self.relay.as_ref().ok_or_else(not_a_relay)?;
+        let malformed = |error: serde_json::Error| QueryError::Malformed(error.to_string());
+        let terms: Terms = serde_json::from_value(terms).map_err(malformed)?;
+        let terms = relay.set_terms(&terms);
+        let terms = terms.map_err(|error| QueryError::Invalid(error.to_string()))?;
+        Ok(json!(terms))
+    }
+}
+
+fn not_a_relay() -> QueryError {
+    QueryError::NotFound("this node is no relay".to_owned())
+}
+
+fn slots_id(id: ConnectionId) -> relay_slots::ConnectionId {
+    relay_slots::ConnectionId(id.as_u64())
+}
+
+fn node_id(id: relay_slots::ConnectionId) -> ConnectionId {
+    ConnectionId::from_u64(id.0)
+}
+
+/// Where a connection comes from, for the relay's caps.
+fn origin(connection: &Connection) -> Origin {
+    match (connection.route(), address::ip(connection.address())) {
+        (Route::Relayed(_), _) => Origin::Relayed,
+        (Route::Direct, Some(ip)) => Origin::Address(ip),
+        (Route::Direct, None) => Origin::Local,
+    }
+}
+
+impl Part for RelayServer {
+    fn name(&self) -> &'static str {
+        "relay server"
+    }
+
+    fn services(self: Arc<Self>) -> Vec<Service> {
+        if self.relay.is_none() {
+            return Vec::new();
+        }
+        vec![Service {
+            protocols: vec![HOP_PROTOCOL.into()],
+            limited: false,
+            per_connection: None,
+            enabled: true,
+            serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).serve(inbound))),
+        }]
+    }
+
+    fn handle(&self, _now: Instant, change: &Change) {
+        let Some(relay) = &self.relay else { return };
+        match change {
+            Change::Connected { connection } => {
+                let id = slots_id(connection.id());
+                relay.handle_connected(id, &connection.peer(), origin(connection));
+            }
+            Change::Disconnected { connection, .. } => {
+                relay.handle_disconnected(slots_id(connection.id()));
+            }
+            Change::Local => self.set_addresses(),
+            _ => {}
+        }
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Some(relay) = &self.relay else { return };
+            self.set_addresses();
+            while let Some(event) = stop.run_until_cancelled(relay.next()).await {
+                self.carry_out(relay, event, &stop);
+            }
+            let cut = relay.shutdown(LAST_BYTES).await;
+            if cut > 0 {
+                tracing::info!(
+                    circuits = cut,
+                    "the relay shut down before these circuits ended"
+                );
+            }
+        })
+    }
+
+    fn queries(self: Arc<Self>) -> Vec<Query> {
+        let changed = Arc::clone(&self);
+        vec![
+            Query {
+                path: "/slots",
+                write: false,
+                answer: Arc::new(move |_| document(self.listing())),
+            },
+            Query {
+                path: "/slots",
+                write: true,
+                answer: Arc::new(move |terms| document(changed.change_terms(terms))),
+            },
+        ]
+    }
+
+    #[cfg(feature = "metrics")]
+    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register_collector(Box::new(metrics::Collected {
+            relay: self.relay.clone(),
+            counters: Arc::clone(&self.counters),
+        }));
+    }
+}
+
+fn document(answer: Result<Value, QueryError>) -> Answer {
+    Answer::Document(Box::pin(std::future::ready(answer)))
+}
+
+/// Relaying for other peers.
+impl Node {
+    /// The slots that this node grants as a relay. `None`: it is not a relay.
+    pub fn slots(&self) -> Option<Vec<Slot>> {
+        Some(self.part::<RelayServer>()?.relay.as_ref()?.slots())
+    }
+
+    /// The terms on which this node relays. `None`: it is not a relay.
+    pub fn relay_terms(&self) -> Option<Terms> {
+        Some(self.part::<RelayServer>()?.relay.as_ref()?.terms())
+    }
+
+    /// Changes the terms that are given, and returns all terms. Slots and circuits that exist stay. `None`: this node is not
+    /// a relay.
+    ///
+    /// # Errors
+    ///
+    /// A term is out of its bounds. Nothing is changed then.
+    pub fn set_relay_terms(&self, terms: &Terms) -> Option<Result<Terms, TermsError>> {
+        Some(self.part::<RelayServer>()?.relay.as_ref()?.set_terms(terms))
+    }
+}
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use std::{
+        fmt,
+        sync::{Arc, atomic::Ordering::Relaxed},
+    };
+
+    use prometheus_client::{
+        collector::Collector,
+        encoding::{DescriptorEncoder, EncodeMetric},
+        metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    };
+    use relay_slots::driver;
+
+    use super::Counters;
+
+    /// Reads the relay's figures when someone asks for the metrics.
+    pub(super) struct Collected {
+        pub(super) relay: Option<Arc<driver::RelayServer>>,
+        pub(super) counters: Arc<Counters>,
+    }
+
+    impl fmt::Debug for Collected {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Collected")
+                .field("counters", &self.counters)
+                .finish_non_exhaustive()
+        }
+    }
+
+    impl Collector for Collected {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            let usage = self
+                .relay
+                .as_ref()
+                .map(|relay| relay.usage())
+                .unwrap_or_default();
+            for (name, help, value) in [
+                ("relay_slots", "Slots that this relay grants", usage.slots),
+                (
+                    "relay_circuits",
+                    "Circuits through this relay",
+                    usage.circuits,
+                ),
+            ] {
+                let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
+            }
+            for (name, help, value) in [
+                (
+                    "relay_refusals",
+                    "Requests that this relay refused by its terms",
+                    &self.counters.refused,
+                ),
+                (
+                    "relay_circuits_ended",
+                    "Circuits through this relay that have ended",
+                    &self.counters.ended,
+                ),
+                (
+                    "relay_bytes",
+                    "Bytes that ended circuits carried, in both directions",
+                    &self.counters.bytes,
+                ),
+            ] {
+                let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+                ConstCounter::new(value.load(Relaxed)).encode(metric)?;
+            }
+            Ok(())
+        }
+    }
+}

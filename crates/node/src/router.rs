@@ -1,0 +1,268 @@
+//! From a protocol's name to its handler, for the node's own protocols and the host's.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    connection::{Connection, Offered, Stream},
+    connections::Connections,
+    error::HandleError,
+    part::{Change, InboundStream, Serve, Service},
+};
+
+/// The most bytes of a protocol's name.
+const MAX_NAME: usize = 256;
+
+/// A stream that a peer opened for one of the host's protocols.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IncomingStream {
+    /// The connection that it came over.
+    pub connection: Connection,
+    /// The protocol.
+    pub protocol: Arc<str>,
+    /// The stream. It counts towards [`crate::Config::max_inbound_streams`] until it is dropped.
+    pub stream: Stream,
+}
+
+/// The streams that peers open for one protocol. Dropping it ends the protocol: later streams are refused.
+pub struct IncomingStreams {
+    receiver: mpsc::Receiver<IncomingStream>,
+    protocol: Arc<str>,
+    router: Weak<Router>,
+}
+
+impl IncomingStreams {
+    /// Waits for the next stream. After the shutdown of the node it gives the streams that still wait, then `None`. Cancel-safe.
+    pub async fn next(&mut self) -> Option<IncomingStream> {
+        self.receiver.recv().await
+    }
+}
+
+impl fmt::Debug for IncomingStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingStreams").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl Drop for IncomingStreams {
+    fn drop(&mut self) {
+        self.receiver.close();
+        if let Some(router) = self.router.upgrade() {
+            router.remove_closed(&self.protocol);
+        }
+    }
+}
+
+/// Every protocol that a node answers to.
+pub(crate) struct Router {
+    routes: RwLock<Routes>,
+    connections: Arc<Connections>,
+}
+
+#[derive(Default)]
+struct Routes {
+    by_name: BTreeMap<Arc<str>, Route>,
+    /// Computed when the routes change, not for every stream.
+    offered: OfferedNames,
+    /// Set at shutdown: the host's handlers are gone and no more are taken.
+    closed: bool,
+}
+
+/// What is offered on unlimited connections, and on limited ones.
+struct OfferedNames {
+    all: Offered,
+    limited: Offered,
+}
+
+impl Default for OfferedNames {
+    fn default() -> Self {
+        let none: Offered = Arc::new([]);
+        Self { all: Arc::clone(&none), limited: none }
+    }
+}
+
+enum Route {
+    /// A part's.
+    Service { service: Arc<Registered>, enabled: bool },
+    /// The host's.
+    Handler { sender: mpsc::Sender<IncomingStream>, limited: bool },
+}
+
+impl Route {
+    fn is_offered(&self, limited: bool) -> bool {
+        match self {
+            Self::Service { service, enabled } => *enabled && (!limited || service.limited),
+            Self::Handler { limited: also_limited, .. } => !limited || *also_limited,
+        }
+    }
+}
+
+/// A service, by its number.
+pub(crate) struct Registered {
+    number: usize,
+    limited: bool,
+    per_connection: Option<usize>,
+    serve: Serve,
+}
+
+impl Router {
+    pub(crate) fn new(connections: Arc<Connections>) -> Arc<Self> {
+        Arc::new(Self {
+            routes: RwLock::default(),
+            connections,
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Routes> {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the services of the parts. Called once, before there is a connection.
+    pub(crate) fn add_services(&self, services: Vec<Service>) {
+        let mut routes = self.write();
+        for (number, service) in services.into_iter().enumerate() {
+            let registered = Arc::new(Registered {
+                number,
+                limited: service.limited,
+                per_connection: service.per_connection,
+                serve: service.serve,
+            });
+            for protocol in service.protocols {
+                let route = Route::Service {
+                    service: Arc::clone(&registered),
+                    enabled: service.enabled,
+                };
+                routes.by_name.insert(protocol, route);
+            }
+        }
+        routes.recompute();
+    }
+
+    /// Switches one of the parts' protocols on or off.
+    pub(crate) fn enable(&self, protocol: &str, on: bool) {
+        let mut routes = self.write();
+        match routes.by_name.get_mut(protocol) {
+            Some(Route::Service { enabled, .. }) if *enabled != on => *enabled = on,
+            _ => return,
+        }
+        routes.recompute();
+        drop(routes);
+        self.connections.report(Change::Local);
+    }
+
+    /// Registers a handler of the host's. Up to `capacity` streams wait for it.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        protocol: &str,
+        capacity: usize,
+        limited: bool,
+    ) -> Result<IncomingStreams, HandleError> {
+        if !protocol.starts_with('/') || protocol.len() > MAX_NAME || protocol.contains('\n') {
+            let protocol = protocol.to_owned();
+            return Err(HandleError::Invalid { protocol });
+        }
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let protocol: Arc<str> = protocol.into();
+        let mut routes = self.write();
+        if routes.closed {
+            return Err(HandleError::ShutDown);
+        }
+        if let Some(Route::Service { .. }) = routes.by_name.get(&protocol) {
+            let protocol = protocol.to_string();
+            return Err(HandleError::Reserved { protocol });
+        }
+        let route = Route::Handler { sender, limited };
+        routes.by_name.insert(Arc::clone(&protocol), route);
+        routes.recompute();
+        drop(routes);
+        self.connections.report(Change::Local);
+        Ok(IncomingStreams {
+            receiver,
+            protocol,
+            router: Arc::downgrade(self),
+        })
+    }
+
+    /// Removes the handler of `protocol` if its receiver is gone. A newer registration of the same protocol stays.
+    fn remove_closed(&self, protocol: &str) {
+        let mut routes = self.write();
+        match routes.by_name.get(protocol) {
+            Some(Route::Handler { sender, .. }) if sender.is_closed() => {}
+            _ => return,
+        }
+        routes.by_name.remove(protocol);
+        routes.recompute();
+        drop(routes);
+        self.connections.report(Change::Local);
+    }
+
+    /// Removes every handler of the host's, so that those who wait for streams learn that there are no more.
+    pub(crate) fn close(&self) {
+        let mut routes = self.write();
+        routes.closed = true;
+        routes.by_name.retain(|_, route| matches!(route, Route::Service { .. }));
+        routes.recompute();
+    }
+
+    /// What is answered to: on a connection that a relay limits, or on any other.
+    pub(crate) fn offered(&self, limited: bool) -> Offered {
+        let routes = self.read();
+        match limited {
+            true => Arc::clone(&routes.offered.limited),
+            false => Arc::clone(&routes.offered.all),
+        }
+    }
+
+    /// Takes a stream to the handler of its protocol, and serves it if that is a part's. A stream that finds no room is
+    /// dropped, which resets it.
+    pub(crate) async fn dispatch(&self, inbound: InboundStream) {
+        let registered = match self.read().by_name.get(&inbound.protocol) {
+            Some(Route::Service { service, enabled: true }) => Arc::clone(service),
+            Some(Route::Handler { sender, .. }) => return send(sender, inbound),
+            _ => return,
+        };
+        let permit = match registered.per_connection {
+            None => None,
+            Some(limit) => match inbound.connection.permit_service(registered.number, limit) {
+                Some(permit) => Some(permit),
+                None => {
+                    tracing::debug!(protocol = &*inbound.protocol, "too many streams of one service: one is reset");
+                    return;
+                }
+            },
+        };
+        let serving = (registered.serve)(inbound);
+        drop(registered);
+        serving.await;
+        drop(permit);
+    }
+}
+
+fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
+    let InboundStream { connection, protocol, stream } = inbound;
+    let incoming = IncomingStream { connection, protocol, stream };
+    if let Err(refused) = sender.try_send(incoming) {
+        let protocol = refused.into_inner().protocol;
+        tracing::debug!(protocol = &*protocol, "the handler has no room for another stream: it is reset");
+    }
+}
+
+impl Routes {
+    fn recompute(&mut self) {
+        let names = |limited| {
+            let offered = self.by_name.iter().filter(|(_, route)| route.is_offered(limited));
+            offered.map(|(name, _)| Arc::clone(name)).collect()
+        };
+        self.offered = OfferedNames { all: names(false), limited: names(true) };
+    }
+}

@@ -1,0 +1,130 @@
+//! QUIC: the endpoints of transport-quic.
+
+use std::{io, sync::Arc};
+
+use futures::{FutureExt, future::BoxFuture};
+use libp2p_identity::Keypair;
+use multiaddr::Multiaddr;
+use transport_quic::{CloseCode, Config, Endpoint, Endpoints, UdpBinder};
+
+use super::system;
+use crate::{
+    address::{self, Kind},
+    connection::{Muxed, Path},
+    error::AttemptCause,
+    part::{Attempt, Connector, Incoming, Listener, Reached, Source, Transport},
+};
+
+/// The endpoints that listen, and those made only to dial from.
+pub(crate) struct Quic {
+    endpoints: Endpoints,
+}
+
+impl Quic {
+    pub(crate) fn new(keypair: &Keypair, config: Config, binder: Arc<dyn UdpBinder>) -> Self {
+        Self {
+            endpoints: Endpoints::new(keypair, config, binder),
+        }
+    }
+}
+
+impl Connector for Quic {
+    fn handles(&self, kind: Kind) -> bool {
+        kind == Kind::Quic
+    }
+
+    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
+        async move {
+            let Attempt { address, expected, .. } = attempt;
+            let dialed = match address::socket(&address) {
+                Some(socket) => self.endpoints.dial(socket, expected).await?,
+                None => self.endpoints.dial_multiaddr(&address, expected).await?,
+            };
+            Ok(Reached { muxed: Muxed::Quic(dialed), path: Path::Direct })
+        }
+        .boxed()
+    }
+}
+
+impl Transport for Quic {
+    fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>> {
+        let at = address::socket(address).ok_or(io::ErrorKind::InvalidInput)?;
+        let endpoint = self.endpoints.bind(at).map_err(system)?;
+        Ok(Arc::new(Listening { endpoint, transport: self }))
+    }
+
+    fn close(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            self.endpoints.close(CloseCode::SHUTDOWN, "shutting down").await;
+        }
+        .boxed()
+    }
+}
+
+struct Listening {
+    endpoint: Endpoint,
+    transport: Arc<Quic>,
+}
+
+impl Listener for Listening {
+    fn addresses(&self) -> io::Result<Vec<Multiaddr>> {
+        let sockets = address::expand(self.endpoint.local_addr()?);
+        Ok(sockets.into_iter().map(address::of_quic).collect())
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        self.endpoint.local_addr().map(|at| at.port())
+    }
+
+    /// Dials start from the listening socket, so that peers see the address at which this node listens.
+    fn start(&self) {
+        self.transport.endpoints.add(self.endpoint.clone());
+    }
+
+    fn accept(&self) -> BoxFuture<'_, io::Result<Incoming>> {
+        async {
+            let accepted = self.endpoint.accept().await;
+            accepted.map(incoming).map_err(io::Error::other)
+        }
+        .boxed()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.transport.endpoints.remove(&self.endpoint);
+    }
+}
+
+fn incoming(incoming: transport_quic::Incoming) -> Incoming {
+    let remote = incoming.remote_addr();
+    let validated = incoming.is_validated();
+    // The handshake takes it, or the refusal does.
+    let shared = Arc::new(std::sync::Mutex::new(Some(incoming)));
+    let take = |shared: &std::sync::Mutex<Option<transport_quic::Incoming>>| {
+        let taken = shared.lock();
+        taken.unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    };
+    let refused = Arc::clone(&shared);
+    let handshake = async move {
+        let incoming = take(&shared).ok_or(AttemptCause::ShutDown)?;
+        let accepted = incoming.accept().await?;
+        Ok(Reached { muxed: Muxed::Quic(accepted), path: Path::Direct })
+    };
+    Incoming {
+        address: address::of_quic(remote),
+        source: match validated {
+            true => Source::Validated(remote.ip()),
+            false => Source::Claimed(remote.ip()),
+        },
+        handshake: handshake.boxed(),
+        refuse: Some(Box::new(move || {
+            // A spoofed source never comes back; a real one comes back with a proof of its address, and is refused then.
+            if let Some(incoming) = take(&refused)
+                && let Err(validated) = incoming.retry()
+            {
+                validated.refuse();
+            }
+        })),
+    }
+}

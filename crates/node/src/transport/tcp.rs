@@ -1,0 +1,133 @@
+//! TCP: dialers, upgrade and listeners of transport-tcp.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use futures::{FutureExt, future::BoxFuture};
+use multiaddr::{Multiaddr, Protocol};
+use transport_tcp::{
+    DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver, Target, Upgrader,
+};
+
+use super::system;
+use crate::{
+    address::{self, Kind},
+    connection::{Muxed, Path},
+    error::AttemptCause,
+    part::{Attempt, Connector, Incoming, Listener, Reached, Source, Transport},
+};
+
+/// What dials byte streams, counted.
+pub(crate) type CountedDialer = Metered<Arc<dyn Dialer>>;
+
+/// What is made once and used for every dial and every listener.
+pub(crate) struct Tcp {
+    pub(crate) upgrader: Arc<Upgrader>,
+    pub(crate) dialer: Arc<CountedDialer>,
+    resolver: Resolver,
+}
+
+impl Tcp {
+    /// `resolver` looks `/dnsaddr` names up, whichever dialer is used.
+    pub(crate) fn new(upgrader: Arc<Upgrader>, dialer: Arc<dyn Dialer>, resolver: Resolver) -> Self {
+        Self {
+            upgrader,
+            dialer: Arc::new(Metered::new(dialer)),
+            resolver,
+        }
+    }
+
+    /// Whether the dialer dials this address directly. Nothing else may dial the others: it would bypass a proxy or a refusal.
+    pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
+        address::target(address).is_some_and(|target| self.dialer.is_direct(&target))
+    }
+}
+
+impl Connector for Tcp {
+    fn handles(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Tcp | Kind::DnsAddr)
+    }
+
+    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
+        async move {
+            let Attempt { address, expected, deadline } = attempt;
+            let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
+            let context = DialContext::new(deadline);
+            let stream = self.dialer.dial(&target, &context).await?;
+            let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
+            let upgraded = self.upgrader.outbound(stream, expected, &mut trace).await?;
+            Ok(Reached { muxed: Muxed::Tcp(upgraded), path: Path::Direct })
+        }
+        .boxed()
+    }
+
+    fn expand(&self, attempt: &Attempt) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
+        let Some(Protocol::Dnsaddr(name)) = attempt.address.iter().next() else {
+            return None;
+        };
+        let (resolver, name, expected) = (self.resolver.clone(), name.into_owned(), attempt.expected);
+        let look_up = async move {
+            let found = resolver.dnsaddr(&name, expected).await;
+            let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
+            let usable = |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);
+            Ok(found.into_iter().filter(usable).collect())
+        };
+        Some(look_up.boxed())
+    }
+}
+
+impl Transport for Tcp {
+    fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>> {
+        let at = address::socket(address).ok_or(io::ErrorKind::InvalidInput)?;
+        let listener = TcpListener::bind(at, &ListenConfig::default()).map_err(system)?;
+        let upgrader = Arc::clone(&self.upgrader);
+        Ok(Arc::new(Listening { listener, upgrader }))
+    }
+
+    fn close(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        // Each connection owns its socket.
+        async {}.boxed()
+    }
+}
+
+struct Listening {
+    listener: TcpListener,
+    upgrader: Arc<Upgrader>,
+}
+
+impl Listener for Listening {
+    fn addresses(&self) -> io::Result<Vec<Multiaddr>> {
+        let sockets = address::expand(self.listener.local_addr()?);
+        Ok(sockets.into_iter().map(address::of_tcp).collect())
+    }
+
+    fn port(&self) -> io::Result<u16> {
+        self.listener.local_addr().map(|at| at.port())
+    }
+
+    fn accept(&self) -> BoxFuture<'_, io::Result<Incoming>> {
+        async {
+            let (stream, remote) = self.listener.accept().await?;
+            Ok(self.incoming(stream, remote))
+        }
+        .boxed()
+    }
+}
+
+impl Listening {
+    fn incoming(&self, stream: transport_tcp::ByteStream, remote: SocketAddr) -> Incoming {
+        let (upgrader, address) = (Arc::clone(&self.upgrader), address::of_tcp(remote));
+        let at = address.clone();
+        let handshake = async move {
+            let mut trace = |stage| tracing::debug!(address = %at, ?stage, "inbound");
+            let upgraded = upgrader.inbound(stream, &mut trace).await?;
+            Ok(Reached { muxed: Muxed::Tcp(upgraded), path: Path::Direct })
+        };
+        Incoming {
+            address,
+            // The TCP handshake has proved the address.
+            source: Source::Validated(remote.ip()),
+            handshake: handshake.boxed(),
+            refuse: None,
+        }
+    }
+}
