@@ -97,8 +97,8 @@ impl Host {
         let host = self.clone();
         let task = spawn(async move {
             let (closing, detail) = match host.serve(id, stream).await {
-                Ok(()) => (Closing::Remote, None),
-                Err(error) => (Closing::Failed, Some(error.to_string())),
+                Ok(()) => (Closing::Remote { code: None }, None),
+                Err(error) => (Closing::Lost, Some(error.to_string())),
             };
             host.connections().remove(&id);
             host.closed(id, closing, detail);

@@ -111,3 +111,31 @@ impl LimitsConfig {
         self
     }
 }
+
+/// How many events a tracker keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrackerConfig {
+    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536, about
+    /// 5 MiB.
+    pub history: usize,
+    /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64: a screen.
+    pub history_per_peer: usize,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self {
+            history: 65_536,
+            history_per_peer: 64,
+        }
+    }
+}
+
+impl TrackerConfig {
+    /// Sets [`Self::history`] and [`Self::history_per_peer`].
+    pub fn with_history(mut self, in_all: usize, per_peer: usize) -> Self {
+        (self.history, self.history_per_peer) = (in_all, per_peer);
+        self
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{Action, SharedTracker, State, Update, WhenConnected, shared::is_sooner};
+use crate::{Action, SharedTracker, State, Update, WhenConnected, locked::is_sooner};
 
 /// A state that was not reached in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,8 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         state: State,
         deadline: Instant,
     ) -> Result<State, WaitError> {
-        let (mut current, mut updates) = self.subscribe_to(peer);
+        let (snapshot, mut updates) = self.subscribe_to(peer);
+        let mut current = snapshot.state(peer);
         let reached = async {
             while current < state {
                 current = match updates.next().await {
@@ -77,14 +78,19 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
 
     /// Holds what `make` makes while `peer` is fully connected, for as long as the future is polled.
     pub async fn when_connected<R>(&self, peer: &Id, make: impl FnMut() -> R) {
-        let (state, mut updates) = self.subscribe_to(peer);
+        let (snapshot, mut updates) = self.subscribe_to(peer);
         let mut held = WhenConnected::new(make);
-        held.handle_state(state);
+        let mut current = snapshot.get(peer).map(|peer| (peer.number, peer.state));
         loop {
-            match updates.next().await {
-                Update::Event(event) => held.handle_state(event.to),
-                Update::Lagged { snapshot, .. } => held.handle_state(snapshot.state(peer)),
-            }
+            // A peer that is in no snapshot is not connected, whatever its number.
+            let (number, state) = current.unwrap_or((0, State::NotConnected));
+            held.handle_state(number, state);
+            current = match updates.next().await {
+                Update::Event(event) => Some((event.number, event.to)),
+                Update::Lagged { snapshot, .. } => {
+                    snapshot.get(peer).map(|peer| (peer.number, peer.state))
+                }
+            };
         }
     }
 }

@@ -20,6 +20,12 @@ pub enum TrackError {
         /// Its phase.
         phase: Phase,
     },
+    /// The host was told to close it by [`crate::Action::Close`].
+    #[error("connection {id} is about to be closed")]
+    Closing {
+        /// The connection.
+        id: ConnectionId,
+    },
     /// [`crate::Policy::max_transient`] is reached.
     #[error("{limit} connections are transient, which is the limit")]
     TooManyTransient {

@@ -1,76 +1,75 @@
-//! What a tracker says: what came about, and what it wants done.
+//! What a tracker reports: changes of a peer's state, and what the host has to do.
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use crate::{ConnectionId, State};
+use crate::{Closing, ConnectionId, State};
 
-/// A peer's state changed.
+/// A change of a peer's state.
 ///
-/// Of one peer, each event's `from` is the `to` of the one before it, and its `number` is one more. A peer that was away
-/// for so long that it was forgotten goes on with a higher number.
+/// Each event's `from` is the `to` of the same peer's event before it, and its `number` is one more. A peer that the tracker
+/// has forgotten meanwhile continues with a higher number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event<Id> {
-    /// Whose.
+    /// The peer.
     pub peer: Id,
-    /// Which event of this peer's it is.
+    /// The number of the event among the peer's events.
     pub number: u64,
-    /// What the state was.
+    /// The state before.
     pub from: State,
-    /// What it is.
+    /// The state after.
     pub to: State,
-    /// What brought it about.
+    /// What happened to the connection.
     pub cause: Cause,
     /// What the host said about it, if anything.
     pub detail: Option<Arc<str>>,
-    /// The connection that brought it about.
+    /// The connection whose change changed the peer's state.
     pub connection: ConnectionId,
-    /// When.
+    /// When it happened.
     pub at: Instant,
+}
+
+impl<Id> Event<Id> {
+    /// An event without detail, for tests of code that is handed events.
+    pub fn new(
+        (peer, number): (Id, u64),
+        (from, to): (State, State),
+        (connection, cause): (ConnectionId, Cause),
+        at: Instant,
+    ) -> Self {
+        Self {
+            peer,
+            number,
+            from,
+            to,
+            cause,
+            detail: None,
+            connection,
+            at,
+        }
+    }
 }
 
 /// What happened to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// We began to dial.
+    /// This host began to dial.
     Dialing,
-    /// Its handshake ended well.
+    /// The handshake succeeded.
     Authenticated,
-    /// Its relay's limit was lifted.
+    /// The relay's limit was lifted.
     LimitLifted,
-    /// A relay limits it from now on.
+    /// A relay limits the connection from now on.
     LimitImposed,
-    /// It is being drained, for one that replaces it.
+    /// The connection is being drained because another one replaces it.
     Superseded,
-    /// What replaced it broke before it was closed, so it is kept.
+    /// The connection is kept after all, because the one that had replaced it broke.
     Resumed,
-    /// Another peer than the one dialed was there.
+    /// The handshake showed another peer than the one that was dialed.
     OtherPeer,
-    /// It is gone.
+    /// The connection is gone.
     Closed(Closing),
-}
-
-/// Why a connection is gone, or is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Closing {
-    /// The host closed it.
-    Local,
-    /// The peer closed it.
-    Remote,
-    /// It broke.
-    Failed,
-    /// Its handshake failed.
-    Handshake,
-    /// It was one too many.
-    Refused,
-    /// Another one to the same peer is kept.
-    Superseded,
-    /// It did not answer a probe, and a newer one is there.
-    Unresponsive,
-    /// It was transient for too long.
-    TooLongTransient,
 }
 
 impl fmt::Display for Cause {
@@ -82,38 +81,23 @@ impl fmt::Display for Cause {
             Self::LimitImposed => "limit imposed",
             Self::Superseded => "superseded",
             Self::Resumed => "resumed",
-            Self::OtherPeer => "another peer was there",
+            Self::OtherPeer => "another peer answered",
             Self::Closed(closing) => return closing.fmt(f),
         })
     }
 }
 
-impl fmt::Display for Closing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "closed by us",
-            Self::Remote => "closed by the peer",
-            Self::Failed => "broken",
-            Self::Handshake => "handshake failed",
-            Self::Refused => "refused",
-            Self::Superseded => "superseded and drained",
-            Self::Unresponsive => "unresponsive",
-            Self::TooLongTransient => "transient for too long",
-        })
-    }
-}
-
-/// What the host is to do.
+/// What the host has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Find out whether the other end still answers, and say so by
-    /// [`handle_alive`](crate::Tracker::handle_alive). Silence needs no report.
+    /// Provoke an answer on this connection, by a ping for example, and report by
+    /// [`handle_alive`](crate::Tracker::handle_alive) as soon as anything is received on it. Silence needs no report.
     Probe(ConnectionId),
-    /// Open no more streams on it.
+    /// Open no more streams on this connection.
     Drain(ConnectionId),
-    /// It is kept after all: streams may be opened on it again.
+    /// The connection is kept after all: streams may be opened on it again.
     Resume(ConnectionId),
-    /// Close it, and report by [`handle_closed`](crate::Tracker::handle_closed) when it is gone.
+    /// Close this connection, and report by [`handle_closed`](crate::Tracker::handle_closed) when it is gone.
     Close(ConnectionId, Closing),
 }

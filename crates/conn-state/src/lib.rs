@@ -42,13 +42,16 @@
 //! assert!(tracker.state(&"bob").is_transient());
 //! tracker.handle_authenticated(now, connection, &"bob", Route::Direct).unwrap();
 //! assert_eq!(tracker.state(&"bob"), State::Connected);
-//! tracker.handle_closed(now, connection, Closing::Remote, None).unwrap();
+//! tracker.handle_closed(now, connection, Closing::Remote { code: None }, None).unwrap();
 //!
 //! let story: Vec<_> = tracker.history(&"bob").iter().map(|event| event.to.to_string()).collect();
 //! assert_eq!(story, ["transient (handshaking)", "connected", "not connected"]);
 //! ```
 
+mod addresses;
+mod closing;
 mod config;
+mod count;
 #[cfg(feature = "tokio")]
 mod driver;
 mod error;
@@ -57,66 +60,101 @@ mod event;
 pub mod fuzzing;
 mod history;
 mod limits;
+mod liveness;
+mod locked;
+mod path;
 mod phase;
 mod policy;
 mod prefix;
 mod shared;
 mod snapshot;
+mod stream_count;
 mod subscription;
 mod sync;
 mod table;
 mod tracker;
 pub mod upgrade;
 mod when_connected;
+mod without_probes;
 
 use std::time::Duration;
 
-pub use config::LimitsConfig;
+pub use addresses::{AddressBook, AddressBookConfig, KnownAddress, Outcome, Source};
+pub use closing::Closing;
+pub use config::{LimitsConfig, TrackerConfig};
 #[cfg(feature = "tokio")]
 pub use driver::WaitError;
 pub use error::{Refused, TrackError};
-pub use event::{Action, Cause, Closing, Event};
+pub use event::{Action, Cause, Event};
 pub use limits::Limits;
-pub use phase::{ConnectionId, ConnectionInfo, Direction, Limit, Phase, Reason, Route, State};
+pub use liveness::{Liveness, LivenessConfig, LivenessEvent, PingFailure};
+pub use path::{Limit, Path, Remote, Route};
+pub use phase::{ConnectionId, ConnectionInfo, Direction, Phase, Reason, State};
 pub use policy::{Contender, Contest, Recommended, Verdict};
 pub use prefix::Prefix;
 pub use shared::SharedTracker;
 pub use snapshot::{PeerSnapshot, Snapshot};
+pub use stream_count::StreamCount;
 pub use subscription::{Subscription, Update};
-pub use tracker::{Tracker, TrackerConfig};
+pub use tracker::Tracker;
 pub use when_connected::WhenConnected;
+pub use without_probes::WithoutProbes;
 
-/// What the host may decide otherwise. [`Recommended`] says what is decided if it does not care.
+/// The decisions that a host may take into its own hands. [`Recommended`] holds the recommended ones.
 ///
-/// `Id` names a peer. A policy has no state and no side: asked the same, it answers the same.
+/// `Id` names a peer. A policy keeps no state: the same question gets the same answer. The two methods without a default
+/// are the decisions; a policy of your own can pass either on to a [`Recommended`] that it owns. The defaults of the others
+/// are [`Recommended`]'s.
 pub trait Policy<Id>: Send + Sync {
-    /// Whether a connection that came up over `route` counts as [`Phase::Established`] or as [`Phase::Limited`]. Other
-    /// phases count as established.
+    /// Whether a connection over `route` is [`Phase::Established`] or [`Phase::Limited`] once its handshake has succeeded. Any
+    /// other phase counts as established.
     fn phase(&self, route: Route) -> Phase;
-
-    /// How long a connection may be transient for this reason; then the host is told to close it.
-    fn max_age(&self, reason: Reason) -> Option<Duration>;
-
-    /// How many connections may be transient at once.
-    fn max_transient(&self) -> usize;
-
-    /// How many of one peer may be.
-    fn max_transient_per_peer(&self) -> usize;
 
     /// Which of two connections to one peer stays.
     fn arbitrate(&self, contest: &Contest<'_, Id>) -> Verdict;
 
-    /// How long a probe may stay unanswered until the new connection takes the old one's place.
-    fn probe(&self) -> Duration;
+    /// How long a connection may be transient for this reason. After that the host is told to close it.
+    fn max_age(&self, reason: Reason) -> Option<Duration> {
+        let recommended = Recommended::default();
+        match reason {
+            Reason::Handshaking => Some(recommended.handshake),
+            Reason::Limited => recommended.limited,
+        }
+    }
 
-    /// How long the old one may then go on being silent until it is closed. If it does answer, the two are judged again.
-    fn patience(&self) -> Duration;
+    /// How many connections may be transient at once.
+    fn max_transient(&self) -> usize {
+        Recommended::default().max_transient
+    }
 
-    /// How long nothing must go on over a drained connection until it is closed.
-    fn quiet(&self) -> Duration;
+    /// How many connections to one peer may be transient at once.
+    fn max_transient_per_peer(&self) -> usize {
+        Recommended::default().max_transient_per_peer
+    }
 
-    /// After how long a drained connection is closed, whatever goes on over it.
-    fn drain(&self) -> Duration;
+    /// How long a probe may stay unanswered until the new connection replaces the old one.
+    fn probe(&self) -> Duration {
+        Recommended::default().probe
+    }
+
+    /// How long a replaced connection may then stay silent until it is closed. If it answers meanwhile, the contest is
+    /// repeated.
+    ///
+    /// It is closed without this delay if the new connection comes from the same socket of the peer
+    /// ([`Path::remote`]) and its handshake took no longer than [`Self::probe`]: an answer would have been there.
+    fn patience(&self) -> Duration {
+        Recommended::default().patience
+    }
+
+    /// How long a draining connection must have no open stream until it is closed.
+    fn quiet(&self) -> Duration {
+        Recommended::default().quiet
+    }
+
+    /// How long a connection may drain until it is closed, whatever streams are open on it.
+    fn drain(&self) -> Duration {
+        Recommended::default().drain
+    }
 }
 
 /// The README's code compiles and runs.

@@ -1,23 +1,34 @@
 //! One connection: the phases it goes through, and which may follow which.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
-/// Names a connection within its tracker; never used twice.
+use crate::Route;
+
+/// Identifies a connection within its tracker. No other connection of the same tracker ever has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub(crate) u64);
 
 impl ConnectionId {
-    /// A number that no other connection of the tracker has had.
+    /// The id as a number, for a map or a core that is keyed by numbers: a slot and how often that slot was used before.
     pub fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// The id that [`Self::as_u64`] gave. A number that no tracker gave is an id that every tracker answers with
+    /// [`TrackError::Unknown`](crate::TrackError::Unknown).
+    ///
+    /// ```
+    /// use conn_state::ConnectionId;
+    /// let id = ConnectionId::from_u64(3 << 32 | 7);
+    /// assert_eq!((id.as_u64(), id.to_string().as_str()), (3 << 32 | 7, "7.3"));
+    /// ```
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
     }
 }
 
 impl fmt::Display for ConnectionId {
-    /// Its slot, and how many connections had that one before it.
+    /// The slot, and how many connections used it before.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0 as u32, self.0 >> 32)
     }
@@ -110,24 +121,6 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a relay grants a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Limit {
-    /// When it ends the connection; `None` if never.
-    pub until: Option<Instant>,
-    /// How many more bytes it carries; `None` if any number.
-    pub bytes: Option<u64>,
-}
-
-/// How the handshake brought the connection about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// From one end to the other.
-    Direct,
-    /// Through a relay, which may limit it.
-    Relayed(Option<Limit>),
-}
-
 /// How well a peer is connected. The worse is the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -174,24 +167,39 @@ impl fmt::Display for State {
     }
 }
 
-/// One connection as it stands.
+/// The current state of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Its name.
+    /// The connection's id.
     pub id: ConnectionId,
-    /// How far it has got.
+    /// The phase that the connection is in.
     pub phase: Phase,
     /// Which end dialed.
     pub direction: Direction,
-    /// Whether it goes through a relay, and what that one grants.
+    /// Whether the connection goes through a relay, and what the relay grants.
     pub route: Route,
-    /// Since its first packet.
+    /// The time since the connection was accepted or its dial began.
     pub age: Duration,
-    /// Since it entered its phase.
+    /// The time since the connection entered its phase.
     pub phase_age: Duration,
-    /// Streams open on it, as far as the host has said.
+    /// The number of open streams that the host has reported.
     pub streams: u32,
+}
+
+impl ConnectionInfo {
+    /// A direct connection of age zero without streams. All fields are public, so a test can set the others.
+    pub fn new(id: ConnectionId, direction: Direction, phase: Phase) -> Self {
+        Self {
+            id,
+            phase,
+            direction,
+            route: Route::Direct,
+            age: Duration::ZERO,
+            phase_age: Duration::ZERO,
+            streams: 0,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The rules that hold unless the host has its own.
+//! What a policy decides about, and the recommended policy.
 
 use std::time::Duration;
 
 use crate::{Direction, Phase, Policy, Reason, Route};
 
-/// A connection in a contest for its peer.
+/// One of two connections to the same peer, of which perhaps only one is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contender {
@@ -12,81 +12,126 @@ pub struct Contender {
     pub direction: Direction,
     /// [`Phase::Limited`] or [`Phase::Established`].
     pub phase: Phase,
-    /// How long ago its handshake began.
+    /// How long ago the handshake began.
     pub age: Duration,
-    /// How long ago its handshake ended.
+    /// How long ago the handshake ended.
     pub up_for: Duration,
+}
+
+impl Contender {
+    /// A connection whose handshake began `age` ago and ended `up_for` ago.
+    pub fn new(direction: Direction, phase: Phase, age: Duration, up_for: Duration) -> Self {
+        Self {
+            direction,
+            phase,
+            age,
+            up_for,
+        }
+    }
 }
 
 /// Two connections to one peer.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Contest<'a, Id> {
-    /// Who we are.
+    /// This host.
     pub local: &'a Id,
-    /// Who the peer is.
+    /// The peer.
     pub remote: &'a Id,
-    /// The one that was there.
+    /// The connection that was there first.
     pub old: Contender,
-    /// The one that came.
+    /// The connection that came later.
     pub new: Contender,
-    /// Whether the old one has answered since the new one came: `None` while that is not known.
+    /// Whether the old connection has answered since the new one came: `None` while that is not known.
     pub old_answers: Option<bool>,
+    /// Whether both connections lead to the same socket of the peer: [`Path::remote`](crate::Path::remote) is known for both
+    /// and equal. Either the peer dialed twice from that socket, or both ends dialed at once, or the peer restarted.
+    pub same_remote: bool,
 }
 
-impl<Id> Contest<'_, Id> {
-    /// Whether the peer began the new one before the old one's handshake ended: both live, nobody need be asked. Of a dial
-    /// of ours that cannot be said, for it may have been repeated until a peer was there that knows nothing of the old one.
+impl<'a, Id> Contest<'a, Id> {
+    /// A contest of which neither [`Self::old_answers`] nor [`Self::same_remote`] is known.
+    pub fn new(local: &'a Id, remote: &'a Id, old: Contender, new: Contender) -> Self {
+        Self {
+            local,
+            remote,
+            old,
+            new,
+            old_answers: None,
+            same_remote: false,
+        }
+    }
+
+    /// Sets [`Self::old_answers`].
+    pub fn with_old_answers(mut self, answers: Option<bool>) -> Self {
+        self.old_answers = answers;
+        self
+    }
+
+    /// Sets [`Self::same_remote`].
+    pub fn with_same_remote(mut self, same: bool) -> Self {
+        self.same_remote = same;
+        self
+    }
+
+    /// Whether the peer began the new connection before the old one's handshake ended. Both then live, and neither needs a
+    /// probe.
+    ///
+    /// An outbound connection is never known to be simultaneous: its dial may have been repeated until a peer was there that
+    /// knows nothing of the old connection. Nor is one from the same socket as the old one: a peer that restarts at once may
+    /// dial again before this host has handled the end of the old handshake.
     pub fn is_simultaneous(&self) -> bool {
-        self.new.direction == Direction::Inbound && self.old.up_for <= self.new.age
+        let is_from_peer = self.new.direction == Direction::Inbound && !self.same_remote;
+        is_from_peer && self.old.up_for <= self.new.age
     }
 }
 
-/// What comes of a [`Contest`].
+/// The outcome of a [`Contest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Both stay.
+    /// Both connections stay.
     Both,
-    /// It depends on whether the old one still answers: it is probed, and the contest is held again.
+    /// It depends on whether the old connection still answers. The host probes it, and the contest is repeated with
+    /// [`Contest::old_answers`].
     Probe,
-    /// The old one stays, the new one is drained.
+    /// The old connection stays, and the new one is drained.
     Old,
-    /// The new one stays, the old one is drained; and closed, if it was probed and stays silent.
+    /// The new connection stays, and the old one is drained. If the old one did not answer a probe, it is closed as well:
+    /// see [`Policy::patience`].
     New,
 }
 
-/// The rules of this project.
+/// The recommended rules.
 ///
-/// - What a relay limits is transient; a relayed connection that it does not limit is a full one.
-/// - A handshake may take 30 s in all, as a last resort behind the transport's own deadlines. A limited connection may
-///   last as long as its relay allows.
-/// - A full connection is kept and a limited one drained, whoever dialed.
-/// - Of two dials in opposite directions that both live, the dial of the lower id stays: both ends decide alike without a
-///   message.
-/// - Of two dials in the same direction the dialer keeps the newer. The other end leaves that to it: the two ends need
-///   not have seen them end in the same order.
-/// - Nothing new is given up for an old one of which it is not certain that it lives. If that is in doubt it is probed,
-///   and gives way if it does not answer.
+/// - A connection that a relay limits is transient. A relayed connection without a limit is a full one.
+/// - A full connection is kept and a limited one is drained, whichever end dialed.
+/// - Of two live connections that were dialed in opposite directions, the dial of the lower id stays. Both ends therefore
+///   keep the same one without a message about it.
+/// - Of two dials in the same direction, the dialer keeps the newer one. The other end keeps both until the dialer closes
+///   one, because the two ends may have seen the handshakes end in different orders.
+/// - A new connection is never given up for an old one that may be dead. In doubt the old one is probed, and it is replaced
+///   if it does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recommended {
-    /// How long a handshake may take. Default 30 s.
+    /// How long a handshake may take. Default 30 s: a last resort behind the transport's own deadlines.
     pub handshake: Duration,
-    /// How long a limited connection may last. Default without end: its relay sees to that.
+    /// How long a limited connection may last. Default unlimited: its relay ends it.
     pub limited: Option<Duration>,
-    /// Handshaking and limited connections in all. Default 1,024.
+    /// How many connections may be handshaking or limited. Default 1,024.
     pub max_transient: usize,
-    /// The same to one peer. Default 32: several dials at once, each over some of the peer's addresses.
+    /// How many connections to one peer may be handshaking or limited. Default 32: several dials at once, each to several
+    /// of the peer's addresses.
     pub max_transient_per_peer: usize,
-    /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms a lost packet is sent again in
-    /// that time, and a new connection is there to use meanwhile.
+    /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms, a lost packet is sent again in
+    /// that time. The new connection can be used meanwhile.
     pub probe: Duration,
-    /// How long a connection that did not answer may go on being silent until it is closed; the new one is in its place
-    /// meanwhile. Default 3 s: a busy or slow peer answers in that time, and what goes on over its connection is not lost.
+    /// How long a connection that left a probe unanswered may stay silent until it is closed. Default 3 s: a busy or slow
+    /// peer answers in that time, and its streams are not lost. The new connection has replaced it meanwhile.
     pub patience: Duration,
-    /// How long nothing must go on over a drained connection until it is closed. Default 1 s, some round trips of a slow
-    /// path: what was written last is on its way, and the other end may be about to open a stream on it for as long as it
-    /// has not seen the connection that is kept.
+    /// How long a draining connection must have no stream until it is closed. Default 1 s, several round trips of a slow
+    /// path: the last bytes are still on their way, and the other end may still open a stream until it sees the
+    /// connection that is kept.
     pub quiet: Duration,
     /// How long draining may take. Default 30 s.
     pub drain: Duration,
@@ -141,21 +186,6 @@ impl<Id: Ord> Policy<Id> for Recommended {
         }
     }
 
-    fn max_age(&self, reason: Reason) -> Option<Duration> {
-        match reason {
-            Reason::Handshaking => Some(self.handshake),
-            Reason::Limited => self.limited,
-        }
-    }
-
-    fn max_transient(&self) -> usize {
-        self.max_transient
-    }
-
-    fn max_transient_per_peer(&self) -> usize {
-        self.max_transient_per_peer
-    }
-
     fn arbitrate(&self, contest: &Contest<'_, Id>) -> Verdict {
         use Direction::{Inbound, Outbound};
         let (old, new) = (&contest.old, &contest.new);
@@ -174,13 +204,28 @@ impl<Id: Ord> Policy<Id> for Recommended {
             false => Inbound,
         };
         match (old.direction, new.direction) {
-            // We would not have dialed again if the first one were of use.
+            // This host would not have dialed again if the first connection were of use.
             (Outbound, Outbound) => Verdict::New,
             _ if !lives => Verdict::Probe,
             (Inbound, Inbound) => Verdict::Both,
             (one, _) if one == lower_dials => Verdict::Old,
             _ => Verdict::New,
         }
+    }
+
+    fn max_age(&self, reason: Reason) -> Option<Duration> {
+        match reason {
+            Reason::Handshaking => Some(self.handshake),
+            Reason::Limited => self.limited,
+        }
+    }
+
+    fn max_transient(&self) -> usize {
+        self.max_transient
+    }
+
+    fn max_transient_per_peer(&self) -> usize {
+        self.max_transient_per_peer
     }
 
     fn probe(&self) -> Duration {
@@ -201,82 +246,4 @@ impl<Id: Ord> Policy<Id> for Recommended {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn contender(direction: Direction, age: Duration, up_for: Duration) -> Contender {
-        Contender {
-            direction,
-            phase: Phase::Established,
-            age,
-            up_for,
-        }
-    }
-
-    fn arbitrate(local: u8, old: Contender, new: Contender, answers: Option<bool>) -> Verdict {
-        let contest = Contest {
-            local: &local,
-            remote: &5,
-            old,
-            new,
-            old_answers: answers,
-        };
-        Recommended::default().arbitrate(&contest)
-    }
-
-    #[test]
-    fn of_dials_that_crossed_the_lower_ids_stays_whichever_came_first() {
-        use Direction::{Inbound, Outbound};
-        let old = |direction| contender(direction, 10 * MS, 2 * MS);
-        let new = |direction| contender(direction, 9 * MS, MS);
-        let verdict = |local, one, other| arbitrate(local, old(one), new(other), None);
-        assert_eq!(verdict(1, Outbound, Inbound), Verdict::Old);
-        assert_eq!(verdict(9, Outbound, Inbound), Verdict::New);
-        // Our dial may have reached a peer that had forgotten the old one.
-        assert_eq!(verdict(1, Inbound, Outbound), Verdict::Probe);
-        assert_eq!(verdict(9, Inbound, Outbound), Verdict::Probe);
-        let answered = |local, one, other| arbitrate(local, old(one), new(other), Some(true));
-        assert_eq!(answered(1, Inbound, Outbound), Verdict::New);
-        assert_eq!(answered(9, Inbound, Outbound), Verdict::Old);
-    }
-
-    #[test]
-    fn an_old_one_is_probed_before_it_is_believed_or_given_up() {
-        use Direction::{Inbound, Outbound};
-        for local in [1, 9] {
-            for (one, other) in [(Outbound, Inbound), (Inbound, Outbound), (Inbound, Inbound)] {
-                let old = contender(one, 1000 * MS, 990 * MS);
-                let new = contender(other, 10 * MS, Duration::ZERO);
-                assert_eq!(arbitrate(local, old, new, None), Verdict::Probe);
-                assert_eq!(arbitrate(local, old, new, Some(false)), Verdict::New);
-            }
-        }
-    }
-
-    #[test]
-    fn of_our_own_two_dials_the_newer_stays_and_of_the_peers_two_it_decides() {
-        use Direction::{Inbound, Outbound};
-        let at = |direction, up| contender(direction, up + 10 * MS, up);
-        let (old, new) = (at(Outbound, 500 * MS), at(Outbound, Duration::ZERO));
-        assert_eq!(arbitrate(1, old, new, None), Verdict::New);
-        let (old, new) = (at(Inbound, 500 * MS), at(Inbound, Duration::ZERO));
-        assert_eq!(arbitrate(1, old, new, Some(true)), Verdict::Both);
-    }
-
-    #[test]
-    fn a_full_connection_wins_over_a_limited_one_on_either_side() {
-        use Direction::{Inbound, Outbound};
-        let full = contender(Outbound, 10 * MS, MS);
-        let limited = Contender {
-            phase: Phase::Limited,
-            ..contender(Inbound, 500 * MS, 400 * MS)
-        };
-        assert_eq!(arbitrate(9, limited, full, None), Verdict::New);
-        assert_eq!(arbitrate(9, full, limited, Some(true)), Verdict::Old);
-        // It may be dead, and what a relay limits all that there is.
-        let full = contender(Outbound, 1000 * MS, 990 * MS);
-        assert_eq!(arbitrate(9, full, limited, None), Verdict::Probe);
-    }
-}
+mod tests;

@@ -3,21 +3,15 @@
 use std::{
     fmt,
     hash::Hash,
-    sync::PoisonError,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Instant,
 };
 
 use crate::{
-    Action, Closing, ConnectionId, ConnectionInfo, Event, Policy, Route, State, Subscription,
-    TrackError, Tracker, TrackerConfig,
-    snapshot::Snapshot,
-    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, bound, spin_loop},
+    Action, Closing, ConnectionId, ConnectionInfo, Event, Path, Policy, State, StreamCount,
+    Subscription, TrackError, Tracker, TrackerConfig, locked::Shared, snapshot::Snapshot,
+    sync::Arc,
 };
-
-/// How long somebody who changes things lets those who ask go first, in turns of a spinning wait. It is some hundred
-/// nanoseconds, in which several questions are answered.
-const COURTESY: usize = bound(64, 1) as usize;
 
 /// A [`Tracker`] behind a lock. Clones are handles of one tracker.
 ///
@@ -25,26 +19,6 @@ const COURTESY: usize = bound(64, 1) as usize;
 /// a subscriber costs nothing but its wake-up, and one that does not read costs nothing at all.
 pub struct SharedTracker<Id> {
     shared: Arc<Shared<Id>>,
-}
-
-pub(crate) struct Shared<Id> {
-    core: Mutex<Core<Id>>,
-    asking: AtomicUsize,
-}
-
-pub(crate) struct Core<Id> {
-    pub(crate) tracker: Tracker<Id>,
-    /// Subscribers that have read everything, each once.
-    pub(crate) waiting: Vec<(u64, Waker)>,
-    /// Subscribers so far.
-    pub(crate) subscribers: u64,
-    /// Who does what the tracker wants done.
-    driver: Option<Waker>,
-}
-
-/// Whether there is something to do before what was known of.
-pub(crate) fn is_sooner(now: Option<Instant>, known: Option<Instant>) -> bool {
-    now.is_some_and(|now| known.is_none_or(|known| now < known))
 }
 
 impl<Id> Clone for SharedTracker<Id> {
@@ -61,28 +35,6 @@ impl<Id: fmt::Debug> fmt::Debug for SharedTracker<Id> {
     }
 }
 
-impl<Id> Shared<Id> {
-    /// To ask something.
-    pub(crate) fn ask(&self) -> MutexGuard<'_, Core<Id>> {
-        self.asking.fetch_add(1, Ordering::Relaxed);
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        self.asking.fetch_sub(1, Ordering::Relaxed);
-        core
-    }
-
-    /// To change something. A lock is not fair: without this courtesy, one who changes things without a pause takes it
-    /// again and again before one who asks is awake.
-    fn change(&self) -> MutexGuard<'_, Core<Id>> {
-        for _ in 0..COURTESY {
-            if self.asking.load(Ordering::Relaxed) == 0 {
-                break;
-            }
-            spin_loop();
-        }
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
     /// A tracker of the host `local` that begins at `now`.
     pub fn new(
@@ -91,38 +43,14 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         policy: impl Policy<Id> + 'static,
         config: TrackerConfig,
     ) -> Self {
-        let core = Core {
-            tracker: Tracker::new(now, local, policy, config),
-            waiting: Vec::new(),
-            subscribers: 0,
-            driver: None,
-        };
+        let tracker = Tracker::new(now, local, policy, config);
         Self {
-            shared: Arc::new(Shared {
-                core: Mutex::new(core),
-                asking: AtomicUsize::new(0),
-            }),
+            shared: Arc::new(Shared::new(tracker)),
         }
     }
 
-    /// Runs a change, then wakes whom it concerns, without the lock.
     fn change<T>(&self, change: impl FnOnce(&mut Tracker<Id>) -> T) -> T {
-        let mut core = self.shared.change();
-        let (events, due) = (core.tracker.history.end(), core.tracker.poll_timeout());
-        let outcome = change(&mut core.tracker);
-        let woken = match core.tracker.history.end() == events {
-            true => Vec::new(),
-            false => std::mem::take(&mut core.waiting),
-        };
-        let wanted = core.tracker.has_actions() || is_sooner(core.tracker.poll_timeout(), due);
-        let driver = match wanted {
-            true => core.driver.take(),
-            false => None,
-        };
-        drop(core);
-        let woken = woken.into_iter().map(|(_, waker)| waker);
-        woken.chain(driver).for_each(Waker::wake);
-        outcome
+        self.shared.change(change)
     }
 
     /// See [`Tracker::handle_inbound`].
@@ -145,29 +73,25 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         now: Instant,
         id: ConnectionId,
         peer: &Id,
-        route: Route,
+        path: impl Into<Path>,
     ) -> Result<(), TrackError> {
-        self.change(|tracker| tracker.handle_authenticated(now, id, peer, route))
+        self.change(|tracker| tracker.handle_authenticated(now, id, peer, path))
     }
 
-    /// See [`Tracker::handle_route`].
-    pub fn handle_route(
+    /// See [`Tracker::handle_path`].
+    pub fn handle_path(
         &self,
         now: Instant,
         id: ConnectionId,
-        route: Route,
+        path: impl Into<Path>,
     ) -> Result<(), TrackError> {
-        self.change(|tracker| tracker.handle_route(now, id, route))
+        self.change(|tracker| tracker.handle_path(now, id, path))
     }
 
-    /// See [`Tracker::handle_streams`].
-    pub fn handle_streams(
-        &self,
-        now: Instant,
-        id: ConnectionId,
-        open: u32,
-    ) -> Result<(), TrackError> {
-        self.change(|tracker| tracker.handle_streams(now, id, open))
+    /// What counts the streams of a connection; `None` if the connection is gone.
+    pub fn stream_count(&self, id: ConnectionId) -> Option<StreamCount<Id>> {
+        let count = self.shared.ask().tracker.count(id)?.clone();
+        Some(StreamCount::new(Arc::clone(&self.shared), id, count))
     }
 
     /// See [`Tracker::handle_alive`].
@@ -230,6 +154,16 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.shared.ask().tracker.connection(now, id)
     }
 
+    /// See [`Tracker::best`].
+    pub fn best(&self, peer: &Id) -> Option<ConnectionId> {
+        self.shared.ask().tracker.best(peer)
+    }
+
+    /// See [`Tracker::best_unlimited`].
+    pub fn best_unlimited(&self, peer: &Id) -> Option<ConnectionId> {
+        self.shared.ask().tracker.best_unlimited(peer)
+    }
+
     /// The latest events of `peer`, the oldest first.
     pub fn history(&self, peer: &Id) -> Vec<Event<Id>> {
         self.shared.ask().tracker.history(peer)
@@ -240,11 +174,9 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         Subscription::new(Arc::clone(&self.shared), None)
     }
 
-    /// The state of `peer`, and from then on every event of it.
-    pub fn subscribe_to(&self, peer: &Id) -> (State, Subscription<Id>) {
-        let filter = Some(peer.clone());
-        let (snapshot, subscription) = Subscription::new(Arc::clone(&self.shared), filter);
-        (snapshot.state(peer), subscription)
+    /// `peer`, unless it is [`State::NotConnected`], and from then on every event of it.
+    pub fn subscribe_to(&self, peer: &Id) -> (Snapshot<Id>, Subscription<Id>) {
+        Subscription::new(Arc::clone(&self.shared), Some(peer.clone()))
     }
 }
 

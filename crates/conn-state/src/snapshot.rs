@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use crate::{
     State, Tracker,
-    shared::Shared,
+    locked::Shared,
     sync::{bound, yield_now},
 };
 
@@ -22,12 +22,23 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerSnapshot<Id> {
-    /// Who.
+    /// The peer.
     pub peer: Id,
-    /// How well it is connected.
+    /// The peer's state.
     pub state: State,
-    /// The number of its latest event: the next one's is one more.
+    /// The number of the peer's latest event. The next event's number is one more.
     pub number: u64,
+}
+
+impl<Id> PeerSnapshot<Id> {
+    /// A peer in `state` after its event `number`.
+    pub fn new(peer: Id, state: State, number: u64) -> Self {
+        Self {
+            peer,
+            state,
+            number,
+        }
+    }
 }
 
 /// Every peer that is not [`State::NotConnected`], at one moment, in no particular order.
@@ -38,11 +49,23 @@ pub struct Snapshot<Id> {
     pub peers: Vec<PeerSnapshot<Id>>,
 }
 
+impl<Id> Snapshot<Id> {
+    /// A snapshot of these peers.
+    pub fn new(peers: Vec<PeerSnapshot<Id>>) -> Self {
+        Self { peers }
+    }
+}
+
 impl<Id: Eq> Snapshot<Id> {
-    /// How well `peer` was connected. Takes a walk over all peers.
+    /// `peer`, if it is not [`State::NotConnected`]. The call walks over all peers.
+    pub fn get(&self, peer: &Id) -> Option<&PeerSnapshot<Id>> {
+        self.peers.iter().find(|entry| entry.peer == *peer)
+    }
+
+    /// The state of `peer`. The call walks over all peers.
     pub fn state(&self, peer: &Id) -> State {
-        let found = self.peers.iter().find(|entry| entry.peer == *peer);
-        found.map_or(State::NotConnected, |entry| entry.state)
+        self.get(peer)
+            .map_or(State::NotConnected, |entry| entry.state)
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Event, Tracker,
-    shared::Shared,
+    locked::Shared,
     snapshot::{self, Snapshot},
     sync::{Arc, bound},
 };

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::{ConnectionId, Direction, Limit, Phase, Reason, Route, State};
+use crate::{
+    ConnectionId, Direction, Limit, Path, Phase, Reason, Remote, Route, State, count::Count,
+};
 
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -56,7 +58,9 @@ pub(crate) struct Connection {
     pub(crate) peer: u32,
     /// The peer's next one.
     pub(crate) next: u32,
-    pub(crate) streams: u32,
+    /// There is none until the first stream or the first handle.
+    count: Option<Count>,
+    pub(crate) remote: Option<Remote>,
     /// Nanoseconds since the tracker's beginning, here and below.
     pub(crate) opened: u64,
     pub(crate) up: u64,
@@ -79,11 +83,28 @@ impl Connection {
         }
     }
 
-    pub(crate) fn set_route(&mut self, route: Route) {
-        (self.relayed, self.limit) = match route {
+    pub(crate) fn set_path(&mut self, path: Path) {
+        (self.relayed, self.limit) = match path.route {
             Route::Direct => (false, None),
             Route::Relayed(limit) => (true, limit.map(Box::new)),
         };
+        self.remote = path.remote;
+    }
+
+    pub(crate) fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+        if let Some(count) = &self.count {
+            count.set_draining(phase == Phase::Draining);
+        }
+    }
+
+    pub(crate) fn count(&mut self) -> &Count {
+        let is_draining = self.phase == Phase::Draining;
+        self.count.get_or_insert_with(|| Count::new(is_draining))
+    }
+
+    pub(crate) fn streams(&self) -> u32 {
+        self.count.as_ref().map_or(0, Count::get)
     }
 }
 
@@ -104,7 +125,8 @@ impl Connections {
             generation,
             peer: NONE,
             next: NONE,
-            streams: 0,
+            count: None,
+            remote: None,
             opened: now,
             up: NEVER,
             since: now,
@@ -142,8 +164,8 @@ impl Connections {
 
     pub(crate) fn remove(&mut self, slot: u32) {
         let connection = &mut self.slots[slot as usize];
-        connection.phase = Phase::Closed;
-        connection.limit = None;
+        connection.set_phase(Phase::Closed);
+        (connection.limit, connection.count) = (None, None);
         // A slot whose generations are used up is not used again.
         if let Some(next) = connection.generation.checked_add(1) {
             connection.generation = next;

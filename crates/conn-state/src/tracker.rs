@@ -13,38 +13,12 @@ use std::{
 };
 
 use crate::{
-    Action, Cause, Closing, ConnectionId, Direction, Phase, Policy, Reason, Route, TrackError,
+    Action, Cause, Closing, ConnectionId, Direction, Path, Phase, Policy, Reason, Route,
+    TrackError, TrackerConfig,
+    count::Count,
     history::History,
     table::{Connections, NEVER, NONE, Peers},
 };
-
-/// How many events a tracker keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TrackerConfig {
-    /// Events of all peers together: those subscribers may still be behind by, and all that is known of the past.
-    /// Default 65,536, some 5 MiB.
-    pub history: usize,
-    /// Events of one peer that [`Tracker::history`] gives. Default 64.
-    pub history_per_peer: usize,
-}
-
-impl Default for TrackerConfig {
-    fn default() -> Self {
-        Self {
-            history: 65_536,
-            history_per_peer: 64,
-        }
-    }
-}
-
-impl TrackerConfig {
-    /// Sets [`Self::history`] and [`Self::history_per_peer`].
-    pub fn with_history(mut self, in_all: usize, per_peer: usize) -> Self {
-        (self.history, self.history_per_peer) = (in_all, per_peer);
-        self
-    }
-}
 
 /// Knows every connection's phase and every peer's state. It reads no clock, opens no socket and closes nothing: it is
 /// told what happened, and says what that means and what is to be done.
@@ -192,27 +166,27 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         slot
     }
 
-    /// A handshake ended well: `peer` is at the other end. Whether another connection to it is in the way, and which of
-    /// them stays, comes out as actions.
+    /// A handshake has succeeded and `peer` is at the other end. If other connections to the peer are there, the actions
+    /// that follow say which of them stay.
     ///
     /// # Errors
     ///
-    /// The connection is not there or not in its handshake. Nothing changes then.
+    /// The connection is unknown, is not handshaking, or is about to be closed. Nothing changes then.
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
         id: ConnectionId,
         peer: &Id,
-        route: Route,
+        path: impl Into<Path>,
     ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
+        let (slot, path) = (self.find_open(id)?, path.into());
         let phase = self.connections[slot].phase;
         if phase != Phase::Handshaking {
             return Err(TrackError::WrongPhase { id, phase });
         }
         let now = self.nanos(now);
         self.connections[slot].up = now;
-        self.connections[slot].set_route(route);
+        self.connections[slot].set_path(path);
         let dialed = self.connections[slot].peer;
         let wanted = self
             .peers
@@ -221,7 +195,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         if dialed != NONE && !wanted {
             self.leave(slot, Happening::new(now, Cause::OtherPeer));
         }
-        let next = self.up_phase(route);
+        let next = self.up_phase(path.route);
         let happening = Happening::new(now, Cause::Authenticated);
         if self.connections[slot].peer == NONE {
             // It joins in its new phase: the peer was never seen handshaking.
@@ -242,24 +216,25 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// A connection that is up goes another way, or its relay grants it something else.
+    /// The path of a connection that is up has changed: its route, what its relay grants, or the other end's address. A path
+    /// without a remote address forgets the address.
     ///
     /// # Errors
     ///
-    /// It is not there, or in its handshake. Nothing changes then.
-    pub fn handle_route(
+    /// The connection is unknown, is handshaking, or is about to be closed. Nothing changes then.
+    pub fn handle_path(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        route: Route,
+        path: impl Into<Path>,
     ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
+        let (slot, path) = (self.find_open(id)?, path.into());
         let phase = self.connections[slot].phase;
         if !phase.is_up() {
             return Err(TrackError::WrongPhase { id, phase });
         }
-        self.connections[slot].set_route(route);
-        let (next, now) = (self.up_phase(route), self.nanos(now));
+        self.connections[slot].set_path(path);
+        let (next, now) = (self.up_phase(path.route), self.nanos(now));
         if phase != Phase::Draining && phase != next {
             let cause = match next {
                 Phase::Limited => Cause::LimitImposed,
@@ -271,27 +246,58 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Ok(())
     }
 
-    /// So many streams are open on a connection.
+    /// One more stream is open on a connection.
     ///
     /// # Errors
     ///
-    /// It is not there.
-    pub fn handle_streams(
+    /// The connection is unknown.
+    pub fn handle_stream_opened(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        open: u32,
     ) -> Result<(), TrackError> {
         let slot = self.find(id)?;
-        self.connections[slot].streams = open;
-        if self.connections[slot].phase == Phase::Draining {
-            let now = self.nanos(now);
-            self.plan_end_of_drain(slot, now);
+        if self.connections[slot].count().increase() {
+            self.handle_count(now, id);
         }
         Ok(())
     }
 
-    /// A connection has just shown that the other end answers. Cheap where nobody asked.
+    /// A stream of a connection is closed. Where none was open, nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// The connection is unknown.
+    pub fn handle_stream_closed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+    ) -> Result<(), TrackError> {
+        let slot = self.find(id)?;
+        if self.connections[slot].count().decrease() {
+            self.handle_count(now, id);
+        }
+        Ok(())
+    }
+
+    /// What the streams of a connection are counted by.
+    pub(crate) fn count(&mut self, id: ConnectionId) -> Option<&Count> {
+        let slot = self.connections.find(id)?;
+        Some(self.connections[slot].count())
+    }
+
+    /// A connection that is being drained may have got its first stream or lost its last one.
+    pub(crate) fn handle_count(&mut self, now: Instant, id: ConnectionId) {
+        let slot = self.connections.find(id);
+        let is_draining = |slot: &u32| self.connections[*slot].phase == Phase::Draining;
+        if let Some(slot) = slot.filter(is_draining) {
+            let now = self.nanos(now);
+            self.plan_end_of_drain(slot, now);
+        }
+    }
+
+    /// Something was received on a connection. Report it for a connection that [`Action::Probe`] named, whatever was received:
+    /// any byte shows that the other end is alive. For other connections the call is cheap and changes nothing.
     pub fn handle_alive(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.connections.find(id) else {
             return;
@@ -335,6 +341,15 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
 
     fn find(&self, id: ConnectionId) -> Result<u32, TrackError> {
         self.connections.find(id).ok_or(TrackError::Unknown { id })
+    }
+
+    /// A connection that the host was not told to close.
+    fn find_open(&self, id: ConnectionId) -> Result<u32, TrackError> {
+        let slot = self.find(id)?;
+        match self.connections[slot].closing {
+            true => Err(TrackError::Closing { id }),
+            false => Ok(slot),
+        }
     }
 
     /// When [`Self::handle_timeout`] has something to do.

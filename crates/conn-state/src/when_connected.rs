@@ -4,46 +4,50 @@ use crate::State;
 
 /// Holds a resource while a peer is [`State::Connected`]: made when it becomes that, dropped when it is that no more.
 ///
-/// Feed it the peer's states, from a snapshot and from events, or have
-/// [`SharedTracker::when_connected`](crate::SharedTracker::when_connected) do it.
+/// Feed it the peer's states and their numbers, from a snapshot and from events, or let
+/// [`SharedTracker::when_connected`](crate::SharedTracker::when_connected) do it. A peer may leave and return between two
+/// looks, when events were missed. The number shows it: the resource is then made anew.
 ///
 /// ```
 /// use conn_state::{State, WhenConnected};
 ///
 /// let mut made = 0;
-/// let mut session = WhenConnected::new(|| { made += 1; "a session" });
+/// let mut session = WhenConnected::new(|| { made += 1; made });
 /// assert_eq!(session.get(), None);
-/// session.handle_state(State::Connected);
-/// session.handle_state(State::Connected);
-/// assert_eq!(session.get(), Some(&"a session"));
-/// session.handle_state(State::NotConnected);
+/// session.handle_state(7, State::Connected);
+/// session.handle_state(7, State::Connected);
+/// assert_eq!(session.get(), Some(&1));
+/// // Event 8, by which it left, was missed.
+/// session.handle_state(9, State::Connected);
+/// assert_eq!(session.get(), Some(&2));
+/// session.handle_state(10, State::NotConnected);
 /// assert_eq!(session.get(), None);
-/// drop(session);
-/// assert_eq!(made, 1);
 /// ```
 #[derive(Debug)]
 pub struct WhenConnected<R, F> {
     make: F,
-    held: Option<R>,
+    /// With the number of the event by which the peer became connected.
+    held: Option<(u64, R)>,
 }
 
 impl<R, F: FnMut() -> R> WhenConnected<R, F> {
-    /// Nothing is held yet.
+    /// Holds nothing at first. `make` makes the resource.
     pub fn new(make: F) -> Self {
         Self { make, held: None }
     }
 
-    /// The peer is in this state now.
-    pub fn handle_state(&mut self, state: State) {
-        match (state, &self.held) {
-            (State::Connected, None) => self.held = Some((self.make)()),
-            (State::Connected, Some(_)) => {}
-            _ => self.held = None,
+    /// The peer is in `state` since its event `number`: [`Event::number`](crate::Event::number), or
+    /// [`PeerSnapshot::number`](crate::PeerSnapshot::number). An earlier resource is dropped before a new one is made.
+    pub fn handle_state(&mut self, number: u64, state: State) {
+        let is_current = |(since, _): &(u64, R)| *since == number && state == State::Connected;
+        self.held = self.held.take().filter(is_current);
+        if state == State::Connected && self.held.is_none() {
+            self.held = Some((number, (self.make)()));
         }
     }
 
-    /// What is held.
+    /// The resource, while the peer is connected.
     pub fn get(&self) -> Option<&R> {
-        self.held.as_ref()
+        self.held.as_ref().map(|(_, resource)| resource)
     }
 }

@@ -60,7 +60,7 @@ async fn who_waits_for_a_full_connection_has_it_at_once_when_it_comes() {
         async move { tracker.wait_for(&"bob", State::Connected, deadline).await }
     });
     sleep(Duration::from_secs(7)).await;
-    tracker.handle_route(now(), relayed, Route::Direct).unwrap();
+    tracker.handle_path(now(), relayed, Route::Direct).unwrap();
     assert_eq!(in_time(waiter).await, Ok(State::Connected));
     assert_eq!(began.elapsed(), Duration::from_secs(7));
 }
@@ -124,16 +124,16 @@ async fn a_resource_is_made_when_the_peer_is_fully_connected_and_let_go_when_tha
         .handle_authenticated(now(), relayed, &"bob", LIMITED)
         .unwrap();
     assert_eq!(settle().await, 0, "and still is");
-    tracker.handle_route(now(), relayed, Route::Direct).unwrap();
+    tracker.handle_path(now(), relayed, Route::Direct).unwrap();
     assert_eq!(settle().await, 1);
     let second = connect(&tracker, "bob", Route::Direct);
     tracker
-        .handle_closed(now(), relayed, Closing::Remote, None)
+        .handle_closed(now(), relayed, Closing::Remote { code: None }, None)
         .unwrap();
     assert_eq!(settle().await, 1, "there is still one");
-    tracker.handle_route(now(), second, LIMITED).unwrap();
+    tracker.handle_path(now(), second, LIMITED).unwrap();
     assert_eq!(settle().await, 0, "it degraded");
-    tracker.handle_route(now(), second, Route::Direct).unwrap();
+    tracker.handle_path(now(), second, Route::Direct).unwrap();
     assert_eq!(settle().await, 1);
     holder.abort();
     assert!(holder.await.is_err_and(|error| error.is_cancelled()));

@@ -213,7 +213,8 @@ fn waiting() {
         }
     });
     let of_one = thread::spawn({
-        let (mut state, mut subscription) = tracker.subscribe_to(&2);
+        let (snapshot, mut subscription) = tracker.subscribe_to(&2);
+        let mut state = snapshot.state(&2);
         move || {
             while state != State::Connected {
                 match block_on(subscription.next()) {

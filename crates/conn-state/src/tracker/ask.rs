@@ -3,7 +3,7 @@
 use std::{hash::Hash, time::Instant};
 
 use super::{Tracker, between};
-use crate::{ConnectionId, ConnectionInfo, Event, State, history::Record};
+use crate::{ConnectionId, ConnectionInfo, Event, Phase, State, history::Record};
 
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// How well `peer` is connected.
@@ -27,6 +27,37 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Some(self.info(self.nanos(now), slot))
     }
 
+    /// The connection to `peer` that new streams are best opened on: not draining before draining, because a connection may
+    /// be drained for its silence; then unlimited before limited, direct before relayed, and the latest handshake first.
+    ///
+    /// A connection that the host was told to close is never the best one.
+    pub fn best(&self, peer: &Id) -> Option<ConnectionId> {
+        self.best_that(peer, Phase::is_up)
+    }
+
+    /// Like [`Self::best`], but only among established connections. There is one exactly while the peer is
+    /// [`State::Connected`].
+    pub fn best_unlimited(&self, peer: &Id) -> Option<ConnectionId> {
+        self.best_that(peer, |phase| phase == Phase::Established)
+    }
+
+    fn best_that(&self, peer: &Id, may: impl Fn(Phase) -> bool) -> Option<ConnectionId> {
+        let of_peer = self.of_peer(self.peers.find(peer)?);
+        let usable = of_peer.filter(|slot| {
+            let connection = &self.connections[*slot];
+            may(connection.phase) && !connection.closing
+        });
+        let best = usable.max_by_key(|slot| {
+            let connection = &self.connections[*slot];
+            let is_unlimited = self.up_phase(connection.route()) == Phase::Established;
+            let is_kept = connection.phase != Phase::Draining;
+            let is_direct = !connection.relayed;
+            let id = self.connections.id(*slot);
+            (is_kept, is_unlimited, is_direct, connection.up, id)
+        });
+        best.map(|slot| self.connections.id(slot))
+    }
+
     fn info(&self, now: u64, slot: u32) -> ConnectionInfo {
         let connection = &self.connections[slot];
         ConnectionInfo {
@@ -36,7 +67,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             route: connection.route(),
             age: between(connection.opened, now),
             phase_age: between(connection.since, now),
-            streams: connection.streams,
+            streams: connection.streams(),
         }
     }
 

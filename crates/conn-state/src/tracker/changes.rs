@@ -80,7 +80,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.transient -= usize::from(is_transient(phase));
         self.transient += usize::from(is_transient(next));
         let connection = &mut self.connections[slot];
-        (connection.phase, connection.since) = (next, now);
+        connection.set_phase(next);
+        connection.since = now;
         let max_age = match next {
             Phase::Limited => self.policy.max_age(Reason::Limited),
             _ => None,

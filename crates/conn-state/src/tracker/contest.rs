@@ -3,7 +3,7 @@
 use std::{hash::Hash, time::Duration};
 
 use super::{Happening, Probe, Timer, Tracker, between, later};
-use crate::{Action, Cause, Contender, Contest, Phase, Verdict};
+use crate::{Action, Cause, Closing, Contender, Contest, Phase, Verdict};
 
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// Whether a connection could stay. What the host was told to close takes nobody's place.
@@ -61,7 +61,22 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             old: contender(old),
             new: contender(new),
             old_answers,
+            same_remote: self.have_same_remote(old, new),
         })
+    }
+
+    fn have_same_remote(&self, old: u32, new: u32) -> bool {
+        let remote = |slot: u32| self.connections[slot].remote;
+        remote(old).is_some() && remote(old) == remote(new)
+    }
+
+    /// Whether an unanswered probe proves that the old connection is dead. The new one comes from the same socket, so the
+    /// packets of both take the same path; and that path is quick enough for an answer, because the new handshake, which
+    /// takes at least one round trip, took no longer than the probe waited.
+    fn is_replaced(&self, old: u32, new: u32) -> bool {
+        let connection = &self.connections[new];
+        let handshake = between(connection.opened, connection.up);
+        self.have_same_remote(old, new) && handshake <= self.policy.probe()
     }
 
     fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
@@ -71,7 +86,9 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             Verdict::Old => self.drain(new, now),
             Verdict::New => {
                 self.drain(old, now);
-                if old_answers == Some(false) {
+                if old_answers == Some(false) && self.is_replaced(old, new) {
+                    self.close(old, Closing::Unresponsive);
+                } else if old_answers == Some(false) {
                     // It may be slow and not dead, and something may be going on over it.
                     let at = later(now, self.policy.patience());
                     self.await_answer(old, Probe { at, overdue: true });
@@ -143,7 +160,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             return;
         }
         let last = later(connection.since, self.policy.drain());
-        let at = match connection.streams {
+        let at = match connection.streams() {
             0 => later(now, self.policy.quiet()).min(last),
             _ => last,
         };

@@ -237,12 +237,12 @@ impl World {
             Occurrence::Idle(link, side) => {
                 if let Some(id) = self.end(link, side) {
                     let tracker = &mut self.hosts[side].tracker;
-                    tracker.handle_streams(now, id, 0).expect("known");
+                    tracker.handle_stream_closed(now, id).expect("known");
                 }
             }
             Occurrence::Break(link, side) => {
                 self.is_broken = true;
-                self.close(link, side, Closing::Failed);
+                self.close(link, side, Closing::Lost);
             }
             Occurrence::Stop(side, _) if !self.hosts[side].is_running => {}
             Occurrence::Stop(side, away) => {
@@ -284,7 +284,7 @@ impl World {
             Message::Close => {
                 let tracker = &mut self.hosts[side].tracker;
                 tracker
-                    .handle_closed(now, id, Closing::Remote, None)
+                    .handle_closed(now, id, Closing::Remote { code: None }, None)
                     .expect("known");
                 self.links[link].ends[side] = None;
             }
@@ -325,7 +325,7 @@ impl World {
             .handle_authenticated(now, id, &peer, route)
             .expect("known");
         if busy[side] > 0 {
-            tracker.handle_streams(now, id, 1).expect("known");
+            tracker.handle_stream_opened(now, id).expect("known");
             self.plan(self.now + busy[side], Occurrence::Idle(link, side));
         }
     }

@@ -25,8 +25,8 @@ fn way() -> impl Strategy<Value = Way> {
 fn closing() -> impl Strategy<Value = Closing> {
     prop::sample::select(vec![
         Closing::Local,
-        Closing::Remote,
-        Closing::Failed,
+        Closing::Remote { code: None },
+        Closing::Lost,
         Closing::Handshake,
         Closing::Refused,
     ])
@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         14 => (one(), peer(), stranger, way())
             .prop_map(|(one, peer, stranger, way)| Step::Authenticated(one, peer, stranger, way)),
         3 => (one(), way()).prop_map(|(one, way)| Step::Route(one, way)),
-        3 => (one(), 0..3_u32).prop_map(|(one, open)| Step::Streams(one, open)),
+        4 => (one(), any::<bool>()).prop_map(|(one, is_opened)| Step::Stream(one, is_opened)),
         3 => one().prop_map(Step::Alive),
         3 => (one(), closing()).prop_map(|(one, closing)| Step::Closed(one, closing)),
         2 => Just(Step::Obey),

@@ -25,20 +25,14 @@ impl Reader {
         filter: Option<u8>,
         reference: &Reference,
     ) -> Result<Self, String> {
-        let (known, subscription) = match filter {
-            Some(peer) => {
-                let (state, subscription) = shared.subscribe_to(&peer);
-                (BTreeMap::from([(peer, (state, None))]), subscription)
-            }
-            None => {
-                let (snapshot, subscription) = shared.subscribe();
-                (known(&snapshot), subscription)
-            }
+        let (snapshot, subscription) = match filter {
+            Some(peer) => shared.subscribe_to(&peer),
+            None => shared.subscribe(),
         };
         let reader = Self {
             subscription,
             filter,
-            known,
+            known: known(&snapshot),
             given: reference.log.len(),
             lags: 0,
         };

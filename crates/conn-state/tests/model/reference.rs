@@ -224,6 +224,15 @@ impl Reference {
         self.links.get_mut(&id).ok_or(TrackError::Unknown { id })
     }
 
+    /// One that the host was not told to close.
+    fn open_link(&mut self, id: ConnectionId) -> Result<&mut Link, TrackError> {
+        let link = self.link(id)?;
+        match link.closing {
+            Some(_) => Err(TrackError::Closing { id }),
+            None => Ok(link),
+        }
+    }
+
     pub(crate) fn authenticate(
         &mut self,
         now: Instant,
@@ -232,7 +241,7 @@ impl Reference {
         route: Route,
     ) -> Result<(), TrackError> {
         let rules = self.rules.clone();
-        let link = self.link(id)?;
+        let link = self.open_link(id)?;
         if link.phase != Phase::Handshaking {
             let phase = link.phase;
             return Err(TrackError::WrongPhase { id, phase });
@@ -249,7 +258,7 @@ impl Reference {
         route: Route,
     ) -> Result<(), TrackError> {
         let rules = self.rules.clone();
-        let link = self.link(id)?;
+        let link = self.open_link(id)?;
         let (phase, next) = (link.phase, rules.phase(route));
         if !phase.is_up() {
             return Err(TrackError::WrongPhase { id, phase });
@@ -261,16 +270,21 @@ impl Reference {
         Ok(())
     }
 
-    pub(crate) fn streams(
+    pub(crate) fn stream(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        open: u32,
+        is_opened: bool,
     ) -> Result<(), TrackError> {
         let rules = self.rules.clone();
         let link = self.link(id)?;
-        link.streams = open;
-        if link.phase == Phase::Draining {
+        let before = link.streams;
+        link.streams = match is_opened {
+            true => before + 1,
+            false => before.saturating_sub(1),
+        };
+        let is_turn = (before == 0) != (link.streams == 0);
+        if link.phase == Phase::Draining && is_turn {
             link.due = Some(end_of_drain(now, link, &rules));
         }
         Ok(())

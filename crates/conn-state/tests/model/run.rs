@@ -10,7 +10,7 @@ use std::{
 
 use conn_state::{
     Cause, Closing, ConnectionId, Direction, Limit, Phase, Route, SharedTracker, State,
-    Subscription, Tracker, TrackerConfig,
+    Subscription, TrackError, Tracker, TrackerConfig,
 };
 
 use compare::alike;
@@ -28,7 +28,8 @@ pub(crate) enum Step {
     /// As the peer that was dialed, unless told otherwise.
     Authenticated(u16, usize, bool, Way),
     Route(u16, Way),
-    Streams(u16, u32),
+    /// One more stream, or one less.
+    Stream(u16, bool),
     Alive(u16),
     Closed(u16, Closing),
     /// The host closes what it was told to close.
@@ -185,7 +186,7 @@ impl Run {
             Step::Timeout => self.timeout(),
             Step::Authenticated(pick, ..)
             | Step::Route(pick, _)
-            | Step::Streams(pick, _)
+            | Step::Stream(pick, _)
             | Step::Alive(pick)
             | Step::Closed(pick, _) => match self.pick(pick) {
                 Some(id) => self.happen(id, step),
@@ -235,15 +236,25 @@ impl Run {
                 ]
             }
             Step::Route(_, way) => [
-                tracker.handle_route(now, id, way.route()),
-                shared.handle_route(now, id, way.route()),
+                tracker.handle_path(now, id, way.route()),
+                shared.handle_path(now, id, way.route()),
                 reference.reroute(now, id, way.route()),
             ],
-            Step::Streams(_, open) => [
-                tracker.handle_streams(now, id, open),
-                shared.handle_streams(now, id, open),
-                reference.streams(now, id, open),
-            ],
+            Step::Stream(_, is_opened) => {
+                let streams = shared.stream_count(id);
+                let streams = streams.ok_or(TrackError::Unknown { id });
+                [
+                    match is_opened {
+                        true => tracker.handle_stream_opened(now, id),
+                        false => tracker.handle_stream_closed(now, id),
+                    },
+                    streams.map(|streams| match is_opened {
+                        true => streams.handle_opened(now),
+                        false => streams.handle_closed(now),
+                    }),
+                    reference.stream(now, id, is_opened),
+                ]
+            }
             Step::Closed(_, closing) => {
                 detail = Some(Arc::<str>::from("so it was"));
                 let outcomes = [
@@ -306,7 +317,7 @@ impl Run {
     pub(crate) fn end(&mut self) -> Result<(), String> {
         let ids: Vec<_> = self.reference.links.keys().copied().collect();
         for id in ids {
-            self.happen(id, &Step::Closed(0, Closing::Remote))?;
+            self.happen(id, &Step::Closed(0, Closing::Remote { code: None }))?;
         }
         for peer in PEERS {
             let latest = self.reference.latest(peer);
@@ -325,7 +336,7 @@ impl Run {
             self.open(Direction::Outbound, Some(PEERS[0]))?;
             let id = self.reference.links.keys().next().copied();
             let id = id.ok_or("there is no room, and nobody")?;
-            self.happen(id, &Step::Closed(0, Closing::Failed))?;
+            self.happen(id, &Step::Closed(0, Closing::Lost))?;
         }
         alike("remembered", &self.tracker.remembered(), &1)
     }

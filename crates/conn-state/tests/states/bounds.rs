@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use conn_state::{
-    Action, Closing, Contest, Phase, Policy, Reason, Recommended, Route, State, TrackError,
-    Tracker, TrackerConfig, Verdict,
+    Action, Closing, Contest, Phase, Policy, Recommended, Route, State, TrackError, Tracker,
+    TrackerConfig, Verdict,
 };
 
 use crate::{Host, LIMITED};
@@ -45,7 +45,7 @@ fn a_limited_connection_may_last_as_long_as_the_policy_says() {
     let lifted = host.connect("eve", LIMITED);
     host.wait(119 * SECOND);
     host.tracker
-        .handle_route(host.now, lifted, Route::Direct)
+        .handle_path(host.now, lifted, Route::Direct)
         .expect("it is up");
     assert_eq!(host.actions(), []);
     host.wait(SECOND);
@@ -77,7 +77,7 @@ fn one_transient_connection_more_than_allowed_to_a_peer_is_an_error_and_changes_
     host.dial("eve");
     // Whom we do not know cannot have too many.
     host.tracker.handle_inbound(host.now).expect("room");
-    host.close(first, Closing::Failed);
+    host.close(first, Closing::Lost);
     host.dial("bob");
 }
 
@@ -108,7 +108,7 @@ fn what_is_over_is_unknown_and_what_is_up_is_not_authenticated_again() {
         .expect_err("it is up");
     assert_eq!(again.to_string(), format!("connection {id} is established"));
     let dial = host.dial("eve");
-    let early = host.tracker.handle_route(host.now, dial, Route::Direct);
+    let early = host.tracker.handle_path(host.now, dial, Route::Direct);
     let early = early.expect_err("it is in its handshake");
     assert_eq!(
         early.to_string(),
@@ -118,11 +118,11 @@ fn what_is_over_is_unknown_and_what_is_up_is_not_authenticated_again() {
     let unknown = Err(TrackError::Unknown { id });
     let (tracker, now) = (&host.tracker, host.now);
     assert_eq!(
-        tracker.handle_closed(now, id, Closing::Remote, None),
+        tracker.handle_closed(now, id, Closing::Remote { code: None }, None),
         unknown
     );
-    assert_eq!(tracker.handle_streams(now, id, 1), unknown);
-    assert_eq!(tracker.handle_route(now, id, Route::Direct), unknown);
+    assert!(tracker.stream_count(id).is_none());
+    assert_eq!(tracker.handle_path(now, id, Route::Direct), unknown);
     assert_eq!(
         tracker.handle_authenticated(now, id, &"bob", Route::Direct),
         unknown
@@ -147,9 +147,7 @@ fn a_silent_connection_is_probed_replaced_and_then_closed_and_one_that_answers_i
             let closing = Closing::Superseded;
             assert_eq!(host.actions(), [Action::Close(old, closing)]);
         } else {
-            host.tracker
-                .handle_streams(host.now, old, 1)
-                .expect("it is up");
+            host.streams(old).handle_opened(host.now);
             host.wait(Duration::from_millis(499));
             assert_eq!(host.actions(), []);
             host.wait(Duration::from_millis(1));
@@ -178,30 +176,6 @@ impl Policy<&'static str> for Impatient {
 
     fn phase(&self, route: Route) -> Phase {
         Policy::<&str>::phase(&self.0, route)
-    }
-
-    fn max_age(&self, reason: Reason) -> Option<Duration> {
-        Policy::<&str>::max_age(&self.0, reason)
-    }
-
-    fn max_transient(&self) -> usize {
-        self.0.max_transient
-    }
-
-    fn max_transient_per_peer(&self) -> usize {
-        self.0.max_transient_per_peer
-    }
-
-    fn patience(&self) -> Duration {
-        self.0.patience
-    }
-
-    fn quiet(&self) -> Duration {
-        self.0.quiet
-    }
-
-    fn drain(&self) -> Duration {
-        self.0.drain
     }
 }
 

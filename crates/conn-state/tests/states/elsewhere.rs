@@ -12,12 +12,12 @@ fn a_flap_shows_every_step_with_its_number_its_previous_state_and_its_cause() {
     let (_, mut all) = host.tracker.subscribe();
     let limited = host.connect("bob", LIMITED);
     host.tracker
-        .handle_route(host.now, limited, Route::Direct)
+        .handle_path(host.now, limited, Route::Direct)
         .expect("it is up");
     host.tracker
-        .handle_route(host.now, limited, LIMITED)
+        .handle_path(host.now, limited, LIMITED)
         .expect("it is up");
-    host.close(limited, Closing::Failed);
+    host.close(limited, Closing::Lost);
     let again = host.connect("bob", Route::Direct);
 
     // All that came about before anybody looked.
@@ -30,7 +30,7 @@ fn a_flap_shows_every_step_with_its_number_its_previous_state_and_its_cause() {
             "2: transient (handshaking) -> transient (limited), authenticated",
             "3: transient (limited) -> connected, limit lifted",
             "4: connected -> transient (limited), limit imposed",
-            "5: transient (limited) -> not connected, broken",
+            "5: transient (limited) -> not connected, connection lost",
             "6: not connected -> transient (handshaking), dialing",
             "7: transient (handshaking) -> connected, authenticated",
         ]
@@ -73,7 +73,7 @@ fn peers_connected_before_a_subscription_are_in_its_snapshot() {
     host.connect("bob", Route::Direct);
     host.connect("eve", LIMITED);
     let gone = host.connect("joe", Route::Direct);
-    host.close(gone, Closing::Remote);
+    host.close(gone, Closing::Remote { code: None });
     let (snapshot, mut after) = host.tracker.subscribe();
     let mut peers: Vec<_> = snapshot
         .peers
@@ -92,9 +92,9 @@ fn peers_connected_before_a_subscription_are_in_its_snapshot() {
 fn a_relayed_connection_is_drained_and_then_closed_once_a_direct_one_is_there() {
     let mut host = Host::new(Recommended::default());
     let relayed = host.connect("bob", LIMITED);
-    host.tracker
-        .handle_streams(host.now, relayed, 2)
-        .expect("it is up");
+    let streams = host.streams(relayed);
+    streams.handle_opened(host.now);
+    streams.handle_opened(host.now);
     let direct = host.tracker.handle_inbound(host.now).expect("room");
     host.authenticated(direct, "bob", Route::Direct);
     assert_eq!(host.actions(), [Action::Drain(relayed)]);
@@ -102,9 +102,8 @@ fn a_relayed_connection_is_drained_and_then_closed_once_a_direct_one_is_there() 
     // As long as there are streams on it, they may end by themselves.
     host.wait(Duration::from_secs(29));
     assert_eq!(host.actions(), []);
-    host.tracker
-        .handle_streams(host.now, relayed, 0)
-        .expect("it is draining");
+    streams.handle_closed(host.now);
+    streams.handle_closed(host.now);
     host.wait(Duration::from_millis(999));
     assert_eq!(host.actions(), []);
     host.wait(Duration::from_millis(1));
@@ -119,9 +118,9 @@ fn a_relayed_connection_is_drained_and_then_closed_once_a_direct_one_is_there() 
 fn a_drained_connection_is_closed_after_30_s_whatever_goes_on_over_it() {
     let mut host = Host::new(Recommended::default());
     let relayed = host.connect("bob", LIMITED);
-    host.tracker
-        .handle_streams(host.now, relayed, 2)
-        .expect("it is up");
+    let streams = host.streams(relayed);
+    streams.handle_opened(host.now);
+    streams.handle_opened(host.now);
     host.connect("bob", Route::Direct);
     assert_eq!(host.actions(), [Action::Drain(relayed)]);
     host.wait(Duration::from_millis(29_999));
@@ -138,10 +137,13 @@ fn when_the_direct_connection_is_lost_the_peer_is_limited_again_and_whoever_punc
     let direct = host.connect("bob", Route::Direct);
     assert_eq!(host.actions(), [Action::Drain(relayed)]);
     let (_, mut of_bob) = host.tracker.subscribe_to(&"bob");
-    host.close(direct, Closing::Failed);
+    host.close(direct, Closing::Lost);
     assert_eq!(host.actions(), [Action::Resume(relayed)]);
     let told: Vec<_> = events(&mut of_bob).iter().map(tell).collect();
-    assert_eq!(told, ["4: connected -> transient (limited), broken"]);
+    assert_eq!(
+        told,
+        ["4: connected -> transient (limited), connection lost"]
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use conn_state::{
     Action, Closing, ConnectionId, Event, Limit, Recommended, Route, SharedTracker, State,
-    Subscription, TrackerConfig, Update,
+    StreamCount, Subscription, TrackerConfig, Update,
 };
 
 /// A relay's usual grant.
@@ -61,6 +61,10 @@ impl Host {
         let id = self.dial(peer);
         self.authenticated(id, peer, route);
         id
+    }
+
+    pub(crate) fn streams(&self, id: ConnectionId) -> StreamCount<&'static str> {
+        self.tracker.stream_count(id).expect("it is there")
     }
 
     pub(crate) fn close(&self, id: ConnectionId, closing: Closing) {
@@ -133,7 +137,7 @@ fn a_dial_that_ends_at_another_peer_is_that_peers() {
         host.story("bob"),
         [
             "1: not connected -> transient (handshaking), dialing",
-            "2: transient (handshaking) -> not connected, another peer was there",
+            "2: transient (handshaking) -> not connected, another peer answered",
         ]
     );
     assert_eq!(host.tracker.state(&"eve"), State::Connected);
@@ -151,8 +155,8 @@ fn a_peer_is_as_well_connected_as_its_best_connection() {
     );
     let full = host.connect("bob", Route::Direct);
     assert_eq!(host.tracker.state(&"bob"), State::Connected);
-    host.close(limited, Closing::Remote);
-    host.close(full, Closing::Remote);
+    host.close(limited, Closing::Remote { code: None });
+    host.close(full, Closing::Remote { code: None });
     assert_eq!(
         host.tracker.state(&"bob").to_string(),
         "transient (handshaking)"
@@ -163,8 +167,8 @@ fn a_peer_is_as_well_connected_as_its_best_connection() {
 fn a_subscription_to_one_peer_gives_that_peers_events_and_nobody_elses() {
     let host = Host::new(Recommended::default());
     host.connect("bob", LIMITED);
-    let (state, mut of_bob) = host.tracker.subscribe_to(&"bob");
-    assert!(state.is_transient());
+    let (snapshot, mut of_bob) = host.tracker.subscribe_to(&"bob");
+    assert!(snapshot.state(&"bob").is_transient());
     for _ in 0..1_000 {
         let other = host.connect("eve", Route::Direct);
         host.close(other, Closing::Local);

@@ -93,7 +93,7 @@ fn a_hundred_thousand_transitions_pass_a_subscriber_that_never_reads_and_leave_o
         let detail: Arc<str> = Arc::from(format!("{stranger} has left"));
         details.push(Arc::downgrade(&detail));
         tracker
-            .handle_closed(now, id, Closing::Remote, Some(detail))
+            .handle_closed(now, id, Closing::Remote { code: None }, Some(detail))
             .unwrap();
     }
 
@@ -174,7 +174,7 @@ fn a_peer_whose_last_word_is_forgotten_is_forgotten_with_its_last_connection() {
 
     // What is about to be closed is no connection to have.
     tracker
-        .handle_closed(now, new, Closing::Failed, None)
+        .handle_closed(now, new, Closing::Lost, None)
         .unwrap();
     assert_eq!(tracker.state(&"bob"), State::NotConnected);
     connect(&mut tracker, now, "eve");

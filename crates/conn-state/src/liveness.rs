@@ -1,0 +1,267 @@
+//! When to ping a connection, and when its silence means that it is dead.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::Direction;
+
+/// How often a connection is pinged and how much silence it is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LivenessConfig {
+    /// The time between the end of one ping and the start of the next. Default 15 s: below the 30 s after which common NATs
+    /// forget a UDP flow.
+    pub interval: Duration,
+    /// How long a ping may take, from the moment it is asked for. Default 10 s: a path of two satellites and a full upload
+    /// queue in front of it.
+    pub timeout: Duration,
+    /// After how many unanswered pings in a row, with nothing received since the first of them began, the connection is
+    /// dead; at least 1. Default 2: one may be the fault of a pause of this process.
+    pub failures: u32,
+    /// How long the listener delays its first ping. The dialer pings at once. Default 1 s: the two ends do not ping in step, so
+    /// that each ping also tests the path at a moment of its own.
+    pub listener_delay: Duration,
+}
+
+impl Default for LivenessConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(10),
+            failures: 2,
+            listener_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+impl LivenessConfig {
+    /// Sets [`Self::interval`].
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [`Self::timeout`].
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`Self::failures`].
+    pub fn with_failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets [`Self::listener_delay`].
+    pub fn with_listener_delay(mut self, delay: Duration) -> Self {
+        self.listener_delay = delay;
+        self
+    }
+}
+
+/// Why a ping failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PingFailure {
+    /// No answer came in time: no pong, or not even a stream to ping on.
+    TimedOut,
+    /// The peer answered, but not with a pong: it does not speak the protocol, reset the stream, or sent other bytes.
+    Refused,
+}
+
+/// What the host has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LivenessEvent {
+    /// Start a ping, and report how it ends. Give up an earlier one that has not ended.
+    Ping,
+    /// The connection is dead: close it, with [`Closing::Silent`](crate::Closing::Silent). This is the last event.
+    Dead,
+}
+
+/// Watches one connection. Pings provoke an answer; only silence in the receive direction is held against the peer.
+///
+/// The host reads from its transport how many bytes it has received on the connection, and gives that number with each
+/// timeout and each failed ping. Any byte counts as life: those of a download, an acknowledgement, the transport's own
+/// keep-alive. A ping that finds no free stream, or that waits behind a full upload, does not kill a connection on which
+/// data flows in. A peer that receives and never sends, and whose transport acknowledges nothing, is not told from a dead
+/// one.
+///
+/// After each call, drain [`Self::poll_event`] to `None`; at [`Self::poll_timeout`], call [`Self::handle_timeout`].
+///
+/// ```
+/// use std::{sync::Arc, time::{Duration, Instant}};
+/// use conn_state::{Direction, Liveness, LivenessConfig, LivenessEvent, PingFailure};
+///
+/// let config = Arc::new(LivenessConfig::default());
+/// let mut now = Instant::now();
+/// let mut liveness = Liveness::new(now, Direction::Outbound, Arc::clone(&config));
+/// liveness.handle_timeout(now, 0);
+/// assert_eq!(liveness.poll_event(), Some(LivenessEvent::Ping));
+///
+/// // No stream was free in time, but 5,000 bytes came in.
+/// now += config.timeout;
+/// liveness.handle_ping_failed(now, 5_000, PingFailure::TimedOut);
+/// assert_eq!(liveness.poll_event(), None);
+///
+/// // Nothing came in during two pings.
+/// for _ in 0..2 {
+///     now += config.interval;
+///     liveness.handle_timeout(now, 5_000);
+///     assert_eq!(liveness.poll_event(), Some(LivenessEvent::Ping));
+///     now += config.timeout;
+///     liveness.handle_ping_failed(now, 5_000, PingFailure::TimedOut);
+/// }
+/// assert_eq!(liveness.poll_event(), Some(LivenessEvent::Dead));
+/// assert_eq!(now - liveness.silent_since(), Duration::from_secs(50));
+/// ```
+#[derive(Debug)]
+pub struct Liveness {
+    config: Arc<LivenessConfig>,
+    /// When the next ping begins, or when the one under way is given up; `None` if never.
+    due: Option<Instant>,
+    /// The latest moment at which something is known to have been received.
+    silent_since: Instant,
+    /// Bytes received by then.
+    received: u64,
+    /// Microseconds; `u32::MAX` until measured.
+    rtt: u32,
+    /// Pings without an answer, with nothing received since the first of them began.
+    failures: u32,
+    stage: Stage,
+    /// Something was received since the latest ping began.
+    was_heard: bool,
+    event: Option<LivenessEvent>,
+}
+
+// There is one for as long as each connection lasts.
+const _: () = assert!(size_of::<Liveness>() <= 64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Pinging,
+    Dead,
+}
+
+/// With shorter times, one ping would follow the other without a pause.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Liveness {
+    /// Watches a connection whose handshake has just ended. `config` is shared by all connections of a host.
+    pub fn new(now: Instant, direction: Direction, config: Arc<LivenessConfig>) -> Self {
+        let delay = match direction {
+            Direction::Outbound => Duration::ZERO,
+            Direction::Inbound => config.listener_delay.min(config.interval),
+        };
+        Self {
+            due: now.checked_add(delay),
+            config,
+            silent_since: now,
+            received: 0,
+            rtt: u32::MAX,
+            failures: 0,
+            stage: Stage::Waiting,
+            was_heard: false,
+            event: None,
+        }
+    }
+
+    /// The ping was answered after `rtt`. A late answer, to a ping that was given up, counts as life too.
+    pub fn handle_pong(&mut self, now: Instant, rtt: Duration) {
+        self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 1);
+        self.note_life(now);
+        self.end_ping(now);
+    }
+
+    /// The ping failed. By now the connection has received `received` bytes in all.
+    pub fn handle_ping_failed(&mut self, now: Instant, received: u64, failure: PingFailure) {
+        self.note_received(now, received);
+        if failure == PingFailure::Refused {
+            self.note_life(now);
+        }
+        if self.stage == Stage::Pinging {
+            self.end_in_silence(now);
+        }
+    }
+
+    /// Begins a ping that is due, or gives up one that takes too long. By now the connection has received `received` bytes
+    /// in all.
+    pub fn handle_timeout(&mut self, now: Instant, received: u64) {
+        self.note_received(now, received);
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        match self.stage {
+            Stage::Waiting => {
+                (self.stage, self.was_heard) = (Stage::Pinging, false);
+                self.event = Some(LivenessEvent::Ping);
+                self.due = now.checked_add(self.config.timeout.max(SHORTEST));
+            }
+            Stage::Pinging => self.end_in_silence(now),
+            Stage::Dead => {}
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do. `None` once the connection is dead.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What the host has to do.
+    pub fn poll_event(&mut self) -> Option<LivenessEvent> {
+        self.event.take()
+    }
+
+    /// Whether the connection was found dead.
+    pub fn is_dead(&self) -> bool {
+        self.stage == Stage::Dead
+    }
+
+    /// When the host last reported that something had been received; at first, when the handshake ended.
+    pub fn silent_since(&self) -> Instant {
+        self.silent_since
+    }
+
+    /// The round trip of the latest answered ping.
+    pub fn rtt(&self) -> Option<Duration> {
+        (self.rtt != u32::MAX).then(|| Duration::from_micros(self.rtt.into()))
+    }
+
+    fn note_received(&mut self, now: Instant, received: u64) {
+        if received > self.received {
+            self.received = received;
+            self.note_life(now);
+        }
+    }
+
+    fn note_life(&mut self, now: Instant) {
+        self.silent_since = now;
+        self.failures = 0;
+        self.was_heard = true;
+    }
+
+    /// The ping under way brought no pong. That counts against the connection if nothing else was received either.
+    fn end_in_silence(&mut self, now: Instant) {
+        self.failures += u32::from(!self.was_heard);
+        if self.failures < self.config.failures.max(1) {
+            return self.end_ping(now);
+        }
+        self.stage = Stage::Dead;
+        self.event = Some(LivenessEvent::Dead);
+        self.due = None;
+    }
+
+    fn end_ping(&mut self, now: Instant) {
+        if self.stage == Stage::Pinging {
+            self.stage = Stage::Waiting;
+            self.due = now.checked_add(self.config.interval.max(SHORTEST));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
