@@ -12,6 +12,7 @@ use relay_slots::{
 };
 
 use crate::{
+    connected,
     model::{Model, State},
     place,
 };
@@ -156,7 +157,7 @@ impl Pair {
         let now = self.now;
         match *op {
             Op::Connected(peer, origin) => {
-                let id = self.table.handle_connected(now, &peer, origin);
+                let id = connected(&mut self.table, now, &peer, origin);
                 self.connections.push(id);
                 self.model.connected(id, peer, origin);
             }
@@ -265,7 +266,7 @@ impl Pair {
     fn compare(&mut self) {
         let mut events: Vec<_> = std::iter::from_fn(|| self.table.poll_event())
             .map(|event| match event {
-                Event::Probe { connection } => format!("probe {connection}"),
+                Event::Probe { connection, .. } => format!("probe {connection}"),
                 Event::Silent { peer, connection } => format!("silent {peer} {connection}"),
                 Event::Freed { peer, cause } => format!("freed {peer} {cause:?}"),
                 Event::CircuitEnded { circuit, cause } => format!("ended {circuit} {cause:?}"),
