@@ -12,9 +12,8 @@ use relay_slots::{
 };
 
 use crate::{
-    connected,
     model::{Model, State},
-    place,
+    open_connection, place,
 };
 
 const ADDRESSES: [&str; 10] = [
@@ -157,7 +156,7 @@ impl Pair {
         let now = self.now;
         match *op {
             Op::Connected(peer, origin) => {
-                let id = connected(&mut self.table, now, &peer, origin);
+                let id = open_connection(&mut self.table, now, &peer, origin);
                 self.connections.push(id);
                 self.model.connected(id, peer, origin);
             }
@@ -253,7 +252,7 @@ impl Pair {
     fn connect(&mut self, id: ConnectionId, to: u8) {
         let opening = self.table.handle_connect(self.now, id, &to);
         let expected = self.model.connect(id, to);
-        if let Ok(opening) = opening {
+        if let Ok(opening) = &opening {
             self.circuits.push(opening.circuit);
             let (circuit, way) = (opening.circuit, opening.connection);
             self.model.circuit_added(circuit, id, way);

@@ -20,7 +20,7 @@ use relay_slots::{ConnectionId, Event, Origin, Table};
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// A new connection, with a number that no other one has.
-fn connected<Id: Eq + Hash + Clone>(
+fn open_connection<Id: Eq + Hash + Clone>(
     table: &mut Table<Id>,
     now: Instant,
     peer: &Id,
