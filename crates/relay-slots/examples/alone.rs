@@ -1,11 +1,11 @@
-//! The slot table with nothing else of ours: names for peers, no network, and a clock that is told what time it is.
+//! The slot table used alone: peers are names, there is no network, and the program sets the time.
 //! `cargo run -p relay-slots --example alone`.
 
 use std::time::{Duration, Instant};
 
-use relay_slots::{Caps, Event, Origin, Table, TableConfig};
+use relay_slots::{Caps, ConnectionId, Event, Origin, Table, TableConfig};
 
-/// Does what the table asks for until there is nothing to do up to `until`. Whoever is in `alive` answers a probe.
+/// Carries out the table's events up to `until`. The peers in `alive` answer a probe.
 fn pass(table: &mut Table<String>, until: Instant, start: Instant, alive: &[&str]) {
     loop {
         let next = table.poll_timeout().filter(|next| *next <= until);
@@ -14,7 +14,7 @@ fn pass(table: &mut Table<String>, until: Instant, start: Instant, alive: &[&str
         let at = (now - start).as_secs();
         while let Some(event) = table.poll_event() {
             match event {
-                Event::Probe { connection } => {
+                Event::Probe { connection, .. } => {
                     let peer = table.peer_of(connection).cloned().unwrap_or_default();
                     println!("{at:>5} s  is {peer} there?");
                     if alive.contains(&peer.as_str()) {
@@ -43,12 +43,14 @@ fn main() {
     let start = Instant::now();
     let caps = Caps::default().with_slots(2).with_slots_per_ipv4(1, 2);
     let mut table = Table::new(start, 1, caps, TableConfig::default());
-    let reserve = |table: &mut Table<String>, now: Instant, name: &str, address: &str| {
-        let address = address.parse().expect("an address");
-        let connection = table.handle_connected(now, &name.to_owned(), Origin::Address(address));
+    let mut connections = (1..).map(ConnectionId);
+    let mut reserve = |table: &mut Table<String>, now: Instant, name: &str, address: &str| {
+        let origin = Origin::Address(address.parse().expect("an address"));
+        let connection = connections.next().expect("there are enough numbers");
+        table.handle_connected(now, connection, &name.to_owned(), origin);
         let at = (now - start).as_secs();
         match table.handle_reserve(now, connection) {
-            Ok(granted) if granted.renewed => println!("{at:>5} s  {name} has the slot still"),
+            Ok(granted) if granted.renewed => println!("{at:>5} s  {name} still has the slot"),
             Ok(_) => println!("{at:>5} s  {name} has a slot"),
             Err(refusal) => println!(
                 "{at:>5} s  {name} has none: {refusal} ({})",
@@ -76,7 +78,7 @@ fn main() {
     pass(&mut table, now, start, &["alice", "carol"]);
     let carol_again = reserve(&mut table, now, "carol", "203.0.113.9");
 
-    // All leave.
+    // All peers leave.
     for connection in [alice, carol, carol_again] {
         table.handle_disconnected(now, connection);
     }

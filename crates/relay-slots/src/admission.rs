@@ -1,46 +1,82 @@
-//! The rules that hold unless the host has its own.
+//! The admission rules that ship with the crate, and what an admission rule is shown.
 
 use std::time::Duration;
 
-use crate::{Admission, Origin, Refusal, Scope, ScopeKind};
+use crate::{
+    Admission,
+    error::Refusal,
+    scope::{Origin, Scope, ScopeKind},
+};
 
-/// How much is held already at one of the places where a request comes from.
+/// How many slots or circuits a scope holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Held {
-    /// The place.
+    /// The scope.
     pub at: Scope,
-    /// How many slots, or circuits.
+    /// The number of slots or circuits.
     pub count: usize,
 }
 
-/// A request for a slot, and what is held already.
+impl Held {
+    /// `count` slots or circuits at this scope.
+    pub fn new(at: Scope, count: usize) -> Self {
+        Self { at, count }
+    }
+}
+
+/// A request for a slot, and the slots that exist already. The counts leave out what is requested.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Reserve<'a, Id> {
-    /// Who asks.
+    /// The peer that asks.
     pub peer: &'a Id,
-    /// From where. Of an IPv6 address the last 64 bits are zero.
+    /// Where its connection comes from. The last 64 bits of an IPv6 address are zero.
     pub origin: Origin,
-    /// Slots in all.
+    /// All slots.
     pub slots: usize,
     /// Slots of this peer.
     pub slots_of_peer: usize,
-    /// Slots from around its address: the address or /64 first, then what is wider.
+    /// Slots of each scope around the address: the address or the /64 first, then the wider ones.
     pub nearby: &'a [Held],
 }
 
-/// A request for a circuit, and what is open already.
+impl<'a, Id> Reserve<'a, Id> {
+    /// A request to an empty relay.
+    pub fn new(peer: &'a Id, origin: Origin) -> Self {
+        Self {
+            peer,
+            origin,
+            slots: 0,
+            slots_of_peer: 0,
+            nearby: &[],
+        }
+    }
+
+    /// Sets [`Self::slots`] and [`Self::slots_of_peer`].
+    pub fn with_slots(mut self, all: usize, of_peer: usize) -> Self {
+        (self.slots, self.slots_of_peer) = (all, of_peer);
+        self
+    }
+
+    /// Sets [`Self::nearby`].
+    pub fn with_nearby(mut self, nearby: &'a [Held]) -> Self {
+        self.nearby = nearby;
+        self
+    }
+}
+
+/// A request for a circuit, and the circuits that exist already. The counts leave out what is requested.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Connect<'a, Id> {
-    /// Who asks.
+    /// The peer that asks.
     pub source: &'a Id,
-    /// From where. Of an IPv6 address the last 64 bits are zero.
+    /// Where its connection comes from. The last 64 bits of an IPv6 address are zero.
     pub origin: Origin,
-    /// To whom.
+    /// The peer to be reached.
     pub destination: &'a Id,
-    /// Circuits in all.
+    /// All circuits.
     pub circuits: usize,
     /// Circuits to this destination.
     pub to_destination: usize,
@@ -50,24 +86,52 @@ pub struct Connect<'a, Id> {
     pub from_subnet: Option<Held>,
 }
 
-/// So many at once, and then one every so often: a token bucket that is full at first.
+impl<'a, Id> Connect<'a, Id> {
+    /// A request to a relay without circuits.
+    pub fn new(source: &'a Id, origin: Origin, destination: &'a Id) -> Self {
+        Self {
+            source,
+            origin,
+            destination,
+            circuits: 0,
+            to_destination: 0,
+            from_source: 0,
+            from_subnet: None,
+        }
+    }
+
+    /// Sets [`Self::circuits`], [`Self::to_destination`] and [`Self::from_source`].
+    pub fn with_circuits(mut self, all: usize, to_destination: usize, from_source: usize) -> Self {
+        (self.circuits, self.to_destination) = (all, to_destination);
+        self.from_source = from_source;
+        self
+    }
+
+    /// Sets [`Self::from_subnet`].
+    pub fn with_from_subnet(mut self, held: Option<Held>) -> Self {
+        self.from_subnet = held;
+        self
+    }
+}
+
+/// A token bucket, full at first: `burst` requests at once, then one more per `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rate {
-    /// How many at once.
+    /// Requests at once. 0 refuses all of them.
     pub burst: u32,
-    /// How long it takes until one more may follow. Whole microseconds.
+    /// The time until one more request may follow, in whole microseconds.
     pub every: Duration,
 }
 
 impl Rate {
-    /// `burst` at once, then one `every` so often.
+    /// `burst` requests at once, then one more per `every`.
     pub const fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every }
     }
 }
 
-/// How fast requests may follow each other; `None` is without limit. A subnet is an IPv4 /24 or an IPv6 /48.
+/// The rates of requests. `None` means no limit. A subnet is an IPv4 /24 or an IPv6 /48.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Rates {
@@ -81,44 +145,44 @@ pub struct Rates {
     pub connect_of_subnet: Option<Rate>,
 }
 
-/// Counts and rates, each of which may be set. The defaults are no looser than go-libp2p's where it has one.
+/// Caps on counts, and rates. Each may be set; where go-libp2p has the same cap, the default is not looser than its default.
 ///
-/// Every cap is the number that is still admitted. Change them at run time through [`crate::Table::admission_mut`]: what is
-/// held stays, and counts.
+/// Each cap is the highest number that is still admitted. [`crate::Table::admission_mut`] changes caps at run time: slots and
+/// circuits that exist stay, and count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caps {
-    /// Slots in all. Default 128. Each costs some 300 bytes here, and a connection.
+    /// All slots. Default 128. Each takes about 300 bytes in the table, and needs a connection.
     pub slots: usize,
     /// Slots of one peer. Default 1.
     pub slots_per_peer: usize,
-    /// Slots from one IPv4 address. Default 8: a household.
+    /// Slots from one IPv4 address. Default 8, for a household.
     pub slots_per_ipv4: usize,
     /// Slots from one IPv4 /24. Default 16.
     pub slots_per_ipv4_24: usize,
-    /// Slots from one IPv6 /64, one network of a household. Default 8.
+    /// Slots from one IPv6 /64, which is one network of a household. Default 8.
     pub slots_per_ipv6_64: usize,
-    /// Slots from one IPv6 /56, what a household or a rented machine is given. Default 8.
+    /// Slots from one IPv6 /56, which a provider gives to a household or a rented machine. Default 8.
     pub slots_per_ipv6_56: usize,
-    /// Slots from one IPv6 /48, what a company is given. Default 16.
+    /// Slots from one IPv6 /48, which a provider gives to a company. Default 16.
     pub slots_per_ipv6_48: usize,
-    /// Slots from one autonomous system, whichever the protocol. Default 32. It counts where the host looks them up:
-    /// [`crate::Table::with_asn`].
+    /// Slots from one autonomous system, over IPv4 and IPv6 together. Default 32. This cap works only if the host provides
+    /// the lookup: [`crate::Table::with_asn`].
     pub slots_per_asn: usize,
-    /// Circuits in all. Default 1,024.
+    /// All circuits. Default 1,024.
     pub circuits: usize,
     /// Circuits to one peer. Default 16.
     pub circuits_to_peer: usize,
     /// Circuits from one peer. Default 16.
     pub circuits_from_peer: usize,
-    /// Circuits from one IPv4 /24 or IPv6 /48 to one peer. Default 4: it takes several subnets to fill a peer's circuits.
+    /// Circuits from one IPv4 /24 or IPv6 /48 to one peer. Default 4, so that one subnet cannot fill all of a peer's circuits.
     pub circuits_from_subnet_to_peer: usize,
-    /// Default: 8 new slots of a peer at once and then one every 10 s; 32 from a subnet and then one a second; 16 circuits
-    /// of a peer and then one a second; 64 from a subnet and then four a second.
+    /// The rates of requests. Default: a peer may reserve 8 new slots at once, then one every 10 s; a subnet 32, then one per
+    /// second. A peer may open 16 circuits at once, then one per second; a subnet 64, then four per second.
     pub rates: Rates,
-    /// Whether loopback, link-local and private addresses (RFC 1122, 3927, 1918, 4193) are free of the caps and rates for
-    /// addresses and subnets. Default true: clusters and tests live behind one private address. Not among them is 100.64/10
-    /// (RFC 6598), behind which a carrier puts strangers.
+    /// Whether loopback, link-local and private addresses (RFC 1122, 3927, 1918, 4193) are exempt from the caps and rates per
+    /// address and subnet. Default true: clusters and tests are often behind one private address. The range 100.64/10
+    /// (RFC 6598) is not exempt, because a carrier puts strangers behind it.
     pub exempt_private: bool,
 }
 
@@ -149,7 +213,7 @@ impl Default for Caps {
 }
 
 impl Caps {
-    /// No cap and no rate: whoever asks is served.
+    /// No caps and no rates: serves every peer that asks. A peer still holds one slot only.
     pub fn unlimited() -> Self {
         Self {
             slots: usize::MAX,
@@ -229,7 +293,7 @@ impl Caps {
         self
     }
 
-    /// The cap for one place of this kind.
+    /// The cap on slots for one scope of this kind.
     pub fn slots_per(&self, kind: ScopeKind) -> usize {
         match kind {
             ScopeKind::Ipv4 => self.slots_per_ipv4,
@@ -293,7 +357,7 @@ impl<Id> Admission<Id> for Caps {
         }
     }
 
-    fn rates(&self, origin: Origin) -> Rates {
+    fn rates(&self, _: &Id, origin: Origin) -> Rates {
         let mut rates = self.rates;
         if self.exempts(origin) {
             (rates.reserve_of_subnet, rates.connect_of_subnet) = (None, None);

@@ -1,17 +1,19 @@
-//! The client's side: keeps so many reservations, on the best of the relays it knows.
+//! The client's side: keeps a number of reservations, at the best of the relays that it knows.
 //!
 //! ```text
 //!            handle_candidate          Ask                     Granted
-//!  unknown ─────────────────► idle ─────────► asking ────────────────────► held ⟲ Renewed (at ¾ of its time)
+//!  unknown ─────────────────► idle ─────────► asking ────────────────────► held ⟲ Renewed (after ¾ of its time)
 //!                              ▲  after a      │ Refused, Failed            │
 //!                              └── backoff ◄───┴────────────────────────────┘ Lost
 //! ```
 //!
-//! Best is who shares no subnet with a relay that is held already, then who is nearest. A lost reservation is replaced at
-//! once by another candidate's; its own relay is tried again after a second, then after two, four and so on up to a minute,
-//! for as long as too few are held. What is held is not given up for something better.
+//! The best relay shares no subnet with a relay that is held already; among those, it has the shortest round trip. When a
+//! reservation is lost, another candidate is asked at once. The relay that was lost is tried again after one second, then
+//! after two, four and so on up to a minute, for as long as too few reservations are held. A reservation is never given up
+//! for a better relay.
 
 mod config;
+mod event;
 mod relay;
 
 #[cfg(test)]
@@ -26,29 +28,33 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-pub use self::config::{Answer, ClientConfig, ClientEvent, LostCause};
 use self::relay::{Relay, State, Subnet};
+pub use self::{
+    config::ClientConfig,
+    event::{Answer, AskError, ClientEvent, LostCause},
+};
 use crate::{
-    Status,
+    error::Status,
     wire::{Limit, Reservation},
 };
 
-/// A reservation's end is believed up to here.
+/// A reservation that claims to last longer makes no sense.
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// Keeps reservations. One for all relays.
+/// Keeps reservations at relays, without I/O. A peer has one client for all its relays.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
     relays: BTreeMap<PeerId, Relay>,
-    /// Relays that were lost and not yet replaced, the first first.
+    /// Relays that were lost and not yet replaced, the oldest first.
     vacant: VecDeque<PeerId>,
     events: VecDeque<ClientEvent>,
     random: SmallRng,
+    closed: bool,
 }
 
 impl Client {
-    /// Knows no relay yet. The seed spreads what it does over time.
+    /// A client that knows no relay yet. The seed spreads renewals and retries over time.
     pub fn new(seed: u64, config: ClientConfig) -> Self {
         Self {
             config,
@@ -56,10 +62,12 @@ impl Client {
             vacant: VecDeque::new(),
             events: VecDeque::new(),
             random: SmallRng::seed_from_u64(seed),
+            closed: false,
         }
     }
 
-    /// A relay that may be asked, where it is and how far. Known already, its address and distance are brought up to date.
+    /// A relay that may be asked for a slot, with an address and, if measured, its round trip. The client keeps the latest 8
+    /// addresses of a relay.
     pub fn handle_candidate(
         &mut self,
         now: Instant,
@@ -68,12 +76,11 @@ impl Client {
         rtt: Option<Duration>,
     ) {
         let is_full = self.relays.len() >= self.config.max_candidates;
-        if is_full && !self.relays.contains_key(&relay) {
+        if self.closed || is_full && !self.relays.contains_key(&relay) {
             return;
         }
-        let subnet = Subnet::of(address);
         let known = self.relays.entry(relay).or_insert_with(|| Relay::new(now));
-        known.subnet = subnet;
+        known.add_address(address);
         known.rtt = rtt.or(known.rtt);
         self.fill(now);
     }
@@ -85,7 +92,7 @@ impl Client {
         }
     }
 
-    /// A relay is not to be asked any longer.
+    /// A relay must not be asked any more. A reservation there is given up.
     pub fn handle_removed(&mut self, now: Instant, relay: &PeerId) {
         let Some(removed) = self.relays.remove(relay) else {
             return;
@@ -96,7 +103,7 @@ impl Client {
         self.fill(now);
     }
 
-    /// The last connection to a relay is closed.
+    /// The last connection to a relay was closed.
     pub fn handle_disconnected(&mut self, now: Instant, relay: &PeerId) {
         if self.relays.get(relay).is_some_and(Relay::is_held) {
             self.lose(*relay, LostCause::Disconnected);
@@ -105,7 +112,8 @@ impl Client {
         self.fill(now);
     }
 
-    /// What came of [`ClientEvent::Ask`]. `unix` is `now` in seconds since 1970. Who was not asked has no say.
+    /// The outcome of [`ClientEvent::Ask`]. `unix` is `now` in seconds since 1970. An answer of a relay that was not asked is
+    /// ignored.
     pub fn handle_answer(&mut self, now: Instant, unix: u64, relay: &PeerId, answer: Answer) {
         let Some(asked) = self.relays.get_mut(relay).filter(|relay| relay.is_asked()) else {
             return;
@@ -123,16 +131,15 @@ impl Client {
                 self.events.push_back(ClientEvent::Refused {
                     relay: *relay,
                     status,
-                    reason: reason(status).to_owned(),
                     retry_in,
                 });
             }
-            Answer::Failed(reason) => self.failed(now, *relay, reason),
+            Answer::Failed(error) => self.failed(now, *relay, error),
         }
         self.fill(now);
     }
 
-    /// Time has passed.
+    /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |(id, relay): (&PeerId, &Relay)| (relay.due()? <= now).then_some(*id);
         let due: Vec<PeerId> = self.relays.iter().filter_map(due).collect();
@@ -149,11 +156,15 @@ impl Client {
                 State::Held { expires, .. } => {
                     let until = now + self.config.answer;
                     relay.state = State::Renewing { until, expires };
-                    self.events.push_back(ClientEvent::Ask { relay: id });
+                    let addresses = relay.addresses.clone();
+                    self.events.push_back(ClientEvent::Ask {
+                        relay: id,
+                        addresses,
+                    });
                 }
                 State::Asking { .. } | State::Renewing { .. } => {
-                    let waited = self.config.answer;
-                    self.failed(now, id, format!("no answer within {waited:?}"));
+                    let within = self.config.answer;
+                    self.failed(now, id, AskError::NoAnswer { within });
                 }
             }
         }
@@ -168,22 +179,45 @@ impl Client {
         relays.filter_map(Relay::due).min()
     }
 
-    /// What is to be done or known next.
+    /// The next action or notice for the host.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
     }
 
-    /// Whose slots we hold.
+    /// The relays that hold a slot for this peer.
     pub fn held(&self) -> impl Iterator<Item = PeerId> {
         let held = self.relays.iter().filter(|(_, relay)| relay.is_held());
         held.map(|(id, _)| *id)
     }
 
-    /// Whether a circuit from this relay is to be accepted: only from one that was asked for a slot.
+    /// The circuit addresses to announce at this moment, without this peer's own id.
+    pub fn addresses(&self) -> impl Iterator<Item = &Multiaddr> {
+        let held = self.relays.values().filter(|relay| relay.is_held());
+        held.flat_map(|relay| &relay.circuits)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The client shuts down: it gives all reservations up, asks no relay any more, and accepts no circuit. The protocol has
+    /// no message that gives a slot back; the relay frees the slot after the connection is closed.
+    pub fn close(&mut self) {
+        self.closed = true;
+        for (relay, removed) in std::mem::take(&mut self.relays) {
+            if removed.is_held() {
+                let cause = LostCause::Closing;
+                self.events.push_back(ClientEvent::Lost { relay, cause });
+            }
+        }
+    }
+
+    /// Whether to accept a circuit from this relay: only if the relay was asked for a slot or holds one.
     ///
     /// # Errors
     ///
-    /// What to answer instead.
+    /// The status to answer instead.
     pub fn accept(&self, relay: &PeerId) -> Result<(), Status> {
         match self.relays.get(relay) {
             Some(relay) if relay.is_held() || relay.is_asked() => Ok(()),
@@ -215,17 +249,19 @@ impl Client {
         let expires = now + ttl;
         known.state = State::Held { renew, expires };
         known.failures = 0;
+        known.circuits = reservation.circuit_addresses(relay);
+        let addresses = known.circuits.clone();
         if was_held {
             self.events.push_back(ClientEvent::Renewed {
                 relay,
-                reservation,
+                addresses,
                 limit,
             });
             return;
         }
         self.events.push_back(ClientEvent::Granted {
             relay,
-            reservation,
+            addresses,
             limit,
         });
         if let Some(old) = self.vacant.pop_front() {
@@ -234,8 +270,8 @@ impl Client {
         }
     }
 
-    /// A relay did not answer. One that holds a slot goes on doing so until that expires.
-    fn failed(&mut self, now: Instant, relay: PeerId, reason: String) {
+    /// A relay did not answer. A slot that it holds stays until it expires.
+    fn failed(&mut self, now: Instant, relay: PeerId, error: AskError) {
         let held_until = self.relays.get(&relay).and_then(Relay::held_until);
         let retry_in = self.rest(now, relay);
         if let Some((expires, known)) = held_until.zip(self.relays.get_mut(&relay)) {
@@ -244,7 +280,7 @@ impl Client {
         }
         self.events.push_back(ClientEvent::Failed {
             relay,
-            reason,
+            error,
             retry_in,
         });
     }
@@ -275,13 +311,13 @@ impl Client {
         rest
     }
 
-    /// Relays that are held, or asked.
+    /// How many relays are held or asked.
     fn kept(&self) -> usize {
         let kept = |relay: &&Relay| !matches!(relay.state, State::Idle { .. });
         self.relays.values().filter(kept).count()
     }
 
-    /// Asks the best until there are enough.
+    /// Asks the best relays until enough are held or asked.
     fn fill(&mut self, now: Instant) {
         while self.kept() < self.config.reservations {
             let taken: Vec<Subnet> = (self.relays.values())
@@ -302,21 +338,10 @@ impl Client {
             };
             let until = now + self.config.answer;
             relay.state = State::Asking { until };
-            self.events.push_back(ClientEvent::Ask { relay: *id });
-        }
-    }
-}
-
-fn reason(status: Status) -> &'static str {
-    match status {
-        Status::ReservationRefused => "it refuses: asked too often, or too many reservations",
-        Status::ResourceLimitExceeded => "it has no room",
-        Status::PermissionDenied => "it does not serve us",
-        Status::MalformedMessage => "it could not read the request",
-        Status::UnexpectedMessage => "it did not expect the request",
-        Status::Unknown(_) => "it says something that the spec does not know",
-        Status::Ok | Status::ConnectionFailed | Status::NoReservation => {
-            "it says something that is no answer to a reservation"
+            self.events.push_back(ClientEvent::Ask {
+                relay: *id,
+                addresses: relay.addresses.clone(),
+            });
         }
     }
 }

@@ -1,32 +1,34 @@
-//! The numbers a host may set.
+//! The configuration of a table.
 
 use std::time::Duration;
 
-/// How long things last, and how much a circuit may carry. Who gets in is [`crate::Caps`]'.
+/// How long slots and circuits last, and how much a circuit may carry. Admission is a separate matter: [`crate::Caps`].
 ///
-/// A change at run time holds for what comes after it: [`crate::Table::set_config`].
+/// [`crate::Table::set_config`] changes these values at run time, for what comes after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableConfig {
-    /// How long a slot is granted for, and again at each renewal. Default 1 h, as go-libp2p's relay does.
+    /// How long a slot is granted for, and again at each renewal. Default 1 h, as go-libp2p's relay grants.
     pub ttl: Duration,
-    /// How long a slot is kept for a peer that is gone. Default 60 s: a phone that changes its network is back by then,
-    /// and a relay that is full of the departed is not full for long.
+    /// The grace: how long a slot is kept for a peer that is gone. Default 60 s. A phone that changes its network is back
+    /// by then, and slots of peers that left do not block a full relay for long.
     pub grace: Duration,
-    /// How long a holder may be silent before it is probed; each is probed up to a quarter sooner, so that those who came
-    /// together are not probed together. Default 30 s, which also keeps a NAT's mapping alive. `None`: nobody is probed.
+    /// How long the peer of a slot may be silent before it is probed. Each peer is probed up to a quarter sooner, so that
+    /// peers that came together are not probed together. Default 30 s, which also keeps the mapping of a NAT alive. `None`:
+    /// no probes.
     pub heartbeat: Option<Duration>,
-    /// How long a probe may stay unanswered until its peer counts as gone. Default 10 s: some retransmissions of a slow
-    /// path.
+    /// How long a probe may stay unanswered before its peer counts as gone. Default 10 s: several retransmissions over a
+    /// slow path.
     pub answer: Duration,
     /// How long the destination may take to accept a circuit. Default 30 s.
     pub opening: Duration,
-    /// How long a circuit may be open. Default 2 min, go-libp2p's: enough for a hole punch. `None`: without end.
+    /// How long a circuit may be open. Default 2 min, as in go-libp2p: enough for a hole punch. `None`: unlimited.
     pub circuit_duration: Option<Duration>,
-    /// How many bytes a circuit may carry in each direction. Default 128 KiB, go-libp2p's. `None`: any number.
+    /// How many bytes a circuit may carry in each direction. Default 128 KiB, as in go-libp2p. `None`: unlimited.
     pub circuit_data: Option<u64>,
-    /// How many peers' and subnets' request rates are remembered. Default 65,536 (some 4 MiB). Only what was granted is
-    /// remembered, until it is long enough ago to say nothing; with as many that say something, a newcomer is refused.
+    /// How many peers and subnets are remembered with their request rates. Default 65,536 (about 4 MiB). Only granted
+    /// requests are remembered, until they no longer affect the rate. While as many entries are in use, a request that
+    /// needs a further entry is refused.
     pub max_buckets: usize,
 }
 

@@ -1,30 +1,30 @@
-//! Why something was not granted, and how that is said on the wire.
+//! Refusals, and their statuses on the wire.
 
 use std::fmt;
 
-use crate::{ConnectionId, Scope};
+use crate::{id::ConnectionId, scope::Scope};
 
-/// The relay's answer, as a number on the wire: `Status` in the circuit relay v2 spec's section "Protobuf".
+/// The relay's answer, a number on the wire: `Status` in the section "Protobuf" of the circuit relay v2 spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
     /// 100: granted.
     Ok,
-    /// 200: no reservation, for another reason than those below.
+    /// 200: the reservation was refused for a reason that has no number of its own.
     ReservationRefused,
-    /// 201: no room.
+    /// 201: a limit of the relay is reached.
     ResourceLimitExceeded,
-    /// 202: not for you.
+    /// 202: the relay does not serve this peer.
     PermissionDenied,
     /// 203: the destination could not be reached.
     ConnectionFailed,
-    /// 204: the destination has no slot here.
+    /// 204: the destination holds no slot at this relay.
     NoReservation,
     /// 400: the message cannot be read.
     MalformedMessage,
-    /// 401: the message has no place here.
+    /// 401: the message was not expected at this point.
     UnexpectedMessage,
-    /// A number that the spec does not know. It grants nothing.
+    /// A number that the spec does not define. It grants nothing.
     Unknown(u32),
 }
 
@@ -56,10 +56,25 @@ impl Status {
         }
     }
 
-    /// What a number on the wire means.
+    /// The status with this number on the wire.
     pub fn from_code(code: u32) -> Self {
         let known = KNOWN.into_iter().find(|status| status.code() == code);
         known.unwrap_or(Self::Unknown(code))
+    }
+
+    /// What the status means as an answer to a RESERVE, for a log or a user.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::ReservationRefused => "it refuses: asked too often, or too many reservations",
+            Self::ResourceLimitExceeded => "it has no room",
+            Self::PermissionDenied => "it does not serve this peer",
+            Self::MalformedMessage => "it could not read the request",
+            Self::UnexpectedMessage => "it did not expect the request",
+            Self::Unknown(_) => "its status is not in the spec",
+            Self::Ok | Self::ConnectionFailed | Self::NoReservation => {
+                "its status does not answer a reservation"
+            }
+        }
     }
 }
 
@@ -80,12 +95,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// Whose requests follow each other too fast.
+/// Whose rate was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RateOf {
-    /// The peer's.
+    /// The rate of the peer.
     Peer,
-    /// Those from around its address.
+    /// The rate of the subnet around its address.
     Subnet(Scope),
 }
 
@@ -98,7 +113,7 @@ impl fmt::Display for RateOf {
     }
 }
 
-/// Why a slot or a circuit was not granted. It changed nothing.
+/// Why a slot or a circuit was refused. The refused request changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -108,7 +123,7 @@ pub enum Refusal {
         /// The limit that is reached.
         limit: usize,
     },
-    /// [`crate::Caps::slots_per_peer`] is reached. A peer that holds a slot never sees it: what it holds is renewed.
+    /// [`crate::Caps::slots_per_peer`] is reached. A peer that holds a slot never gets this: its slot is renewed.
     #[error("{limit} slots are held by this peer, which is the limit")]
     SlotsOfPeer {
         /// The limit that is reached.
@@ -117,7 +132,7 @@ pub enum Refusal {
     /// The cap for an address, a subnet or an autonomous system is reached.
     #[error("{limit} slots are held from {scope}, which is the limit")]
     SlotsFrom {
-        /// The address and those around it.
+        /// The address, subnet or autonomous system.
         scope: Scope,
         /// The limit that is reached.
         limit: usize,
@@ -125,7 +140,7 @@ pub enum Refusal {
     /// [`crate::Rates::reserve_of_peer`] or [`crate::Rates::reserve_of_subnet`] is exceeded.
     #[error("reservations of {of} follow each other faster than the limit")]
     ReserveRate {
-        /// Whose.
+        /// Whose rate.
         of: RateOf,
     },
     /// [`crate::Caps::circuits`] is reached.
@@ -149,7 +164,7 @@ pub enum Refusal {
     /// [`crate::Caps::circuits_from_subnet_to_peer`] is reached.
     #[error("{limit} circuits from {scope} to this peer are open, which is the limit")]
     CircuitsFromSubnet {
-        /// Where the source is.
+        /// The subnet of the source.
         scope: Scope,
         /// The limit that is reached.
         limit: usize,
@@ -157,7 +172,7 @@ pub enum Refusal {
     /// [`crate::Rates::connect_of_peer`] or [`crate::Rates::connect_of_subnet`] is exceeded.
     #[error("circuits of {of} follow each other faster than the limit")]
     ConnectRate {
-        /// Whose.
+        /// Whose rate.
         of: RateOf,
     },
     /// [`crate::TableConfig::max_buckets`] is reached.
@@ -169,31 +184,37 @@ pub enum Refusal {
     /// The request came over a connection that is itself relayed.
     #[error("the request came over a relayed connection")]
     Relayed,
-    /// Source and destination are one peer.
+    /// Source and destination are the same peer.
     #[error("a circuit from a peer to itself")]
     ToItself,
-    /// The destination has no slot here.
+    /// The destination holds no slot at this relay.
     #[error("the destination holds no slot")]
     NoReservation,
-    /// The destination holds a slot, but is gone at the moment.
+    /// The destination holds a slot but is not connected at the moment.
     #[error("the destination holds a slot but is not connected")]
     Unreachable,
-    /// The host's own rule.
+    /// [`crate::Admission::may_renew`] said no.
+    #[error("this peer may not keep its slot")]
+    MayNotRenew,
+    /// A rule of the host refused it.
     #[error("denied: {reason}")]
     Denied {
-        /// What the host gave as its reason. It is not sent.
+        /// The host's reason, for its log. It is not sent.
         reason: &'static str,
     },
-    /// There is no such connection, or it is closed.
+    /// The relay is shutting down.
+    #[error("the relay is shutting down")]
+    Closing,
+    /// The connection is unknown or closed.
     #[error("there is no connection {id}")]
     UnknownConnection {
-        /// The one that was named.
+        /// The connection.
         id: ConnectionId,
     },
 }
 
 impl Refusal {
-    /// How it is said on the wire.
+    /// The status on the wire.
     pub fn status(&self) -> Status {
         match self {
             Self::ReserveRate { .. } => Status::ReservationRefused,
@@ -205,22 +226,25 @@ impl Refusal {
             | Self::CircuitsFrom { .. }
             | Self::CircuitsFromSubnet { .. }
             | Self::ConnectRate { .. }
-            | Self::Buckets { .. } => Status::ResourceLimitExceeded,
-            Self::Relayed | Self::ToItself | Self::Denied { .. } => Status::PermissionDenied,
+            | Self::Buckets { .. }
+            | Self::Closing => Status::ResourceLimitExceeded,
+            Self::Relayed | Self::ToItself | Self::MayNotRenew | Self::Denied { .. } => {
+                Status::PermissionDenied
+            }
             Self::NoReservation => Status::NoReservation,
             Self::Unreachable | Self::UnknownConnection { .. } => Status::ConnectionFailed,
         }
     }
 }
 
-/// Why nothing was released.
+/// Why no slot was released.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// There is no such connection, or it is closed.
+    /// The connection is unknown or closed.
     #[error("there is no connection {id}")]
     UnknownConnection {
-        /// The one that was named.
+        /// The connection.
         id: ConnectionId,
     },
     /// The peer at its other end holds no slot.

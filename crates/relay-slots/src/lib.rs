@@ -64,58 +64,106 @@ pub mod driver;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod id;
+mod meter;
+#[cfg(feature = "tokio")]
+mod metered;
+mod scope;
 mod server;
+mod slot;
 #[cfg(feature = "tokio")]
 mod splice;
 mod table;
+mod terms;
 pub mod wire;
 
 pub use admission::{Caps, Connect, Held, Rate, Rates, Reserve};
-pub use client::{Answer, Client, ClientConfig, ClientEvent, LostCause};
+pub use client::{Answer, AskError, Client, ClientConfig, ClientEvent, LostCause};
 pub use config::TableConfig;
 pub use error::{RateOf, Refusal, ReleaseError, Status};
+pub use id::{CircuitId, ConnectionId};
 pub use libp2p_identity::{Keypair, PeerId};
-pub use multiaddr::Multiaddr;
-pub use server::{HopAnswer, Server, StopAnswer};
+pub use meter::{Direction, Meter};
 #[cfg(feature = "tokio")]
-pub use splice::{Meter, SpliceConfig, SpliceEnd, Way, splice};
-pub use table::{
-    CircuitId, ConnectionId, EndCause, Event, FreeCause, Granted, Opening, Origin, Scope,
-    ScopeKind, SlotState, SlotView, Table, Usage,
-};
+pub use metered::{Allowance, MeteredStream, Remaining};
+pub use multiaddr::Multiaddr;
+pub use scope::{Origin, Scope, ScopeKind};
+pub use server::{HopAnswer, Server, StopAnswer};
+pub use slot::Slot;
+#[cfg(feature = "tokio")]
+pub use splice::{SpliceConfig, SpliceEnd, splice};
+pub use table::{EndCause, Event, FreeCause, Granted, Opening, SlotState, SlotView, Table, Usage};
+pub use terms::{RateTerm, Terms, TermsError};
 
-/// Who may hold a slot or open a circuit. [`Caps`] is what a relay wants that has no opinion of its own.
+/// Decides which peers may hold a slot or open a circuit. [`Caps`] is the default rule.
 ///
-/// It is asked before anything is changed and sees the counts as they are, without what is asked for. Its answer stands:
-/// the table has no caps of its own.
+/// The table asks before it changes anything, and shows the counts as they are without the request. It has no caps of its
+/// own, so that the answer is final.
+///
+/// A rule of your own can add to `Caps`:
+///
+/// ```
+/// use relay_slots::{Admission, Caps, Connect, Origin, Refusal, Reserve};
+///
+/// struct Members {
+///     caps: Caps,
+///     names: Vec<String>,
+/// }
+///
+/// impl Admission<String> for Members {
+///     fn reserve(&self, request: &Reserve<'_, String>) -> Result<(), Refusal> {
+///         if !self.names.contains(request.peer) {
+///             return Err(Refusal::Denied { reason: "not a member" });
+///         }
+///         self.caps.reserve(request)
+///     }
+///
+///     fn connect(&self, request: &Connect<'_, String>) -> Result<(), Refusal> {
+///         self.caps.connect(request)
+///     }
+/// }
+///
+/// let caps = Caps::default().with_slots(10);
+/// let rule = Members { caps, names: vec!["alice".into()] };
+/// let request = |name: &str, slots| {
+///     rule.reserve(&Reserve::new(&name.to_owned(), Origin::Local).with_slots(slots, 0))
+/// };
+/// assert!(request("alice", 9).is_ok());
+/// assert_eq!(request("alice", 10), Err(Refusal::Slots { limit: 10 }));
+/// assert_eq!(request("bob", 0), Err(Refusal::Denied { reason: "not a member" }));
+/// ```
 pub trait Admission<Id> {
-    /// Whether one more slot is granted. A slot that is renewed from another address is asked about as well, as if it were
-    /// not held: "no" then only means that it goes on being counted where it was.
+    /// Whether one more slot is granted.
+    ///
+    /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A refusal
+    /// then only means that the slot goes on being counted at the old address.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Why the slot is refused.
     fn reserve(&self, request: &Reserve<'_, Id>) -> Result<(), Refusal>;
 
     /// Whether one more circuit is opened.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// Why the circuit is refused.
     fn connect(&self, request: &Connect<'_, Id>) -> Result<(), Refusal>;
 
-    /// How fast requests from `origin` may follow each other. Renewals are not counted.
-    fn rates(&self, origin: Origin) -> Rates;
+    /// The rates of requests by `peer` from `origin`. Renewals do not count. Default: those of [`Caps::default`].
+    fn rates(&self, peer: &Id, origin: Origin) -> Rates {
+        Caps::default().rates(peer, origin)
+    }
 
-    /// Whether `peer` may go on holding a slot, asked when it renews it. If not it is told that it has no permission, and
-    /// keeps the slot until that expires. Lack of room is no reason to say no here.
+    /// Whether `peer` may renew its slot. If not, the peer is told that it has no permission, and its slot stays until it
+    /// expires. Do not refuse here for lack of room: a peer that holds a slot may count on its renewal.
     fn may_renew(&self, peer: &Id) -> bool {
         let _ = peer;
         true
     }
 }
 
-/// The README's code compiles and runs.
+/// The examples in the README run.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

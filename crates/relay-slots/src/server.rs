@@ -1,67 +1,80 @@
-//! The relay's side of hop and stop: what came in, what to answer, and to whom to open a stream. It does neither itself.
+//! The relay's side of the hop and stop protocols, without I/O: requests in, answers out.
 //!
 //! ```text
 //!  hop stream ──► handle_hop ─┬─► Reply: write it, done
-//!                             └─► Open: a stop stream, send the request, wait for the answer
+//!                             └─► Open: open a stop stream, write the request, read the answer
 //!                                   │
 //!                   handle_stop ◄───┘
 //!                       ├─► Reply: write it to the hop stream, done
 //!                       └─► Splice: write it to the hop stream, then pump; handle_closed
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
-    Admission, Caps, CircuitId, ConnectionId, Refusal, Status, Table,
+    Admission,
+    admission::Caps,
+    error::{Refusal, Status},
+    id::{CircuitId, ConnectionId},
+    meter::Meter,
+    slot::Slot,
+    table::Table,
+    terms::{Terms, TermsError},
     wire::{HopMessage, Limit, MAX_MESSAGE, Reservation, StopMessage, Voucher, WireError},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// A relay: its slots and circuits, and how it speaks of them.
+/// A relay without I/O: its slots and circuits, and its answers to requests.
 #[derive(Debug)]
 pub struct Server<A = Caps> {
     table: Table<PeerId, A>,
     keypair: Keypair,
     local: PeerId,
     addresses: Vec<Multiaddr>,
+    closing: bool,
 }
 
-/// What comes of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to do about a request.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum HopAnswer {
-    /// Write this, and close the stream.
+    /// Write this to the hop stream and close the stream.
     Reply {
         /// The message.
         message: HopMessage,
-        /// Why, if it is a refusal by the table. For the log: the wire has no place for it.
+        /// Why the table refused the request, if it did. It is for the log: the wire has no field for it.
         refusal: Option<Refusal>,
     },
-    /// Open a stop stream, write the request, and say what came of it: [`Server::handle_stop`].
+    /// Open a stop stream, write the request to it, and pass the destination's answer to [`Server::handle_stop`].
     Open {
-        /// The circuit, which counts from now on.
+        /// The circuit. It counts against the caps from now on.
         circuit: CircuitId,
-        /// Over this connection.
+        /// The connection to the destination.
         connection: ConnectionId,
         /// The message.
         request: StopMessage,
         /// How long the destination may take.
         within: Duration,
+        /// Counts the bytes that the circuit carries.
+        meter: Arc<Meter>,
     },
 }
 
-/// What comes of the destination's answer.
+/// What to do about the destination's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopAnswer {
-    /// Write this to the source, and close both streams. The circuit is gone.
+    /// Write this to the source, and close both streams. The circuit has ended.
     Reply(HopMessage),
-    /// Write this to the source, then pump between the two streams until the limit, and say [`Server::handle_closed`].
+    /// Write this to the source, then pump between the two streams up to the limits, then call [`Server::handle_closed`].
     Splice {
         /// The message.
         message: HopMessage,
@@ -72,8 +85,27 @@ pub enum StopAnswer {
     },
 }
 
+impl Server<Caps> {
+    /// All terms at this moment.
+    pub fn terms(&self) -> Terms {
+        Terms::of(self.table.admission(), self.table.config())
+    }
+
+    /// Changes the terms that are given, and returns all terms. Slots and circuits that exist stay.
+    ///
+    /// # Errors
+    ///
+    /// A term is out of its bounds. Nothing is changed then.
+    pub fn set_terms(&mut self, terms: &Terms) -> Result<Terms, TermsError> {
+        let mut config = self.table.config().clone();
+        terms.apply(self.table.admission_mut(), &mut config)?;
+        self.table.set_config(config);
+        Ok(self.terms())
+    }
+}
+
 impl<A: Admission<PeerId>> Server<A> {
-    /// A relay with this key. It tells its peers the addresses, to each of which its id is added.
+    /// A relay with this key. It tells its addresses to the peers that reserve: see [`Self::set_addresses`].
     pub fn new(table: Table<PeerId, A>, keypair: Keypair, addresses: Vec<Multiaddr>) -> Self {
         let local = keypair.public().to_peer_id();
         let mut server = Self {
@@ -81,12 +113,14 @@ impl<A: Admission<PeerId>> Server<A> {
             keypair,
             local,
             addresses: Vec::new(),
+            closing: false,
         };
         server.set_addresses(addresses);
         server
     }
 
-    /// Where the relay can be reached, from now on.
+    /// Sets the addresses where the relay can be reached. Each gets the relay's peer id appended. Circuit addresses are left
+    /// out: a relay that is itself behind a relay cannot serve.
     pub fn set_addresses(&mut self, addresses: Vec<Multiaddr>) {
         let with_id = |address: Multiaddr| address.with_p2p(self.local);
         self.addresses = addresses
@@ -96,17 +130,35 @@ impl<A: Admission<PeerId>> Server<A> {
             .collect();
     }
 
-    /// The table, which is told of connections, and tells of time and events.
+    /// The table of slots and circuits.
     pub fn table(&self) -> &Table<PeerId, A> {
         &self.table
     }
 
-    /// The table, which is told of connections, and tells of time and events.
+    /// The table. The host reports connections to it, and takes timeouts and events from it.
     pub fn table_mut(&mut self) -> &mut Table<PeerId, A> {
         &mut self.table
     }
 
-    /// A message, or what is none, came over a hop stream of a connection. `unix` is `now` in seconds since 1970.
+    /// The slots, in an order that has no meaning but is the same in every run.
+    pub fn slots(&self, now: Instant) -> Vec<Slot> {
+        let slots = self.table.slots().map(|slot| Slot {
+            peer: *slot.peer,
+            address: slot.address(),
+            state: slot.state,
+            expires_in: slot.expires.saturating_duration_since(now),
+            circuits: slot.circuits,
+            bytes: slot.bytes,
+        });
+        slots.collect()
+    }
+
+    /// The relay shuts down: from now on every request is refused with [`Refusal::Closing`]. Circuits that exist stay.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// A message was read from a hop stream, or bytes that are no message. `unix` is `now` in seconds since 1970.
     pub fn handle_hop(
         &mut self,
         now: Instant,
@@ -115,6 +167,9 @@ impl<A: Admission<PeerId>> Server<A> {
         message: Result<HopMessage, WireError>,
     ) -> HopAnswer {
         let answer = match message {
+            Ok(HopMessage::Reserve | HopMessage::Connect(_)) if self.closing => {
+                Err(Refusal::Closing)
+            }
             Ok(HopMessage::Reserve) => self.reserve(now, unix, connection),
             Ok(HopMessage::Connect(destination)) => {
                 match self.connect(now, connection, destination) {
@@ -137,7 +192,7 @@ impl<A: Admission<PeerId>> Server<A> {
         }
     }
 
-    /// The destination answered; or did not, for whatever reason: `None`.
+    /// The destination answered. `None`: it did not answer, or could not be reached.
     pub fn handle_stop(
         &mut self,
         now: Instant,
@@ -145,7 +200,7 @@ impl<A: Admission<PeerId>> Server<A> {
         answer: Option<StopMessage>,
     ) -> StopAnswer {
         let accepted = answer == Some(StopMessage::Status(Status::Ok));
-        // It may have ended meanwhile.
+        // The circuit may have ended meanwhile.
         if accepted && self.table.handle_opened(now, circuit) {
             let config = self.table.config();
             return StopAnswer::Splice {
@@ -162,7 +217,7 @@ impl<A: Admission<PeerId>> Server<A> {
         StopAnswer::Reply(HopMessage::refusal(Status::ConnectionFailed))
     }
 
-    /// A circuit is over, however it ended.
+    /// A circuit has ended, for any reason.
     pub fn handle_closed(&mut self, now: Instant, circuit: CircuitId) {
         self.table.handle_circuit_closed(now, circuit);
     }
@@ -182,7 +237,7 @@ impl<A: Admission<PeerId>> Server<A> {
                 peer: *peer,
                 expiration: expire,
             };
-            // It is advisory: a key that cannot sign keeps nobody from the slot.
+            // The voucher is advisory: if the key cannot sign, the slot is granted without one.
             voucher.seal(&self.keypair).ok()
         });
         let mut addresses = self.addresses.clone();
@@ -193,7 +248,7 @@ impl<A: Admission<PeerId>> Server<A> {
                 reservation: Some(reservation),
                 limit: self.limit(),
             };
-            // As many addresses as fit.
+            // As many addresses as fit into one message.
             if message
                 .encode()
                 .is_ok_and(|bytes| bytes.len() <= MAX_MESSAGE)
@@ -221,10 +276,11 @@ impl<A: Admission<PeerId>> Server<A> {
                 limit: self.limit(),
             },
             within: self.table.config().opening,
+            meter: opening.meter,
         })
     }
 
-    /// What is said of the limits. That it is said at all makes a circuit a limited one.
+    /// The limits that both ends are told. A circuit counts as limited if its ends are told any limit.
     fn limit(&self) -> Option<Limit> {
         let config = self.table.config();
         let (duration, data) = (config.circuit_duration, config.circuit_data);

@@ -1,35 +1,37 @@
-//! The pump between a circuit's two streams.
+//! The pump between the two streams of a circuit.
 //!
-//! It holds one buffer a direction and reads into it only while it is less than half full: what one end does not take, the
-//! other cannot send. An end that says it is done is done in that direction only. Dropping the future stops the pump, and loses what is
-//! in the buffers.
+//! The pump holds one buffer per direction and reads into it only while it is less than half full, so that a slow receiver
+//! slows its sender down. When one end finishes its direction, the other direction goes on. Dropping the future stops the
+//! pump and loses what is in the buffers.
 
 use std::{
-    fmt,
     future::{pending, poll_fn},
     io,
     ops::Range,
     pin::{Pin, pin},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
-/// What a circuit may carry, and how.
+use crate::meter::{Direction, Meter};
+
+/// The limits of a circuit, and its buffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpliceConfig {
-    /// Bytes in each direction, to the byte. `None`: any number.
+    /// Bytes in each direction, exact to the byte. `None`: unlimited.
     pub data: Option<u64>,
-    /// How long. `None`: without end.
+    /// How long the circuit may be open. `None`: unlimited.
     pub duration: Option<Duration>,
-    /// Bytes of each of the two buffers. Default 32 KiB: two of yamux' frames of common size.
+    /// Bytes of each of the two buffers. Default 32 KiB, which holds two yamux frames of common size.
     pub buffer: usize,
+    /// How long a stream may take to accept the end of its direction. Default 15 s.
+    pub close: Duration,
 }
 
 impl Default for SpliceConfig {
@@ -38,6 +40,7 @@ impl Default for SpliceConfig {
             data: None,
             duration: None,
             buffer: 32 << 10,
+            close: Duration::from_secs(15),
         }
     }
 }
@@ -54,70 +57,41 @@ impl SpliceConfig {
         self.buffer = bytes;
         self
     }
-}
 
-/// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Way {
-    /// From the source to the destination.
-    There,
-    /// From the destination to the source.
-    Back,
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::There => "to the destination",
-            Self::Back => "to the source",
-        })
+    /// Sets [`Self::close`].
+    pub fn with_close(mut self, close: Duration) -> Self {
+        self.close = close;
+        self
     }
 }
 
-/// Counts what was handed on, while it is. To be read by whoever likes.
-#[derive(Debug, Default)]
-pub struct Meter {
-    there: AtomicU64,
-    back: AtomicU64,
-}
-
-impl Meter {
-    /// Bytes that the other end's stream has taken.
-    pub fn bytes(&self, way: Way) -> u64 {
-        self.counter(way).load(Relaxed)
-    }
-
-    fn counter(&self, way: Way) -> &AtomicU64 {
-        match way {
-            Way::There => &self.there,
-            Way::Back => &self.back,
-        }
-    }
-}
-
-/// How a circuit ended. Unless it is [`SpliceEnd::Done`], the host resets both streams.
+/// How a circuit ended. After all but [`SpliceEnd::Done`] and [`SpliceEnd::Closing`], reset both streams.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SpliceEnd {
-    /// Both ends have said that they are done, and were told so of each other.
+    /// Both ends finished, and each was told so of the other.
     Done,
-    /// As much went this way as may, and there was more. Not a byte of that was handed on.
+    /// The limit of bytes was reached in this direction, and more bytes came. None of the further bytes was handed on.
     Data {
-        /// Which way.
-        way: Way,
+        /// The direction.
+        direction: Direction,
     },
-    /// It was open for as long as it may be.
+    /// The circuit was open for as long as its limit allows.
     Duration,
-    /// A stream broke.
+    /// A stream broke, or did not accept the end of its direction in time.
     Failed {
-        /// What was going this way when it did.
-        way: Way,
+        /// The direction of the bytes at that moment.
+        direction: Direction,
         /// Why.
         error: io::Error,
     },
+    /// The relay shut down. What it held was handed on, and both ends were told the end.
+    Closing,
+    /// The circuit was cut: a connection that carried it was closed, or the relay shut down and could not wait any longer.
+    Cut,
 }
 
-/// Pumps until both ends are done, a limit is reached or a stream breaks.
+/// Pumps until both ends have finished, a limit is reached or a stream breaks.
 pub async fn splice<S, D>(
     source: &mut S,
     destination: &mut D,
@@ -128,8 +102,23 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     D: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut there = Pump::new(Way::There, config, meter);
-    let mut back = Pump::new(Way::Back, config, meter);
+    splice_until(source, destination, config, meter, pending()).await
+}
+
+/// As [`splice`]. When `closing` is ready, the pump reads no more: it hands on what it holds and ends both directions.
+pub(crate) async fn splice_until<S, D>(
+    source: &mut S,
+    destination: &mut D,
+    config: &SpliceConfig,
+    meter: &Meter,
+    closing: impl Future<Output = ()>,
+) -> SpliceEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    D: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut there = Pump::new(Direction::ToDestination, config, meter);
+    let mut back = Pump::new(Direction::ToSource, config, meter);
     let end = config
         .duration
         .and_then(|after| Instant::now().checked_add(after));
@@ -139,17 +128,24 @@ where
             None => pending().await,
         }
     });
+    let (mut closing, mut is_closing) = (pin!(closing), false);
     poll_fn(|cx| {
         if end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(SpliceEnd::Duration);
         }
-        // Both are polled: one that waits must not hold the other up.
+        if !is_closing && closing.as_mut().poll(cx).is_ready() {
+            is_closing = true;
+            there.stop_reading();
+            back.stop_reading();
+        }
+        // Both are polled: a direction that waits must not hold the other one up.
         let forth = there.poll(cx, source, destination);
         if let Poll::Ready(Some(end)) = forth {
             return Poll::Ready(end);
         }
         match back.poll(cx, destination, source) {
             Poll::Ready(Some(end)) => Poll::Ready(end),
+            Poll::Ready(None) if forth.is_ready() && is_closing => Poll::Ready(SpliceEnd::Closing),
             Poll::Ready(None) if forth.is_ready() => Poll::Ready(SpliceEnd::Done),
             _ => Poll::Pending,
         }
@@ -157,38 +153,47 @@ where
     .await
 }
 
-/// How often a pump goes round before it lets others have their turn.
+/// How many rounds a pump makes before it yields to other tasks.
 const ROUNDS: usize = 32;
 
 struct Pump<'a> {
-    way: Way,
+    direction: Direction,
     buffer: Box<[u8]>,
-    /// What of it is still to be written.
+    /// The part of the buffer that is not written yet.
     filled: Range<usize>,
     /// How many bytes may still be read.
     left: u64,
-    handed_on: &'a AtomicU64,
+    meter: &'a Meter,
     unflushed: bool,
-    /// Nothing more comes, for this reason where there is one.
+    /// Nothing more will be read: the sender has finished, or its stream broke.
     ended: Option<io::Result<()>>,
     done: bool,
+    close: Duration,
+    /// Runs while the receiver does not accept the end.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Pump<'a> {
-    fn new(way: Way, config: &SpliceConfig, meter: &'a Meter) -> Self {
+    fn new(direction: Direction, config: &SpliceConfig, meter: &'a Meter) -> Self {
         Self {
-            way,
+            direction,
             buffer: vec![0; config.buffer.max(1)].into(),
             filled: 0..0,
             left: config.data.unwrap_or(u64::MAX),
-            handed_on: meter.counter(way),
+            meter,
             unflushed: false,
             ended: None,
             done: false,
+            close: config.close,
+            deadline: None,
         }
     }
 
-    /// `None`: this way is done.
+    fn stop_reading(&mut self) {
+        self.ended.get_or_insert(Ok(()));
+    }
+
+    /// `None`: this direction is done.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -203,8 +208,8 @@ impl<'a> Pump<'a> {
                 Ok(None) => {}
                 Ok(Some(end)) => return Poll::Ready(Some(end)),
                 Err(error) => {
-                    let way = self.way;
-                    return Poll::Ready(Some(SpliceEnd::Failed { way, error }));
+                    let direction = self.direction;
+                    return Poll::Ready(Some(SpliceEnd::Failed { direction, error }));
                 }
             }
         }
@@ -236,13 +241,27 @@ impl<'a> Pump<'a> {
         if let Some(Err(_)) = self.ended {
             return Poll::Ready(self.ended.take().unwrap_or(Ok(())).map(|()| None));
         }
-        ready!(to.poll_shutdown(cx))?;
+        ready!(self.poll_close(cx, to))?;
         self.done = true;
         Poll::Ready(Ok(None))
     }
 
-    /// Streams make frames of what they are given. While little is held, what comes next joins it, lest short frames come
-    /// of the ends of long ones. With nothing left, one more byte tells whether the end has come or the limit.
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: Pin<&mut impl AsyncWrite>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(closed) = to.poll_shutdown(cx) {
+            return Poll::Ready(closed);
+        }
+        let close = self.close;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(close)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A muxer makes one frame of each write. While little is held, the next bytes join it, so that the end of a long frame
+    /// does not become a short frame of its own. When the limit is used up, one further byte tells the end from an excess.
     fn wants_more(&self) -> bool {
         let little = self.filled.len() < self.buffer.len() / 2 && self.left > 0;
         self.ended.is_none() && (little || self.filled.is_empty())
@@ -267,8 +286,8 @@ impl<'a> Pump<'a> {
         if length == 0 {
             self.ended = Some(Ok(()));
         } else if self.left == 0 {
-            let way = self.way;
-            return Poll::Ready(Some(SpliceEnd::Data { way }));
+            let direction = self.direction;
+            return Poll::Ready(Some(SpliceEnd::Data { direction }));
         }
         self.left -= (length as u64).min(self.left);
         self.filled.end += length;
@@ -285,7 +304,7 @@ impl<'a> Pump<'a> {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.filled.start += written;
-        self.handed_on.fetch_add(written as u64, Relaxed);
+        self.meter.add(self.direction, written as u64);
         self.unflushed = true;
         Poll::Ready(Ok(()))
     }

@@ -2,9 +2,10 @@
 
 mod buckets;
 mod circuits;
+mod connections;
 mod counts;
+mod look;
 mod peers;
-mod scope;
 mod slab;
 mod slots;
 mod view;
@@ -15,37 +16,40 @@ use std::{
     fmt,
     hash::Hash,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use self::view::{EndCause, Event, FreeCause, Granted, Opening, SlotState, SlotView, Usage};
 use self::{
     buckets::Buckets,
     circuits::Circuit,
+    connections::{Connection, Connections},
     counts::{Counts, Keyed},
-    peers::{Connection, Peers},
-    scope::{Place, PlaceKind},
+    peers::Peers,
     slab::{NONE, Slab},
     slots::{Slot, millis},
     wheel::{Timer, Wheel},
 };
-pub use self::{
-    scope::{Origin, Scope, ScopeKind},
-    view::{
-        CircuitId, ConnectionId, EndCause, Event, FreeCause, Granted, Opening, SlotState, SlotView,
-        Usage,
-    },
+use crate::{
+    Admission,
+    admission::Caps,
+    config::TableConfig,
+    error::{Refusal, ReleaseError},
+    id::{CircuitId, ConnectionId},
+    scope::{Origin, Place, PlaceKind},
 };
-use crate::{Admission, Caps, Refusal, ReleaseError, TableConfig};
 
 type AsnLookup = dyn Fn(IpAddr) -> Option<u32> + Send + Sync;
 
-/// Slots and circuits, by the rules of an [`Admission`].
+/// The slots and circuits of one relay, by the rules of an [`Admission`].
 ///
-/// The host names a connection once its other end is authenticated, and all that is asked over it is asked by that peer:
-/// so only the owner of a slot renews or releases it. After each call it takes the events until there are none.
+/// The host reports a connection once the peer at its other end is authenticated. Whatever is requested over a connection is
+/// requested by that peer, so that only the holder of a slot renews or releases it. After each call the host takes events
+/// with [`Table::poll_event`] until there are none.
 ///
-/// Times are those of the arguments, and never go back: an earlier `now` than one before counts as that one. They are
-/// looked at in whole milliseconds.
+/// The table knows the time only from the arguments `now`, in whole milliseconds. A `now` that is earlier than the one
+/// before counts as that one.
 pub struct Table<Id, A = Caps> {
     config: TableConfig,
     admission: A,
@@ -54,9 +58,10 @@ pub struct Table<Id, A = Caps> {
     /// Microseconds since the start.
     now: u64,
     seed: u64,
+    /// Circuits so far, modulo 2³².
     serial: u32,
     peers: Peers<Id>,
-    connections: Slab<Connection>,
+    connections: Connections,
     slots: Slab<Slot>,
     circuits: Slab<Circuit>,
     slots_at: Counts,
@@ -67,8 +72,8 @@ pub struct Table<Id, A = Caps> {
 }
 
 impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
-    /// Nobody is connected yet. The seed is a secret: it keeps strangers from choosing addresses that collide, and spreads
-    /// the probes.
+    /// An empty table. The seed is a secret: it keeps strangers from choosing addresses that collide in the hash tables. It
+    /// also spreads the probes over time.
     pub fn new(now: Instant, seed: u64, admission: A, config: TableConfig) -> Self {
         let hasher = Keyed(seed);
         Self {
@@ -80,7 +85,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             seed,
             serial: 0,
             peers: Peers::new(hasher),
-            connections: Slab::default(),
+            connections: Connections::new(hasher),
             slots: Slab::default(),
             circuits: Slab::default(),
             slots_at: Counts::new(hasher),
@@ -91,7 +96,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
     }
 
-    /// Sets how an address' autonomous system is found. It is asked once a connection.
+    /// Sets the lookup of an address' autonomous system. The table calls it once per connection.
     pub fn with_asn(
         mut self,
         lookup: impl Fn(IpAddr) -> Option<u32> + Send + Sync + 'static,
@@ -100,31 +105,37 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         self
     }
 
-    /// A connection is up, and `peer` is authenticated at its other end. A slot that waits for this peer is kept by this
-    /// connection from now on.
-    pub fn handle_connected(&mut self, now: Instant, peer: &Id, origin: Origin) -> ConnectionId {
-        self.advance(now);
+    /// A connection was opened, and `peer` is authenticated at its other end. If a slot of this peer waits in its grace, this
+    /// connection keeps the slot from now on.
+    ///
+    /// The host chooses the number `connection`. A connection of the same number that is still open counts as closed first.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        peer: &Id,
+        origin: Origin,
+    ) {
+        self.handle_disconnected(now, connection);
         let lookup = self.asn.as_deref();
         let place = Place::new(origin, lookup.map(|lookup| lookup as _));
         let peer = self.peers.find_or_insert(peer);
-        let serial = self.next_serial();
         let next = self.peers[peer].connection;
-        let connection = Connection::new(serial, peer, next, place);
-        let connection = self.connections.insert(connection);
-        self.peers[peer].connection = connection;
-        let waiting = self.own_slot(connection);
+        let at = Connection::new(connection, peer, next, place);
+        let at = self.connections.insert(at);
+        self.peers[peer].connection = at;
+        let waiting = self.own_slot(at);
         if let Some(slot) = waiting.filter(|_| place.kind != PlaceKind::Relayed) {
-            self.attach(slot, connection);
+            self.attach(slot, at);
             self.set_state(slot, SlotState::Active, self.millis());
         }
-        self.connection_id(connection)
     }
 
-    /// A connection is closed, and the circuits over it with it. Its slot passes to another connection of its peer, or the
-    /// grace begins. An unknown one changes nothing.
+    /// A connection was closed. Its circuits end. Its slot passes to another connection of the same peer; if there is none,
+    /// the grace begins. An unknown connection changes nothing.
     pub fn handle_disconnected(&mut self, now: Instant, connection: ConnectionId) {
         self.advance(now);
-        let Some(at) = self.find(connection) else {
+        let Some(at) = self.connections.find(connection) else {
             return;
         };
         self.end_circuits_over(at);
@@ -151,19 +162,21 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         self.peers.forget_if_gone(peer);
     }
 
-    /// Something came over a connection just now. May be said as often as one likes.
+    /// Something was received over a connection. The host may call this as often as it likes.
     pub fn handle_alive(&mut self, now: Instant, connection: ConnectionId) {
         self.advance(now);
-        let slot = self.find(connection).map(|at| self.connections[at].slot);
+        let found = self.connections.find(connection);
+        let slot = found.map(|at| self.connections[at].slot);
         if let Some(slot) = slot.filter(|slot| *slot != NONE) {
             self.set_state(slot, SlotState::Active, self.millis());
         }
     }
 
-    /// A connection is known to be dead, though not yet closed. The grace of its slot begins.
+    /// A connection did not answer a probe and is not closed yet. Its slot passes to another connection of the same peer; if
+    /// there is none, the grace begins.
     pub fn handle_dead(&mut self, now: Instant, connection: ConnectionId) {
         self.advance(now);
-        let Some(at) = self.find(connection) else {
+        let Some(at) = self.connections.find(connection) else {
             return;
         };
         let slot = self.connections[at].slot;
@@ -172,13 +185,16 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
     }
 
-    /// A RESERVE came over a connection. Renewed is the slot that this connection keeps, else one that waits for its
-    /// peer; if there is none it is granted a new one, and where that is refused the slot of the peer that would end first
-    /// is renewed and passes to this connection.
+    /// A RESERVE was received over a connection.
+    ///
+    /// It renews the slot that this connection keeps, or else one of the peer's slots that waits in its grace. If there is
+    /// neither, the peer is granted a new slot. If a new slot is refused, the slot of the peer that expires first is renewed
+    /// and passes to this connection.
     ///
     /// # Errors
     ///
-    /// Why not; nothing is changed then. Who holds a slot is only refused by [`Admission::may_renew`].
+    /// The slot was refused, and nothing was changed. A peer that holds a slot is refused only by
+    /// [`Admission::may_renew`].
     pub fn handle_reserve(
         &mut self,
         now: Instant,
@@ -186,7 +202,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     ) -> Result<Granted, Refusal> {
         self.advance(now);
         let unknown = Refusal::UnknownConnection { id: connection };
-        let at = self.find(connection).ok_or(unknown)?;
+        let at = self.connections.find(connection).ok_or(unknown)?;
         let (peer, place) = (self.connections[at].peer, self.connections[at].place());
         if place.kind == PlaceKind::Relayed {
             return Err(Refusal::Relayed);
@@ -203,8 +219,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             },
         };
         if !self.admission.may_renew(&self.peers[peer].id) {
-            let reason = "this peer may not hold a slot any longer";
-            return Err(Refusal::Denied { reason });
+            return Err(Refusal::MayNotRenew);
         }
         self.attach(renewed, at);
         let now = self.millis();
@@ -213,12 +228,12 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         Ok(self.granted(renewed, true))
     }
 
-    /// The peer at the other end gives its slot back: the one that this connection keeps, else one that waits for it, else
-    /// the one that would end first.
+    /// The peer at the other end gives a slot back: the one that this connection keeps, or else one that waits in its grace,
+    /// or else the one that expires first.
     ///
     /// # Errors
     ///
-    /// It holds none.
+    /// The connection is unknown, or its peer holds no slot.
     pub fn handle_release(
         &mut self,
         now: Instant,
@@ -226,19 +241,19 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     ) -> Result<(), ReleaseError> {
         self.advance(now);
         let unknown = ReleaseError::UnknownConnection { id: connection };
-        let at = self.find(connection).ok_or(unknown)?;
+        let at = self.connections.find(connection).ok_or(unknown)?;
         let peer = self.connections[at].peer;
         let slot = self.own_slot(at).or_else(|| self.first_to_expire(peer));
         self.free(slot.ok_or(ReleaseError::NoSlot { id: connection })?);
         Ok(())
     }
 
-    /// A CONNECT came over a connection. What is admitted counts until it ends: [`Self::handle_circuit_closed`], or an
-    /// event.
+    /// A CONNECT was received over a connection. The circuit counts against the caps until
+    /// [`Self::handle_circuit_closed`] or [`Event::CircuitEnded`].
     ///
     /// # Errors
     ///
-    /// Why not; nothing is changed then.
+    /// The circuit was refused, and nothing was changed.
     pub fn handle_connect(
         &mut self,
         now: Instant,
@@ -247,18 +262,19 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     ) -> Result<Opening, Refusal> {
         self.advance(now);
         let unknown = Refusal::UnknownConnection { id: source };
-        let at = self.find(source).ok_or(unknown)?;
-        let (way, due) = self.admit_circuit(at, destination)?;
+        let at = self.connections.find(source).ok_or(unknown)?;
+        let (to, due) = self.admit_circuit(at, destination)?;
         self.take_tokens(due);
-        let circuit = self.add_circuit([at, way]);
+        let circuit = self.add_circuit([at, to]);
         Ok(Opening {
             circuit: self.circuit_id(circuit),
-            connection: self.connection_id(way),
+            connection: self.connections[to].id,
+            meter: Arc::clone(&self.circuits[circuit].meter),
         })
     }
 
-    /// The destination has accepted the circuit, which may last [`TableConfig::circuit_duration`] from now on. Says
-    /// whether it is still there: if not, its end was told before.
+    /// The destination accepted the circuit, which may be open for [`TableConfig::circuit_duration`] from now on. Returns
+    /// whether the circuit still exists; if it does not, an event has said so.
     pub fn handle_opened(&mut self, now: Instant, circuit: CircuitId) -> bool {
         self.advance(now);
         let found = self.find_circuit(circuit);
@@ -268,7 +284,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         found.is_some()
     }
 
-    /// A circuit ended, or came to nothing. One that is gone already changes nothing.
+    /// A circuit ended, or failed to open. An unknown circuit changes nothing.
     pub fn handle_circuit_closed(&mut self, now: Instant, circuit: CircuitId) {
         self.advance(now);
         if let Some(at) = self.find_circuit(circuit) {
@@ -276,17 +292,17 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
     }
 
-    /// Time has passed.
+    /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
     }
 
-    /// When to call [`Self::handle_timeout`] at the latest. Sometimes there is nothing to do then but to look further.
+    /// When to call [`Self::handle_timeout`] at the latest. Such a call may find nothing to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.instant(self.timers.next()?)
     }
 
-    /// What is to be done or known next.
+    /// The next action or notice for the host.
     pub fn poll_event(&mut self) -> Option<Event<Id>> {
         let event = self.events.pop_front();
         if event.is_none() {
@@ -296,28 +312,28 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         event
     }
 
-    /// Who is at the other end of a connection.
+    /// The peer at the other end of a connection.
     pub fn peer_of(&self, connection: ConnectionId) -> Option<&Id> {
-        let at = self.find(connection)?;
+        let at = self.connections.find(connection)?;
         Some(&self.peers[self.connections[at].peer].id)
     }
 
-    /// The rules.
+    /// The rules of admission.
     pub fn admission(&self) -> &A {
         &self.admission
     }
 
-    /// The rules, to be changed. What is held stays.
+    /// The rules of admission, for a change at run time. Slots and circuits that exist stay.
     pub fn admission_mut(&mut self) -> &mut A {
         &mut self.admission
     }
 
-    /// The numbers.
+    /// The configuration.
     pub fn config(&self) -> &TableConfig {
         &self.config
     }
 
-    /// Other numbers from now on. What was granted or is under way keeps its time.
+    /// Changes the configuration. Slots and circuits that exist keep their times.
     pub fn set_config(&mut self, config: TableConfig) {
         self.config = config;
     }
@@ -351,29 +367,14 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         std::iter::successors(newest, move |at| some(self.connections[*at].next))
     }
 
-    fn find(&self, id: ConnectionId) -> Option<u32> {
-        let (at, serial) = (id.0 as u32, (id.0 >> 32) as u32);
-        let connection = self.connections.get(at)?;
-        (connection.serial == serial).then_some(at)
-    }
-
     fn find_circuit(&self, id: CircuitId) -> Option<u32> {
         let (at, serial) = (id.0 as u32, (id.0 >> 32) as u32);
         let circuit = self.circuits.get(at)?;
         (circuit.serial == serial).then_some(at)
     }
 
-    fn connection_id(&self, at: u32) -> ConnectionId {
-        ConnectionId(u64::from(self.connections[at].serial) << 32 | u64::from(at))
-    }
-
     fn circuit_id(&self, at: u32) -> CircuitId {
         CircuitId(u64::from(self.circuits[at].serial) << 32 | u64::from(at))
-    }
-
-    fn next_serial(&mut self) -> u32 {
-        self.serial = self.serial.wrapping_add(1);
-        self.serial
     }
 
     fn millis(&self) -> u64 {

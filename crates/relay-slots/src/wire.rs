@@ -10,14 +10,14 @@ mod tests;
 use std::time::Duration;
 
 use libp2p_identity::PeerId;
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 use prost::Message as _;
 
 pub use self::{
-    frame::{Frames, WireError},
+    frame::{Frames, ProtobufError, WireError},
     voucher::{Voucher, VoucherError},
 };
-use crate::Status;
+use crate::error::Status;
 
 /// The protocol that a peer asks a relay by.
 pub const HOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/hop";
@@ -101,6 +101,18 @@ impl Reservation {
             addresses,
             voucher,
         }
+    }
+
+    /// The addresses at which this relay forwards circuits to the peer that it granted the reservation: `…/p2p/RELAY/p2p-circuit`.
+    /// Addresses of another peer, and addresses that are themselves behind a relay, are left out.
+    pub fn circuit_addresses(&self, relay: PeerId) -> Vec<Multiaddr> {
+        let behind = |address: &Multiaddr| {
+            let is_direct = !address.iter().any(|part| part == Protocol::P2pCircuit);
+            let named = address.clone().with_p2p(relay).ok();
+            let named = named.filter(|_| is_direct && !address.is_empty())?;
+            Some(named.with(Protocol::P2pCircuit))
+        };
+        self.addresses.iter().filter_map(behind).collect()
     }
 }
 
@@ -189,7 +201,7 @@ impl HopMessage {
     ///
     /// It is none.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        let message = proto::Hop::decode(body)?;
+        let message = proto::Hop::decode(body).map_err(ProtobufError)?;
         match message.kind.ok_or(WireError::MissingType)? {
             0 => Ok(Self::Reserve),
             1 => Ok(Self::Connect(proto::Peer::id_of(message.peer)?)),
@@ -231,7 +243,7 @@ impl StopMessage {
     ///
     /// It is none.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
-        let message = proto::Stop::decode(body)?;
+        let message = proto::Stop::decode(body).map_err(ProtobufError)?;
         match message.kind.ok_or(WireError::MissingType)? {
             0 => Ok(Self::Connect {
                 peer: proto::Peer::id_of(message.peer)?,

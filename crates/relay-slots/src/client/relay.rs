@@ -1,4 +1,4 @@
-//! One relay, as a client sees it.
+//! One relay from a client's view.
 
 use std::{
     net::IpAddr,
@@ -7,11 +7,18 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
+/// The most addresses that are kept of a relay.
+const MAX_ADDRESSES: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Relay {
+    /// Where it can be reached, the latest last.
+    pub(super) addresses: Vec<Multiaddr>,
+    /// The circuit addresses that its reservation gives this peer.
+    pub(super) circuits: Vec<Multiaddr>,
     pub(super) subnet: Option<Subnet>,
     pub(super) rtt: Option<Duration>,
-    /// In a row.
+    /// Failures in a row.
     pub(super) failures: u32,
     pub(super) state: State,
 }
@@ -31,11 +38,22 @@ pub(super) enum State {
 impl Relay {
     pub(super) fn new(now: Instant) -> Self {
         Self {
+            addresses: Vec::new(),
+            circuits: Vec::new(),
             subnet: None,
             rtt: None,
             failures: 0,
             state: State::Idle { until: now },
         }
+    }
+
+    pub(super) fn add_address(&mut self, address: &Multiaddr) {
+        self.subnet = Subnet::of(address);
+        self.addresses.retain(|known| known != address);
+        if self.addresses.len() == MAX_ADDRESSES {
+            self.addresses.remove(0);
+        }
+        self.addresses.push(address.clone());
     }
 
     pub(super) fn is_ready(&self, now: Instant) -> bool {
@@ -57,7 +75,7 @@ impl Relay {
         }
     }
 
-    /// When something is to be done about it.
+    /// When it needs attention.
     pub(super) fn due(&self) -> Option<Instant> {
         Some(match self.state {
             State::Idle { until } | State::Asking { until } => until,
@@ -67,7 +85,7 @@ impl Relay {
     }
 }
 
-/// What is likely to fail together: an IPv4 /24, an IPv6 /48, or a host name.
+/// Relays that are likely to fail together: those of an IPv4 /24, an IPv6 /48, or a host name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Subnet {
     Ip(IpAddr),

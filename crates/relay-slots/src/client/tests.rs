@@ -17,6 +17,18 @@ fn granted(ttl: u64) -> Answer {
     }
 }
 
+fn gone() -> Answer {
+    let reason = "connection refused".to_owned();
+    Answer::Failed(AskError::Unreachable { reason })
+}
+
+fn ask(number: u8) -> ClientEvent {
+    ClientEvent::Ask {
+        relay: id(number),
+        addresses: Vec::new(),
+    }
+}
+
 struct Bench {
     start: Instant,
     now: Instant,
@@ -49,7 +61,7 @@ impl Bench {
 
     fn asked(&mut self) -> Vec<PeerId> {
         let asked = |event| match event {
-            ClientEvent::Ask { relay } => Some(relay),
+            ClientEvent::Ask { relay, .. } => Some(relay),
             _ => None,
         };
         self.events().into_iter().filter_map(asked).collect()
@@ -103,11 +115,10 @@ fn the_nearest_are_asked_and_two_of_one_subnet_only_if_there_is_nobody_else() {
     }
     client.fill(now);
     let asked: Vec<_> = std::iter::from_fn(|| client.poll_event()).collect();
-    let ask = |number| ClientEvent::Ask { relay: id(number) };
     assert_eq!(asked, [ask(1), ask(3)]);
-    client.handle_answer(now, UNIX, &id(3), Answer::Failed("gone".into()));
+    client.handle_answer(now, UNIX, &id(3), gone());
     assert!(std::iter::from_fn(|| client.poll_event()).any(|event| event == ask(4)));
-    client.handle_answer(now, UNIX, &id(4), Answer::Failed("gone".into()));
+    client.handle_answer(now, UNIX, &id(4), gone());
     assert!(std::iter::from_fn(|| client.poll_event()).any(|event| event == ask(2)));
 }
 
@@ -158,7 +169,7 @@ fn one_that_is_lost_is_replaced_at_once_and_told() {
         relay: id(1),
         cause: LostCause::Disconnected,
     };
-    assert_eq!(bench.events(), [lost, ClientEvent::Ask { relay: id(3) }]);
+    assert_eq!(bench.events(), [lost, ask(3)]);
     bench.answer(3, granted(3600));
     let replaced = ClientEvent::Replaced {
         old: id(1),
@@ -184,7 +195,7 @@ fn a_relay_that_restarts_is_held_again_within_seconds_of_its_return() {
             break;
         }
         asked.push((bench.now - down).as_secs_f64());
-        bench.answer(1, Answer::Failed("connection refused".into()));
+        bench.answer(1, gone());
     }
     assert!(asked[0] <= 1.0 && asked.len() >= 4, "{asked:?}");
     bench.answer(1, granted(7200));
@@ -200,15 +211,10 @@ fn who_refuses_is_asked_again_at_most_once_a_minute_and_at_least() {
         assert_eq!(bench.asked(), [id(1)]);
         bench.answer(1, Answer::Refused(Status::ResourceLimitExceeded));
         let events = bench.events();
-        let [
-            ClientEvent::Refused {
-                status, ref reason, ..
-            },
-        ] = events[..]
-        else {
+        let [ClientEvent::Refused { status, .. }] = events[..] else {
             panic!("{events:?}");
         };
-        assert_eq!((status.code(), reason.as_str()), (201, "it has no room"));
+        assert_eq!((status.code(), status.meaning()), (201, "it has no room"));
         waits.push(bench.wait().as_secs_f64());
     }
     assert!((0.5..=1.0).contains(&waits[0]), "{waits:?}");
@@ -244,7 +250,7 @@ fn a_refused_renewal_is_a_loss_and_a_silent_one_is_tried_again() {
         relay: id(number),
         cause: LostCause::Refused(Status::PermissionDenied),
     };
-    assert!(events.contains(&lost) && events.contains(&ClientEvent::Ask { relay: id(3) }));
+    assert!(events.contains(&lost) && events.contains(&ask(3)));
 }
 
 #[test]
@@ -317,5 +323,85 @@ fn one_candidate_more_than_may_be_known_is_not_taken_in() {
         client.handle_candidate(now, id(number), &at, None);
     }
     let asked: Vec<_> = std::iter::from_fn(|| client.poll_event()).collect();
-    assert_eq!(asked, [ClientEvent::Ask { relay: id(1) }]);
+    let [ClientEvent::Ask { relay, addresses }] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert_eq!((relay, &addresses[..]), (&id(1), &[at][..]));
+}
+
+fn granted_at(at: &[&str]) -> Answer {
+    let addresses = at.iter().copied().map(address).collect();
+    Answer::Granted {
+        reservation: Reservation::new(UNIX + 7200, addresses, None),
+        limit: None,
+    }
+}
+
+#[test]
+fn the_addresses_to_announce_are_those_of_the_relays_that_are_held() {
+    let mut bench = Bench::new(2);
+    bench.asked();
+    let (one, two) = (id(1), id(2));
+    let circuit = format!("/ip4/192.0.1.1/tcp/1/p2p/{one}/p2p-circuit");
+    let behind = format!("/ip4/192.0.9.9/tcp/1/p2p/{two}/p2p-circuit");
+    let other = format!("/ip4/192.0.9.9/tcp/1/p2p/{two}");
+    bench.answer(1, granted_at(&["/ip4/192.0.1.1/tcp/1", &behind, &other]));
+    let events = bench.events();
+    let [
+        ClientEvent::Granted {
+            relay, addresses, ..
+        },
+    ] = &events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!((relay, &addresses[..]), (&one, &[address(&circuit)][..]));
+    let announced = |bench: &Bench| bench.client.addresses().cloned().collect::<Vec<_>>();
+    assert_eq!(announced(&bench), [address(&circuit)]);
+
+    bench.answer(2, granted_at(&[&other]));
+    let both = [circuit, format!("{other}/p2p-circuit")].map(|at| address(&at));
+    assert_eq!(announced(&bench), both);
+    bench.client.handle_disconnected(bench.now, &one);
+    assert_eq!(announced(&bench), both[1..]);
+}
+
+#[test]
+fn a_relay_is_asked_at_the_latest_eight_of_its_addresses() {
+    let now = Instant::now();
+    let mut client = Client::new(7, ClientConfig::default());
+    let at = |port| address(&format!("/ip4/192.0.2.1/tcp/{port}"));
+    for port in [1, 2, 3, 4, 5, 6, 7, 8, 9, 3] {
+        client.handle_candidate(now, id(1), &at(port), None);
+    }
+    client.poll_event();
+    client.handle_answer(now, UNIX, &id(1), gone());
+    client.handle_timeout(now + Duration::from_secs(2));
+    let asked = std::iter::from_fn(|| client.poll_event()).last();
+    let Some(ClientEvent::Ask { addresses, .. }) = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(addresses, [2, 4, 5, 6, 7, 8, 9, 3].map(at));
+}
+
+#[test]
+fn a_client_that_shuts_down_loses_what_it_holds_and_asks_nobody_any_more() {
+    let mut bench = holding(3);
+    bench.client.close();
+    let lost = |number| ClientEvent::Lost {
+        relay: id(number),
+        cause: LostCause::Closing,
+    };
+    assert_eq!(bench.events(), [lost(1), lost(2)]);
+    let at = address("/ip4/192.0.2.1/tcp/1");
+    bench.client.handle_candidate(bench.now, id(4), &at, None);
+    bench
+        .client
+        .handle_timeout(bench.now + Duration::from_secs(7200));
+    assert_eq!(
+        (bench.events(), bench.client.poll_timeout()),
+        (vec![], None)
+    );
+    assert_eq!(bench.client.addresses().count(), 0);
+    assert_eq!(bench.client.accept(&id(1)), Err(Status::PermissionDenied));
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Origin, TableConfig};
+use crate::{Origin, SlotState, TableConfig};
 
 const UNIX: u64 = 1_700_000_000;
 
@@ -19,12 +19,13 @@ fn relay_of(config: TableConfig) -> Relay {
     let table = Table::new(now, 1, Caps::default().with_slots(1), config);
     let addresses = vec!["/ip4/192.0.2.1/tcp/4001".parse().unwrap()];
     let mut server = Server::new(table, Keypair::generate_ed25519(), addresses);
-    let mut connect = || {
-        let peer = peer();
+    let mut connect = |number| {
+        let (peer, connection) = (peer(), ConnectionId(number));
         let table = server.table_mut();
-        (peer, table.handle_connected(now, &peer, Origin::Local))
+        table.handle_connected(now, connection, &peer, Origin::Local);
+        (peer, connection)
     };
-    let (holder, source) = (connect(), connect());
+    let (holder, source) = (connect(1), connect(2));
     Relay {
         now,
         server,
@@ -54,6 +55,11 @@ impl Relay {
     }
 
     fn open(&mut self) -> (CircuitId, StopMessage) {
+        let (circuit, request, _) = self.open_metered();
+        (circuit, request)
+    }
+
+    fn open_metered(&mut self) -> (CircuitId, StopMessage, Arc<Meter>) {
         let ((holder, way), (_, source)) = (self.holder, self.source);
         self.hop(way, HopMessage::Reserve);
         match self.hop(source, HopMessage::Connect(holder)) {
@@ -61,8 +67,9 @@ impl Relay {
                 circuit,
                 connection,
                 request,
+                meter,
                 ..
-            } if connection == way => (circuit, request),
+            } if connection == way => (circuit, request, meter),
             other => panic!("{other:?}"),
         }
     }
@@ -195,9 +202,9 @@ fn hostile_requests_get_the_spec_s_answers_and_change_nothing() {
             ..
         }
     ));
-    let relayed = peer();
+    let relayed = ConnectionId(9);
     let table = relay.server.table_mut();
-    let relayed = table.handle_connected(relay.now, &relayed, Origin::Relayed);
+    table.handle_connected(relay.now, relayed, &peer(), Origin::Relayed);
     assert_eq!(relay.status(relayed, HopMessage::Reserve), 202);
     assert_eq!(relay.status(relayed, HopMessage::Connect(holder)), 202);
     let usage = relay.server.table().usage();
@@ -219,4 +226,71 @@ fn of_too_many_addresses_as_many_are_told_as_fit() {
         "{}",
         bytes.len()
     );
+}
+
+#[test]
+fn a_listing_has_the_bytes_of_open_and_of_ended_circuits_since_the_slot_was_granted() {
+    let mut relay = relay();
+    let (holder, connection) = relay.holder;
+    let bytes = |relay: &Relay| relay.server.slots(relay.now)[0].bytes;
+    let (first, _, meter) = relay.open_metered();
+    let accepted = Some(StopMessage::Status(Status::Ok));
+    relay.server.handle_stop(relay.now, first, accepted);
+    meter.add(crate::Direction::ToDestination, 10);
+    meter.add(crate::Direction::ToSource, 5);
+    assert_eq!(bytes(&relay), 15);
+    let slot = relay.server.slots(relay.now).remove(0);
+    assert_eq!((slot.peer, slot.address), (holder, None));
+    assert_eq!((slot.state, slot.circuits), (SlotState::Active, 1));
+    assert_eq!(slot.expires_in, Duration::from_secs(3600));
+    relay.server.handle_closed(relay.now, first);
+    assert_eq!(bytes(&relay), 15, "counted once");
+    let (second, _, meter) = relay.open_metered();
+    meter.add(crate::Direction::ToSource, 100);
+    assert_eq!(bytes(&relay), 115);
+
+    // A new slot begins at nothing, though a circuit of the old slot goes on.
+    let table = relay.server.table_mut();
+    table.handle_release(relay.now, connection).unwrap();
+    relay.hop(connection, HopMessage::Reserve);
+    assert_eq!(bytes(&relay), 0);
+    meter.add(crate::Direction::ToSource, 3);
+    assert_eq!(bytes(&relay), 3);
+    relay.server.handle_closed(relay.now, second);
+    assert_eq!(bytes(&relay), 3);
+}
+
+#[test]
+fn terms_change_what_is_named_and_a_bad_one_changes_nothing() {
+    let mut relay = relay();
+    let terms = Terms {
+        slots: Some(0),
+        ttl_s: Some(60.0),
+        ..Terms::default()
+    };
+    let all = relay.server.set_terms(&terms).unwrap();
+    assert_eq!((all.slots, all.ttl_s), (Some(0), Some(60.0)));
+    assert_eq!(all, relay.server.terms());
+    let (_, connection) = relay.holder;
+    assert_eq!(relay.status(connection, HopMessage::Reserve), 201);
+    let bad = Terms {
+        slots: Some(9),
+        ttl_s: Some(0.5),
+        ..Terms::default()
+    };
+    assert_eq!(relay.server.set_terms(&bad).unwrap_err().name, "ttl_s");
+    assert_eq!(relay.server.terms(), all);
+}
+
+#[test]
+fn a_relay_that_shuts_down_refuses_requests_and_keeps_circuits() {
+    let mut relay = relay();
+    let (circuit, _) = relay.open();
+    relay.server.close();
+    let ((holder, connection), (_, source)) = (relay.holder, relay.source);
+    assert_eq!(relay.status(connection, HopMessage::Reserve), 201);
+    assert_eq!(relay.status(source, HopMessage::Connect(holder)), 201);
+    let accepted = Some(StopMessage::Status(Status::Ok));
+    let answer = relay.server.handle_stop(relay.now, circuit, accepted);
+    assert!(matches!(answer, StopAnswer::Splice { .. }), "{answer:?}");
 }

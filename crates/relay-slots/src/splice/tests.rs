@@ -1,6 +1,9 @@
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Wake, Waker},
 };
 
@@ -64,8 +67,8 @@ async fn what_is_sent_arrives_whole_both_ways_and_is_counted() {
         exchange(destination, back, there)
     );
     assert!(matches!(pump.await.unwrap(), SpliceEnd::Done));
-    assert_eq!(meter.bytes(Way::There), there as u64);
-    assert_eq!(meter.bytes(Way::Back), back as u64);
+    assert_eq!(meter.bytes(Direction::ToDestination), there as u64);
+    assert_eq!(meter.bytes(Direction::ToSource), back as u64);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,12 +89,12 @@ async fn an_end_that_is_done_still_hears_the_other() {
 
 #[tokio::test(start_paused = true)]
 async fn as_much_as_may_passes_and_the_next_byte_ends_it_in_either_direction() {
-    for (sends, way) in [
+    for (sends, expected) in [
         (999, None),
         (1000, None),
-        (1001, Some(Way::There)),
-        (1001, Some(Way::Back)),
-        (5000, Some(Way::There)),
+        (1001, Some(Direction::ToDestination)),
+        (1001, Some(Direction::ToSource)),
+        (5000, Some(Direction::ToDestination)),
     ] {
         let config = SpliceConfig::default().with_limits(Some(1000), None);
         let Bench {
@@ -100,8 +103,8 @@ async fn as_much_as_may_passes_and_the_next_byte_ends_it_in_either_direction() {
             meter,
             pump,
         } = bench(10_000, config.with_buffer(300));
-        let (mut sender, mut receiver) = match way {
-            Some(Way::Back) => (destination, source),
+        let (mut sender, mut receiver) = match expected {
+            Some(Direction::ToSource) => (destination, source),
             _ => (source, destination),
         };
         sender.write_all(&pattern(sends)).await.unwrap();
@@ -110,10 +113,10 @@ async fn as_much_as_may_passes_and_the_next_byte_ends_it_in_either_direction() {
         let end = pump.await.unwrap();
         let found = match end {
             SpliceEnd::Done => None,
-            SpliceEnd::Data { way } => Some(way),
+            SpliceEnd::Data { direction } => Some(direction),
             other => panic!("{other:?}"),
         };
-        assert_eq!(found, way, "after {sends} bytes");
+        assert_eq!(found, expected, "after {sends} bytes");
         let mut heard = Vec::new();
         receiver.read_to_end(&mut heard).await.unwrap();
         assert!(
@@ -121,7 +124,8 @@ async fn as_much_as_may_passes_and_the_next_byte_ends_it_in_either_direction() {
             "{} of {sends}",
             heard.len()
         );
-        let counted = [Way::There, Way::Back].map(|way| meter.bytes(way));
+        let counted =
+            [Direction::ToDestination, Direction::ToSource].map(|direction| meter.bytes(direction));
         assert_eq!(counted[0] + counted[1], sends.min(1000) as u64);
     }
 }
@@ -164,8 +168,8 @@ async fn who_does_not_read_holds_the_sender_up_and_nobody_else() {
     let sent = bench.source.write_all(&flood);
     let stuck = tokio::time::timeout(Duration::from_secs(1), sent).await;
     assert!(stuck.is_err(), "somebody took it all");
-    assert_eq!(bench.meter.bytes(Way::There), 100);
-    // The other way goes on.
+    assert_eq!(bench.meter.bytes(Direction::ToDestination), 100);
+    // The other direction goes on.
     bench.destination.write_all(b"still here").await.unwrap();
     let mut heard = [0; 10];
     bench.source.read_exact(&mut heard).await.unwrap();
@@ -173,7 +177,7 @@ async fn who_does_not_read_holds_the_sender_up_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks_is_told_with_its_way() {
+async fn a_stream_that_breaks_is_told_with_its_direction() {
     let Bench {
         mut source,
         destination,
@@ -183,10 +187,10 @@ async fn a_stream_that_breaks_is_told_with_its_way() {
     drop(destination);
     source.write_all(b"into nothing").await.unwrap();
     let end = pump.await.unwrap();
-    let SpliceEnd::Failed { way, .. } = end else {
+    let SpliceEnd::Failed { direction, .. } = end else {
         panic!("{end:?}");
     };
-    assert_eq!(way, Way::There);
+    assert_eq!(direction, Direction::ToDestination);
 }
 
 /// A stream that always has bytes and always takes them.
@@ -240,7 +244,10 @@ async fn a_circuit_that_is_never_idle_lets_others_have_their_turn_and_goes_on() 
     let mut cx = Context::from_waker(&waker);
     assert!(pump.as_mut().poll(&mut cx).is_pending());
     assert!(woken.0.load(Relaxed), "nobody would poll it again");
-    let first = (meter.bytes(Way::There), meter.bytes(Way::Back));
+    let first = (
+        meter.bytes(Direction::ToDestination),
+        meter.bytes(Direction::ToSource),
+    );
     assert!(first.0 > 0 && first.1 > 0, "{first:?}");
 }
 
@@ -323,16 +330,85 @@ async fn what_came_before_a_stream_broke_is_handed_on() {
     let mut destination = Framed::new([], false, 30);
     let (config, meter) = (SpliceConfig::default(), Meter::default());
     let end = splice(&mut source, &mut destination, &config, &meter).await;
-    let SpliceEnd::Failed { way, error } = end else {
+    let SpliceEnd::Failed { direction, error } = end else {
         panic!("{end:?}");
     };
     assert_eq!(
-        (way, error.kind()),
-        (Way::There, io::ErrorKind::ConnectionReset)
+        (direction, error.kind()),
+        (Direction::ToDestination, io::ErrorKind::ConnectionReset)
     );
-    assert_eq!(meter.bytes(Way::There), 200);
+    assert_eq!(meter.bytes(Direction::ToDestination), 200);
     assert_eq!(
         destination.taken.concat(),
         [pattern(100), pattern(100)].concat()
     );
+}
+
+/// A stream that is at its end and never accepts the end of the other one.
+struct Stuck;
+
+impl AsyncRead for Stuck {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stuck {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_never_accepted_does_not_hold_the_circuit_for_ever() {
+    let config = SpliceConfig::default().with_close(Duration::from_secs(3));
+    let (mut source, mut destination) = (Framed::new([], false, 1), Stuck);
+    let (started, meter) = (Instant::now(), Meter::default());
+    let pumped = splice(&mut source, &mut destination, &config, &meter);
+    let end = tokio::time::timeout(Duration::from_secs(60), pumped).await;
+    let SpliceEnd::Failed { direction, error } = end.expect("it ends") else {
+        panic!("it was accepted");
+    };
+    assert_eq!(
+        (direction, error.kind()),
+        (Direction::ToDestination, io::ErrorKind::TimedOut)
+    );
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pump_that_closes_hands_on_what_it_holds_and_ends_both_directions() {
+    let (mut source, mut inner_source) = duplex(50);
+    let (mut destination, mut inner_destination) = duplex(50);
+    let (close, closing) = tokio::sync::oneshot::channel::<()>();
+    let pump = tokio::spawn(async move {
+        let (config, meter) = (SpliceConfig::default(), Meter::default());
+        let closing = async { drop(closing.await) };
+        let (source, destination) = (&mut inner_source, &mut inner_destination);
+        let end = splice_until(source, destination, &config, &meter, closing).await;
+        (end, meter.total())
+    });
+    // The destination's stream holds 50 bytes, and the pump holds the others.
+    source.write_all(&pattern(120)).await.unwrap();
+    tokio::task::yield_now().await;
+    close.send(()).unwrap();
+    let mut heard = Vec::new();
+    destination.read_to_end(&mut heard).await.unwrap();
+    assert!(heard == pattern(120), "{} of 120", heard.len());
+    assert_eq!(source.read(&mut [0; 1]).await.unwrap(), 0, "both are told");
+    let (end, bytes) = pump.await.unwrap();
+    assert!(matches!(end, SpliceEnd::Closing), "{end:?}");
+    assert_eq!(bytes, 120);
 }

@@ -1,15 +1,21 @@
 //! What becomes of a circuit.
 
-use std::hash::Hash;
+use std::{hash::Hash, sync::Arc};
 
 use super::{
-    EndCause, Event, Table,
-    scope::PlaceKind,
+    Table,
     slab::NONE,
     slots::{Due, Kind, Slot, millis},
+    view::{EndCause, Event, SlotState},
     wheel::Timer,
 };
-use crate::{Admission, Connect, Held, Refusal, SlotState};
+use crate::{
+    Admission,
+    admission::{Connect, Held},
+    error::Refusal,
+    meter::Meter,
+    scope::PlaceKind,
+};
 
 /// Which end of a circuit.
 pub(super) const SOURCE: usize = 0;
@@ -25,6 +31,7 @@ pub(super) struct Circuit {
     previous: [u32; 2],
     timer: u32,
     pub(super) open: bool,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
@@ -69,7 +76,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             from_source: self.peers[peer].circuits[SOURCE] as usize,
             from_subnet,
         })?;
-        let rates = self.admission.rates(place.origin());
+        let rates = self.admission.rates(&self.peers[peer].id, place.origin());
         let rates = [rates.connect_of_peer, rates.connect_of_subnet];
         let due = self.buckets_of(Kind::Connect, peer, place, rates);
         self.check_rates(&due, place, |of| Refusal::ConnectRate { of })?;
@@ -77,7 +84,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     }
 
     pub(super) fn add_circuit(&mut self, ends: [u32; 2]) -> u32 {
-        let serial = self.next_serial();
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
         let next = [SOURCE, DESTINATION].map(|end| self.connections[ends[end]].circuits[end]);
         let circuit = self.circuits.insert(Circuit {
             serial,
@@ -86,6 +94,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             previous: [NONE; 2],
             timer: NONE,
             open: false,
+            meter: Arc::default(),
         });
         for end in [SOURCE, DESTINATION] {
             if next[end] != NONE {
@@ -126,6 +135,9 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         if let Some(key) = self.pair_of(ended.ends) {
             self.pairs.subtract(key);
         }
+        let destination = self.connections[ended.ends[DESTINATION]].peer;
+        let carried = &mut self.peers[destination].carried;
+        *carried = carried.wrapping_add(ended.meter.total());
         for end in [SOURCE, DESTINATION] {
             let (next, previous) = (ended.next[end], ended.previous[end]);
             if next != NONE {
@@ -163,6 +175,20 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         };
         self.tell_end(circuit, cause);
         self.end_circuit(circuit);
+    }
+
+    /// What the open circuits to a peer have carried.
+    pub(super) fn carried_live(&self, destination: u32) -> u64 {
+        let mut carried = 0_u64;
+        for connection in self.connections_of(destination) {
+            let mut circuit = self.connections[connection].circuits[DESTINATION];
+            while circuit != NONE {
+                let entry = &self.circuits[circuit];
+                carried = carried.wrapping_add(entry.meter.total());
+                circuit = entry.next[DESTINATION];
+            }
+        }
+        carried
     }
 
     fn tell_end(&mut self, circuit: u32, cause: EndCause) {

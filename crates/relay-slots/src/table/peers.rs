@@ -1,4 +1,4 @@
-//! Who is there, and over which connections.
+//! The peers that have a connection or a slot.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -6,7 +6,6 @@ use hashbrown::HashTable;
 
 use super::{
     counts::Keyed,
-    scope::{Place, PlaceKind},
     slab::{NONE, Slab},
 };
 
@@ -21,46 +20,10 @@ pub(super) struct Peer<Id> {
     pub(super) slots: u32,
     /// Circuits of which it is the source, and the destination.
     pub(super) circuits: [u32; 2],
+    /// What ended circuits to this peer carried since its first slot was granted, less what open ones had carried by then.
+    pub(super) carried: u64,
     /// Leaves room for "none".
     known: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) serial: u32,
-    pub(super) peer: u32,
-    /// The peer's next.
-    pub(super) next: u32,
-    /// The slot that it keeps.
-    pub(super) slot: u32,
-    /// The first of the circuits that begin here, and that end here.
-    pub(super) circuits: [u32; 2],
-    bits: u64,
-    asn: u32,
-    kind: PlaceKind,
-}
-
-impl Connection {
-    pub(super) fn new(serial: u32, peer: u32, next: u32, place: Place) -> Self {
-        Self {
-            serial,
-            peer,
-            next,
-            slot: NONE,
-            circuits: [NONE; 2],
-            bits: place.bits,
-            asn: place.asn,
-            kind: place.kind,
-        }
-    }
-
-    pub(super) fn place(&self) -> Place {
-        Place {
-            bits: self.bits,
-            asn: self.asn,
-            kind: self.kind,
-        }
-    }
 }
 
 /// Peers by their ids.
@@ -103,6 +66,7 @@ impl<Id: Eq + Hash + Clone> Peers<Id> {
             slot: NONE,
             slots: 0,
             circuits: [0; 2],
+            carried: 0,
             known: true,
         });
         let (slab, hasher) = (&self.slab, self.hasher);

@@ -3,13 +3,18 @@
 use std::hash::Hash;
 
 use super::{
-    Event, FreeCause, SlotState, Table,
+    Table,
     counts::fingerprint,
-    scope::{Place, PlaceKind, Scope},
     slab::NONE,
+    view::{Event, FreeCause, SlotState},
     wheel::Timer,
 };
-use crate::{Admission, Held, Rate, RateOf, Refusal, Reserve};
+use crate::{
+    Admission,
+    admission::{Held, Rate, Reserve},
+    error::{RateOf, Refusal},
+    scope::{Place, PlaceKind, Scope},
+};
 
 /// 48 bytes.
 #[derive(Debug)]
@@ -82,7 +87,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     pub(super) fn admit_slot(&self, connection: u32) -> Result<Due, Refusal> {
         let connection = &self.connections[connection];
         self.ask(connection.peer, connection.place(), |_| true, 0)?;
-        let rates = self.admission.rates(connection.place().origin());
+        let peer = &self.peers[connection.peer].id;
+        let rates = self.admission.rates(peer, connection.place().origin());
         let rates = [rates.reserve_of_peer, rates.reserve_of_subnet];
         let due = self.buckets_of(Kind::Reserve, connection.peer, connection.place(), rates);
         let refused = |of| Refusal::ReserveRate { of };
@@ -188,7 +194,11 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             kind: place.kind,
             state: SlotState::Active,
         });
+        let before = (self.peers[peer].slots == 0).then(|| self.carried_live(peer));
         let holder = &mut self.peers[peer];
+        if let Some(before) = before {
+            holder.carried = 0_u64.wrapping_sub(before);
+        }
         holder.slot = slot;
         holder.slots += 1;
         self.connections[connection].slot = slot;
@@ -292,7 +302,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
             }
             SlotState::Probing => {
                 let peer = self.peers[peer].id.clone();
-                let connection = self.connection_id(connection);
+                let connection = self.connections[connection].id;
                 self.events.push_back(Event::Silent { peer, connection });
                 self.bereave(slot, self.slots[slot].connection);
                 return;
@@ -310,8 +320,9 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     }
 
     fn probe(&mut self, connection: u32) {
-        let connection = self.connection_id(connection);
-        self.events.push_back(Event::Probe { connection });
+        let connection = self.connections[connection].id;
+        let within = self.config.answer;
+        self.events.push_back(Event::Probe { connection, within });
     }
 
     /// When the next thing happens to a slot by itself.

@@ -1,74 +1,66 @@
-//! What a table tells of itself.
+//! What a table tells its host.
 
-use std::{fmt, hash::Hash, net::IpAddr, time::Instant};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Origin, Table, circuits::DESTINATION, slab::NONE};
-use crate::Admission;
-
-/// A connection, as the table names it. Not used again before 2³² others were named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(super) u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A circuit, as the table names it. Not used again before 2³² others were named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CircuitId(pub(super) u64);
-
-impl fmt::Display for CircuitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{
+    id::{CircuitId, ConnectionId},
+    meter::Meter,
+    scope::Origin,
+};
 
 /// A slot was granted or renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Granted {
-    /// Until when, unless it is renewed.
+    /// When the slot expires, unless it is renewed.
     pub expires: Instant,
-    /// Whether its peer held it before.
+    /// Whether the peer held this slot before.
     pub renewed: bool,
 }
 
-/// A circuit was admitted: the host opens a stop stream over the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A circuit was admitted. The host now opens a stop stream over the connection.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Opening {
-    /// The circuit, which counts from now on.
+    /// The circuit. It counts against the caps from now on.
     pub circuit: CircuitId,
-    /// The connection that leads to the destination.
+    /// The connection to the destination.
     pub connection: ConnectionId,
+    /// Counts the bytes that the circuit carries. The host adds to it; the table adds it up per slot.
+    pub meter: Arc<Meter>,
 }
 
-/// What the host is to do, or to know.
+/// An action for the host, or a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<Id> {
-    /// Find out whether anyone is there, and say [`crate::Table::handle_alive`] or [`crate::Table::handle_dead`].
+    /// Probe the other end of this connection, then call [`crate::Table::handle_alive`] or [`crate::Table::handle_dead`].
     Probe {
         /// The connection.
         connection: ConnectionId,
+        /// How long the answer may take: [`crate::TableConfig::answer`].
+        within: Duration,
     },
-    /// It did not answer the probe: close it.
+    /// The other end did not answer the probe. Close this connection.
     Silent {
-        /// Who is at its other end, or was.
+        /// The peer at the other end.
         peer: Id,
         /// The connection.
         connection: ConnectionId,
     },
-    /// A slot is free. A release is not told: who released it knows.
+    /// A slot was freed. [`crate::Table::handle_release`] causes no such event: its caller knows.
     Freed {
-        /// Whose it was.
+        /// The peer that held it.
         peer: Id,
         /// Why.
         cause: FreeCause,
     },
-    /// A circuit is gone: reset what is left of its two streams.
+    /// A circuit has ended. Reset what is left of its two streams.
     CircuitEnded {
         /// The circuit.
         circuit: CircuitId,
@@ -81,9 +73,9 @@ pub enum Event<Id> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FreeCause {
-    /// It was not renewed in time.
+    /// The peer did not renew it in time.
     Expired,
-    /// Its peer did not come back within the grace.
+    /// The peer did not come back within the grace.
     Abandoned,
 }
 
@@ -93,21 +85,26 @@ pub enum FreeCause {
 pub enum EndCause {
     /// The destination took longer than [`crate::TableConfig::opening`].
     Unanswered,
-    /// It was open for [`crate::TableConfig::circuit_duration`].
+    /// The circuit was open for [`crate::TableConfig::circuit_duration`].
     Expired,
-    /// A connection that carried it was closed.
+    /// A connection that carried the circuit was closed.
     Gone,
 }
 
-/// What a slot is in.
+/// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum SlotState {
-    /// Its peer is there.
+    /// The peer is connected and was heard lately.
     Active,
-    /// Its peer was silent and is being probed.
+    /// The peer was silent and is being probed.
     Probing,
-    /// Its peer is gone, and may come back.
+    /// The peer is gone. Its slot is kept until the grace is over.
     Grace,
 }
 
@@ -121,26 +118,28 @@ impl fmt::Display for SlotState {
     }
 }
 
-/// A slot as it is.
+/// A slot at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotView<'a, Id> {
-    /// Whose.
+    /// The peer that holds it.
     pub peer: &'a Id,
-    /// In what state.
+    /// Its state.
     pub state: SlotState,
-    /// Where it is counted. Of an IPv6 address the last 64 bits are zero.
+    /// Where it is counted. The last 64 bits of an IPv6 address are zero.
     pub origin: Origin,
-    /// What keeps it.
+    /// The connection that keeps it. `None` during the grace.
     pub connection: Option<ConnectionId>,
-    /// Until when, unless it is renewed.
+    /// When it expires, unless it is renewed.
     pub expires: Instant,
-    /// Circuits that end at its peer.
+    /// The number of circuits to its peer.
     pub circuits: usize,
+    /// Bytes that circuits to its peer have carried, in both directions, since the peer's first slot was granted.
+    pub bytes: u64,
 }
 
 impl<Id> SlotView<'_, Id> {
-    /// Where it is counted, if that is an address.
+    /// The address where the slot is counted, if it is counted at an address.
     pub fn address(&self) -> Option<IpAddr> {
         match self.origin {
             Origin::Address(address) => Some(address),
@@ -149,7 +148,7 @@ impl<Id> SlotView<'_, Id> {
     }
 }
 
-/// How many of everything a table holds.
+/// How many of each thing a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Usage {
@@ -159,78 +158,23 @@ pub struct Usage {
     pub connections: usize,
     /// Slots.
     pub slots: usize,
-    /// Circuits, whether open or opening.
+    /// Circuits, open or opening.
     pub circuits: usize,
     /// Addresses, networks and autonomous systems with a slot.
     pub scopes: usize,
-    /// Subnets with a circuit, and its destination.
+    /// Pairs of a subnet and a destination with a circuit between them.
     pub pairs: usize,
-    /// Peers and subnets whose rates are remembered.
+    /// Peers and subnets whose request rates are remembered.
     pub buckets: usize,
     /// Timers that are set.
     pub timers: usize,
-    /// Events that the host did not yet take.
+    /// Events that the host has not taken yet.
     pub events: usize,
 }
 
 impl Usage {
-    /// Whether there is nothing at all.
+    /// Whether the table holds nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
-    /// The slots, in an order that means nothing but is always the same.
-    pub fn slots(&self) -> impl Iterator<Item = SlotView<'_, Id>> {
-        self.slots.iter().map(|(_, slot)| {
-            let (peer, kept) = (&self.peers[slot.peer], slot.connection);
-            SlotView {
-                peer: &peer.id,
-                state: slot.state,
-                origin: slot.place().origin(),
-                connection: (kept != NONE).then(|| self.connection_id(kept)),
-                expires: self.instant(slot.expires).unwrap_or(self.start),
-                circuits: peer.circuits[DESTINATION] as usize,
-            }
-        })
-    }
-
-    /// How many slots a peer has.
-    pub fn held_by(&self, peer: &Id) -> usize {
-        let found = self.peers.find(peer);
-        found.map_or(0, |peer| self.peers[peer].slots as usize)
-    }
-
-    /// How many of everything there are.
-    pub fn usage(&self) -> Usage {
-        Usage {
-            peers: self.peers.len(),
-            connections: self.connections.len(),
-            slots: self.slots.len(),
-            circuits: self.circuits.len(),
-            scopes: self.slots_at.len(),
-            pairs: self.pairs.len(),
-            buckets: self.buckets.len(),
-            timers: self.timers.len(),
-            events: self.events.len(),
-        }
-    }
-
-    /// How many bytes all that takes up, with what is kept free for more and without what an `Id` points at. None if there
-    /// is nothing.
-    pub fn bytes(&self) -> usize {
-        let kept = [
-            self.peers.bytes(),
-            self.connections.bytes(),
-            self.slots.bytes(),
-            self.circuits.bytes(),
-            self.slots_at.bytes(),
-            self.pairs.bytes(),
-            self.buckets.bytes(),
-            self.timers.bytes(),
-            self.events.capacity() * size_of::<Event<Id>>(),
-        ];
-        kept.into_iter().sum()
     }
 }

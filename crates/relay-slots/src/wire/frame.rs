@@ -3,7 +3,7 @@
 use super::MAX_MESSAGE;
 
 /// Why bytes are no message, or a message no bytes.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// The length alone says that the message is too long.
@@ -27,8 +27,8 @@ pub enum WireError {
         length: usize,
     },
     /// What the length announced is no protobuf message.
-    #[error("no protobuf message")]
-    Protobuf(#[from] prost::DecodeError),
+    #[error("the message is not valid protobuf")]
+    Protobuf(#[from] ProtobufError),
     /// The field `type`, which the spec requires, is absent.
     #[error("a message without a type")]
     MissingType,
@@ -48,6 +48,11 @@ pub enum WireError {
         length: usize,
     },
 }
+
+/// Bytes are not valid protobuf.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ProtobufError(pub(super) prost::DecodeError);
 
 /// Bytes in, the messages' bodies out, however the bytes were split on their way.
 ///

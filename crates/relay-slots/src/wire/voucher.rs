@@ -3,6 +3,8 @@
 use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
 use prost::Message as _;
 
+use super::ProtobufError;
+
 /// What the signature is made over, first.
 const DOMAIN: &[u8] = b"libp2p-relay-rsvp";
 
@@ -28,8 +30,8 @@ pub enum VoucherError {
     #[error("cannot sign the voucher")]
     Signing(#[from] SigningError),
     /// It is no signed envelope, or holds no voucher.
-    #[error("no protobuf message")]
-    Protobuf(#[from] prost::DecodeError),
+    #[error("the envelope or the voucher is not valid protobuf")]
+    Protobuf(#[from] ProtobufError),
     /// The envelope is of something else.
     #[error("an envelope of type {codec:02x?}")]
     Codec {
@@ -126,7 +128,7 @@ impl Voucher {
         peer: PeerId,
         now: u64,
     ) -> Result<Self, VoucherError> {
-        let envelope = Envelope::decode(envelope)?;
+        let envelope = Envelope::decode(envelope).map_err(ProtobufError)?;
         if envelope.payload_type != CODEC {
             let codec = envelope.payload_type;
             return Err(VoucherError::Codec { codec });
@@ -140,7 +142,7 @@ impl Voucher {
         if !key.verify(&signed(&envelope.payload), &envelope.signature) {
             return Err(VoucherError::Signature { relay });
         }
-        let payload = Payload::decode(envelope.payload.as_slice())?;
+        let payload = Payload::decode(envelope.payload.as_slice()).map_err(ProtobufError)?;
         let names = (
             PeerId::from_bytes(&payload.relay),
             PeerId::from_bytes(&payload.peer),

@@ -8,7 +8,7 @@ use std::{
 
 use relay_slots::{Caps, CircuitId, ConnectionId, Origin, Rate, Table, TableConfig};
 
-use crate::{Random, assert_empty, drain};
+use crate::{Random, assert_empty, drain, open_connection};
 
 const PEERS: u64 = 1500;
 const CHURNS: u32 = 1_000_000;
@@ -66,7 +66,7 @@ impl Host {
                         self.alive.remove(old);
                     }
                 }
-                let connection = table.handle_connected(now, &peer, address(random));
+                let connection = open_connection(table, now, &peer, address(random));
                 self.open.entry(peer).or_default().push(connection);
                 self.alive.insert(connection);
                 let _ = table.handle_reserve(now, connection);

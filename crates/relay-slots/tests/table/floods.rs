@@ -7,7 +7,7 @@ use std::{
 
 use relay_slots::{Caps, Origin, Refusal, Table, TableConfig};
 
-use crate::at;
+use crate::{at, open_connection};
 
 fn v4(net: u8, host: u32) -> Origin {
     Origin::Address(Ipv4Addr::new(203, 0, net, host as u8).into())
@@ -28,11 +28,11 @@ fn ten_thousand_reserves_from_one_subnet_leave_room_for_an_honest_peer() {
         let now = Instant::now();
         let mut table = table(now);
         let flood = (0..10_000).filter(|peer| {
-            let connection = table.handle_connected(now, peer, origin(*peer));
+            let connection = open_connection(&mut table, now, peer, origin(*peer));
             table.handle_reserve(now, connection).is_ok()
         });
         assert_eq!(flood.count(), 16);
-        let honest = table.handle_connected(now, &1_000_000, at("198.51.100.1"));
+        let honest = open_connection(&mut table, now, &1_000_000, at("198.51.100.1"));
         assert!(table.handle_reserve(now, honest).is_ok());
         let buckets = table.usage().buckets;
         assert_eq!(buckets, 16 + 1 + 2, "who was refused is not remembered");
@@ -43,16 +43,16 @@ fn ten_thousand_reserves_from_one_subnet_leave_room_for_an_honest_peer() {
 fn a_thousand_sources_aimed_at_one_target_leave_room_for_an_honest_circuit() {
     let now = Instant::now();
     let mut table = table(now);
-    let target = table.handle_connected(now, &0, at("198.51.100.1"));
+    let target = open_connection(&mut table, now, &0, at("198.51.100.1"));
     table.handle_reserve(now, target).unwrap();
     // From three subnets: each gets 4 of the target's 16.
     let flood = (1..=1000).filter(|peer| {
-        let connection = table.handle_connected(now, peer, v4((peer % 3) as u8, *peer));
+        let connection = open_connection(&mut table, now, peer, v4((peer % 3) as u8, *peer));
         let opening = table.handle_connect(now, connection, &0);
         opening.is_ok_and(|opening| table.handle_opened(now, opening.circuit))
     });
     assert_eq!(flood.count(), 12);
-    let honest = table.handle_connected(now, &1_000_000, at("192.0.2.77"));
+    let honest = open_connection(&mut table, now, &1_000_000, at("192.0.2.77"));
     table.handle_connect(now, honest, &0).unwrap();
 }
 
@@ -60,9 +60,9 @@ fn a_thousand_sources_aimed_at_one_target_leave_room_for_an_honest_circuit() {
 fn a_source_that_connects_without_end_is_slowed_down_and_recovers() {
     let mut now = Instant::now();
     let mut table = table(now);
-    let target = table.handle_connected(now, &0, at("198.51.100.1"));
+    let target = open_connection(&mut table, now, &0, at("198.51.100.1"));
     table.handle_reserve(now, target).unwrap();
-    let source = table.handle_connected(now, &1, at("192.0.2.1"));
+    let source = open_connection(&mut table, now, &1, at("192.0.2.1"));
     let connect = |table: &mut Table<u32>, now| {
         let opening = table.handle_connect(now, source, &0)?;
         table.handle_circuit_closed(now, opening.circuit);

@@ -13,7 +13,7 @@ use relay_slots::{
 
 use crate::{
     model::{Model, State},
-    place,
+    open_connection, place,
 };
 
 const ADDRESSES: [&str; 10] = [
@@ -156,7 +156,7 @@ impl Pair {
         let now = self.now;
         match *op {
             Op::Connected(peer, origin) => {
-                let id = self.table.handle_connected(now, &peer, origin);
+                let id = open_connection(&mut self.table, now, &peer, origin);
                 self.connections.push(id);
                 self.model.connected(id, peer, origin);
             }
@@ -252,7 +252,7 @@ impl Pair {
     fn connect(&mut self, id: ConnectionId, to: u8) {
         let opening = self.table.handle_connect(self.now, id, &to);
         let expected = self.model.connect(id, to);
-        if let Ok(opening) = opening {
+        if let Ok(opening) = &opening {
             self.circuits.push(opening.circuit);
             let (circuit, way) = (opening.circuit, opening.connection);
             self.model.circuit_added(circuit, id, way);
@@ -265,7 +265,7 @@ impl Pair {
     fn compare(&mut self) {
         let mut events: Vec<_> = std::iter::from_fn(|| self.table.poll_event())
             .map(|event| match event {
-                Event::Probe { connection } => format!("probe {connection}"),
+                Event::Probe { connection, .. } => format!("probe {connection}"),
                 Event::Silent { peer, connection } => format!("silent {peer} {connection}"),
                 Event::Freed { peer, cause } => format!("freed {peer} {cause:?}"),
                 Event::CircuitEnded { circuit, cause } => format!("ended {circuit} {cause:?}"),

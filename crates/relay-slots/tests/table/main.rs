@@ -8,9 +8,28 @@ mod others;
 mod phone;
 mod place;
 
-use std::time::Instant;
+use std::{
+    hash::Hash,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
 
 use relay_slots::{ConnectionId, Event, Origin, Table};
+
+/// The numbers that the tests have given to connections so far.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// A new connection, with a number that no other one has.
+fn open_connection<Id: Eq + Hash + Clone>(
+    table: &mut Table<Id>,
+    now: Instant,
+    peer: &Id,
+    origin: Origin,
+) -> ConnectionId {
+    let connection = ConnectionId(CONNECTIONS.fetch_add(1, Relaxed));
+    table.handle_connected(now, connection, peer, origin);
+    connection
+}
 
 /// An address as an origin.
 fn at(text: &str) -> Origin {
@@ -30,14 +49,16 @@ impl Random {
 }
 
 /// A host that answers probes for the connections that live, and closes those that are silent.
-fn drain<Id: Eq + std::hash::Hash + Clone>(
+fn drain<Id: Eq + Hash + Clone>(
     table: &mut Table<Id>,
     now: Instant,
     lives: impl Fn(ConnectionId) -> bool,
 ) {
     while let Some(event) = table.poll_event() {
         match event {
-            Event::Probe { connection } if lives(connection) => table.handle_alive(now, connection),
+            Event::Probe { connection, .. } if lives(connection) => {
+                table.handle_alive(now, connection)
+            }
             Event::Silent { connection, .. } => table.handle_disconnected(now, connection),
             _ => {}
         }
@@ -45,7 +66,7 @@ fn drain<Id: Eq + std::hash::Hash + Clone>(
 }
 
 /// Not a slot, not a circuit, not a timer, not a byte.
-fn assert_empty<Id: Eq + std::hash::Hash + Clone>(table: &Table<Id>) {
+fn assert_empty<Id: Eq + Hash + Clone>(table: &Table<Id>) {
     let (usage, bytes) = (table.usage(), table.bytes());
     assert!(usage.is_empty(), "something is left: {usage:?}");
     assert_eq!((bytes, table.poll_timeout()), (0, None));

@@ -6,7 +6,7 @@ use relay_slots::{
     Caps, ConnectionId, Event, FreeCause, Origin, Refusal, ReleaseError, Status, Table, TableConfig,
 };
 
-use crate::{assert_empty, at, drain};
+use crate::{assert_empty, at, drain, open_connection};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,8 +18,8 @@ fn table(now: Instant, caps: Caps) -> Table<&'static str> {
 fn a_full_relay_renews_its_holder_and_takes_the_next_when_that_one_was_killed() {
     let mut now = Instant::now();
     let mut table = table(now, Caps::default().with_slots(1));
-    let holder = table.handle_connected(now, &"holder", at("1.1.1.1"));
-    let second = table.handle_connected(now, &"second", at("2.2.2.2"));
+    let holder = open_connection(&mut table, now, &"holder", at("1.1.1.1"));
+    let second = open_connection(&mut table, now, &"second", at("2.2.2.2"));
     assert!(!table.handle_reserve(now, holder).unwrap().renewed);
     for _ in 0..100 {
         now += SECOND;
@@ -53,8 +53,8 @@ fn a_full_relay_renews_its_holder_and_takes_the_next_when_that_one_was_killed() 
 fn a_holder_that_falls_silent_is_found_out_and_its_slot_is_free_after_the_grace() {
     let start = Instant::now();
     let mut table = table(start, Caps::default().with_slots(1));
-    let holder = table.handle_connected(start, &"holder", at("1.1.1.1"));
-    let second = table.handle_connected(start, &"second", at("2.2.2.2"));
+    let holder = open_connection(&mut table, start, &"holder", at("1.1.1.1"));
+    let second = open_connection(&mut table, start, &"second", at("2.2.2.2"));
     table.handle_reserve(start, holder).unwrap();
     let mut story = Vec::new();
     let mut now = start;
@@ -64,7 +64,7 @@ fn a_holder_that_falls_silent_is_found_out_and_its_slot_is_free_after_the_grace(
         while let Some(event) = table.poll_event() {
             let after = (now - start).as_secs();
             story.push(match event {
-                Event::Probe { connection } if connection == holder => ("probe", after),
+                Event::Probe { connection, .. } if connection == holder => ("probe", after),
                 Event::Silent { connection, .. } if connection == holder => ("silent", after),
                 Event::Freed { peer: "holder", .. } => ("freed", after),
                 other => panic!("{other:?}"),
@@ -83,14 +83,14 @@ fn a_renewal_from_a_full_subnet_is_granted_and_counted_exactly_once() {
     let mut now = Instant::now();
     let caps = Caps::default().with_slots_per_ipv4(1, 1);
     let mut table = table(now, caps);
-    let mover = table.handle_connected(now, &"mover", at("1.1.1.1"));
-    let other = table.handle_connected(now, &"other", at("2.2.2.2"));
+    let mover = open_connection(&mut table, now, &"mover", at("1.1.1.1"));
+    let other = open_connection(&mut table, now, &"other", at("2.2.2.2"));
     table.handle_reserve(now, mover).unwrap();
     table.handle_reserve(now, other).unwrap();
     assert_eq!(table.usage().scopes, 4);
 
     // It moves to where there is no room, over a new connection.
-    let moved = table.handle_connected(now, &"mover", at("2.2.2.2"));
+    let moved = open_connection(&mut table, now, &"mover", at("2.2.2.2"));
     table.handle_disconnected(now, mover);
     assert!(table.handle_reserve(now, moved).unwrap().renewed);
     let counted_at = |table: &Table<_>, peer| {
@@ -98,7 +98,7 @@ fn a_renewal_from_a_full_subnet_is_granted_and_counted_exactly_once() {
         slot.address().unwrap().to_string()
     };
     assert_eq!(counted_at(&table, "mover"), "1.1.1.1");
-    let stranger = table.handle_connected(now, &"stranger", at("1.1.1.1"));
+    let stranger = open_connection(&mut table, now, &"stranger", at("1.1.1.1"));
     let refusal = table.handle_reserve(now, stranger).unwrap_err();
     assert_eq!(
         refusal.to_string(),
@@ -130,9 +130,9 @@ fn two_addresses_do_not_make_a_ladder_around_the_cap_of_one() {
     let mut table: Table<u32> = Table::new(now, 1, caps, TableConfig::default());
     let mut held = 0;
     for peer in 0..100 {
-        let first = table.handle_connected(now, &peer, at("1.1.1.1"));
+        let first = open_connection(&mut table, now, &peer, at("1.1.1.1"));
         let granted = table.handle_reserve(now, first).is_ok();
-        table.handle_connected(now, &peer, at("2.2.2.2"));
+        open_connection(&mut table, now, &peer, at("2.2.2.2"));
         table.handle_disconnected(now, first);
         held += u32::from(granted);
     }
@@ -144,11 +144,11 @@ fn a_slot_is_kept_through_the_grace_to_the_millisecond() {
     for (away, kept) in [(59_999, true), (60_000, false)] {
         let start = Instant::now();
         let mut table = table(start, Caps::default());
-        let first = table.handle_connected(start, &"phone", at("1.1.1.1"));
+        let first = open_connection(&mut table, start, &"phone", at("1.1.1.1"));
         table.handle_reserve(start, first).unwrap();
         table.handle_disconnected(start, first);
         let now = start + Duration::from_millis(away);
-        let second = table.handle_connected(now, &"phone", at("1.1.1.1"));
+        let second = open_connection(&mut table, now, &"phone", at("1.1.1.1"));
         assert_eq!(table.usage().slots, usize::from(kept));
         assert_eq!(table.handle_reserve(now, second).unwrap().renewed, kept);
     }
@@ -158,8 +158,8 @@ fn a_slot_is_kept_through_the_grace_to_the_millisecond() {
 fn nobody_renews_or_releases_what_another_holds() {
     let now = Instant::now();
     let mut table = table(now, Caps::default());
-    let owner = table.handle_connected(now, &"owner", at("1.1.1.1"));
-    let thief = table.handle_connected(now, &"thief", at("1.1.1.1"));
+    let owner = open_connection(&mut table, now, &"owner", at("1.1.1.1"));
+    let thief = open_connection(&mut table, now, &"thief", at("1.1.1.1"));
     let granted = table.handle_reserve(now, owner).unwrap();
     let none = ReleaseError::NoSlot { id: thief };
     assert_eq!(table.handle_release(now, thief), Err(none));
@@ -174,7 +174,7 @@ fn nobody_renews_or_releases_what_another_holds() {
         (*slots[0].peer, slots[0].expires),
         ("owner", granted.expires)
     );
-    let again = table.handle_connected(later, &"owner", Origin::Local);
+    let again = open_connection(&mut table, later, &"owner", Origin::Local);
     table.handle_release(later, again).unwrap();
     assert_eq!(table.usage().slots, 0, "the owner may, over any connection");
 }
@@ -184,7 +184,7 @@ fn lowering_a_cap_evicts_nobody_and_admits_nobody() {
     let now = Instant::now();
     let mut table = table(now, Caps::default().with_slots(2));
     let names = ["a", "b", "c"];
-    let all = names.map(|name| table.handle_connected(now, &name, Origin::Local));
+    let all = names.map(|name| open_connection(&mut table, now, &name, Origin::Local));
     table.handle_reserve(now, all[0]).unwrap();
     table.handle_reserve(now, all[1]).unwrap();
     table.admission_mut().slots = 1;
@@ -201,9 +201,9 @@ fn lowering_a_cap_evicts_nobody_and_admits_nobody() {
 fn a_relayed_connection_neither_reserves_nor_connects() {
     let now = Instant::now();
     let mut table = table(now, Caps::default());
-    let target = table.handle_connected(now, &"target", Origin::Local);
+    let target = open_connection(&mut table, now, &"target", Origin::Local);
     table.handle_reserve(now, target).unwrap();
-    let relayed = table.handle_connected(now, &"other", Origin::Relayed);
+    let relayed = open_connection(&mut table, now, &"other", Origin::Relayed);
     assert_eq!(table.handle_reserve(now, relayed), Err(Refusal::Relayed));
     let refusal = table.handle_connect(now, relayed, &"target").unwrap_err();
     assert_eq!((refusal.status().code(), refusal), (202, Refusal::Relayed));
@@ -225,8 +225,8 @@ fn connect(
 fn a_circuit_needs_a_slot_and_a_way_to_it() {
     let now = Instant::now();
     let mut table = table(now, Caps::default());
-    let source = table.handle_connected(now, &"source", Origin::Local);
-    let target = table.handle_connected(now, &"target", Origin::Local);
+    let source = open_connection(&mut table, now, &"source", Origin::Local);
+    let target = open_connection(&mut table, now, &"target", Origin::Local);
     assert_eq!(connect(&mut table, now, source, "nobody"), 204);
     assert_eq!(
         connect(&mut table, now, source, "target"),
@@ -266,10 +266,31 @@ fn private_addresses_are_free_of_caps_and_carrier_grade_nat_is_not() {
             .with_slots_per_ipv6(1, 1, 1);
         let mut table: Table<u8> = Table::new(now, 1, caps, TableConfig::default());
         let reserve = |peer| {
-            let connection = table.handle_connected(now, &peer, at(address));
+            let connection = open_connection(&mut table, now, &peer, at(address));
             table.handle_reserve(now, connection).is_ok()
         };
         let got = (0..5u8).map(reserve).filter(|granted| *granted).count();
         assert_eq!(got, admitted, "{address}");
     }
+}
+
+#[test]
+fn a_number_that_is_used_again_counts_as_a_new_connection() {
+    let now = Instant::now();
+    let mut table = table(now, Caps::default());
+    let (number, other) = (ConnectionId(7), ConnectionId(u64::MAX));
+    table.handle_connected(now, number, &"first", Origin::Local);
+    table.handle_connected(now, other, &"source", Origin::Local);
+    table.handle_reserve(now, number).unwrap();
+    table.handle_connect(now, other, &"first").unwrap();
+    table.handle_connected(now, number, &"second", Origin::Local);
+    assert_eq!(table.peer_of(number), Some(&"second"));
+    let usage = table.usage();
+    assert_eq!((usage.connections, usage.circuits), (2, 0));
+    let state = table.slots().next().unwrap().state;
+    assert_eq!(state.to_string(), "grace", "the first is gone");
+    table.handle_disconnected(now, number);
+    table.handle_disconnected(now, number);
+    table.handle_disconnected(now, other);
+    assert_eq!(table.usage().connections, 0);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use relay_slots::{Caps, ConnectionId, Origin, Table, TableConfig};
 
-use crate::{Random, drain};
+use crate::{Random, drain, open_connection};
 
 const CLIENTS: u32 = 1000;
 /// In seconds.
@@ -58,7 +58,7 @@ fn of_a_thousand_phones_that_flap_for_a_day_none_is_refused_and_none_holds_two_s
         for (client, connected) in agenda.due(at) {
             let Some(old) = connected else {
                 let origin = address(client, flaps % 2 == 1);
-                let connection = table.handle_connected(now, &client, origin);
+                let connection = open_connection(&mut table, now, &client, origin);
                 lives.insert(connection);
                 let granted = table.handle_reserve(now, connection);
                 let granted = granted.unwrap_or_else(|refusal| panic!("{client}: {refusal}"));

@@ -1,29 +1,29 @@
-//! Where a request comes from, and what counts as near it.
+//! The origin of a request, and the networks around it.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Where a connection comes from.
+/// The origin of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The other end's address. An IPv4 address mapped into IPv6 is that IPv4 address.
+    /// The IP address of the other end. An IPv4 address that is mapped into IPv6 counts as that IPv4 address.
     Address(IpAddr),
-    /// It has none: a Unix socket, a pipe. No cap for addresses holds; the host knows whom it lets in there.
+    /// No IP address: a Unix socket or a pipe. No cap per address applies; the host decides who may connect there.
     Local,
-    /// Another relay's circuit. It may neither reserve nor connect.
+    /// A circuit of another relay. Its peer may neither reserve a slot nor open a circuit.
     Relayed,
 }
 
 impl Origin {
-    /// Loopback, link-local or private use (RFC 1122, 3927, 1918, 4193).
+    /// Whether the address is a loopback, link-local or private one (RFC 1122, 3927, 1918, 4193).
     pub fn is_private(&self) -> bool {
         match self.canonical() {
             Self::Address(IpAddr::V4(v4)) => {
                 v4.is_loopback() || v4.is_private() || v4.is_link_local()
             }
-            // Only the first 64 bits are kept, and but for ::1 nobody's address begins with 64 zeros.
+            // Only the first 64 bits are kept. Of the addresses that begin with 64 zeros, only ::1 is in use.
             Self::Address(IpAddr::V6(v6)) => {
                 v6.to_bits() >> 64 == 0 || v6.is_unique_local() || v6.is_unicast_link_local()
             }
@@ -39,25 +39,25 @@ impl Origin {
     }
 }
 
-/// What slots are counted by, besides their peer.
+/// A kind of scope. Slots are counted by peer and by scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ScopeKind {
     /// One IPv4 address.
     Ipv4,
-    /// Its /24.
+    /// An IPv4 /24.
     Ipv4Net24,
     /// One IPv6 /64.
     Ipv6Net64,
-    /// Its /56.
+    /// An IPv6 /56.
     Ipv6Net56,
-    /// Its /48.
+    /// An IPv6 /48.
     Ipv6Net48,
     /// An autonomous system.
     Asn,
 }
 
-/// One such address, network or autonomous system.
+/// One address, network or autonomous system by which slots are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     kind: ScopeKind,
@@ -66,18 +66,34 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What it is.
+    /// The network of this kind that `address` is in. `None` if the address has no such network: it is of the other IP
+    /// version, or the kind is [`ScopeKind::Asn`].
+    pub fn new(kind: ScopeKind, address: IpAddr) -> Option<Self> {
+        let place = Place::new(Origin::Address(address), None);
+        place.scopes().find(|scope| scope.kind == kind)
+    }
+
+    /// An autonomous system.
+    pub fn asn(number: u32) -> Self {
+        Self {
+            kind: ScopeKind::Asn,
+            bits: number.into(),
+        }
+    }
+
+    /// Its kind.
     pub fn kind(&self) -> ScopeKind {
         self.kind
     }
 
-    /// As a key for slots.
-    pub(super) fn key(self) -> (u64, u32) {
+    /// The key by which slots are counted.
+    pub(crate) fn key(self) -> (u64, u32) {
         (self.bits, self.kind as u32)
     }
 
-    /// As a key for circuits, beside their destination. A /48 ends in 16 zeros.
-    pub(super) fn subnet_key(self) -> u64 {
+    /// The key by which circuits are counted, together with their destination. A /48 ends in 16 zeros, so that no /24 has the
+    /// same key.
+    pub(crate) fn subnet_key(self) -> u64 {
         match self.kind {
             ScopeKind::Ipv4 | ScopeKind::Ipv4Net24 => self.bits << 16 | 1,
             _ => self.bits,
@@ -100,17 +116,17 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What is kept of an [`Origin`], in few bytes.
+/// An [`Origin`] in few bytes, with its autonomous system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) bits: u64,
-    /// 0, which is nobody's (RFC 7607), for unknown.
-    pub(super) asn: u32,
-    pub(super) kind: PlaceKind,
+pub(crate) struct Place {
+    pub(crate) bits: u64,
+    /// 0, which no network may use (RFC 7607), means unknown.
+    pub(crate) asn: u32,
+    pub(crate) kind: PlaceKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PlaceKind {
+pub(crate) enum PlaceKind {
     Ipv4,
     Ipv6,
     Local,
@@ -118,7 +134,7 @@ pub(super) enum PlaceKind {
 }
 
 impl Place {
-    pub(super) fn new(origin: Origin, asn: Option<&dyn Fn(IpAddr) -> Option<u32>>) -> Self {
+    pub(crate) fn new(origin: Origin, asn: Option<&dyn Fn(IpAddr) -> Option<u32>>) -> Self {
         let (bits, kind, address) = match origin.canonical() {
             Origin::Address(IpAddr::V4(v4)) => {
                 (u64::from(v4.to_bits()), PlaceKind::Ipv4, Some(v4.into()))
@@ -135,7 +151,7 @@ impl Place {
         Self { bits, asn, kind }
     }
 
-    pub(super) fn origin(self) -> Origin {
+    pub(crate) fn origin(self) -> Origin {
         match self.kind {
             PlaceKind::Ipv4 => Origin::Address(Ipv4Addr::from_bits(self.bits as u32).into()),
             PlaceKind::Ipv6 => {
@@ -146,8 +162,8 @@ impl Place {
         }
     }
 
-    /// The /24 or /48, by which rates and a destination's circuits are counted.
-    pub(super) fn subnet(self) -> Option<Scope> {
+    /// The /24 or /48. Rates, and the circuits to one destination, are counted by it.
+    pub(crate) fn subnet(self) -> Option<Scope> {
         let (kind, drop) = match self.kind {
             PlaceKind::Ipv4 => (ScopeKind::Ipv4Net24, 8),
             PlaceKind::Ipv6 => (ScopeKind::Ipv6Net48, 16),
@@ -156,8 +172,8 @@ impl Place {
         Some(self.masked(kind, drop))
     }
 
-    /// All that a slot here is counted by, the narrowest first.
-    pub(super) fn scopes(self) -> impl Iterator<Item = Scope> {
+    /// The scopes that count a slot at this place, the narrowest first.
+    pub(crate) fn scopes(self) -> impl Iterator<Item = Scope> {
         let nets = match self.kind {
             PlaceKind::Ipv4 => [
                 Some(self.masked(ScopeKind::Ipv4, 0)),
@@ -171,10 +187,7 @@ impl Place {
             ],
             PlaceKind::Local | PlaceKind::Relayed => [None; 3],
         };
-        let asn = (self.asn != 0).then_some(Scope {
-            kind: ScopeKind::Asn,
-            bits: self.asn.into(),
-        });
+        let asn = (self.asn != 0).then(|| Scope::asn(self.asn));
         nets.into_iter().chain([asn]).flatten()
     }
 

@@ -1,0 +1,153 @@
+//! What a client is told, and what it tells.
+
+use std::{fmt, io, time::Duration};
+
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+
+use crate::{
+    error::Status,
+    wire::{Limit, Reservation, WireError},
+};
+
+/// The outcome of asking a relay for a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The relay granted a slot.
+    Granted {
+        /// The reservation.
+        reservation: Reservation,
+        /// What circuits may carry.
+        limit: Option<Limit>,
+    },
+    /// The relay refused.
+    Refused(Status),
+    /// The relay could not be asked, or did not give a proper answer.
+    Failed(AskError),
+}
+
+/// Why asking a relay for a slot failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// There is no connection to the relay, or no stream over it.
+    #[error("the relay could not be reached: {reason}")]
+    Unreachable {
+        /// The host's error.
+        reason: String,
+    },
+    /// The relay did not answer in time.
+    #[error("no answer within {within:?}")]
+    NoAnswer {
+        /// How long it had.
+        within: Duration,
+    },
+    /// The stream broke.
+    #[error("the stream broke: {kind}")]
+    Broken {
+        /// How.
+        kind: io::ErrorKind,
+    },
+    /// The answer cannot be read.
+    #[error("the answer is not a valid message")]
+    Malformed(#[from] WireError),
+    /// The answer is a message that does not answer a RESERVE.
+    #[error("the answer is an unexpected message")]
+    Unexpected,
+    /// The relay said "ok" without a reservation.
+    #[error("the relay granted a slot but sent no reservation")]
+    Empty,
+}
+
+/// An action for the host, or a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// Connect to this relay if there is no connection yet, send it a RESERVE, and pass the outcome to
+    /// [`crate::Client::handle_answer`].
+    Ask {
+        /// The relay.
+        relay: PeerId,
+        /// Its addresses, as told by [`crate::Client::handle_candidate`].
+        addresses: Vec<Multiaddr>,
+    },
+    /// A relay granted a slot.
+    Granted {
+        /// The relay.
+        relay: PeerId,
+        /// The addresses to announce: those of the relay, each followed by `/p2p-circuit`.
+        addresses: Vec<Multiaddr>,
+        /// What circuits may carry. If its duration was cut, the relay confuses its units.
+        limit: Option<Limit>,
+    },
+    /// A relay renewed a slot.
+    Renewed {
+        /// The relay.
+        relay: PeerId,
+        /// The addresses to announce, which may have changed.
+        addresses: Vec<Multiaddr>,
+        /// What circuits may carry.
+        limit: Option<Limit>,
+    },
+    /// A relay refused a slot. [`Status::meaning`] puts its status into words.
+    Refused {
+        /// The relay.
+        relay: PeerId,
+        /// Its answer.
+        status: Status,
+        /// How long until it is asked again, at the earliest.
+        retry_in: Duration,
+    },
+    /// Asking a relay failed.
+    Failed {
+        /// The relay.
+        relay: PeerId,
+        /// Why.
+        error: AskError,
+        /// How long until it is asked again, at the earliest.
+        retry_in: Duration,
+    },
+    /// A slot is lost. Its addresses must no longer be announced.
+    Lost {
+        /// The relay.
+        relay: PeerId,
+        /// Why.
+        cause: LostCause,
+    },
+    /// A relay replaces one whose slot was lost.
+    Replaced {
+        /// The relay whose slot was lost.
+        old: PeerId,
+        /// The relay that granted a slot instead. It may be the old one, if that is back.
+        new: PeerId,
+    },
+}
+
+/// Why a slot was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LostCause {
+    /// The last connection to the relay was closed.
+    Disconnected,
+    /// The relay refused to renew it.
+    Refused(Status),
+    /// It was not renewed before it expired.
+    Expired,
+    /// The host removed the relay: [`crate::Client::handle_removed`].
+    Removed,
+    /// The client shut down: [`crate::Client::close`].
+    Closing,
+}
+
+impl fmt::Display for LostCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => f.write_str("the connection to the relay is closed"),
+            Self::Refused(status) => write!(f, "the relay refused to renew it: {status}"),
+            Self::Expired => f.write_str("it could not be renewed in time"),
+            Self::Removed => f.write_str("the relay was removed"),
+            Self::Closing => f.write_str("this node shuts down"),
+        }
+    }
+}
