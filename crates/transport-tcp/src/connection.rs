@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     CloseReason, Link, PeerId, Security, Stream, StreamError,
     driver::{Shared, Wish},
+    handle::Handle,
 };
 
 /// A secured and multiplexed connection. Clones are handles of one connection.
@@ -13,21 +14,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Connection {
     handle: Arc<Handle>,
-}
-
-/// Every handle and every stream holds it: with the last of them the connection goes.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    shared: Arc<Shared>,
-    peer: PeerId,
-    security: Security,
-    link: Option<Link>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.wish(Wish::Close);
-    }
 }
 
 impl fmt::Debug for Connection {

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, upgrade::End,
+    CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, security::End,
 };
 
 pub(crate) use lease::Lease;

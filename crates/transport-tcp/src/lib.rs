@@ -78,6 +78,7 @@ mod ends;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod handle;
 mod known;
 mod link;
 mod listen;
@@ -86,6 +87,7 @@ mod noise;
 mod presume;
 mod readahead;
 mod resolve;
+mod security;
 mod stream;
 mod target;
 mod tls;
@@ -97,7 +99,7 @@ pub use connection::Connection;
 pub use dial::{ByteStream, DialContext};
 pub use dialers::{
     balance::{Balance, BalanceConfig, WayHealth},
-    bound::{Bound, Uplink},
+    bound::Bound,
     chain::Chain,
     deadline::{Deadline, DeadlineConfig},
     direct::Direct,
@@ -108,6 +110,7 @@ pub use dialers::{
     rule_text::{RuleError, RuleText},
     rules::{HostKind, Matcher, Rules},
     socks5::Socks5,
+    uplink::Uplink,
     warm::{Warm, WarmConfig},
 };
 pub use error::{
@@ -123,10 +126,11 @@ pub use multiaddr::{self, Multiaddr};
 pub use multistream_select::NegotiationError;
 pub use prost::DecodeError;
 pub use resolve::Resolver;
+pub use security::{Security, Stage, Step};
 pub use snow::Error as CipherError;
 pub use stream::Stream;
 pub use target::{Family, Host, Target};
-pub use upgrade::{Security, Stage, Step, Upgrader};
+pub use upgrade::Upgrader;
 pub use yamux::ConnectionError as MuxerError;
 
 /// How the byte stream to a target comes about.

@@ -10,8 +10,8 @@ use std::{
 use tokio::io::ReadBuf;
 
 use crate::{
-    connection::Handle,
     driver::{Half, Lease},
+    handle::Handle,
 };
 
 /// An ordered, reliable stream of bytes inside a [`Connection`](crate::Connection).

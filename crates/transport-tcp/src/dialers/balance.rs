@@ -94,7 +94,7 @@ impl Balance {
     pub fn new(ways: impl IntoIterator<Item = Arc<dyn Dialer>>, config: BalanceConfig) -> Self {
         let ways: Vec<_> = ways.into_iter().collect();
         let interval = config.interval.clamp(Duration::from_millis(1), FOREVER);
-        let health = Health::new(ways.len(), &config.with_interval(interval));
+        let health = Health::new(ways.len(), interval, config.max_failures, config.seed);
         Self {
             shared: Arc::new(Shared {
                 ways,

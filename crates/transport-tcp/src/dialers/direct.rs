@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    bound::Uplink,
     eyeballs::{self, Schedule},
+    uplink::Uplink,
 };
 use crate::{
     Attempt, ByteStream, DialContext, DialError, DialStage, Dialer, DirectConfig, Host, Keepalive,

@@ -15,4 +15,5 @@ pub(crate) mod retry;
 pub(crate) mod rule_text;
 pub(crate) mod rules;
 pub(crate) mod socks5;
+pub(crate) mod uplink;
 pub(crate) mod warm;

@@ -21,7 +21,7 @@ mod read;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{bound::Uplink, rules::Matcher};
+use super::{rules::Matcher, uplink::Uplink};
 use crate::Target;
 
 /// One rule, read from its text; [`Rules::from_texts`](crate::Rules::from_texts) puts it to work.

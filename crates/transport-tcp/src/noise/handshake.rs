@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
 use crate::{
     Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead,
-    upgrade::Secured,
+    security::Secured,
 };
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";

@@ -8,8 +8,8 @@ use super::{Action, Options, ProxyText, Scheme};
 use crate::{
     Family, Host, Target,
     dialers::{
-        bound::Uplink,
         rules::{HostKind, Matcher},
+        uplink::Uplink,
     },
 };
 
