@@ -103,6 +103,7 @@ pub use dialers::{
     chain::Chain,
     deadline::{Deadline, DeadlineConfig},
     direct::Direct,
+    fallback::Fallback,
     http_connect::{HttpConnect, ProxyTls},
     metered::{DialCounters, Metered, WayCounters},
     proxy::Proxy,
@@ -112,26 +113,22 @@ pub use dialers::{
     socks5::Socks5,
     uplink::Uplink,
     warm::{Warm, WarmConfig},
+    wrap::{Wrap, wrap},
 };
 pub use error::{
     AddressError, Attempt, CloseReason, DialError, DialStage, Fault, ListenError, NegotiateError,
     NoiseError, ProxyError, ResolveError, StreamError, UpgradeError, UpgradeSetupError,
 };
-pub use hickory_resolver::net::NetError;
 pub use ipnet::{self, IpNet};
 pub use libp2p_identity::{Keypair, PeerId};
 pub use link::{Link, LinkInfo};
 pub use listen::Listener;
 pub use multiaddr::{self, Multiaddr};
-pub use multistream_select::NegotiationError;
-pub use prost::DecodeError;
 pub use resolve::Resolver;
 pub use security::{Security, Stage, Step};
-pub use snow::Error as CipherError;
 pub use stream::Stream;
 pub use target::{Family, Host, Target};
 pub use upgrade::Upgrader;
-pub use yamux::ConnectionError as MuxerError;
 
 /// How the byte stream to a target comes about.
 ///

@@ -88,8 +88,10 @@ impl Upgrader {
         })
     }
 
-    /// Upgrades a stream that we dialed: we are client, initiator and the one who proposes.
-    /// A peer other than `expected` is refused inside the handshake.
+    /// Upgrades a dialed stream: this end is the client, the initiator and the one that proposes protocols.
+    ///
+    /// A peer other than `expected` is refused inside the handshake. Without `expected`, the peer that a
+    /// [`ByteStream`] names ([`ByteStream::peer`]) is expected, if it names one.
     ///
     /// Must be called within a tokio runtime, which then drives the connection. Dropping the
     /// future drops `io`.
@@ -106,8 +108,8 @@ impl Upgrader {
         Box::pin(self.inner.run(io, End::Dialer, expected, stages)).await
     }
 
-    /// Upgrades a stream that we accepted: we are server, responder and the one who answers.
-    /// Otherwise as [`Upgrader::outbound`].
+    /// Upgrades an accepted stream: this end is the server, the responder and the one that answers.
+    /// Otherwise like [`Upgrader::outbound`].
     pub async fn inbound<S>(
         &self,
         io: S,
@@ -123,7 +125,7 @@ impl Upgrader {
 impl Inner {
     async fn run<S>(
         &self,
-        io: S,
+        mut io: S,
         end: End,
         expected: Option<PeerId>,
         stages: &mut (dyn FnMut(Stage) + Send),
@@ -131,8 +133,9 @@ impl Inner {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let link = (&io as &dyn Any).downcast_ref();
-        let link = link.and_then(ByteStream::link);
+        let stream = (&mut io as &mut dyn Any).downcast_mut::<ByteStream>();
+        let (link, named) = stream.map_or((None, None), |s| (s.link(), s.take_peer()));
+        let expected = expected.or(named);
         let mut progress = Progress {
             begin: Instant::now(),
             stages,

@@ -84,7 +84,7 @@ impl ProxyTls {
 }
 
 impl HttpConnect {
-    /// The proxy at `address`, reached by a [`Direct`] that resolves no names, without TLS.
+    /// The proxy at `address`, reached by [`Direct::default`], without TLS.
     pub fn new(address: impl Into<Target>) -> Self {
         let address = address.into();
         Self {

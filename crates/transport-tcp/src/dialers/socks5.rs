@@ -30,7 +30,7 @@ pub struct Socks5 {
 }
 
 impl Socks5 {
-    /// The proxy at `address`, reached by a [`Direct`] that resolves no names.
+    /// The proxy at `address`, reached by [`Direct::default`].
     pub fn new(address: impl Into<Target>) -> Self {
         let address = address.into();
         Self {
