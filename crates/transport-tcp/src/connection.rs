@@ -109,7 +109,8 @@ impl Connection {
 
     /// Starts a graceful close and returns at once; [`Connection::closed`] waits for its end.
     ///
-    /// No stream reads or writes from now on. Everything that was written to streams before is delivered, then the
+    /// No stream reads or writes from now on, and what was received and not read is discarded, except on streams that
+    /// the peer had finished. Everything that was written to streams before is delivered, then the
     /// peer is told, and the socket is closed once the peer has closed its side. After
     /// [`close_timeout`](crate::UpgradeConfig::close_timeout) the connection is dropped.
     pub fn close(&self) {

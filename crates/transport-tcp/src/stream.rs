@@ -93,7 +93,7 @@ impl Stream {
         let lease = &mut self.get_mut().lease;
         match poll(Pin::new(&mut lease.stream), cx) {
             Poll::Pending => lease.poll_ended(half, cx),
-            done => done,
+            Poll::Ready(done) => Poll::Ready(done.map_err(|error| lease.explain(error))),
         }
     }
 }

@@ -52,7 +52,9 @@ impl Lease {
                 self.ending = Ending::Asked;
             }
         }
-        ready!(Pin::new(&mut self.stream).poll_close(cx))?;
+        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_close(cx)) {
+            return Poll::Ready(Err(self.explain(error)));
+        }
         self.ending = Ending::Done;
         // Reset or lost before: yamux writes no end.
         if self.stream.is_closed() && !ends.has_ended(id) {
@@ -75,6 +77,18 @@ impl Lease {
         match self.place.shared.over() {
             Some(reason) => io::Error::new(io::ErrorKind::ConnectionAborted, reason),
             None => io::Error::new(io::ErrorKind::ConnectionReset, "the stream was reset"),
+        }
+    }
+
+    /// The muxer's error, which says no more than that the connection is closed, in words that fit.
+    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::WriteZero if self.place.shared.over().is_some() => self.lost(),
+            io::ErrorKind::WriteZero if self.ending != Ending::No => {
+                io::Error::new(io::ErrorKind::BrokenPipe, "the stream is shut down")
+            }
+            io::ErrorKind::WriteZero => self.lost(),
+            _ => error,
         }
     }
 

@@ -67,7 +67,8 @@ pub(crate) async fn connects(how: &How, address: &str, count: usize) -> anyhow::
         // The node pings every new connection at once: that ping is the one that is timed.
         wait(&mut events, |event| matches!(event, Event::Pong { .. })).await?;
         times.push(start.elapsed());
-        connection.close().await;
+        connection.close();
+    connection.closed().await;
         wait(&mut events, |event| {
             matches!(event, Event::Disconnected { .. })
         })
