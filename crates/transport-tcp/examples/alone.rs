@@ -67,7 +67,8 @@ async fn echo(security: Security) -> Result<(), Box<dyn Error>> {
         connection.via()
     );
 
-    connection.close().await;
+    connection.close();
+    connection.closed().await;
     server.await?;
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(crate) struct Coalesce<S> {
     /// What is still to come of the body of the frame being written.
     body: usize,
     condemned: bool,
+    /// Whether this side has closed.
+    shut: bool,
     /// yamux wants a flush, and so many reads have gone before it.
     flush_owed: Option<u8>,
     headers: Headers,
@@ -49,6 +51,7 @@ impl<S> Coalesce<S> {
             sent: 0,
             body: 0,
             condemned: false,
+            shut: false,
             flush_owed: None,
             headers: Headers::default(),
             ends,
@@ -98,8 +101,26 @@ impl<S: AsyncWrite + Unpin> Coalesce<S> {
             ready!(self.poll_drain(cx))?;
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.flush_owed = None;
+            self.ends.flushed();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads until the peer has closed as well. A socket that is closed while bytes for it are still coming answers them
+    /// with a reset, and that destroys what the peer's kernel has not yet received or handed on (RFC 1122 section
+    /// 4.2.2.13).
+    fn poll_last_bytes(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        S: AsyncRead,
+    {
+        let mut bytes = [0; 1024];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -156,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncRead for Coalesce<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -168,7 +189,7 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
         let buf = match is_header {
             true => {
                 header.copy_from_slice(buf);
-                // There must be room for it, lest it be amended twice.
+                // There must be room for it, so that it is not amended twice.
                 if this.stash.len() + HEADER > STASH {
                     ready!(this.poll_drain(cx))?;
                 }
@@ -191,8 +212,13 @@ impl<S: AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.io).poll_shutdown(cx)
+        if !this.shut {
+            ready!(this.poll_drain(cx))?;
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            this.shut = true;
+            this.ends.flushed();
+        }
+        this.poll_last_bytes(cx).map(Ok)
     }
 }
 

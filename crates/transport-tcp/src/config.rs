@@ -52,8 +52,8 @@ impl Keepalive {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DirectConfig {
-    /// Resolves `/dns*` and `/dnsaddr` hosts. Default none: such hosts are then refused, and no
-    /// DNS question can leave the machine.
+    /// Resolves `/dns*` and `/dnsaddr` hosts. Default [`Resolver::system`]. `None` refuses such hosts, so that no DNS
+    /// question can leave the machine.
     pub resolver: Option<Resolver>,
     /// TCP_NODELAY. Default true: the muxer already writes whole frames, and Nagle's algorithm
     /// would hold back the last one for a round trip.
@@ -68,7 +68,7 @@ pub struct DirectConfig {
 impl Default for DirectConfig {
     fn default() -> Self {
         Self {
-            resolver: None,
+            resolver: Some(Resolver::system()),
             nodelay: true,
             keepalive: Some(Keepalive::default()),
             attempt_delay: Duration::from_millis(250),
@@ -78,8 +78,8 @@ impl Default for DirectConfig {
 
 impl DirectConfig {
     /// Sets [`DirectConfig::resolver`].
-    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
-        self.resolver = Some(resolver);
+    pub fn with_resolver(mut self, resolver: impl Into<Option<Resolver>>) -> Self {
+        self.resolver = resolver.into();
         self
     }
 

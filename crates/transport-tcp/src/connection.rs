@@ -5,29 +5,17 @@ use std::{fmt, sync::Arc};
 use crate::{
     CloseReason, Link, PeerId, Security, Stream, StreamError,
     driver::{Shared, Wish},
+    handle::Handle,
 };
 
 /// A secured and multiplexed connection. Clones are handles of one connection.
 ///
-/// A task of its own drives it. When every handle and every [`Stream`] is gone, it is closed.
+/// A task of its own drives it. Every handle and every [`Stream`] keeps it open. Dropping the last of them starts
+/// [`Connection::close`] in the background: what was finished is delivered within
+/// [`close_timeout`](crate::UpgradeConfig::close_timeout), if the runtime lives as long.
 #[derive(Clone)]
 pub struct Connection {
     handle: Arc<Handle>,
-}
-
-/// Every handle and every stream holds it: with the last of them the connection goes.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    shared: Arc<Shared>,
-    peer: PeerId,
-    security: Security,
-    link: Option<Link>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.wish(Wish::Close);
-    }
 }
 
 impl fmt::Debug for Connection {
@@ -94,21 +82,21 @@ impl Connection {
         let lease = match shared.request().await {
             Ok(answer) => answer?,
             Err(_) => {
-                let reason = shared.closed().unwrap_or(CloseReason::Stopped);
+                let reason = shared.over().unwrap_or(CloseReason::Stopped);
                 return Err(StreamError::Closed(reason));
             }
         };
         Ok(Stream::new(lease, self.handle.clone()))
     }
 
-    /// The next stream that the peer opened, or `None` once the connection is closed and no
-    /// stream is left. Cancel-safe: a dropped call loses no stream.
+    /// The next stream that the peer opened, or `None` once the connection is closed, or is being closed by this side,
+    /// and no stream is left. Cancel-safe: a dropped call loses no stream.
     pub async fn accept(&self) -> Option<Stream> {
         let shared = &self.handle.shared;
         loop {
             let arrived = shared.arrived.notified();
             // Closed is looked at first: what arrives before the end is then found after it.
-            let closed = shared.closed().is_some();
+            let closed = shared.over().is_some();
             if let Some(lease) = shared.take() {
                 return Some(Stream::new(lease, self.handle.clone()));
             }
@@ -119,28 +107,24 @@ impl Connection {
         }
     }
 
-    /// Closes gracefully: what was written is sent, the peer is told, and the socket closed.
-    /// After [`close_timeout`](crate::UpgradeConfig::close_timeout) the connection is dropped.
-    /// Goes on when the future is dropped.
-    pub async fn close(&self) {
+    /// Starts a graceful close and returns at once; [`Connection::closed`] waits for its end.
+    ///
+    /// No stream reads or writes from now on, and what was received and not read is discarded, except on streams that
+    /// the peer had finished. Everything that was written to streams before is delivered, then the
+    /// peer is told, and the socket is closed once the peer has closed its side. After
+    /// [`close_timeout`](crate::UpgradeConfig::close_timeout) the connection is dropped.
+    pub fn close(&self) {
         self.handle.shared.wish(Wish::Close);
-        self.closed().await;
     }
 
-    /// Drops the connection at once, with all that is unsent.
+    /// Drops the connection at once, with everything that is unsent.
     pub fn abort(&self) {
         self.handle.shared.wish(Wish::Abort);
     }
 
     /// Waits for the end of the connection. Cancel-safe.
     pub async fn closed(&self) -> CloseReason {
-        loop {
-            let ended = self.handle.shared.ended.notified();
-            if let Some(reason) = self.handle.shared.closed() {
-                return reason;
-            }
-            ended.await;
-        }
+        self.handle.shared.wait_closed().await
     }
 
     /// Whether the connection has ended.

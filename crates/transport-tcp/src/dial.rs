@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{DialError, DialStage, Dialer, Link, Target, trail::Trail};
+use crate::{DialError, DialStage, Dialer, Link, PeerId, Target, trail::Trail};
 
 /// One dial's circumstances.
 #[derive(Debug, Clone)]
@@ -129,6 +129,8 @@ pub struct ByteStream {
     /// Read before the stream was handed over, and not yet read by its owner.
     lead: Bytes,
     meters: Vec<Arc<Meter>>,
+    /// In a box: it is of use until the handshake only.
+    peer: Option<Box<PeerId>>,
 }
 
 enum Kind {
@@ -144,7 +146,7 @@ pub(crate) struct Meter {
 }
 
 impl ByteStream {
-    /// Wraps a stream that is no TCP socket of ours: one under TLS, or in memory.
+    /// Wraps a stream that is not a bare TCP socket: one under TLS, or in memory.
     pub fn boxed<T>(io: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -176,6 +178,23 @@ impl ByteStream {
         Link::of(self.as_tcp()?)
     }
 
+    /// The peer that must answer, if the dialer knows: the one that the target, or the `/dnsaddr` record that led to
+    /// this stream's address, names. [`Upgrader::outbound`](crate::Upgrader::outbound) refuses any other.
+    pub fn peer(&self) -> Option<PeerId> {
+        self.peer.as_deref().copied()
+    }
+
+    /// For the upgrade, which then keeps no memory for it.
+    pub(crate) fn take_peer(&mut self) -> Option<PeerId> {
+        self.peer.take().map(|peer| *peer)
+    }
+
+    /// The same stream, with another peer that must answer.
+    pub fn with_peer(mut self, peer: Option<PeerId>) -> Self {
+        self.peer = peer.map(Box::new);
+        self
+    }
+
     /// The same stream, with bytes that were read from it too early put back.
     pub(crate) fn with_lead(mut self, lead: Bytes) -> Self {
         self.lead = lead;
@@ -204,6 +223,7 @@ impl From<Kind> for ByteStream {
             kind,
             lead: Bytes::new(),
             meters: Vec::new(),
+            peer: None,
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Expansion {
     asked: BTreeSet<String>,
     waiting: VecDeque<Query>,
     found: Vec<Multiaddr>,
+    /// How many of them were handed out.
+    taken: usize,
 }
 
 /// A name to look up the TXT records of `_dnsaddr.NAME` for.
@@ -43,6 +45,7 @@ impl Expansion {
             asked: BTreeSet::new(),
             waiting: VecDeque::new(),
             found: Vec::new(),
+            taken: 0,
         };
         this.enqueue(name, Vec::new(), 1);
         this
@@ -72,17 +75,28 @@ impl Expansion {
                     address.iter().skip(1).for_each(|part| rest.push(part));
                     self.enqueue(&name, rest.to_vec(), query.depth + 1);
                 }
-                _ if self.found.len() < MAX_ADDRESSES && !self.found.contains(&address) => {
-                    self.found.push(address);
-                }
-                _ => {}
+                _ => self.add(address),
             }
         }
     }
 
-    /// What was found, in the order of the records.
-    pub(crate) fn finish(self) -> Vec<Multiaddr> {
-        self.found
+    /// What was found since the last call, in the order of the records.
+    pub(crate) fn take_found(&mut self) -> Vec<Multiaddr> {
+        let new = self.found[self.taken..].to_vec();
+        self.taken = self.found.len();
+        new
+    }
+
+    /// A record without an id means the peer that is looked for.
+    fn add(&mut self, mut address: Multiaddr) {
+        if let Some(wanted) = self.peer
+            && !matches!(address.iter().last(), Some(Protocol::P2p(_)))
+        {
+            address.push(Protocol::P2p(wanted));
+        }
+        if self.found.len() < MAX_ADDRESSES && !self.found.contains(&address) {
+            self.found.push(address);
+        }
     }
 
     fn enqueue(&mut self, name: &str, suffix: Vec<u8>, depth: usize) {

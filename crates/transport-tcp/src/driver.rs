@@ -9,6 +9,7 @@ mod lease;
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, upgrade::End,
+    CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, security::End,
 };
 
 pub(crate) use lease::Lease;
@@ -68,8 +69,12 @@ struct State {
     inbound: usize,
     outbound: usize,
     wish: Wish,
+    /// Whether a graceful close has begun: no stream gives or takes another byte.
+    closing: bool,
+    /// Whether a graceful close took too long and was cut short.
+    cut_short: bool,
     closed: Option<CloseReason>,
-    /// Who waits on which stream. yamux forgets them when it closes by our own wish.
+    /// Who waits on which stream. yamux forgets them when this side closes.
     waiting: BTreeMap<u32, Arc<Waiting>>,
 }
 
@@ -109,6 +114,30 @@ impl Shared {
 
     pub(crate) fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
+    }
+
+    pub(crate) async fn wait_closed(&self) -> CloseReason {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(reason) = self.closed() {
+                return reason;
+            }
+            ended.await;
+        }
+    }
+
+    /// Why the streams are over: as soon as this side closes, which is before the connection has ended.
+    pub(crate) fn over(&self) -> Option<CloseReason> {
+        let state = self.lock();
+        let closing = state.closing.then_some(CloseReason::Local);
+        state.closed.clone().or(closing)
+    }
+
+    /// Whether what was finished before the connection ended has been delivered, as far as this side can tell.
+    pub(crate) fn closed_in_order(&self) -> bool {
+        let state = self.lock();
+        let orderly = matches!(state.closed, Some(CloseReason::Local | CloseReason::Remote));
+        orderly && !state.cut_short
     }
 
     /// Asks for a stream. The answer comes by the channel, at the latest when the connection ends.
@@ -182,12 +211,28 @@ impl Shared {
         }
     }
 
+    /// A graceful close begins.
+    fn begin_close(&self) {
+        self.lock().closing = true;
+        self.end_streams(CloseReason::Local);
+    }
+
     fn finish(&self, reason: CloseReason) {
-        let mut state = self.lock();
-        if state.closed.is_some() {
-            return;
+        {
+            let mut state = self.lock();
+            if state.closed.is_some() {
+                return;
+            }
+            state.closed = Some(reason.clone());
         }
-        state.closed = Some(reason.clone());
+        self.end_streams(reason);
+        self.ends.finish();
+        self.ended.notify_waiters();
+    }
+
+    /// Wakes everyone who waits for a stream or on one.
+    fn end_streams(&self, reason: CloseReason) {
+        let mut state = self.lock();
         let openers = std::mem::take(&mut state.openers);
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
@@ -199,7 +244,6 @@ impl Shared {
             stream.writer.wake();
         }
         self.arrived.notify_waiters();
-        self.ended.notify_waiters();
     }
 }
 
@@ -273,7 +317,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.poll_open(cx);
             match ready!(self.muxer.poll_next_inbound(cx)) {
                 Some(Ok(stream)) => self.shared.arrive(stream),
-                Some(Err(error)) => return Poll::Ready(CloseReason::Failed(Arc::new(error))),
+                Some(Err(error)) => return Poll::Ready(failed(error)),
                 None => return Poll::Ready(CloseReason::Remote),
             }
         }
@@ -291,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     drop(reply.send(Ok(self.shared.lease(stream, false))));
                 }
                 Poll::Ready(Err(error)) => {
-                    let reason = CloseReason::Failed(Arc::new(error));
+                    let reason = failed(error);
                     drop(reply.send(Err(StreamError::Closed(reason))));
                     return;
                 }
@@ -305,18 +349,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let limit = self.shared.limits.close_timeout;
-        let deadline = self
-            .closing
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let deadline = self.closing.get_or_insert_with(|| {
+            self.shared.begin_close();
+            Box::pin(tokio::time::sleep(limit))
+        });
         if deadline.as_mut().poll(cx).is_ready() {
+            self.shared.lock().cut_short = true;
             return Poll::Ready(CloseReason::Local);
         }
-        // The peer's side of the matter is of no interest: we are leaving either way.
-        self.muxer.poll_close(cx).map(|_| CloseReason::Local)
+        match ready!(self.muxer.poll_close(cx)) {
+            Ok(()) => {}
+            // The connection broke while this side was closing it.
+            Err(_) => self.shared.lock().cut_short = true,
+        }
+        Poll::Ready(CloseReason::Local)
     }
 }
 
-/// A runtime that shuts down drops its tasks: nobody must go on waiting for this one.
+fn failed(error: yamux::ConnectionError) -> CloseReason {
+    CloseReason::Failed(Arc::new(match error {
+        yamux::ConnectionError::Io(error) => error,
+        violation => io::Error::new(io::ErrorKind::InvalidData, violation),
+    }))
+}
+
+/// A runtime that shuts down drops its tasks: nobody must keep waiting for this one.
 impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
         self.shared.finish(CloseReason::Stopped);

@@ -1,11 +1,13 @@
-//! How a connection's streams end, each way.
+//! How a connection's streams end, in each direction.
 //!
-//! To its caller yamux tells alike that the peer has ended a stream, has reset it, and is gone; and a stream that is dropped
-//! unfinished once its peer has ended, it ends in good order. Here the frames on their way in and out tell them apart.
+//! yamux reports FIN, RST and connection loss all as end of file; and it ends a stream in good order that was dropped
+//! unfinished after its peer had ended. The frame headers on their way in and out tell these cases apart, and they tell when
+//! an end was handed to the layer below.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 /// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
@@ -22,10 +24,31 @@ pub(crate) struct Ends(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The streams that there are, and whether the peer has ended its half of each. yamux bounds them.
-    streams: BTreeMap<u32, bool>,
-    /// Those that we end, as long as the frame that says so is not on its way.
+    /// The streams that exist. yamux bounds them.
+    streams: BTreeMap<u32, Halves>,
+    /// Streams that this side ends, until the frame that says so is written.
     ending: BTreeSet<u32>,
+    /// Whether an end was written that is not yet flushed.
+    unflushed: bool,
+}
+
+/// What is known of one stream's two halves.
+#[derive(Debug, Default)]
+struct Halves {
+    /// Whether the peer has ended its half.
+    ended: bool,
+    sent: Sent,
+    /// Waits for the end of this side's half to be flushed.
+    waiter: Option<Waker>,
+}
+
+/// How far the end of this side's half has got.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    No,
+    Written,
+    Flushed,
 }
 
 impl Ends {
@@ -33,9 +56,9 @@ impl Ends {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// We open a stream. The peer's begin with their first frame.
+    /// This side opens a stream. The peer's streams begin with their first frame.
     pub(crate) fn open(&self, id: u32) {
-        self.lock().streams.insert(id, false);
+        self.lock().streams.insert(id, Halves::default());
     }
 
     /// A stream is no longer of interest.
@@ -45,17 +68,49 @@ impl Ends {
 
     /// Whether the peer has ended its half, rather than reset the stream or gone away.
     pub(crate) fn has_ended(&self, id: u32) -> bool {
-        self.lock().streams.get(&id).copied().unwrap_or_default()
+        self.lock().streams.get(&id).is_some_and(|it| it.ended)
     }
 
-    /// We are about to end our half.
+    /// This side is about to end its half.
     pub(crate) fn end(&self, id: u32) {
         self.lock().ending.insert(id);
     }
 
-    /// It came to nothing: no frame will say so.
+    /// No frame will say that this side ended its half.
     pub(crate) fn unend(&self, id: u32) {
         self.lock().ending.remove(&id);
+    }
+
+    /// Everything that was written has been handed to the layer below.
+    pub(crate) fn flushed(&self) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.unflushed) {
+            return;
+        }
+        for stream in state.streams.values_mut() {
+            if stream.sent == Sent::Written {
+                stream.sent = Sent::Flushed;
+                stream.waiter.take().into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+
+    /// Nothing more will be written: nobody needs to wait.
+    pub(crate) fn finish(&self) {
+        for stream in self.lock().streams.values_mut() {
+            stream.waiter.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Ready once the end of this side's half has been handed to the layer below.
+    pub(crate) fn poll_flushed(&self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
+        match self.lock().streams.get_mut(&id) {
+            Some(stream) if stream.sent != Sent::Flushed => {
+                stream.waiter = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 
     /// A frame that is about to be read.
@@ -64,15 +119,19 @@ impl Ends {
         if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (SYN | FIN) == 0 || flags & RST != 0 {
             return;
         }
-        let (id, ends) = (stream(header), flags & FIN != 0);
+        let (id, ended) = (stream(header), flags & FIN != 0);
         let streams = &mut self.lock().streams;
         match flags & SYN != 0 {
             true => {
-                streams.insert(id, ends);
+                let halves = Halves {
+                    ended,
+                    ..Halves::default()
+                };
+                streams.insert(id, halves);
             }
             false => {
-                if let Some(ended) = streams.get_mut(&id) {
-                    *ended |= ends;
+                if let Some(stream) = streams.get_mut(&id) {
+                    stream.ended |= ended;
                 }
             }
         }
@@ -84,9 +143,17 @@ impl Ends {
         if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (FIN | RST) == 0 {
             return;
         }
-        let asked = self.lock().ending.remove(&stream(header));
-        if !asked && flags & FIN != 0 {
+        let mut state = self.lock();
+        let id = stream(header);
+        let asked = state.ending.remove(&id);
+        if flags & FIN == 0 {
+            return;
+        }
+        if !asked {
             header[3] = flags & !FIN | RST;
+        } else if let Some(stream) = state.streams.get_mut(&id) {
+            stream.sent = Sent::Written;
+            state.unflushed = true;
         }
     }
 }
@@ -101,7 +168,7 @@ fn stream(header: &[u8; HEADER]) -> u32 {
 pub(crate) struct Headers {
     header: [u8; HEADER],
     have: usize,
-    /// What is still to come of a frame's body.
+    /// The bytes of a frame's body that are still to come.
     body: usize,
 }
 
@@ -183,5 +250,19 @@ mod tests {
         ends.end(1);
         ends.unend(1);
         assert_eq!(sent(FIN), RST);
+    }
+
+    #[test]
+    fn an_end_counts_as_handed_over_when_it_was_written_and_flushed() {
+        let ends = Ends::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        ends.open(1);
+        ends.end(1);
+        ends.flushed();
+        assert!(ends.poll_flushed(1, &mut cx).is_pending());
+        ends.amend(&mut header(DATA, FIN, 1, 0));
+        assert!(ends.poll_flushed(1, &mut cx).is_pending());
+        ends.flushed();
+        assert!(ends.poll_flushed(1, &mut cx).is_ready());
     }
 }

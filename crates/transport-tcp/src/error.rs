@@ -1,13 +1,13 @@
-//! One enum an operation; each message names what failed.
+//! One enum per operation. A message describes its own level; `source()` gives the cause.
 
+mod chain;
 mod dial;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hickory_resolver::net::NetError;
 use multiaddr::Multiaddr;
-use multistream_select::NegotiationError;
 
+pub(crate) use chain::Chain;
 pub(crate) use dial::Unsent;
 pub use dial::{Attempt, DialError, DialStage, Fault, ProxyError};
 
@@ -35,11 +35,11 @@ pub enum AddressError {
     #[error("{0}: host name is empty or over 253 bytes")]
     BadName(Multiaddr),
     /// The text is no multiaddr.
-    #[error("`{text}`: {source}")]
+    #[error("`{text}` is not a multiaddr")]
     Parse {
         /// The text.
         text: String,
-        /// Why not.
+        /// The parser's error.
         source: Arc<multiaddr::Error>,
     },
 }
@@ -48,42 +48,42 @@ pub enum AddressError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// The system's resolver configuration cannot be used.
-    #[error("resolver configuration: {0}")]
-    Config(#[source] Box<NetError>),
-    /// The question was not answered.
-    #[error("resolving {name}: {source}")]
+    /// The system's resolver configuration cannot be read.
+    #[error("no DNS configuration: host names will not resolve")]
+    NoConfig(#[source] io::Error),
+    /// No name server answered the question.
+    #[error("looking up {name} failed")]
     Lookup {
         /// The name asked for.
         name: String,
-        /// Why.
-        source: Box<NetError>,
+        /// The resolver's error.
+        source: io::Error,
     },
-    /// The name exists and has no address of the family asked for, or no usable record.
-    #[error("resolving {0}: no usable record")]
+    /// The name does not exist, or has no usable record of the kind asked for.
+    #[error("{0} has no usable DNS record")]
     Empty(String),
 }
 
 impl ResolveError {
-    /// Whether the same question may be answered in a while: not if the answer was that there is nothing.
+    /// Whether the same question may be answered later. False if the answer was that there is no such record.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Lookup { source, .. } => !source.is_no_records_found(),
-            Self::Config(_) | Self::Empty(_) => false,
+            Self::Lookup { .. } => true,
+            Self::NoConfig(_) | Self::Empty(_) => false,
         }
     }
 }
 
 /// A socket that could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listening on {address}: {stage}: {source}")]
+#[error("listening on {address} failed: {stage}")]
 #[non_exhaustive]
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,
     /// The step that failed.
     pub stage: &'static str,
-    /// Why.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -98,10 +98,10 @@ pub enum UpgradeSetupError {
     #[error("max_streams of {0} is out of range")]
     BadStreamLimit(usize),
     /// The TLS certificate could not be made.
-    #[error("making the tls certificate: {0}")]
+    #[error("the TLS certificate could not be made")]
     Certificate(#[source] io::Error),
     /// The Noise static key could not be made or signed.
-    #[error("making the noise static key: {0}")]
+    #[error("the Noise static key could not be made")]
     StaticKey(#[source] io::Error),
 }
 
@@ -118,19 +118,18 @@ pub enum UpgradeError {
         limit: Duration,
     },
     /// The peers did not agree on a protocol.
-    #[error("{stage}: {source}")]
+    #[error("{stage} failed")]
     Negotiation {
-        /// The security protocol's or the muxer's.
+        /// [`Step::Negotiate`] or [`Step::Mux`].
         stage: Step,
-        /// Why.
+        /// The cause.
         source: NegotiateError,
     },
-    /// The TLS handshake failed. The source carries a [`rustls::Error`] where it was TLS that
-    /// objected, and the socket's error where it was not.
-    #[error("tls handshake: {0}")]
+    /// The TLS handshake failed, or the connection broke during it.
+    #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
     /// The Noise handshake failed.
-    #[error("noise handshake: {0}")]
+    #[error("the Noise handshake failed")]
     Noise(#[source] NoiseError),
     /// Another peer answered than the one expected.
     #[error("expected peer {expected}, found {found}")]
@@ -146,18 +145,18 @@ pub enum UpgradeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiateError {
-    /// None of what we speak does the other side speak, or it hung up.
+    /// The two sides have no protocol in common, or the peer hung up.
     #[error("no protocol in common")]
     NoneInCommon,
-    /// The peer talked on without settling on one.
+    /// The peer kept talking without settling on a protocol.
     #[error("not settled after {limit} bytes")]
     TooLong {
-        /// How much we listen to.
+        /// The most bytes that are read.
         limit: usize,
     },
     /// Malformed messages, or a broken stream.
-    #[error("{0}")]
-    Protocol(#[source] NegotiationError),
+    #[error(transparent)]
+    Protocol(io::Error),
 }
 
 /// A Noise handshake that failed.
@@ -165,11 +164,11 @@ pub enum NegotiateError {
 #[non_exhaustive]
 pub enum NoiseError {
     /// The stream broke or ended.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// A message is not what the pattern asks for, or does not decrypt.
-    #[error("{0}")]
-    Cipher(#[from] snow::Error),
+    #[error("a handshake message is invalid")]
+    Cipher(#[source] io::Error),
     /// A handshake message is longer than any honest one.
     #[error("handshake message of {length} bytes, at most {limit} are taken")]
     TooLong {
@@ -179,8 +178,8 @@ pub enum NoiseError {
         limit: usize,
     },
     /// The payload is no `NoiseHandshakePayload`.
-    #[error("payload: {0}")]
-    Payload(#[from] prost::DecodeError),
+    #[error("the handshake payload is malformed")]
+    Payload(#[source] io::Error),
     /// The payload has no identity key, or one that cannot be decoded.
     #[error("identity key is missing or malformed")]
     BadIdentity,
@@ -205,10 +204,10 @@ pub enum NoiseError {
 #[non_exhaustive]
 pub enum StreamError {
     /// The connection is closed.
-    #[error("connection is closed: {0}")]
-    Closed(CloseReason),
+    #[error("the connection is closed")]
+    Closed(#[source] CloseReason),
     /// The connection already has as many streams as it may.
-    #[error("connection already has {limit} streams")]
+    #[error("the connection already has {limit} streams")]
     TooMany {
         /// [`UpgradeConfig::max_streams`](crate::UpgradeConfig::max_streams).
         limit: usize,
@@ -219,27 +218,35 @@ pub enum StreamError {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// We closed it: by [`Connection::close`](crate::Connection::close), or because nobody
-    /// holds it any more.
+    /// This side closed it: by [`Connection::close`](crate::Connection::close), or by dropping the last handle.
     Local,
-    /// We aborted it.
+    /// This side aborted it.
     Aborted,
     /// The peer closed it.
     Remote,
     /// It broke, or the peer violated the protocol.
-    Failed(Arc<yamux::ConnectionError>),
+    Failed(Arc<io::Error>),
     /// The runtime that drove it is gone.
     Stopped,
 }
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "closed by this side",
+            Self::Aborted => "aborted by this side",
+            Self::Remote => "closed by the peer",
+            Self::Failed(_) => "the connection broke",
+            Self::Stopped => "the runtime stopped",
+        })
+    }
+}
+
+impl std::error::Error for CloseReason {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Local => f.write_str("closed by us"),
-            Self::Aborted => f.write_str("aborted by us"),
-            Self::Remote => f.write_str("closed by the peer"),
-            Self::Failed(error) => write!(f, "{error}"),
-            Self::Stopped => f.write_str("runtime stopped"),
+            Self::Failed(error) => Some(&**error),
+            _ => None,
         }
     }
 }

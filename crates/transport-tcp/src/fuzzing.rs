@@ -51,7 +51,7 @@ pub fn dnsaddr_expansion(data: &[u8]) {
         expansion.handle_answer(&query, data.split(|byte| *byte == b'\n'));
     }
     assert!(asked <= MAX_ADDRESSES, "asked {asked} names");
-    assert!(expansion.finish().len() <= MAX_ADDRESSES);
+    assert!(expansion.take_found().len() <= MAX_ADDRESSES);
 }
 
 /// A Noise stream after its handshake. The input is a script: a byte that says whether what follows is

@@ -78,6 +78,7 @@ mod ends;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod handle;
 mod known;
 mod link;
 mod listen;
@@ -86,6 +87,7 @@ mod noise;
 mod presume;
 mod readahead;
 mod resolve;
+mod security;
 mod stream;
 mod target;
 mod tls;
@@ -97,10 +99,11 @@ pub use connection::Connection;
 pub use dial::{ByteStream, DialContext};
 pub use dialers::{
     balance::{Balance, BalanceConfig, WayHealth},
-    bound::{Bound, Uplink},
+    bound::Bound,
     chain::Chain,
     deadline::{Deadline, DeadlineConfig},
     direct::Direct,
+    fallback::Fallback,
     http_connect::{HttpConnect, ProxyTls},
     metered::{DialCounters, Metered, WayCounters},
     proxy::Proxy,
@@ -108,26 +111,24 @@ pub use dialers::{
     rule_text::{RuleError, RuleText},
     rules::{HostKind, Matcher, Rules},
     socks5::Socks5,
+    uplink::Uplink,
     warm::{Warm, WarmConfig},
+    wrap::{Wrap, wrap},
 };
 pub use error::{
     AddressError, Attempt, CloseReason, DialError, DialStage, Fault, ListenError, NegotiateError,
     NoiseError, ProxyError, ResolveError, StreamError, UpgradeError, UpgradeSetupError,
 };
-pub use hickory_resolver::net::NetError;
 pub use ipnet::{self, IpNet};
 pub use libp2p_identity::{Keypair, PeerId};
 pub use link::{Link, LinkInfo};
 pub use listen::Listener;
 pub use multiaddr::{self, Multiaddr};
-pub use multistream_select::NegotiationError;
-pub use prost::DecodeError;
 pub use resolve::Resolver;
-pub use snow::Error as CipherError;
+pub use security::{Security, Stage, Step};
 pub use stream::Stream;
 pub use target::{Family, Host, Target};
-pub use upgrade::{Security, Stage, Step, Upgrader};
-pub use yamux::ConnectionError as MuxerError;
+pub use upgrade::Upgrader;
 
 /// How the byte stream to a target comes about.
 ///

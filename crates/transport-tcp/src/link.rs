@@ -21,8 +21,12 @@ pub struct LinkInfo {
     pub rtt: Duration,
     /// How much it varies.
     pub rtt_variation: Duration,
-    /// Segments sent again, of all that were ever sent.
+    /// Segments sent again since the connection began.
     pub retransmissions: u32,
+    /// Bytes that the other end has acknowledged since the connection began.
+    pub acknowledged: u64,
+    /// Bytes in the send queue: unsent, or sent and not yet acknowledged.
+    pub queued: u32,
 }
 
 impl Link {
@@ -43,7 +47,7 @@ impl Link {
         })
     }
 
-    /// Our end.
+    /// This end.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
@@ -65,6 +69,44 @@ impl Link {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// Whether the other host has acknowledged what this one has sent by now. The kernel does not say when that happens, so
+/// it is asked again and again.
+pub(crate) struct Acknowledged {
+    link: Link,
+    /// The acknowledged bytes that are waited for, once the kernel was asked.
+    goal: Option<u64>,
+    pause: Duration,
+}
+
+impl Acknowledged {
+    pub(crate) fn new(link: Link) -> Self {
+        Self {
+            link,
+            goal: None,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// Asks the kernel. Errors are those of [`Link::info`].
+    pub(crate) fn check(&mut self) -> io::Result<bool> {
+        let info = self.link.info()?;
+        let goal = *self
+            .goal
+            .get_or_insert(info.acknowledged + u64::from(info.queued));
+        self.pause = (info.rtt / 2).clamp(MIN_PAUSE, MAX_PAUSE);
+        Ok(info.acknowledged >= goal)
+    }
+
+    /// For as long as an acknowledgement may take: half a round trip at a time.
+    pub(crate) async fn pause(&self) {
+        tokio::time::sleep(self.pause).await;
+    }
+}
+
+/// How often the kernel is asked at the most and at the least.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -143,8 +185,9 @@ mod linux {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         match message.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                let queued = response.header.send_queue;
                 let info = response.nlas.iter().find_map(|nla| match nla {
-                    Nla::TcpInfo(bytes) => tcp_info(bytes),
+                    Nla::TcpInfo(bytes) => tcp_info(bytes, queued),
                     _ => None,
                 });
                 match (response.header.state, info) {
@@ -167,7 +210,7 @@ mod linux {
     const LISTEN: u8 = 10;
 
     /// The fields' places in `struct tcp_info` (include/uapi/linux/tcp.h), which only grows at its end.
-    fn tcp_info(bytes: &[u8]) -> Option<LinkInfo> {
+    fn tcp_info(bytes: &[u8], queued: u32) -> Option<LinkInfo> {
         let number = |at: usize| {
             let field = bytes.get(at..at + 4)?;
             Some(u32::from_ne_bytes(field.try_into().ok()?))
@@ -177,6 +220,11 @@ mod linux {
             rtt: micros(68)?,
             rtt_variation: micros(72)?,
             retransmissions: number(100)?,
+            acknowledged: {
+                let field = bytes.get(120..128)?;
+                u64::from_ne_bytes(field.try_into().ok()?)
+            },
+            queued,
         })
     }
 }

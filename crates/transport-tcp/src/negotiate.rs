@@ -6,7 +6,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use multistream_select::{NegotiationError, Version, dialer_select_proto, listener_select_proto};
+use multistream_select::{
+    NegotiationError, ProtocolError, Version, dialer_select_proto, listener_select_proto,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::NegotiateError;
@@ -67,7 +69,10 @@ impl<'a, S> Metered<'a, S> {
         outcome.map_err(|error| match error {
             _ if self.exceeded => NegotiateError::TooLong { limit: MAX_TALK },
             NegotiationError::Failed => NegotiateError::NoneInCommon,
-            error => NegotiateError::Protocol(error),
+            NegotiationError::ProtocolError(error) => NegotiateError::Protocol(match error {
+                ProtocolError::IoError(error) => error,
+                malformed => io::Error::new(io::ErrorKind::InvalidData, malformed),
+            }),
         })
     }
 }

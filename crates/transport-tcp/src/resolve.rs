@@ -3,18 +3,19 @@
 use std::{
     fmt,
     future::Future,
+    io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
-    net::runtime::TokioRuntimeProvider,
+    net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{RData, RecordType},
 };
 use multiaddr::Multiaddr;
@@ -25,13 +26,17 @@ use crate::{Family, PeerId, ResolveError, dnsaddr::Expansion};
 /// How long the slower family's answer is waited for once the other's is here (RFC 8305 section 8).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// Questions of one expansion that are under way at a time.
+/// Questions of one expansion that are in flight at a time.
 pub(crate) const CONCURRENT: usize = 8;
 
-/// Resolves names. Clones share one cache.
-#[derive(Clone)]
+/// Resolves names. Clones share one configuration and one cache.
+///
+/// Dropping a lookup's future stops it. A lookup has no deadline of its own beyond the retries that the system's
+/// configuration asks for: [`Direct`](crate::Direct) bounds it by the dial's.
+#[derive(Clone, Default)]
 pub struct Resolver {
-    inner: Arc<TokioResolver>,
+    /// Empty until the first question, where the system's configuration is to be used.
+    inner: Arc<OnceLock<TokioResolver>>,
 }
 
 impl fmt::Debug for Resolver {
@@ -41,17 +46,17 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// Asks the name servers that the system is configured with, and its hosts file.
-    pub fn system() -> Result<Self, ResolveError> {
-        let inner = TokioResolver::builder_tokio()
-            .and_then(|builder| builder.build())
-            .map_err(|error| ResolveError::Config(Box::new(error)))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+    /// Asks the name servers that the system is configured with, and its hosts file. Both are read with the first
+    /// question. If that fails the question fails with [`ResolveError::NoConfig`], and the next one tries again.
+    pub fn system() -> Self {
+        Self::default()
     }
 
     /// Asks these name servers, over UDP and, where an answer does not fit, TCP.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::NoConfig`] if no resolver can be made of them.
     pub fn with_nameservers(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         let servers = servers.iter().map(|server| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut c| {
@@ -63,10 +68,29 @@ impl Resolver {
         let config = ResolverConfig::from_name_servers(servers.collect());
         let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .build()
-            .map_err(|error| ResolveError::Config(Box::new(error)))?;
+            .map_err(no_config)?;
         Ok(Self {
-            inner: Arc::new(inner),
+            inner: Arc::new(inner.into()),
         })
+    }
+
+    /// Reads the system's configuration now, if that is still to be done: to find out early, and to log it, that host
+    /// names will not resolve.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError::NoConfig`].
+    pub fn ready(&self) -> Result<(), ResolveError> {
+        self.inner().map(drop)
+    }
+
+    fn inner(&self) -> Result<&TokioResolver, ResolveError> {
+        if let Some(inner) = self.inner.get() {
+            return Ok(inner);
+        }
+        let system = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        let system = system.map_err(no_config)?;
+        Ok(self.inner.get_or_init(|| system))
     }
 
     /// The addresses of a name, IPv6 first. Both families are asked at the same time; once
@@ -106,43 +130,62 @@ impl Resolver {
         }
     }
 
-    /// The multiaddrs that the TXT records of `_dnsaddr.NAME` lead to, of any transport; only
-    /// those of `peer`, where it is given. A chain of names is followed to a depth of 4 and at
-    /// most 100 addresses are returned.
+    /// The multiaddrs that the TXT records of `_dnsaddr.NAME` lead to, of any transport and in the order in which
+    /// they were found. A chain of names is followed to a depth of 4, and at most 100 addresses are returned.
+    ///
+    /// Each address ends in the `/p2p` id that its own record names. If `peer` is given, records that name another
+    /// peer are left out, and those that name none get its id.
     pub async fn dnsaddr(
         &self,
         name: &str,
         peer: Option<PeerId>,
     ) -> Result<Vec<Multiaddr>, ResolveError> {
+        let mut all = Vec::new();
+        self.expand(name, peer, |found| all.extend(found)).await?;
+        Ok(all)
+    }
+
+    /// As [`Resolver::dnsaddr`], but gives addresses as soon as they are found: a name server that is slow for one
+    /// record does not hold up those of another.
+    pub(crate) async fn expand(
+        &self,
+        name: &str,
+        peer: Option<PeerId>,
+        mut found: impl FnMut(Vec<Multiaddr>),
+    ) -> Result<(), ResolveError> {
         let mut expansion = Expansion::new(name, peer);
-        let mut failure = None;
+        let mut asking = FuturesUnordered::new();
+        let (mut failure, mut any) = (None, false);
         loop {
-            // Names of one depth are asked together, and their answers taken in order.
-            let wave: Vec<_> = std::iter::from_fn(|| expansion.poll_query()).collect();
-            if wave.is_empty() {
-                break;
+            while asking.len() < CONCURRENT
+                && let Some(query) = expansion.poll_query()
+            {
+                asking.push(async {
+                    let answer = self.lookup_txt(&query.name).await;
+                    (query, answer)
+                });
             }
-            let names: Vec<_> = wave.iter().map(|query| query.name.clone()).collect();
-            let answers = stream::iter(names).map(|name| self.lookup_txt(name));
-            let answers: Vec<_> = answers.buffered(CONCURRENT).collect().await;
-            for (query, answer) in wave.iter().zip(answers) {
-                match answer {
-                    Ok(texts) => {
-                        expansion.handle_answer(query, texts.iter().map(Vec::as_slice));
-                    }
-                    Err(error) => failure = failure.or(Some(error)),
-                }
+            let Some((query, answer)) = asking.next().await else {
+                break;
+            };
+            match answer {
+                Ok(texts) => expansion.handle_answer(&query, texts.iter().map(Vec::as_slice)),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+            let new = expansion.take_found();
+            if !new.is_empty() {
+                any = true;
+                found(new);
             }
         }
-        let found = expansion.finish();
         match failure {
-            _ if !found.is_empty() => Ok(found),
+            _ if any => Ok(()),
             Some(error) => Err(error),
             None => Err(ResolveError::Empty(name.to_owned())),
         }
     }
 
-    async fn lookup_txt(&self, name: String) -> Result<Vec<Vec<u8>>, ResolveError> {
+    async fn lookup_txt(&self, name: &str) -> Result<Vec<Vec<u8>>, ResolveError> {
         let records = self
             .lookup(&format!("_dnsaddr.{name}"), RecordType::TXT)
             .await?;
@@ -154,14 +197,21 @@ impl Resolver {
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
-        let answer = self.inner.lookup(name, kind).await;
-        let answer = answer.map_err(|source| ResolveError::Lookup {
-            name: name.to_owned(),
-            source: Box::new(source),
+        let answer = self.inner()?.lookup(name, kind).await;
+        let answer = answer.map_err(|error| match error.is_no_records_found() {
+            true => ResolveError::Empty(name.to_owned()),
+            false => ResolveError::Lookup {
+                name: name.to_owned(),
+                source: io::Error::other(error),
+            },
         })?;
         let data = answer.answers().iter().map(|record| record.data.clone());
         Ok(data.collect())
     }
+}
+
+fn no_config(error: NetError) -> ResolveError {
+    ResolveError::NoConfig(io::Error::other(error))
 }
 
 /// What both give, in this order; or what one gives, where the other fails or takes too long.

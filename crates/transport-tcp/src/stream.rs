@@ -10,19 +10,21 @@ use std::{
 use tokio::io::ReadBuf;
 
 use crate::{
-    connection::Handle,
     driver::{Half, Lease},
+    handle::Handle,
+    link::Acknowledged,
 };
 
 /// An ordered, reliable stream of bytes inside a [`Connection`](crate::Connection).
 ///
-/// Implements the I/O traits of both tokio and futures. Closing (or, in tokio's words, shutting
-/// down) ends the writing half; the peer then reads end of file. A stream dropped before that is
-/// reset. One that is reset, or lost with its connection, reads as an error once what came before
-/// is read, and never as an end.
+/// Implements the I/O traits of both tokio and futures. Closing (in tokio's words, shutting down) finishes the writing
+/// half; the peer then reads end of file. What was finished is delivered even if the stream, or the last handle of its
+/// connection, is dropped at once ([`Connection::close`](crate::Connection::close));
+/// [`Stream::wait_delivered`] waits for that. A stream that is dropped before it was finished is reset. A stream that
+/// was reset, or lost with its connection, reads as an error after the bytes that came before, and never as an end.
 pub struct Stream {
     lease: Lease,
-    _handle: Arc<Handle>,
+    handle: Arc<Handle>,
 }
 
 impl fmt::Debug for Stream {
@@ -33,16 +35,52 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(lease: Lease, handle: Arc<Handle>) -> Self {
-        Self {
-            lease,
-            _handle: handle,
-        }
+        Self { lease, handle }
     }
 
     /// The muxer's number for the stream: unique within the connection, odd where its dialer
     /// opened the stream.
     pub fn id(&self) -> u32 {
         self.lease.stream.id().val()
+    }
+
+    /// After the stream was shut down: waits until everything written to it has been delivered, its end included.
+    /// Cancel-safe. It has no deadline of its own.
+    ///
+    /// "Delivered" means that the other host's kernel has acknowledged it, on Linux and where the connection runs over
+    /// a TCP socket; behind a proxy, that the proxy's kernel has. Elsewhere it means that the bytes were handed to
+    /// this machine's kernel, or to the byte stream that was upgraded. It never means that the peer's application has
+    /// read them.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the stream is not shut down. `ConnectionReset` or `ConnectionAborted` if the stream or its
+    /// connection was lost before.
+    pub async fn wait_delivered(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.lease.poll_flushed(cx)).await?;
+        let Some(link) = self.handle.link else {
+            return Ok(());
+        };
+        let mut acknowledged = Acknowledged::new(link);
+        loop {
+            match acknowledged.check() {
+                Ok(true) => return Ok(()),
+                Ok(false) => acknowledged.pause().await,
+                // Not Linux, or a kernel that does not tell.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(()),
+                Err(_) => return self.after_the_socket().await,
+            }
+        }
+    }
+
+    /// The socket is gone: how the connection ended decides.
+    async fn after_the_socket(&self) -> io::Result<()> {
+        let shared = self.lease.shared();
+        let reason = shared.wait_closed().await;
+        match shared.closed_in_order() {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)),
+        }
     }
 
     /// Asks the muxer; where it makes the caller wait, so does the end of the connection.
@@ -55,7 +93,7 @@ impl Stream {
         let lease = &mut self.get_mut().lease;
         match poll(Pin::new(&mut lease.stream), cx) {
             Poll::Pending => lease.poll_ended(half, cx),
-            done => done,
+            Poll::Ready(done) => Poll::Ready(done.map_err(|error| lease.explain(error))),
         }
     }
 }

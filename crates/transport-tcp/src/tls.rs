@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX, upgrade::Secured};
+use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX, security::Secured};
 
 /// The protocol that says no more than "libp2p"; it comes last (libp2p TLS spec, ALPN).
 const LIBP2P: &[u8] = b"libp2p";

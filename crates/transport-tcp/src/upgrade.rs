@@ -8,93 +8,15 @@ use tokio::{
 };
 
 use crate::{
-    ByteStream, Connection, Keypair, NegotiateError, PeerId, UpgradeConfig, UpgradeError,
-    UpgradeSetupError, driver,
+    ByteStream, Connection, Keypair, NegotiateError, PeerId, Security, Stage, Step, UpgradeConfig,
+    UpgradeError, UpgradeSetupError, driver,
     negotiate::{self, YAMUX},
     noise::Noise,
     presume::Presume,
     readahead::ReadAhead,
+    security::{End, Secured},
     tls::Tls,
 };
-
-/// A security protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Security {
-    /// TLS 1.3, `/tls/1.0.0`.
-    Tls,
-    /// Noise XX, `/noise`.
-    Noise,
-}
-
-impl Security {
-    fn protocol(self) -> &'static str {
-        match self {
-            Self::Tls => "/tls/1.0.0",
-            Self::Noise => "/noise",
-        }
-    }
-}
-
-impl fmt::Display for Security {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "tls",
-            Self::Noise => "noise",
-        })
-    }
-}
-
-/// A part of an upgrade. Each has a deadline of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Agreeing on the security protocol.
-    Negotiate,
-    /// The TLS or Noise handshake.
-    Secure,
-    /// Agreeing on the muxer.
-    Mux,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Negotiate => "negotiating security",
-            Self::Secure => "the security handshake",
-            Self::Mux => "negotiating the muxer",
-        })
-    }
-}
-
-/// What an upgrade has got to. `elapsed` counts from the upgrade's beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// The security protocol is agreed upon.
-    Negotiated {
-        /// Which it is.
-        security: Security,
-        /// Since the upgrade began.
-        elapsed: Duration,
-    },
-    /// The handshake is over and the peer's identity proven.
-    Secured {
-        /// Who it is.
-        peer: PeerId,
-        /// By which protocol.
-        security: Security,
-        /// Since the upgrade began.
-        elapsed: Duration,
-    },
-    /// The muxer is agreed upon.
-    Muxed {
-        /// Whether the handshake settled it, so that it took no round trip.
-        early: bool,
-        /// Since the upgrade began.
-        elapsed: Duration,
-    },
-}
 
 /// Turns byte streams into connections. Cheap to clone; everything costly, the certificate
 /// and the signed Noise key, is made once in [`Upgrader::new`].
@@ -115,21 +37,6 @@ impl fmt::Debug for Upgrader {
         let config = &self.inner.config;
         f.debug_struct("Upgrader").field("config", config).finish()
     }
-}
-
-/// Which end of the connection we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Dialer,
-    Listener,
-}
-
-/// A stream whose other end has proven who it is.
-pub(crate) struct Secured<S> {
-    pub(crate) stream: S,
-    pub(crate) peer: PeerId,
-    /// Whether the handshake has settled the muxer.
-    pub(crate) muxer_settled: bool,
 }
 
 /// Reports the stages of one upgrade.
@@ -181,8 +88,10 @@ impl Upgrader {
         })
     }
 
-    /// Upgrades a stream that we dialed: we are client, initiator and the one who proposes.
-    /// A peer other than `expected` is refused inside the handshake.
+    /// Upgrades a dialed stream: this end is the client, the initiator and the one that proposes protocols.
+    ///
+    /// A peer other than `expected` is refused inside the handshake. Without `expected`, the peer that a
+    /// [`ByteStream`] names ([`ByteStream::peer`]) is expected, if it names one.
     ///
     /// Must be called within a tokio runtime, which then drives the connection. Dropping the
     /// future drops `io`.
@@ -199,8 +108,8 @@ impl Upgrader {
         Box::pin(self.inner.run(io, End::Dialer, expected, stages)).await
     }
 
-    /// Upgrades a stream that we accepted: we are server, responder and the one who answers.
-    /// Otherwise as [`Upgrader::outbound`].
+    /// Upgrades an accepted stream: this end is the server, the responder and the one that answers.
+    /// Otherwise like [`Upgrader::outbound`].
     pub async fn inbound<S>(
         &self,
         io: S,
@@ -216,7 +125,7 @@ impl Upgrader {
 impl Inner {
     async fn run<S>(
         &self,
-        io: S,
+        mut io: S,
         end: End,
         expected: Option<PeerId>,
         stages: &mut (dyn FnMut(Stage) + Send),
@@ -224,8 +133,9 @@ impl Inner {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let link = (&io as &dyn Any).downcast_ref();
-        let link = link.and_then(ByteStream::link);
+        let stream = (&mut io as &mut dyn Any).downcast_mut::<ByteStream>();
+        let (link, named) = stream.map_or((None, None), |s| (s.link(), s.take_peer()));
+        let expected = expected.or(named);
         let mut progress = Progress {
             begin: Instant::now(),
             stages,

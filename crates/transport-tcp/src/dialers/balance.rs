@@ -14,7 +14,7 @@ use super::{
     background::{Activity, Background, FOREVER},
     health::Health,
 };
-use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target};
+use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target, error::Chain};
 
 /// Dials over whichever of several ways is well, the quicker the likelier.
 ///
@@ -94,7 +94,7 @@ impl Balance {
     pub fn new(ways: impl IntoIterator<Item = Arc<dyn Dialer>>, config: BalanceConfig) -> Self {
         let ways: Vec<_> = ways.into_iter().collect();
         let interval = config.interval.clamp(Duration::from_millis(1), FOREVER);
-        let health = Health::new(ways.len(), &config.with_interval(interval));
+        let health = Health::new(ways.len(), interval, config.max_failures, config.seed);
         Self {
             shared: Arc::new(Shared {
                 ways,
@@ -154,7 +154,7 @@ impl Shared {
             }
             Ok(Err(error)) => {
                 if health.handle_failed_check(now, way) {
-                    tracing::warn!(way, %error, "the way is out");
+                    tracing::warn!(way, error = %Chain(&error), "the way is out");
                 }
             }
             Err(_) => {
@@ -185,7 +185,7 @@ impl Shared {
             }
             Err(error) if error.fault() == Fault::Way && !cut_short => {
                 if health.handle_failure(now.into_std(), way) {
-                    tracing::warn!(way, %error, "the way is out");
+                    tracing::warn!(way, error = %Chain(error), "the way is out");
                 }
             }
             Err(_) => {}

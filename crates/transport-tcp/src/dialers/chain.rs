@@ -34,15 +34,14 @@ impl Chain {
         }
     }
 
-    pub(crate) fn label(&self) -> &str {
-        &self.label
-    }
-
     /// The last proxy, reached through the others.
     pub(crate) fn into_proxy(mut self) -> Proxy {
         match self.rest.pop() {
             None => self.first,
-            Some(last) => last.behind(Self::new(self.first, self.rest)),
+            Some(last) => {
+                let before = Self::new(self.first, self.rest);
+                last.behind(&before.label.clone(), Arc::new(before))
+            }
         }
     }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{ByteStream, DialContext, DialError, Dialer, Target};
+use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target};
 
 /// Gives the parts of a dial their own limits, so that a proxy that cannot be reached is found out long before a slow
 /// target's time is up.
 ///
 /// The limits apply to every proxy and every attempt below this dialer. None of them extends the dial's deadline.
-/// Costs nothing.
+/// [`DeadlineConfig::total`] and the dial's deadline hold even if the inner dialer ignores them: its dial is dropped.
+/// The other two are limits that a dialer must keep by itself, as those of this crate do. Costs a timer per dial.
 #[derive(Debug, Clone)]
 pub struct Deadline<D> {
     inner: D,
@@ -25,7 +26,7 @@ pub struct DeadlineConfig {
     pub reach: Option<Duration>,
     /// How long a proxy's handshake may take, from the first byte to its answer that the target is connected.
     pub handshake: Option<Duration>,
-    /// How long all of it may take.
+    /// How long the whole dial may take.
     pub total: Option<Duration>,
 }
 
@@ -78,7 +79,15 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 #[async_trait::async_trait]
 impl<D: Dialer> Dialer for Deadline<D> {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        self.inner.dial(target, &self.limited(cx)).await
+        let (cx, trail) = self.limited(cx).noted();
+        match timeout_at(cx.deadline, self.inner.dial(target, &cx)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(DialError::TimedOut {
+                address: target.to_multiaddr(),
+                stage: trail.stage().unwrap_or(DialStage::Other),
+                tried: Vec::new(),
+            }),
+        }
     }
 
     fn is_direct(&self, target: &Target) -> bool {
@@ -86,6 +95,12 @@ impl<D: Dialer> Dialer for Deadline<D> {
     }
 
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        self.inner.check(&self.limited(cx)).await
+        let (cx, trail) = self.limited(cx).noted();
+        match timeout_at(cx.deadline, self.inner.check(&cx)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(DialError::CheckTimedOut {
+                stage: trail.stage().unwrap_or(DialStage::Other),
+            }),
+        }
     }
 }

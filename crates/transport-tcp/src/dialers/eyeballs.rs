@@ -6,22 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Orders addresses as RFC 8305 section 4 does: families in turn, IPv6 first, each in the order given, and each address
+/// Orders addresses as RFC 8305 section 4 does: families in turn, IPv6 first, each in the order given, and each item
 /// once.
-pub(crate) fn order(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut seen = Vec::new();
+pub(crate) fn order<T: PartialEq>(
+    items: impl IntoIterator<Item = T>,
+    address: impl Fn(&T) -> SocketAddr,
+) -> Vec<T> {
     let (mut six, mut four) = (VecDeque::new(), VecDeque::new());
-    for address in addresses {
-        if seen.contains(&address) {
-            continue;
-        }
-        seen.push(address);
-        match address {
-            SocketAddr::V6(_) => six.push_back(address),
-            SocketAddr::V4(_) => four.push_back(address),
+    for item in items {
+        let family = match address(&item) {
+            SocketAddr::V6(_) => &mut six,
+            SocketAddr::V4(_) => &mut four,
+        };
+        if !family.contains(&item) {
+            family.push_back(item);
         }
     }
-    let mut ordered = Vec::with_capacity(seen.len());
+    let mut ordered = Vec::with_capacity(six.len() + four.len());
     while !(six.is_empty() && four.is_empty()) {
         ordered.extend(six.pop_front());
         ordered.extend(four.pop_front());
@@ -38,12 +39,17 @@ pub(crate) struct Schedule<T> {
 }
 
 impl<T> Schedule<T> {
-    pub(crate) fn new(candidates: impl IntoIterator<Item = T>, delay: Duration) -> Self {
+    pub(crate) fn new(delay: Duration) -> Self {
         Self {
-            waiting: candidates.into_iter().collect(),
+            waiting: VecDeque::new(),
             delay,
             next_at: None,
         }
+    }
+
+    /// Adds candidates behind those that wait.
+    pub(crate) fn add(&mut self, candidates: impl IntoIterator<Item = T>) {
+        self.waiting.extend(candidates);
     }
 
     /// The next one, if its time has come.
@@ -80,10 +86,20 @@ mod tests {
         list.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn order_all(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        order(addresses, |address| *address)
+    }
+
+    fn schedule(delay: Duration) -> Schedule<SocketAddr> {
+        let mut schedule = Schedule::new(delay);
+        schedule.add(addresses(&["1.1.1.1:1", "2.2.2.2:1"]));
+        schedule
+    }
+
     #[test]
     fn families_take_turns_and_ipv6_goes_first() {
         assert_eq!(
-            order(addresses(&[
+            order_all(addresses(&[
                 "1.1.1.1:1",
                 "2.2.2.2:1",
                 "3.3.3.3:1",
@@ -97,7 +113,7 @@ mod tests {
     #[test]
     fn an_address_given_twice_is_tried_once() {
         assert_eq!(
-            order(addresses(&["1.1.1.1:1", "1.1.1.1:1", "1.1.1.1:2"])),
+            order_all(addresses(&["1.1.1.1:1", "1.1.1.1:1", "1.1.1.1:2"])),
             addresses(&["1.1.1.1:1", "1.1.1.1:2"]),
         );
     }
@@ -105,7 +121,7 @@ mod tests {
     #[test]
     fn the_next_address_starts_after_the_delay_and_not_before() {
         let delay = Duration::from_millis(250);
-        let mut schedule = Schedule::new(addresses(&["1.1.1.1:1", "2.2.2.2:1"]), delay);
+        let mut schedule = schedule(delay);
         let start = Instant::now();
         assert!(schedule.poll_start(start).is_some());
         assert_eq!(schedule.poll_timeout(), Some(start + delay));
@@ -119,7 +135,7 @@ mod tests {
     #[test]
     fn a_failure_brings_the_next_address_forward() {
         let delay = Duration::from_millis(250);
-        let mut schedule = Schedule::new(addresses(&["1.1.1.1:1", "2.2.2.2:1"]), delay);
+        let mut schedule = schedule(delay);
         let start = Instant::now();
         schedule.poll_start(start);
         schedule.handle_failure();

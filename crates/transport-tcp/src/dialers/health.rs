@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use super::balance::BalanceConfig;
-
 /// What a way that was never measured counts as: quick, so that it is tried.
 const UNMEASURED: Duration = Duration::from_millis(1);
 
@@ -48,12 +46,12 @@ pub struct WayHealth {
 }
 
 impl Health {
-    pub(crate) fn new(ways: usize, config: &BalanceConfig) -> Self {
+    pub(crate) fn new(ways: usize, interval: Duration, max_failures: u32, seed: u64) -> Self {
         Self {
             ways: vec![Way::default(); ways],
-            interval: config.interval,
-            max_failures: config.max_failures.max(1),
-            random: SmallRng::seed_from_u64(config.seed),
+            interval,
+            max_failures: max_failures.max(1),
+            random: SmallRng::seed_from_u64(seed),
         }
     }
 
@@ -158,10 +156,10 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const INTERVAL: Duration = Duration::from_secs(5);
 
     fn health(ways: usize) -> (Health, Instant) {
-        let config = BalanceConfig::default().with_seed(1);
-        (Health::new(ways, &config), Instant::now())
+        (Health::new(ways, INTERVAL, 2, 1), Instant::now())
     }
 
     fn shares(health: &mut Health, picks: usize) -> Vec<usize> {
@@ -220,7 +218,7 @@ mod tests {
         assert_eq!(health.poll_timeout(now, 0), now, "it was never seen");
         health.handle_success(now, 0, Some(MS));
         health.handle_failed_check(now + MS, 1);
-        let half = BalanceConfig::default().interval / 2;
+        let half = INTERVAL / 2;
         assert_eq!(health.poll_timeout(now + MS, 0), now + half);
         assert_eq!(health.poll_timeout(now + MS, 1), now + MS + half);
         health.handle_failure(now + 2 * MS, 0);

@@ -12,12 +12,8 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use super::{
-    direct::Direct,
-    proxy::{self, Greeted, Proxy},
-    socks5::Replies,
-};
-use crate::{ByteStream, DialContext, DialError, Dialer, Host, ProxyError, Target};
+use super::direct::Direct;
+use crate::{ByteStream, Dialer, Host, ProxyError, Target};
 
 /// The longest answer header that is read. Squid's own limit is 64 KiB, and what it sends is below 1 KiB.
 pub(crate) const MAX_HEADER: usize = 16 * 1024;
@@ -88,7 +84,7 @@ impl ProxyTls {
 }
 
 impl HttpConnect {
-    /// The proxy at `address`, reached by a [`Direct`] that resolves no names, without TLS.
+    /// The proxy at `address`, reached by [`Direct::default`], without TLS.
     pub fn new(address: impl Into<Target>) -> Self {
         let address = address.into();
         Self {
@@ -122,19 +118,17 @@ impl HttpConnect {
     }
 
     /// Under TLS, if that is configured.
-    pub(crate) async fn secure(&self, stream: ByteStream) -> Result<Greeted, ProxyError> {
-        let stream = match &self.tls {
-            None => stream,
+    pub(crate) async fn secure(&self, stream: ByteStream) -> Result<ByteStream, ProxyError> {
+        match &self.tls {
+            None => Ok(stream),
             Some(ProxyTls(connector)) => {
                 let name = self.server_name().map_err(|error| {
                     ProxyError::Tls(io::Error::new(io::ErrorKind::InvalidInput, error))
                 })?;
                 let secured = connector.connect(name, stream).await;
-                ByteStream::boxed(secured.map_err(ProxyError::from_tls)?)
+                Ok(ByteStream::boxed(secured.map_err(ProxyError::from_tls)?))
             }
-        };
-        let replies = Replies::default();
-        Ok(Greeted { stream, replies })
+        }
     }
 
     fn server_name(&self) -> Result<ServerName<'static>, InvalidDnsNameError> {
@@ -247,16 +241,5 @@ fn parse(read: &[u8]) -> Result<Option<(u16, usize)>, ProxyError> {
 impl fmt::Debug for HttpConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)
-    }
-}
-
-#[async_trait::async_trait]
-impl Dialer for HttpConnect {
-    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        proxy::dial(&Proxy::HttpConnect(self.clone()), target, cx).await
-    }
-
-    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        proxy::check(&Proxy::HttpConnect(self.clone()), cx).await
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    ByteStream, DialContext, DialError, DialStage, Dialer, Target, dial::Meter, trail::Trail,
+    ByteStream, DialContext, DialError, DialStage, Dialer, Target, dial::Meter, error::Chain,
+    trail::Trail,
 };
 
 /// Ways that are told apart. There are as many as the configuration has, unless a dialer of somebody else's makes them
@@ -135,7 +136,7 @@ impl Dial<'_> {
     }
 
     fn fail(&mut self, error: &DialError) {
-        self.log(error);
+        self.log(Chain(error));
         let mut counters = lock(self.counters);
         *counters.failed.entry(error.stage()).or_default() += 1;
         let way = counters.way(self.trail.way());

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::time::timeout_at;
 
-use super::{chain::Chain, http_connect::HttpConnect, socks5::Socks5};
+use super::{
+    http_connect::HttpConnect,
+    socks5::{Replies, Socks5},
+};
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, ProxyError, Target};
 
 /// A proxy, of either kind.
@@ -52,7 +55,7 @@ impl fmt::Debug for Proxy {
 pub(crate) struct Greeted {
     pub(crate) stream: ByteStream,
     /// What a SOCKS5 proxy has answered so far.
-    pub(crate) replies: super::socks5::Replies,
+    pub(crate) replies: Replies,
 }
 
 /// A proxy that failed us.
@@ -87,14 +90,14 @@ impl Proxy {
         }
     }
 
-    /// The same proxy, reached through others.
-    pub(crate) fn behind(mut self, chain: Chain) -> Self {
-        let (label, base) = match &mut self {
+    /// The same proxy, reached by `base`, which is called `way` in logs.
+    pub(crate) fn behind(mut self, way: &str, base: Arc<dyn Dialer>) -> Self {
+        let (label, old) = match &mut self {
             Self::Socks5(proxy) => (&mut proxy.label, &mut proxy.base),
             Self::HttpConnect(proxy) => (&mut proxy.label, &mut proxy.base),
         };
-        *label = format!("{} then {label}", chain.label()).into();
-        *base = Arc::new(chain);
+        *label = format!("{way} then {label}").into();
+        *old = base;
         self
     }
 
@@ -200,13 +203,17 @@ impl Proxy {
         match self {
             Self::Socks5(proxy) => {
                 cx.enter(DialStage::Greet);
-                proxy.greet(stream).await
+                let (stream, replies) = proxy.greet(stream).await?;
+                Ok(Greeted { stream, replies })
             }
             Self::HttpConnect(proxy) => {
                 if proxy.tls.is_some() {
                     cx.enter(DialStage::Secure);
                 }
-                proxy.secure(stream).await
+                Ok(Greeted {
+                    stream: proxy.secure(stream).await?,
+                    replies: Replies::default(),
+                })
             }
         }
     }
@@ -219,7 +226,10 @@ impl Proxy {
     ) -> Result<ByteStream, ProxyError> {
         cx.enter(DialStage::Request);
         match self {
-            Self::Socks5(proxy) => proxy.request(greeted, target).await,
+            Self::Socks5(proxy) => {
+                let Greeted { stream, replies } = greeted;
+                proxy.request(stream, replies, target).await
+            }
             Self::HttpConnect(proxy) => proxy.request(greeted.stream, target).await,
         }
     }
@@ -254,4 +264,26 @@ pub(crate) async fn check(proxy: &Proxy, cx: &DialContext) -> Result<(), DialErr
     let failed = |broken: Broken| broken.into_error(proxy, proxy.address());
     let stream = proxy.reach(cx).await.map_err(failed)?;
     proxy.greet(stream, cx).await.map(drop).map_err(failed)
+}
+
+#[async_trait::async_trait]
+impl Dialer for Socks5 {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        dial(&Proxy::Socks5(self.clone()), target, cx).await
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        check(&Proxy::Socks5(self.clone()), cx).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Dialer for HttpConnect {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        dial(&Proxy::HttpConnect(self.clone()), target, cx).await
+    }
+
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        check(&Proxy::HttpConnect(self.clone()), cx).await
+    }
 }

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep_until};
 
 use super::background::FOREVER;
-use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target};
+use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error::Chain};
 
 /// Dials again when that may help, [`DialError::is_worth_retrying`], after a pause with full jitter.
 ///
@@ -115,7 +115,7 @@ impl<D: Dialer> Dialer for Retry<D> {
                     },
                 });
             }
-            tracing::debug!(attempt = cx.attempt, %error, "dialing again in a while");
+            tracing::debug!(attempt = cx.attempt, error = %Chain(&error), "dialing again in a while");
             cx.enter(DialStage::Pause);
             sleep_until(again).await;
             attempts += 1;

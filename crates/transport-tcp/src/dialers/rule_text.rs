@@ -9,7 +9,8 @@
 //!        | 'port='PORT[,PORT]…      443, 4000-4100
 //!        | 'peer='ID[,ID]…          12D3KooW…
 //! ACTION = 'refuse'
-//!        | 'direct' ['from' UPLINK [or UPLINK]…]   an address or an interface of this machine
+//!        | ROUTE ['else' ROUTE]…                   'else': only while the routes before it are down
+//! ROUTE  = 'direct' ['from' UPLINK ['or' UPLINK]…]  an address or an interface of this machine
 //!        | 'via' WAY ['or' WAY]… [OPTION]…         'or': balanced by health and speed
 //! WAY    = PROXY ['then' PROXY]…                   'then': each reached through the one before it
 //! PROXY  = SCHEME'://'[USER':'PASSWORD'@']HOST':'PORT   socks5, socks5h, http, https; %-escapes in USER and PASSWORD
@@ -21,7 +22,7 @@ mod read;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{bound::Uplink, rules::Matcher};
+use super::{rules::Matcher, uplink::Uplink};
 use crate::Target;
 
 /// One rule, read from its text; [`Rules::from_texts`](crate::Rules::from_texts) puts it to work.
@@ -44,7 +45,13 @@ pub struct RuleText {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     Refuse,
-    /// Empty: from wherever the system sees fit.
+    /// At least one, in the order in which they are tried.
+    Dial(Vec<Route>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Empty: from wherever the system chooses.
     Direct(Vec<Uplink>),
     Via(Vec<Vec<ProxyText>>, Options),
 }

@@ -10,11 +10,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_socks::{TargetAddr, tcp::Socks5Stream};
 
-use super::{
-    direct::Direct,
-    proxy::{self, Greeted, Proxy},
-};
-use crate::{ByteStream, DialContext, DialError, Dialer, Host, ProxyError, Target};
+use super::direct::Direct;
+use crate::{ByteStream, Dialer, Host, ProxyError, Target};
 
 /// Dials through a SOCKS5 proxy.
 ///
@@ -33,7 +30,7 @@ pub struct Socks5 {
 }
 
 impl Socks5 {
-    /// The proxy at `address`, reached by a [`Direct`] that resolves no names.
+    /// The proxy at `address`, reached by [`Direct::default`].
     pub fn new(address: impl Into<Target>) -> Self {
         let address = address.into();
         Self {
@@ -58,13 +55,16 @@ impl Socks5 {
     }
 
     /// Everything up to the request. tokio-socks runs until it wants to write that.
-    pub(crate) async fn greet(&self, mut stream: ByteStream) -> Result<Greeted, ProxyError> {
+    pub(crate) async fn greet(
+        &self,
+        mut stream: ByteStream,
+    ) -> Result<(ByteStream, Replies), ProxyError> {
         let mut gate = Gate::rehearsal(&mut stream);
         let anywhere = TargetAddr::Ip(([0, 0, 0, 0], 0).into());
         let outcome = self.talk(&mut gate, anywhere).await;
         let (stopped, replies) = (gate.stopped, gate.replies);
         match outcome {
-            Err(_) if stopped => Ok(Greeted { stream, replies }),
+            Err(_) if stopped => Ok((stream, replies)),
             Err(error) => Err(error),
             Ok(()) => Err(ProxyError::Malformed("an answer before the request")),
         }
@@ -72,16 +72,17 @@ impl Socks5 {
 
     pub(crate) async fn request(
         &self,
-        mut greeted: Greeted,
+        mut stream: ByteStream,
+        replies: Replies,
         target: &Target,
     ) -> Result<ByteStream, ProxyError> {
         let wanted = match target.host() {
             Host::Ip(ip) => TargetAddr::Ip((*ip, target.port()).into()),
             _ => TargetAddr::Domain(name(target)?.into(), target.port()),
         };
-        let mut gate = Gate::play(&mut greeted.stream, greeted.replies);
+        let mut gate = Gate::play(&mut stream, replies);
         self.talk(&mut gate, wanted).await?;
-        Ok(greeted.stream)
+        Ok(stream)
     }
 
     async fn talk(&self, gate: &mut Gate<'_>, target: TargetAddr<'_>) -> Result<(), ProxyError> {
@@ -98,17 +99,6 @@ impl Socks5 {
 impl fmt::Debug for Socks5 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)
-    }
-}
-
-#[async_trait::async_trait]
-impl Dialer for Socks5 {
-    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        proxy::dial(&Proxy::Socks5(self.clone()), target, cx).await
-    }
-
-    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
-        proxy::check(&Proxy::Socks5(self.clone()), cx).await
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     background::{Activity, Background, FOREVER},
     proxy::{self, Greeted, Proxy},
 };
-use crate::{ByteStream, DialContext, DialError, Dialer, Target};
+use crate::{ByteStream, DialContext, DialError, Dialer, Target, error::Chain};
 
 /// Keeps a few connections to a proxy ready, greeted and authenticated, so that a dial takes one round trip to the
 /// proxy: that of the request.
@@ -188,7 +188,7 @@ impl Pool {
             }
             Err(broken) => {
                 let proxy = &self.proxy;
-                tracing::debug!(%proxy, stage = broken.stage.name(), error = %broken.source, "no spare connection");
+                tracing::debug!(%proxy, stage = broken.stage.name(), error = %Chain(&broken.source), "no spare connection");
                 false
             }
         }

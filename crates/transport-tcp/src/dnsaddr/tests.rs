@@ -15,7 +15,7 @@ fn expand(
         expansion.handle_answer(&query, records.iter().map(Vec::as_slice));
         asked.push(query.name);
     }
-    let found = expansion.finish();
+    let found = expansion.take_found();
     (found.iter().map(Multiaddr::to_string).collect(), asked)
 }
 

@@ -18,9 +18,11 @@ pub(crate) struct Lease {
     waiting: Arc<Waiting>,
     place: Place,
     ending: Ending,
+    /// Whether the stream was reset or lost before this side could end its half.
+    reset: bool,
 }
 
-/// Whether we end our half of a stream.
+/// Whether this side has ended its half of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     No,
@@ -35,6 +37,7 @@ impl Lease {
             waiting,
             place,
             ending: Ending::No,
+            reset: false,
         }
     }
 
@@ -49,11 +52,14 @@ impl Lease {
                 self.ending = Ending::Asked;
             }
         }
-        ready!(Pin::new(&mut self.stream).poll_close(cx))?;
+        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_close(cx)) {
+            return Poll::Ready(Err(self.explain(error)));
+        }
         self.ending = Ending::Done;
-        // Reset or lost before: yamux has nothing to say of its end.
+        // Reset or lost before: yamux writes no end.
         if self.stream.is_closed() && !ends.has_ended(id) {
             ends.unend(id);
+            self.reset = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -63,10 +69,51 @@ impl Lease {
         if self.place.shared.ends.has_ended(self.place.id) {
             return Ok(0);
         }
-        Err(match self.place.shared.closed() {
-            Some(reason) => io::Error::new(io::ErrorKind::ConnectionAborted, reason.to_string()),
+        Err(self.lost())
+    }
+
+    /// Why a stream ended that nobody has ended in order.
+    fn lost(&self) -> io::Error {
+        match self.place.shared.over() {
+            Some(reason) => io::Error::new(io::ErrorKind::ConnectionAborted, reason),
             None => io::Error::new(io::ErrorKind::ConnectionReset, "the stream was reset"),
-        })
+        }
+    }
+
+    /// The muxer's error, which says no more than that the connection is closed, in words that fit.
+    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::WriteZero if self.place.shared.over().is_some() => self.lost(),
+            io::ErrorKind::WriteZero if self.ending != Ending::No => {
+                io::Error::new(io::ErrorKind::BrokenPipe, "the stream is shut down")
+            }
+            io::ErrorKind::WriteZero => self.lost(),
+            _ => error,
+        }
+    }
+
+    /// Ready once everything, the end of this side's half included, was handed to the layer below.
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (shared, id) = (&self.place.shared, self.place.id);
+        if self.ending != Ending::Done {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the stream is not shut down",
+            )));
+        }
+        if shared.ends.poll_flushed(id, cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        // Reset by the peer, which the muxer knows, or lost with its connection.
+        match self.reset || shared.closed().is_some() {
+            true => Poll::Ready(Err(self.lost())),
+            false => Poll::Pending,
+        }
+    }
+
+    /// The connection's state, which outlives it.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.place.shared
     }
 
     /// Pending as long as the connection lives, and an error from then on.
@@ -76,11 +123,8 @@ impl Lease {
             Half::Write => &self.waiting.writer,
         };
         waker.register(cx.waker());
-        match self.place.shared.closed() {
-            Some(reason) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                reason.to_string(),
-            ))),
+        match self.place.shared.over() {
+            Some(_) => Poll::Ready(Err(self.lost())),
             None => Poll::Pending,
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use multiaddr::Multiaddr;
 
-use crate::ResolveError;
+use super::{ResolveError, chain::Chain};
 
 /// How far a dial has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,14 +109,14 @@ pub enum DialError {
         host: &'static str,
     },
     /// The target has a name and the dialer has no resolver.
-    #[error("{0}: a name, and no resolver is configured")]
+    #[error("{0}: a host name, and this dialer has no resolver")]
     NoResolver(Multiaddr),
     /// The name was not resolved.
-    #[error("{address}: {source}")]
+    #[error("{address}: the name did not resolve")]
     Resolve {
         /// The target.
         address: Multiaddr,
-        /// Why.
+        /// The resolver's error.
         source: ResolveError,
     },
     /// The name has no address that TCP can dial.
@@ -141,7 +141,7 @@ pub enum DialError {
         tried: Vec<Attempt>,
     },
     /// A proxy did not bring it about.
-    #[error("{address}: via {proxy}: {stage}: {source}")]
+    #[error("{address}: via {proxy}: {stage}")]
     Proxy {
         /// The target.
         address: Multiaddr,
@@ -161,15 +161,22 @@ pub enum DialError {
         ways: Vec<DialError>,
     },
     /// The last of several attempts failed.
-    #[error("{source} (attempt {attempts})")]
+    #[error("gave up after {attempts} attempts")]
     GaveUp {
         /// How many there were.
         attempts: u32,
         /// The last one's failure.
         source: Box<DialError>,
     },
-    /// The failure of a dialer that is not ours.
-    #[error("{address}: {stage}: {source}")]
+    /// A check of a dialer was not over in time.
+    #[error("the check was not over in time: {stage}")]
+    CheckTimedOut {
+        /// What the dialer was doing.
+        stage: DialStage,
+    },
+    /// The failure of a dialer that is not part of this crate. A dialer that refuses a target says
+    /// [`DialError::Refused`] instead: any other failure may lead to the next route.
+    #[error("{address}: {stage}")]
     Other {
         /// The target.
         address: Multiaddr,
@@ -185,8 +192,8 @@ pub enum DialError {
 #[non_exhaustive]
 pub enum ProxyError {
     /// It could not be reached.
-    #[error("{0}")]
-    Unreachable(#[source] Box<DialError>),
+    #[error(transparent)]
+    Unreachable(Box<DialError>),
     /// It was silent until the deadline.
     #[error("no answer in time")]
     TimedOut,
@@ -194,11 +201,11 @@ pub enum ProxyError {
     #[error("it closed the connection")]
     Closed,
     /// The connection to it broke.
-    #[error("{0}")]
-    Io(#[source] io::Error),
+    #[error(transparent)]
+    Io(io::Error),
     /// The TLS handshake with it failed.
-    #[error("{0}")]
-    Tls(#[source] io::Error),
+    #[error(transparent)]
+    Tls(io::Error),
     /// What it says is not its protocol.
     #[error("not the answer of such a proxy: {0}")]
     Malformed(&'static str),
@@ -284,7 +291,9 @@ impl DialError {
             Self::Refused { .. } | Self::NoRule(_) | Self::Unsupported { .. } => DialStage::Choose,
             Self::NoResolver(_) | Self::Resolve { .. } | Self::NoAddress(_) => DialStage::Resolve,
             Self::Failed { .. } => DialStage::Connect,
-            Self::TimedOut { stage, .. } | Self::Proxy { stage, .. } => *stage,
+            Self::TimedOut { stage, .. }
+            | Self::CheckTimedOut { stage }
+            | Self::Proxy { stage, .. } => *stage,
             Self::NoWay { ways, .. } => {
                 let stages = ways.iter().map(DialError::stage);
                 stages.max().unwrap_or(DialStage::Choose)
@@ -299,7 +308,12 @@ impl DialError {
         match self {
             Self::Refused { .. } | Self::NoRule(_) => Fault::Policy,
             Self::Unsupported { .. } | Self::NoResolver(_) => Fault::Setup,
-            Self::Resolve { .. } | Self::NoAddress(_) | Self::TimedOut { .. } => Fault::Target,
+            Self::Resolve { .. } | Self::NoAddress(_) => Fault::Target,
+            Self::TimedOut { stage, .. } => match stage {
+                DialStage::Resolve | DialStage::Connect | DialStage::Request => Fault::Target,
+                _ => Fault::Way,
+            },
+            Self::CheckTimedOut { .. } => Fault::Way,
             Self::Failed { tried, .. } => match tried.iter().all(|attempt| is_ours(&attempt.error))
             {
                 true => Fault::Way,
@@ -333,7 +347,7 @@ impl DialError {
 
 /// An attempt that was over before a packet left.
 #[derive(Debug, thiserror::Error)]
-#[error("{stage}: {source}")]
+#[error("{stage} failed")]
 pub(crate) struct Unsent {
     pub(crate) stage: &'static str,
     pub(crate) source: io::Error,
@@ -356,7 +370,7 @@ impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .iter()
-            .try_for_each(|attempt| write!(f, "; {}: {}", attempt.address, attempt.error))
+            .try_for_each(|attempt| write!(f, "; {}: {}", attempt.address, Chain(&attempt.error)))
     }
 }
 
@@ -364,6 +378,8 @@ struct Ways<'a>(&'a [DialError]);
 
 impl fmt::Display for Ways<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|error| write!(f, "; {error}"))
+        self.0
+            .iter()
+            .try_for_each(|error| write!(f, "; {}", Chain(error)))
     }
 }

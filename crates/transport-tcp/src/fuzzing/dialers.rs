@@ -103,8 +103,8 @@ fn socks5(said: &[u8], step: usize, password: Option<(&str, &str)>) {
         proxy = proxy.with_password(user, password);
     }
     let asked = at_once(async {
-        let greeted = proxy.greet(ByteStream::boxed(stream)).await?;
-        proxy.request(greeted, &target()).await
+        let (stream, replies) = proxy.greet(ByteStream::boxed(stream)).await?;
+        proxy.request(stream, replies, &target()).await
     });
     let read = read.load(Ordering::Relaxed);
     assert!(read <= MAX_SOCKS, "{read} bytes were read");

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
 use crate::{
     Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead,
-    upgrade::Secured,
+    security::Secured,
 };
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
@@ -77,13 +77,14 @@ impl Noise {
         exchange.finish(remote)
     }
 
-    fn start(&self, role: Role) -> Result<HandshakeState, snow::Error> {
-        let builder =
-            snow::Builder::new(self.params.clone()).local_private_key(&self.static_key)?;
-        match role {
+    fn start(&self, role: Role) -> Result<HandshakeState, NoiseError> {
+        let builder = snow::Builder::new(self.params.clone());
+        let builder = builder.local_private_key(&self.static_key);
+        let built = builder.and_then(|builder| match role {
             Role::Initiator => builder.build_initiator(),
             Role::Responder => builder.build_responder(),
-        }
+        });
+        built.map_err(invalid)
     }
 }
 
@@ -100,7 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
     async fn send(&mut self, payload: &[u8]) -> Result<(), NoiseError> {
         // Two keys and two tags are the most that a message of XX adds.
         let mut message = vec![0; PREFIX + payload.len() + 2 * (32 + TAG)];
-        let length = self.state.write_message(payload, &mut message[PREFIX..])?;
+        let written = self.state.write_message(payload, &mut message[PREFIX..]);
+        let length = written.map_err(invalid)?;
         let prefix = u16::try_from(length).map_err(|_| NoiseError::TooLong {
             length,
             limit: MAX_MESSAGE,
@@ -122,7 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         let mut message = vec![0; length];
         self.io.read_exact(&mut message).await?;
         let mut payload = vec![0; length];
-        let length = self.state.read_message(&message, &mut payload)?;
+        let read = self.state.read_message(&message, &mut payload);
+        let length = read.map_err(invalid)?;
         payload.truncate(length);
         Ok(payload)
     }
@@ -166,4 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
             muxer_settled,
         })
     }
+}
+
+fn invalid(error: snow::Error) -> NoiseError {
+    NoiseError::Cipher(io::Error::new(io::ErrorKind::InvalidData, error))
 }

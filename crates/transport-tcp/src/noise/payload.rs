@@ -1,5 +1,7 @@
 //! The handshake payload: it ties the connection's static key to the peer's identity.
 
+use std::io;
+
 use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
 use prost::Message as _;
 
@@ -52,7 +54,8 @@ pub(crate) fn verify(
     static_key: &[u8],
     known: &Known,
 ) -> Result<Remote, NoiseError> {
-    let payload = Payload::decode(payload)?;
+    let payload = Payload::decode(payload)
+        .map_err(|error| NoiseError::Payload(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     let identity = payload.identity_key.ok_or(NoiseError::BadIdentity)?;
     let signature = payload.identity_sig.ok_or(NoiseError::BadSignature)?;
     // The lengths of the first two parts are told, so that no other three parts make the same proof.

@@ -86,7 +86,7 @@ fn what_is_no_target_is_refused_with_its_reason() {
             "/dnsaddr/a.example/tcp/1",
             "/dnsaddr/a.example/tcp/1: `/tcp/1` is not part of a tcp address",
         ),
-        ("nonsense", "`nonsense`: invalid multiaddr"),
+        ("nonsense", "`nonsense` is not a multiaddr"),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), reason);
     }

@@ -15,11 +15,11 @@ use tokio::{
 };
 use transport_tcp::{
     ByteStream, DialContext, DialError, Dialer, Direct, DirectConfig, Family, ListenConfig,
-    Listener, Multiaddr, PeerId, Target,
+    Listener, Multiaddr, PeerId, ResolveError, Resolver, Target, UpgradeError,
 };
 
 use crate::support::{
-    PATIENCE,
+    Node, PATIENCE,
     names::{Names, Zone, a, aaaa, dnsaddr, silence},
 };
 
@@ -136,10 +136,9 @@ async fn a_name_that_does_not_exist_is_named_in_the_error() {
         .await
         .unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.starts_with("/dns4/nobody.example/tcp/1: resolving nobody.example: "),
-        "{text}"
-    );
+    assert_eq!(text, "/dns4/nobody.example/tcp/1: the name did not resolve");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "nobody.example has no usable DNS record");
 }
 
 #[tokio::test]
@@ -162,7 +161,8 @@ async fn a_name_server_that_says_nothing_runs_into_the_deadline_of_the_dial() {
 #[tokio::test]
 async fn without_a_resolver_no_name_is_dialed_and_nothing_is_asked() {
     for address in ["/dns/localhost/tcp/1", "/dnsaddr/localhost"] {
-        let error = dial(&Direct::default(), address).await.unwrap_err();
+        let dialer = Direct::new(DirectConfig::default().with_resolver(None));
+        let error = dial(&dialer, address).await.unwrap_err();
         assert!(matches!(error, DialError::NoResolver(_)), "{error}");
     }
 }
@@ -227,7 +227,109 @@ async fn a_dnsaddr_gives_addresses_of_any_transport_and_of_the_wanted_peer_only(
         .dnsaddr("net.example", Some(peer()))
         .await
         .unwrap_err();
-    assert_eq!(error.to_string(), "resolving net.example: no usable record");
+    assert_eq!(error.to_string(), "net.example has no usable DNS record");
+}
+
+#[tokio::test]
+async fn every_address_of_a_dnsaddr_carries_the_id_of_its_record_or_else_of_the_dial() {
+    let (one, two) = (peer(), peer());
+    let records = vec![
+        dnsaddr(&format!("/ip4/192.0.2.1/tcp/1/p2p/{one}")),
+        dnsaddr(&format!("/ip4/192.0.2.2/tcp/1/p2p/{two}")),
+        dnsaddr("/ip4/192.0.2.3/tcp/1"),
+        dnsaddr(&format!("/ip4/192.0.2.4/tcp/1/p2p/{two}/p2p-circuit")),
+    ];
+    let names = Names::serve([("_dnsaddr.net.example", records)].into()).await;
+    let found = async |peer| {
+        let found = names.resolver().dnsaddr("net.example", peer).await;
+        let found = found.unwrap();
+        found.iter().map(Multiaddr::to_string).collect::<Vec<_>>()
+    };
+    let bare = [
+        format!("/ip4/192.0.2.1/tcp/1/p2p/{one}"),
+        format!("/ip4/192.0.2.2/tcp/1/p2p/{two}"),
+        "/ip4/192.0.2.3/tcp/1".to_owned(),
+        format!("/ip4/192.0.2.4/tcp/1/p2p/{two}/p2p-circuit"),
+    ];
+    assert_eq!(found(None).await, bare);
+    let wanted = [
+        format!("/ip4/192.0.2.1/tcp/1/p2p/{one}"),
+        format!("/ip4/192.0.2.3/tcp/1/p2p/{one}"),
+        format!("/ip4/192.0.2.4/tcp/1/p2p/{two}/p2p-circuit/p2p/{one}"),
+    ];
+    assert_eq!(found(Some(one)).await, wanted);
+}
+
+#[tokio::test]
+async fn whoever_answers_a_bare_dnsaddr_must_be_the_peer_that_the_record_names() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(any, &ListenConfig::default()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (dialer, answering) = (Node::new(Default::default()), Node::new(Default::default()));
+    for named in [answering.id(), peer()] {
+        let record = dnsaddr(&format!("/ip4/127.0.0.1/tcp/{port}/p2p/{named}"));
+        let names = Names::serve([("_dnsaddr.net.example", vec![record])].into()).await;
+        let stream = dial(&names.direct(), "/dnsaddr/net.example").await.unwrap();
+        assert_eq!(stream.peer(), Some(named));
+        let accept = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            answering.inbound(stream).await
+        };
+        let (dialed, _accepted) = tokio::join!(dialer.outbound(stream, None), accept);
+        match dialed {
+            Ok(connection) => assert_eq!(connection.peer(), named),
+            Err(UpgradeError::WrongPeer { expected, found }) => {
+                assert_eq!((*expected, *found), (named, answering.id()));
+                assert_ne!(named, answering.id());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_name_server_holds_up_neither_the_addresses_beside_it_nor_the_end_of_the_dial() {
+    let (_listener, port, _) = ports().await;
+    let zone = [
+        (
+            "_dnsaddr.net.example",
+            vec![
+                dnsaddr("/dns4/slow.example/tcp/1"),
+                dnsaddr("/dnsaddr/slow.example"),
+                dnsaddr(&format!("/ip4/127.0.0.1/tcp/{port}")),
+            ],
+        ),
+        ("slow.example", vec![silence()]),
+        ("_dnsaddr.slow.example", vec![silence()]),
+    ];
+    let names = Names::serve(zone.into()).await;
+    let begun = Instant::now();
+    dial(&names.direct(), "/dnsaddr/net.example").await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn by_default_names_are_resolved_as_the_system_does_and_without_asking_early() {
+    let (_listener, port, _) = ports().await;
+    let resolver = Resolver::system();
+    match resolver.ready() {
+        Ok(()) => {
+            let address = format!("/dns4/localhost/tcp/{port}");
+            dial(&Direct::default(), &address).await.unwrap();
+        }
+        // A machine without a resolv.conf.
+        Err(error) => {
+            assert!(matches!(error, ResolveError::NoConfig(_)));
+            assert_eq!(
+                error.to_string(),
+                "no DNS configuration: host names will not resolve"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -293,7 +395,7 @@ async fn a_listener_gets_its_port_back_at_once_and_a_taken_one_is_named() {
     let error = Listener::bind(address, &ListenConfig::default()).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with(&format!("listening on {address}: bind: ")),
+        text.starts_with(&format!("listening on {address} failed: bind")),
         "{text}"
     );
     // A connection that our side closes first leaves the port in TIME_WAIT.

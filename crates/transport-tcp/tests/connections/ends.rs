@@ -101,7 +101,8 @@ async fn with_its_connection_it_is_cut_off_unless_it_had_ended() {
         if ended {
             there.shutdown().await.unwrap();
         }
-        accepted.close().await;
+        accepted.close();
+        accepted.closed().await;
         dialed.closed().await;
         let (read, end) = rest(&mut here).await;
         assert_eq!(read, 1000);

@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::pin,
     task::Poll,
     time::Duration,
 };
@@ -47,7 +46,8 @@ async fn closing_sends_what_was_written_and_tells_the_peer() {
     let mut stream = dialed.open().await.unwrap();
     stream.write_all(&[7; 100_000]).await.unwrap();
     stream.shutdown().await.unwrap();
-    dialed.close().await;
+    dialed.close();
+    dialed.closed().await;
     assert!(dialed.is_closed());
     assert!(matches!(dialed.closed().await, CloseReason::Local));
     assert!(matches!(ends(&accepted).await, CloseReason::Remote));
@@ -136,7 +136,8 @@ async fn a_close_of_our_own_answers_whoever_waits_on_a_stream() {
         tokio::task::yield_now().await;
     }
     assert!(!reader.is_finished() && !writer.is_finished());
-    dialed.close().await;
+    dialed.close();
+    dialed.closed().await;
     let read = timeout(PATIENCE, reader)
         .await
         .expect("the reader is answered");
@@ -279,28 +280,17 @@ async fn a_close_towards_a_peer_that_reads_nothing_ends_at_its_deadline() {
     let mut stream = connection.open().await.unwrap();
     let _ = timeout(Duration::from_secs(1), stream.write_all(&vec![0; 1 << 20])).await;
     let begun = Instant::now();
-    connection.close().await;
+    connection.close();
+    connection.closed().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     assert!(matches!(connection.closed().await, CloseReason::Local));
     drop(attacker);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_close_goes_on_when_its_future_is_dropped() {
-    let (dialed, accepted) = pair().await;
-    {
-        let mut close = pin!(dialed.close());
-        poll_once(close.as_mut()).await;
-    }
-    assert!(matches!(ends(&accepted).await, CloseReason::Remote));
-    assert!(matches!(ends(&dialed).await, CloseReason::Local));
-}
-
 #[tokio::test]
 async fn after_a_close_began_no_stream_is_opened() {
     let (dialed, _accepted) = pair().await;
-    let mut close = pin!(dialed.close());
-    poll_once(close.as_mut()).await;
+    dialed.close();
     assert!(matches!(
         dialed.open().await,
         Err(StreamError::Closed(CloseReason::Local))
@@ -382,8 +372,5 @@ async fn an_upgrade_of_a_peer_that_hangs_up_is_an_error_at_once() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "negotiating security: no protocol in common"
-    );
+    assert_eq!(error.to_string(), "negotiating security failed");
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod close;
 mod deadlines;
 mod dial;
 mod ends;

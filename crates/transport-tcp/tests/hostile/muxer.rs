@@ -252,7 +252,7 @@ async fn one_outbound_stream_over_the_limit_is_an_error() {
     let first = dialed.open().await.unwrap();
     let _second = dialed.open().await.unwrap();
     let error = dialed.open().await.unwrap_err();
-    assert_eq!(error.to_string(), "connection already has 2 streams");
+    assert_eq!(error.to_string(), "the connection already has 2 streams");
     drop(first);
     dialed.open().await.unwrap();
 }

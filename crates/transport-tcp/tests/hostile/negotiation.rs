@@ -57,7 +57,7 @@ async fn endless_protocol_names_end_the_negotiation() {
 async fn a_request_for_the_list_again_and_again_ends_the_negotiation() {
     let said = [line(MULTISTREAM), line("ls").repeat(100_000)].concat();
     let error = answer_to(said).await;
-    let too_long = |e: &UpgradeError| e.to_string().contains("after 1024 bytes");
+    let too_long = |e: &UpgradeError| crate::support::chain(e).contains("after 1024 bytes");
     assert!(too_long(&error), "{error}");
 }
 
@@ -92,7 +92,10 @@ async fn a_listener_that_repeats_its_header_does_not_hold_the_dialer() {
         tokio::join!(victim.outbound(far, None), attack)
     });
     let error = attacked.await.expect("it ends").0.unwrap_err();
-    assert!(error.to_string().contains("after 1024 bytes"), "{error}");
+    assert!(
+        crate::support::chain(&error).contains("after 1024 bytes"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -102,8 +105,8 @@ async fn without_a_protocol_in_common_both_ends_say_so() {
     let (dialed, accepted) = tokio::join!(dialer.outbound(near, None), listener.inbound(far));
     for error in [dialed.unwrap_err(), accepted.unwrap_err()] {
         assert_eq!(
-            error.to_string(),
-            "negotiating security: no protocol in common"
+            crate::support::chain(&error),
+            "negotiating security failed: no protocol in common"
         );
     }
 }

@@ -40,7 +40,7 @@ async fn refused(presented: Option<Presented>) -> String {
         "refusing took long"
     );
     assert!(matches!(error, UpgradeError::Tls(_)), "{error}");
-    error.to_string()
+    crate::support::chain(&error)
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_tls_1_2_client_is_refused() {
     let (result, answer) = tokio::join!(victim.inbound(far), attack);
     let error = result.unwrap_err();
     assert!(
-        error.to_string().contains("peer is incompatible"),
+        crate::support::chain(&error).contains("peer is incompatible"),
         "{error}"
     );
     // A fatal alert: protocol version.

@@ -143,7 +143,7 @@ async fn when_all_are_out_all_are_tried() {
         };
         assert_eq!(ways.len(), 2);
         assert_eq!(error.fault(), Fault::Way);
-        let text = Outcome::Way.error(&target()).to_string();
+        let text = crate::support::chain(&Outcome::Way.error(&target()));
         let expected = format!("{TARGET}: every way failed; {text}; {text}");
         assert_eq!(error.to_string(), expected);
     }

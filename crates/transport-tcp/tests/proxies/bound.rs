@@ -49,18 +49,21 @@ async fn an_interface_is_what_the_socket_is_bound_to() {
 async fn an_uplink_that_is_not_there_is_named_and_nothing_goes_around_it() {
     let (listener, address) = listener().await;
     for (uplinks, causes) in [
-        (vec![NOT_OURS], vec!["bind: Cannot assign"]),
-        (vec!["nosuch0"], vec!["bind: No such device"]),
+        (vec![NOT_OURS], vec!["bind failed: Cannot assign"]),
+        (vec!["nosuch0"], vec!["bind failed: No such device"]),
         (
             vec![NOT_OURS, "nosuch0"],
-            vec!["bind: Cannot assign", "bind: No such device"],
+            vec!["bind failed: Cannot assign", "bind failed: No such device"],
         ),
     ] {
         let error = dial(&from(&uplinks), &address).await.unwrap_err();
         let DialError::Failed { tried, .. } = &error else {
             panic!("{error}");
         };
-        let texts: Vec<_> = tried.iter().map(|one| one.error.to_string()).collect();
+        let texts: Vec<_> = tried
+            .iter()
+            .map(|one| crate::support::chain(&one.error))
+            .collect();
         assert_eq!(texts.len(), causes.len());
         for (text, cause) in texts.iter().zip(causes) {
             assert!(text.starts_with(cause), "{text}");

@@ -142,7 +142,7 @@ async fn a_hop_that_the_one_before_it_does_not_reach_is_named_with_that_one_and_
     let chain = Chain::new(row.socks(0), [row.http(1).into()]);
     let error = dial(&chain, TARGET).await.unwrap_err();
     assert_eq!(
-        error.to_string(),
+        crate::support::chain(&error),
         "/dns4/target.example/tcp/80: via http://proxy.example:3128: connecting to the proxy: \
          /dns/proxy.example/tcp/3128: via socks5://192.0.2.1:1080: \
          waiting for the proxy to connect: it could not connect: connection refused"

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use transport_tcp::{
     ByteStream, Chain, Deadline, DeadlineConfig, DialContext, DialError, DialStage, Dialer,
-    DirectConfig, HttpConnect, Proxy, ProxyError, RuleText, Rules, Socks5, Target, Warm,
+    DirectConfig, Fault, HttpConnect, Proxy, ProxyError, RuleText, Rules, Socks5, Target, Warm,
     WarmConfig,
 };
 
@@ -13,6 +13,7 @@ use crate::support::{
     hole::Port,
     names::{Names, silence},
     proxy::{Network, Service, Socks, ahoy, at, cause, echo, service, silent},
+    scripted::{Outcome, Scripted},
 };
 
 const TARGET: &str = "/dns4/target.example/tcp/80";
@@ -241,4 +242,40 @@ async fn a_rules_limits_are_these() {
     let rules = Rules::from_texts(&rules, &DirectConfig::default()).unwrap();
     let (error, took) = fails(&rules, MINUTE).await;
     assert_eq!((error.stage(), took), (DialStage::Reach, 3 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialer_that_ignores_its_context_is_dropped_at_the_limit_all_the_same() {
+    let careless = Scripted::new(Outcome::Never);
+    for (limit, dials) in [
+        (DeadlineConfig::default().with_total(SECOND), SECOND),
+        (DeadlineConfig::default(), MINUTE),
+    ] {
+        let dialer = Deadline::new(careless.clone(), limit);
+        let (error, took) = fails(&dialer, MINUTE).await;
+        assert_eq!(took, dials);
+        let other = matches!(
+            error,
+            DialError::TimedOut {
+                stage: DialStage::Other,
+                ..
+            }
+        );
+        assert!(other && error.fault() == Fault::Way, "{error}");
+        let begun = Instant::now();
+        let checked = dialer.check(&DialContext::new(begun + MINUTE)).await;
+        assert!(matches!(checked, Err(DialError::CheckTimedOut { .. })));
+        assert_eq!(begun.elapsed(), dials);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialer_that_keeps_to_its_context_has_the_last_word() {
+    let network = Network::default();
+    network.add(HOPS[0], silent());
+    let dialer = Socks5::new(at(HOPS[0])).through(network);
+    let limit = DeadlineConfig::default().with_total(SECOND);
+    let (error, took) = fails(&Deadline::new(dialer, limit), MINUTE).await;
+    assert_eq!((error.stage(), took), (DialStage::Greet, SECOND));
+    assert!(matches!(cause(&error), ProxyError::TimedOut), "{error}");
 }

@@ -9,6 +9,7 @@ mod bound;
 mod chain;
 mod deadline;
 mod direct;
+mod fallback;
 mod http_connect;
 mod link;
 mod metered;

@@ -256,7 +256,10 @@ async fn a_dial_is_logged_with_its_way_the_time_of_each_stage_and_its_outcome() 
     network.add(ONE, silent());
     let error = dial(&metered, TARGET).await.unwrap_err();
     let stages = "reach 1.0s, greet 19.0s";
-    assert_eq!(events.take(), [label, stages, &error.to_string()]);
+    assert_eq!(
+        events.take(),
+        [label, stages, &crate::support::chain(&error)]
+    );
 
     let dropped = timeout(Duration::from_secs(3), dial(&metered, TARGET)).await;
     assert!(dropped.is_err());

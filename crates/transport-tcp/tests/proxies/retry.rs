@@ -79,7 +79,11 @@ async fn giving_up_names_the_attempts_and_the_last_failure() {
         let retry = Retry::new(inner.clone(), config);
         let error = dial(&retry, TARGET).await.unwrap_err();
         let last = Outcome::Way.error(&target());
-        assert_eq!(error.to_string(), format!("{last} (attempt {attempts})"));
+        let expected = format!(
+            "gave up after {attempts} attempts: {}",
+            crate::support::chain(&last)
+        );
+        assert_eq!(crate::support::chain(&error), expected);
         assert_eq!((error.stage(), error.fault()), (last.stage(), last.fault()));
         assert_eq!(inner.dials().len(), attempts as usize);
     }

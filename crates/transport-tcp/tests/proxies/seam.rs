@@ -7,11 +7,16 @@ use std::sync::{
 
 use transport_tcp::{
     Balance, BalanceConfig, Bound, ByteStream, Chain, Deadline, DeadlineConfig, DialContext,
-    DialError, Dialer, Direct, DirectConfig, HttpConnect, Matcher, Metered, Retry, RetryConfig,
-    Rules, Socks5, Target, Uplink, Warm, WarmConfig,
+    DialError, Dialer, Direct, DirectConfig, Fallback, HttpConnect, Matcher, Metered, Retry,
+    RetryConfig, Rules, Socks5, Target, Uplink, Warm, WarmConfig, wrap,
 };
 
-use crate::support::proxy::{Network, ahoy, at, context, dial, echo, listen, refused};
+use tokio::time::sleep;
+
+use crate::support::{
+    proxy::{Network, ahoy, at, context, dial, echo, listen, refused},
+    scripted::{Outcome, Scripted},
+};
 
 const TARGET: &str = "/ip4/192.0.2.7/tcp/80";
 
@@ -70,7 +75,13 @@ async fn only_what_leads_to_direct_and_nowhere_else_is_direct() {
     let proxy = || Socks5::new(at("127.0.0.1:1080"));
     let limits = DeadlineConfig::default();
     let via = |dialer: Arc<dyn Dialer>| Rules::new().via("all", Matcher::any(), dialer);
-    let answers: [(&str, Arc<dyn Dialer>, bool); 20] = [
+    let wrapped = |inner: Arc<dyn Dialer>| {
+        wrap(inner, |inner, target, cx| async move {
+            inner.dial(&target, &cx).await
+        })
+    };
+    let fallback = |first| Fallback::new([first, direct()]);
+    let answers: [(&str, Arc<dyn Dialer>, bool); 25] = [
         ("direct", direct(), true),
         ("retry", Arc::new(Retry::new(direct(), retry())), true),
         ("limited", Arc::new(Deadline::new(direct(), limits)), true),
@@ -83,6 +94,11 @@ async fn only_what_leads_to_direct_and_nowhere_else_is_direct() {
             false,
         ),
         ("no way", Arc::new(balance([])), false),
+        ("wrapped", Arc::new(wrapped(direct())), true),
+        ("wrapped proxy", Arc::new(wrapped(Arc::new(proxy()))), false),
+        ("both direct", Arc::new(fallback(direct())), true),
+        ("else direct", Arc::new(fallback(Arc::new(proxy()))), false),
+        ("no route", Arc::new(Fallback::new([])), false),
         ("no rule", Arc::new(Rules::new()), false),
         (
             "refused",
@@ -128,4 +144,28 @@ async fn a_rule_answers_for_its_own_targets() {
     );
     assert!(rules.is_direct(&TARGET.parse().unwrap()));
     assert!(!rules.is_direct(&"/ip4/192.0.2.7/tcp/81".parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrapper_around_a_dead_proxy_is_out_after_one_interval_and_gets_no_dials() {
+    let dead = Scripted::new(Outcome::Way);
+    let alive = Scripted::new(Outcome::Open);
+    let wrapped = |inner: &Scripted| -> Arc<dyn Dialer> {
+        Arc::new(wrap(inner.clone(), |inner, target, cx| async move {
+            inner.dial(&target, &cx).await
+        }))
+    };
+    let balance = balance([wrapped(&dead), wrapped(&alive)]);
+    // The first dial starts the checks. The alive one is back as soon as it is checked.
+    drop(dial(&balance, TARGET).await);
+    let interval = BalanceConfig::default().interval;
+    for _ in 0..20 {
+        sleep(interval).await;
+        let before = dead.dials().len();
+        for _ in 0..5 {
+            dial(&balance, TARGET).await.unwrap();
+        }
+        assert_eq!(dead.dials().len(), before, "a dial went to the dead proxy");
+    }
+    assert!(dead.checks().len() > 20 && wrapped(&dead).check(&context()).await.is_err());
 }

@@ -1,6 +1,8 @@
 //! What a SOCKS5 proxy is asked for, and what its answers mean.
 
-use transport_tcp::{DialError, DialStage, Dialer, Direct, Fault, ProxyError, Socks5, Target};
+use transport_tcp::{
+    DialError, DialStage, Dialer, Direct, DirectConfig, Fault, ProxyError, Socks5, Target,
+};
 
 use crate::support::proxy::{
     Network, Socks, ahoy, at, cause, context, dial, echo, listen, name, refused, silent,
@@ -112,9 +114,8 @@ async fn wrong_or_missing_credentials_are_told_apart() {
         assert!(matches!(source, ProxyError::AuthenticationFailed));
         assert_eq!(error.fault(), Fault::Setup);
         assert_eq!(socks.log.count("name"), 0, "asked all the same");
-        let text = error.to_string();
         assert_eq!(
-            text,
+            crate::support::chain(&error),
             "/dns4/a.example/tcp/80: via socks5://192.0.2.1:1080: the proxy's greeting: \
              authentication failed: it refuses the user or the password"
         );
@@ -195,9 +196,9 @@ async fn a_proxy_that_is_not_there_is_unreachable() {
 #[tokio::test]
 async fn a_proxy_that_cannot_be_found_by_its_name_without_a_resolver_is_not_worth_retrying() {
     let proxy: Target = "/dns/proxy.example/tcp/1080".parse().unwrap();
-    let error = dial(&Socks5::new(proxy), "/ip4/192.0.2.7/tcp/80")
-        .await
-        .unwrap_err();
+    let base = Direct::new(DirectConfig::default().with_resolver(None));
+    let dialer = Socks5::new(proxy).through(base);
+    let error = dial(&dialer, "/ip4/192.0.2.7/tcp/80").await.unwrap_err();
     assert_eq!(error.fault(), Fault::Setup, "{error}");
     assert!(!error.is_worth_retrying());
 }

@@ -67,7 +67,7 @@ async fn a_certificate_for_somebody_else_is_refused() {
         assert_eq!(error.stage(), DialStage::Secure);
         assert_eq!(error.fault(), Fault::Setup);
         assert!(!error.is_worth_retrying());
-        let text = error.to_string();
+        let text = crate::support::chain(&error);
         assert!(text.contains("not valid for name"), "{text}");
         assert!(http.log.lines().is_empty(), "something was said");
     }
@@ -80,7 +80,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let error = dial(&dialer.with_tls(strangers), TARGET).await.unwrap_err();
     assert!(matches!(cause(&error), ProxyError::Tls(_)), "{error}");
     assert_eq!(error.fault(), Fault::Setup);
-    let text = error.to_string();
+    let text = crate::support::chain(&error);
     assert!(text.contains("invalid peer certificate"), "{text}");
     assert!(http.log.lines().is_empty(), "something was said");
     assert_eq!(log.count("name"), 0);

@@ -61,6 +61,14 @@ impl Node {
     }
 }
 
+/// An error and its sources, as a log shows them.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
+}
+
 /// Two honest ends, connected: the dialer's and the listener's.
 pub async fn connected(config: impl Fn() -> UpgradeConfig) -> (Connection, Connection) {
     let (dialer, listener) = (Node::new(config()), Node::new(config()));

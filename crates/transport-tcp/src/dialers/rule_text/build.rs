@@ -2,13 +2,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use super::{Action, Options, ProxyText, RuleText, Scheme};
+use super::{Action, Options, ProxyText, Route, RuleText, Scheme};
 use crate::{
     Balance, BalanceConfig, Bound, Chain, Deadline, DeadlineConfig, Dialer, Direct, DirectConfig,
-    HttpConnect, Proxy, ProxyTls, Retry, RetryConfig, Rules, Socks5, Warm, WarmConfig,
+    Fallback, HttpConnect, Proxy, ProxyTls, Retry, RetryConfig, Rules, Socks5, Warm, WarmConfig,
 };
 
-/// Where there is a choice of ways, how long one may take to be reached if the rule does not say. Long enough for two
+/// Where there is a choice of ways or routes, how long one may take to be reached if the rule does not say. Long enough for two
 /// lost SYN packets, short enough to leave time for the next way.
 const REACH: Duration = Duration::from_secs(5);
 
@@ -25,16 +25,7 @@ impl Rules {
             let (label, matcher) = (rule.to_string(), rule.matcher.clone());
             rules = match &rule.action {
                 Action::Refuse => rules.refuse(&label, matcher),
-                Action::Direct(uplinks) if uplinks.is_empty() => {
-                    rules.via(&label, matcher, Direct::new(direct.clone()))
-                }
-                Action::Direct(uplinks) => {
-                    let bound = Bound::new(uplinks.iter().cloned(), direct.clone());
-                    rules.via(&label, matcher, bound)
-                }
-                Action::Via(ways, options) => {
-                    rules.via(&label, matcher, builder.via(ways, options)?)
-                }
+                Action::Dial(routes) => rules.via(&label, matcher, builder.routes(routes)?),
             };
         }
         Ok(rules)
@@ -46,7 +37,39 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn via(&self, ways: &[Vec<ProxyText>], options: &Options) -> io::Result<Arc<dyn Dialer>> {
+    fn routes(&self, routes: &[Route]) -> io::Result<Arc<dyn Dialer>> {
+        let more = routes.len() > 1;
+        let dialers = routes.iter().map(|route| self.route(route, more));
+        let mut dialers = dialers.collect::<io::Result<Vec<_>>>()?;
+        Ok(match dialers.pop() {
+            Some(only) if !more => only,
+            last => {
+                dialers.extend(last);
+                Arc::new(Fallback::new(dialers))
+            }
+        })
+    }
+
+    /// `more`: there are other routes, which need some of the time.
+    fn route(&self, route: &Route, more: bool) -> io::Result<Arc<dyn Dialer>> {
+        match route {
+            Route::Direct(uplinks) if uplinks.is_empty() => {
+                Ok(Arc::new(Direct::new(self.direct.clone())))
+            }
+            Route::Direct(uplinks) => {
+                let uplinks = uplinks.iter().cloned();
+                Ok(Arc::new(Bound::new(uplinks, self.direct.clone())))
+            }
+            Route::Via(ways, options) => self.via(ways, options, more),
+        }
+    }
+
+    fn via(
+        &self,
+        ways: &[Vec<ProxyText>],
+        options: &Options,
+        more: bool,
+    ) -> io::Result<Arc<dyn Dialer>> {
         let dialers = ways.iter().map(|way| self.way(way, options));
         let mut dialers = dialers.collect::<io::Result<Vec<_>>>()?;
         let several = dialers.len() > 1;
@@ -58,7 +81,7 @@ impl Builder<'_> {
             }
         };
         let limits = DeadlineConfig {
-            reach: options.reach.or(several.then_some(REACH)),
+            reach: options.reach.or((several || more).then_some(REACH)),
             handshake: options.handshake,
             total: None,
         };

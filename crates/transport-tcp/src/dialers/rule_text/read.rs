@@ -4,12 +4,12 @@ use std::{net::IpAddr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
-use super::{Action, Options, ProxyText, Scheme};
+use super::{Action, Options, ProxyText, Route, Scheme};
 use crate::{
     Family, Host, Target,
     dialers::{
-        bound::Uplink,
         rules::{HostKind, Matcher},
+        uplink::Uplink,
     },
 };
 
@@ -162,24 +162,33 @@ fn port(word: Word<'_>) -> Result<u16, Problem> {
 }
 
 fn action(words: &mut Words<'_>) -> Result<Action, Problem> {
-    let wanted = "'direct', 'via' or 'refuse'";
+    if words.accept("refuse") {
+        return Ok(Action::Refuse);
+    }
+    let mut routes = vec![route(words, "'direct', 'via' or 'refuse'")?];
+    while words.accept("else") {
+        routes.push(route(words, "'direct' or 'via'")?);
+    }
+    Ok(Action::Dial(routes))
+}
+
+fn route(words: &mut Words<'_>, wanted: &str) -> Result<Route, Problem> {
     let word = words.next(wanted)?;
     match word.text {
-        "refuse" => Ok(Action::Refuse),
         "direct" if words.accept("from") => {
             let mut uplinks = vec![uplink(words)?];
             while words.accept("or") {
                 uplinks.push(uplink(words)?);
             }
-            Ok(Action::Direct(uplinks))
+            Ok(Route::Direct(uplinks))
         }
-        "direct" => Ok(Action::Direct(Vec::new())),
+        "direct" => Ok(Route::Direct(Vec::new())),
         "via" => {
             let mut ways = vec![way(words)?];
             while words.accept("or") {
                 ways.push(way(words)?);
             }
-            Ok(Action::Via(ways, options(words)?))
+            Ok(Route::Via(ways, options(words)?))
         }
         other => word.wrong(format!("'{other}' is not {wanted}")),
     }

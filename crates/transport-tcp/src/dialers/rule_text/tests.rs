@@ -5,6 +5,14 @@ fn read(text: &str) -> RuleText {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The rule's only route.
+fn only(rule: &RuleText) -> &Route {
+    match &rule.action {
+        Action::Dial(routes) if routes.len() == 1 => &routes[0],
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The problem and its character.
 fn problem(text: &str) -> (usize, String) {
     let error = text.parse::<RuleText>().unwrap_err();
@@ -15,7 +23,7 @@ fn problem(text: &str) -> (usize, String) {
 fn the_examples_mean_what_they_say() {
     let rule = read("suffix=.onion via socks5://127.0.0.1:9050");
     assert_eq!(rule.matcher, Matcher::any().suffix("onion"));
-    let Action::Via(ways, options) = &rule.action else {
+    let Route::Via(ways, options) = only(&rule) else {
         panic!("{rule:?}");
     };
     assert_eq!(*options, Options::default());
@@ -23,8 +31,8 @@ fn the_examples_mean_what_they_say() {
     assert_eq!(way[0].scheme, Scheme::Socks5);
     assert_eq!(way[0].address.authority(), "127.0.0.1:9050");
     assert_eq!(
-        read("cidr=10.0.0.0/8 direct").action,
-        Action::Direct(vec![])
+        only(&read("cidr=10.0.0.0/8 direct")),
+        &Route::Direct(vec![])
     );
     assert_eq!(read("* refuse").action, Action::Refuse);
     assert_eq!(read("* refuse").matcher, Matcher::any());
@@ -54,7 +62,7 @@ fn ways_chains_and_options_are_told_apart() {
         "* via socks5://a.example:1 then http://[::1]:2 or https://c.example:3 \
          retry=2 warm=4 reach=1.5 handshake=3",
     );
-    let Action::Via(ways, options) = &rule.action else {
+    let Route::Via(ways, options) = only(&rule) else {
         panic!("{rule:?}");
     };
     let shown: Vec<Vec<_>> = ways
@@ -88,7 +96,25 @@ fn uplinks_are_addresses_or_interfaces() {
         Uplink::Address("192.0.2.1".parse().unwrap()),
         Uplink::Interface("eth0".into()),
     ];
-    assert_eq!(rule.action, Action::Direct(uplinks));
+    assert_eq!(only(&rule), &Route::Direct(uplinks));
+}
+
+#[test]
+fn else_separates_routes_and_options_belong_to_the_route_before_them() {
+    let rule = read(
+        "* via socks5://a.example:1 or socks5://b.example:2 retry=2 else via http://c.example:3 \
+         else direct from eth0",
+    );
+    let Action::Dial(routes) = &rule.action else {
+        panic!("{rule:?}");
+    };
+    let [Route::Via(first, options), Route::Via(second, none), last] = &**routes else {
+        panic!("{routes:?}");
+    };
+    assert_eq!((first.len(), options.retry), (2, Some(2)));
+    assert_eq!((second.len(), *none), (1, Options::default()));
+    let uplinks = vec![Uplink::Interface("eth0".into())];
+    assert_eq!(last, &Route::Direct(uplinks));
 }
 
 #[test]
@@ -99,7 +125,8 @@ fn credentials_may_hold_escapes_and_at_signs() {
         ("* via http://u:a@b@127.0.0.1:1", "u", "a@b"),
         ("* via http://%75%3A:%40%20@127.0.0.1:1", "u:", "@ "),
     ] {
-        let Action::Via(ways, _) = read(text).action else {
+        let rule = read(text);
+        let Route::Via(ways, _) = only(&rule) else {
             panic!("{text}");
         };
         let expected = Some((user.to_owned(), password.to_owned()));
@@ -137,6 +164,13 @@ fn an_error_points_at_the_character() {
         ("*", 2, "'direct', 'via' or 'refuse' is missing"),
         ("* drop", 3, "'drop' is not 'direct', 'via' or 'refuse'"),
         ("* refuse now", 10, "'now' does not belong here"),
+        ("* direct else", 14, "'direct' or 'via' is missing"),
+        (
+            "* direct else refuse",
+            15,
+            "'refuse' is not 'direct' or 'via'",
+        ),
+        ("* refuse else direct", 10, "'else' does not belong here"),
         ("* direct from", 14, "an address or an interface is missing"),
         (
             "* direct from a/b",
@@ -252,6 +286,8 @@ fn every_rule_that_can_be_read_can_be_built() {
         "* direct from 127.0.0.1 or lo",
         "* via socks5://a.example:1 or http://u:p@127.0.0.1:2 retry=3 warm=2 reach=1 handshake=1",
         "* via socks5://127.0.0.1:1 then http://127.0.0.1:2 then socks5://b.example:3 warm=1",
+        "* via socks5://127.0.0.1:1 else direct",
+        "* direct from lo else via socks5://127.0.0.1:1 retry=2 else direct",
         "* refuse",
     ] {
         Rules::from_texts(&[read(text)], &Default::default()).unwrap();
@@ -271,7 +307,7 @@ proptest::proptest! {
     fn words_of_the_grammar_in_any_order_do_not_either(
         words in proptest::collection::vec(
             proptest::sample::select(vec![
-                "*", "cidr=10.0.0.0/8", "port=1-", "via", "then", "or", "direct", "from", "refuse",
+                "*", "cidr=10.0.0.0/8", "port=1-", "via", "then", "or", "else", "direct", "from", "refuse",
                 "socks5://a:1", "http://u:p@[::1]:2", "https://ü:1", "retry=1", "warm=", ",", "=", "@", "://",
             ]),
             0..8,

@@ -1,5 +1,6 @@
 use std::{cell::RefCell, time::Duration};
 
+use futures::channel::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::*;
@@ -43,13 +44,39 @@ impl Network {
     }
 
     async fn race(&self, ports: &[u16], tried: &mut Vec<Attempt>) -> Option<Socket<'_>> {
-        let candidates = ports.iter().map(|port| Candidate {
-            address: ([127, 0, 0, 1], *port).into(),
-            uplink: None,
-        });
-        let schedule = Schedule::new(candidates, Duration::from_millis(250));
-        race(schedule, tried, |candidate| self.connect(candidate.address)).await
+        let (finds, arriving) = mpsc::unbounded();
+        finds.unbounded_send(found(ports)).unwrap();
+        drop(finds);
+        self.race_for(arriving, tried).await
     }
+
+    async fn race_for(
+        &self,
+        arriving: mpsc::UnboundedReceiver<Vec<Found>>,
+        tried: &mut Vec<Attempt>,
+    ) -> Option<Socket<'_>> {
+        let cx = DialContext::new(Instant::now() + Duration::from_secs(3600));
+        let mut race = Kept(Race::new(None, Duration::from_millis(250)), tried);
+        let running = race.0.run(arriving, &cx, |it| self.connect(it.address));
+        running.await
+    }
+}
+
+/// Shows what had failed, even after a race that was cut short.
+struct Kept<'a>(Race<'static>, &'a mut Vec<Attempt>);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.1.append(&mut self.0.tried);
+    }
+}
+
+fn found(ports: &[u16]) -> Vec<Found> {
+    let found = ports.iter().map(|port| Found {
+        address: ([127, 0, 0, 1], *port).into(),
+        peer: None,
+    });
+    found.collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,4 +124,40 @@ async fn a_race_cut_short_closes_everything_and_keeps_what_had_failed() {
 async fn no_address_is_no_race() {
     let (network, mut tried) = (Network::new(), Vec::new());
     assert!(network.race(&[], &mut tried).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_tried_at_once_while_others_are_still_being_found() {
+    let (network, mut tried) = (Network::new(), Vec::new());
+    let (finds, arriving) = mpsc::unbounded();
+    let finding = async {
+        finds.unbounded_send(found(&[11, 5000])).unwrap();
+        sleep(Duration::from_millis(100)).await;
+        finds.unbounded_send(found(&[20, 11])).unwrap();
+        std::future::pending::<()>().await;
+    };
+    let won = tokio::select! {
+        won = network.race_for(arriving, &mut tried) => won.unwrap(),
+        () = finding => unreachable!(),
+    };
+    assert_eq!(won.1, 20);
+    assert_eq!(*network.log.borrow(), [(11, 0), (5000, 11), (20, 261)]);
+    assert_eq!(
+        tried.len(),
+        1,
+        "an address that was tried is not tried again"
+    );
+}
+
+#[test]
+fn one_address_of_two_peers_is_tried_for_each() {
+    let mut race = Race::new(None, Duration::ZERO);
+    let at = |peer| Found {
+        address: ([127, 0, 0, 1], 1).into(),
+        peer: Some(peer),
+    };
+    let (one, two) = (PeerId::random(), PeerId::random());
+    race.add(vec![at(one), at(two), at(one)]);
+    race.add(vec![at(two)]);
+    assert_eq!(race.found, [at(one), at(two)]);
 }

@@ -1,0 +1,102 @@
+//! Several routes in a fixed order: the next one only while those before it are down.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target};
+
+/// Dials by the first of several routes, and by the next one only if that route is down: by a proxy, else directly.
+///
+/// A route is down if it failed by its own fault ([`Fault::Way`]): a proxy that cannot be reached, is silent or breaks
+/// off, an uplink without a network. Everything else ends the dial with the error of that route:
+///
+/// - a refusal, by a rule or by a proxy, so that no later route gets around it;
+/// - wrong credentials, or a kind of target that a proxy does not serve: a proxy that is up never sends a host name to
+///   this machine's name servers by way of a later route;
+/// - a failure of the target.
+///
+/// While the routes before it are down, a [`Direct`](crate::Direct) at the end of the row resolves host names on this
+/// machine. Leave it out where nobody may see those.
+///
+/// Each route but the last has at most half of the time that is left to connect to its proxy, and as much for the
+/// proxy's handshake ([`DialContext::reach`], [`DialContext::handshake`]). A target is direct only if every route is. Costs nothing while the first route is up.
+#[derive(Clone)]
+pub struct Fallback {
+    routes: Vec<Arc<dyn Dialer>>,
+}
+
+impl Fallback {
+    /// Dials by `routes` in this order. Without any, every dial fails.
+    pub fn new(routes: impl IntoIterator<Item = Arc<dyn Dialer>>) -> Self {
+        let routes = routes.into_iter().collect();
+        Self { routes }
+    }
+}
+
+impl std::fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fallback({} routes)", self.routes.len())
+    }
+}
+
+/// Whether nothing but the route itself failed. A refusal among the errors of several routes counts.
+fn is_down(error: &DialError) -> bool {
+    match error {
+        DialError::NoWay { ways, .. } => !ways.is_empty() && ways.iter().all(is_down),
+        DialError::GaveUp { source, .. } => is_down(source),
+        error => error.fault() == Fault::Way,
+    }
+}
+
+/// The same dial, with time left for the routes that follow.
+fn hurried(cx: &DialContext) -> DialContext {
+    let half = cx.deadline.saturating_duration_since(Instant::now()) / 2;
+    let shorter = |limit: Option<Duration>| Some(limit.map_or(half, |limit| limit.min(half)));
+    let mut hurried = cx.clone();
+    hurried.reach = shorter(cx.reach);
+    hurried.handshake = shorter(cx.handshake);
+    hurried
+}
+
+#[async_trait::async_trait]
+impl Dialer for Fallback {
+    async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
+        let mut failed = Vec::new();
+        for (n, route) in self.routes.iter().enumerate() {
+            let last = n + 1 == self.routes.len();
+            let cx = if last { cx.clone() } else { hurried(cx) };
+            match route.dial(target, &cx).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if !is_down(&error) => return Err(error),
+                Err(error) => failed.push(error),
+            }
+            if Instant::now() >= cx.deadline {
+                break;
+            }
+        }
+        Err(DialError::NoWay {
+            address: target.to_multiaddr(),
+            ways: failed,
+        })
+    }
+
+    /// Whether every route is direct: another transport would bypass the others.
+    fn is_direct(&self, target: &Target) -> bool {
+        !self.routes.is_empty() && self.routes.iter().all(|route| route.is_direct(target))
+    }
+
+    /// Whether one of the routes is up, asked in their order. The error is that of the last one.
+    async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
+        let mut outcome = Ok(());
+        for (n, route) in self.routes.iter().enumerate() {
+            let last = n + 1 == self.routes.len();
+            let cx = if last { cx.clone() } else { hurried(cx) };
+            outcome = route.check(&cx).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}

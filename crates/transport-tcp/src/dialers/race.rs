@@ -1,0 +1,166 @@
+//! Attempts to connect to several addresses, of which the first to answer wins.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
+use tokio::time::Instant;
+
+use super::{
+    eyeballs::{self, Schedule},
+    lookup::Found,
+    uplink::Uplink,
+};
+use crate::{Attempt, DialContext, DialStage, PeerId};
+
+/// An address, from where it is dialed, and who must answer. No uplink: the system chooses.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) uplink: Option<&'a Uplink>,
+    pub(crate) peer: Option<PeerId>,
+}
+
+/// One dial's race. It outlives the race itself, to tell how far that got.
+pub(crate) struct Race<'a> {
+    uplinks: Option<&'a [Uplink]>,
+    schedule: Schedule<Candidate<'a>>,
+    /// Everything that was found so far.
+    found: Vec<Found>,
+    started: bool,
+    /// Every failure so far.
+    pub(crate) tried: Vec<Attempt>,
+}
+
+impl<'a> Race<'a> {
+    /// Each address is dialed from each of these uplinks, or from wherever the system chooses; the next one `delay`
+    /// after the one before it.
+    pub(crate) fn new(uplinks: Option<&'a [Uplink]>, delay: Duration) -> Self {
+        Self {
+            uplinks,
+            schedule: Schedule::new(delay),
+            found: Vec::new(),
+            started: false,
+            tried: Vec::new(),
+        }
+    }
+
+    /// Whether there was any address, reachable or not.
+    pub(crate) fn found_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// How far it has got.
+    pub(crate) fn stage(&self) -> DialStage {
+        match self.started {
+            true => DialStage::Connect,
+            false => DialStage::Resolve,
+        }
+    }
+
+    /// Connects to what arrives. `None` once nothing more arrives and every attempt has failed.
+    pub(crate) async fn run<S, F>(
+        &mut self,
+        mut arriving: UnboundedReceiver<Vec<Found>>,
+        cx: &DialContext,
+        connect: impl Fn(Candidate<'a>) -> F,
+    ) -> Option<S>
+    where
+        F: Future<Output = io::Result<S>>,
+    {
+        let mut running = Running(Vec::new());
+        let mut open = true;
+        loop {
+            while let Some(candidate) = self.schedule.poll_start(Instant::now().into_std()) {
+                if !self.started {
+                    self.started = true;
+                    cx.enter(DialStage::Connect);
+                }
+                let address = candidate.address;
+                running.0.push((address, Box::pin(connect(candidate))));
+            }
+            if !open && running.0.is_empty() && self.schedule.is_exhausted() {
+                return None;
+            }
+            let next = self.schedule.poll_timeout().map(Instant::from_std);
+            let pause = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                (address, result) = running.next() => match result {
+                    Ok(stream) => return Some(stream),
+                    Err(error) => {
+                        self.tried.push(Attempt { address, error });
+                        self.schedule.handle_failure();
+                    }
+                },
+                batch = arriving.next(), if open => match batch {
+                    Some(batch) => self.add(batch),
+                    None => open = false,
+                },
+                () = pause => {}
+            }
+        }
+    }
+
+    /// Orders what arrived together. Every address from the first uplink, then from the second: a later uplink is for
+    /// when an earlier one is silent.
+    fn add(&mut self, batch: Vec<Found>) {
+        let new: Vec<_> = eyeballs::order(batch, |found| found.address)
+            .into_iter()
+            .filter(|found| !self.found.contains(found))
+            .collect();
+        let from = |uplink: Option<&'a Uplink>| {
+            let reachable = new
+                .iter()
+                .filter(move |found| uplink.is_none_or(|uplink| uplink.reaches(found.address)));
+            reachable.map(move |found| Candidate {
+                address: found.address,
+                uplink,
+                peer: found.peer,
+            })
+        };
+        match self.uplinks {
+            None => self.schedule.add(from(None)),
+            Some(uplinks) => {
+                let all = uplinks.iter().flat_map(|uplink| from(Some(uplink)));
+                self.schedule.add(all);
+            }
+        }
+        self.found.extend(new);
+    }
+}
+
+/// Attempts that are running. They are few and share the task's own waker: with `FuturesUnordered`, which gives each a
+/// waker of its own, a dial of one address took 20 µs longer.
+struct Running<F>(Vec<(SocketAddr, Pin<Box<F>>)>);
+
+impl<F: Future> Running<F> {
+    /// The one that ends next. Cancel-safe; waits for ever where there is none.
+    async fn next(&mut self) -> (SocketAddr, F::Output) {
+        poll_fn(|cx| {
+            for (place, (address, attempt)) in self.0.iter_mut().enumerate() {
+                if let Poll::Ready(output) = attempt.as_mut().poll(cx) {
+                    let address = *address;
+                    self.0.swap_remove(place);
+                    return Poll::Ready((address, output));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;
