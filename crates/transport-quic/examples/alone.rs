@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
 
     let echo = tokio::spawn(async move {
-        while let Some(incoming) = listener.accept().await {
+        while let Ok(incoming) = listener.accept().await {
             let Ok(connection) = incoming.accept().await else {
                 continue;
             };

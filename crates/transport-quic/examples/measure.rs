@@ -43,7 +43,7 @@ async fn serve() -> Result<()> {
     let endpoint = Endpoint::bind("127.0.0.1:0".parse()?, &keypair, Config::default())?;
     println!("{}", endpoint.local_addr()?);
     tokio::spawn(async move {
-        while let Some(incoming) = endpoint.accept().await {
+        while let Ok(incoming) = endpoint.accept().await {
             tokio::spawn(async move {
                 if let Ok(connection) = incoming.accept().await {
                     sink(connection).await;
@@ -159,10 +159,10 @@ async fn bulk(bytes: usize) -> Result<()> {
         stream.shutdown().await?;
         stream.read_exact(&mut [0]).await?;
         let rate = bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30);
-        let path = connection.quinn().stats().path;
+        let stats = connection.stats();
         println!(
             "{rate:.3} GiB/s, mtu {}, cwnd {}, lost {} of {}",
-            path.current_mtu, path.cwnd, path.lost_packets, path.sent_packets
+            stats.mtu, stats.congestion_window, stats.lost_packets, stats.sent_packets
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What an endpoint may be told, with the reason for each default.
+//! The settings of an endpoint, with the reason for each default.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub enum Flavour {
     /// Raw public keys on both sides (RFC 7250): the certificate is the 44-byte Ed25519 SPKI.
     /// For iroh's protocols, and for plain quinn with the same TLS settings.
     RawPublicKey {
-        /// The protocols offered as a dialer and accepted as a listener, most wanted first.
+        /// The protocols offered as a dialer and accepted as a listener, in order of preference.
         /// At least one.
         alpn: Vec<Vec<u8>>,
     },
@@ -31,27 +31,28 @@ pub enum Flavour {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long a handshake may take, dialing or accepting. Default 10 s: ten times the
-    /// first probe timeout of a path whose round trip is not known yet (RFC 9002 section 6.2.2).
+    /// How long a handshake may take, dialing or accepting; for a host name, resolution
+    /// included. Default 10 s: ten times the first probe timeout of a path whose round trip is
+    /// not known yet (RFC 9002 section 6.2.2).
     pub handshake_timeout: Duration,
     /// Silence after which a connection counts as lost. Default 10 s: three keep-alives may
-    /// be lost in a row. What holds is the smaller of both ends' values. Millisecond
+    /// be lost in a row. The smaller of both ends' values applies. Millisecond
     /// resolution; zero means never.
     pub idle_timeout: Duration,
-    /// How often an idle connection says something. Default 3 s: a peer that crashed and
-    /// came back answers the next packet with a reset, so this bounds how long its death
-    /// goes unnoticed where nobody probes. Zero means never.
+    /// How often an idle connection sends a packet. Default 3 s: a peer that crashed and
+    /// restarted answers the next packet with a reset, so this bounds how long its crash
+    /// stays unnoticed without a probe. Zero means never.
     pub keep_alive: Duration,
     /// Bytes a peer may send on one stream ahead of its reader. Default 10 MiB: 100 MiB/s
     /// at a round trip of 100 ms.
     pub stream_window: u32,
-    /// At most how many bytes a peer may send on all streams of a connection ahead of their
+    /// The most bytes that a peer may send on all streams of a connection ahead of their
     /// readers. A connection begins with 4 MiB and gets what 1 Gbit/s fills in its round trip.
     /// Default 16 MiB: one stream cannot use up the whole connection. This is the most that a
     /// peer can make an endpoint hold for one connection.
     pub connection_window: u32,
-    /// At most how many bytes, written but not yet acknowledged, a connection holds for all its
-    /// streams; grows as `connection_window` does. Default 10 MiB, as for `stream_window`.
+    /// The most bytes, written but not yet acknowledged, that a connection holds for all its
+    /// streams; it grows like `connection_window`. Default 10 MiB, as for `stream_window`.
     pub send_window: u64,
     /// Streams a peer may have open at the same time. Default 256. The credit starts at 16
     /// and doubles while it is used, because quinn sets memory aside for each stream that
@@ -63,12 +64,22 @@ pub struct Config {
     /// UDP payload in bytes before discovery has found more. Default 1200, which every path
     /// that QUIC v1 works on carries (RFC 9000 section 14).
     pub initial_mtu: u16,
-    /// Handshakes a second from addresses nobody has validated above which a newcomer is
-    /// asked for a Retry round trip first. Default 1000, as in go-libp2p.
+    /// Handshakes per second from addresses that nothing has validated. Above this rate a
+    /// newcomer is asked for a Retry round trip first. Default 1000, as in go-libp2p.
     pub retry_above: u32,
-    /// Inbound handshakes in progress at a time. Default 64, as in go-libp2p. From half of
-    /// it on only validated addresses are let in, so spoofed ones cannot fill it.
+    /// Inbound handshakes in progress from addresses that a token has validated. Default 64, as
+    /// in go-libp2p. More are refused.
     pub max_incoming: usize,
+    /// Inbound handshakes in progress from addresses that nothing has validated yet. Default 32,
+    /// half of `max_incoming`. A newcomer above it is asked for a Retry round trip and then
+    /// counts under `max_incoming`, so spoofed packets cost others one round trip at the most.
+    pub max_unvalidated: usize,
+    /// The share of `max_unvalidated` that one IPv4 address, or one IPv6 /64, can use. Default 8:
+    /// a household behind one address starts several nodes at once without a Retry.
+    pub max_unvalidated_per_address: usize,
+    /// How long a graceful close waits for the peer to acknowledge finished streams. Default
+    /// 1 s: several round trips of any path on Earth, and short enough for a shutdown.
+    pub close_timeout: Duration,
     /// Names and authentication. Default [`Flavour::Libp2p`].
     pub flavour: Flavour,
 }
@@ -87,6 +98,9 @@ impl Default for Config {
             initial_mtu: 1200,
             retry_above: 1000,
             max_incoming: 64,
+            max_unvalidated: 32,
+            max_unvalidated_per_address: 8,
+            close_timeout: Duration::from_secs(1),
             flavour: Flavour::Libp2p,
         }
     }
@@ -119,5 +133,8 @@ setters! {
     with_initial_mtu, initial_mtu: u16;
     with_retry_above, retry_above: u32;
     with_max_incoming, max_incoming: usize;
+    with_max_unvalidated, max_unvalidated: usize;
+    with_max_unvalidated_per_address, max_unvalidated_per_address: usize;
+    with_close_timeout, close_timeout: Duration;
     with_flavour, flavour: Flavour;
 }

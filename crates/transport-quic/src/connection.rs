@@ -8,69 +8,33 @@ use std::{
 };
 
 use libp2p_identity::PeerId;
-use quinn::VarInt;
+use quinn::{Side, VarInt};
 use tokio::time::Instant;
 
 use crate::{
     budget::{Budget, Slot},
+    close_code::CloseCode,
     config::Config,
     error::{CloseReason, ProbeError, StreamError},
+    link::Handle,
     probe,
-    stream::Stream,
+    stream::{RecvStream, SendStream, Stream},
     window::Windows,
 };
 
-/// Why a connection or a stream is closed, as the peer is told (libp2p's connection error codes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CloseCode(u32);
-
-impl CloseCode {
-    /// No reason.
-    pub const NONE: Self = Self(0);
-    /// A resource limit was hit.
-    pub const RESOURCE_LIMIT: Self = Self(0x1001);
-    /// Too many requests or connections in a time.
-    pub const RATE: Self = Self(0x1002);
-    /// The peer violated a protocol.
-    pub const PROTOCOL_VIOLATION: Self = Self(0x1003);
-    /// Another connection to the same peer takes its place.
-    pub const SUPPLANTED: Self = Self(0x1004);
-    /// The connection was of no use.
-    pub const COLLECTED: Self = Self(0x1005);
-    /// This node shuts down.
-    pub const SHUTDOWN: Self = Self(0x1006);
-    /// Policy forbids the peer.
-    pub const GATED: Self = Self(0x1007);
-
-    /// Any other code.
-    #[must_use]
-    pub const fn new(code: u32) -> Self {
-        Self(code)
-    }
-
-    /// The number on the wire.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl From<CloseCode> for VarInt {
-    fn from(code: CloseCode) -> Self {
-        Self::from_u32(code.0)
-    }
-}
-
-/// An authenticated connection. Clones are handles to the same one; it closes with code 0
-/// when the last handle and the last stream are gone.
+/// An authenticated connection. Clones are handles of one connection.
+///
+/// Dropping the last handle and the last stream is [`close`](Self::close) with code 0 in the
+/// background: what was finished is still delivered.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    quinn: quinn::Connection,
+    handle: Arc<Handle>,
     peer: PeerId,
+    handshake_addr: SocketAddr,
     limits: Mutex<Limits>,
 }
 
@@ -78,6 +42,26 @@ struct Inner {
 struct Limits {
     budget: Budget,
     windows: Windows,
+}
+
+/// Figures of a connection at one moment. Counters never decrease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// The current estimate of the round trip.
+    pub rtt: Duration,
+    /// The largest UDP payload in use, in bytes.
+    pub mtu: u16,
+    /// The congestion window in bytes.
+    pub congestion_window: u64,
+    /// QUIC packets sent.
+    pub sent_packets: u64,
+    /// QUIC packets that count as lost.
+    pub lost_packets: u64,
+    /// UDP datagrams received.
+    pub received_datagrams: u64,
+    /// Bytes of UDP payload received.
+    pub received_bytes: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -90,20 +74,26 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(quinn: quinn::Connection, peer: PeerId, config: &Config) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, peer: PeerId, config: &Config) -> Self {
         let limits = Mutex::new(Limits {
             budget: Budget::new(config.max_inbound_streams),
             windows: Windows::new(config.connection_window, config.send_window),
         });
+        let handshake_addr = canonical(handle.link.quinn.remote_address());
         let connection = Self {
             inner: Arc::new(Inner {
-                quinn,
+                handle,
                 peer,
+                handshake_addr,
                 limits,
             }),
         };
         connection.fit_windows(&mut connection.limits());
         connection
+    }
+
+    fn quinn(&self) -> &quinn::Connection {
+        &self.inner.handle.link.quinn
     }
 
     fn limits(&self) -> MutexGuard<'_, Limits> {
@@ -114,7 +104,7 @@ impl Connection {
     }
 
     fn fit_windows(&self, limits: &mut Limits) {
-        let quinn = &self.inner.quinn;
+        let quinn = self.quinn();
         let stats = quinn.stats();
         // Before the first acknowledgement quinn assumes a third of a second.
         if stats.frame_rx.acks == 0 {
@@ -126,20 +116,25 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end, proved by the handshake.
+    /// The peer at the other end, as the handshake proved.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.inner.peer
     }
 
-    /// Where the other end is now; a peer may move (RFC 9000 section 9).
+    /// The peer's socket address now; a peer may move (RFC 9000 section 9).
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
-        let address = self.inner.quinn.remote_address();
-        SocketAddr::new(address.ip().to_canonical(), address.port())
+        canonical(self.quinn().remote_address())
     }
 
-    /// What the connection is made of: `"quic"`.
+    /// The peer's socket address when the handshake was done.
+    #[must_use]
+    pub fn handshake_addr(&self) -> SocketAddr {
+        self.inner.handshake_addr
+    }
+
+    /// The name of the transport: `"quic"`.
     #[must_use]
     pub fn via(&self) -> &'static str {
         "quic"
@@ -148,40 +143,120 @@ impl Connection {
     /// The current estimate of the round trip.
     #[must_use]
     pub fn rtt(&self) -> Duration {
-        self.inner.quinn.rtt()
+        self.quinn().rtt()
+    }
+
+    /// UDP datagrams received on this connection so far. Two equal values show that the peer
+    /// sent nothing that arrived in between. Cheap: one lock and no allocation.
+    #[must_use]
+    pub fn received_datagrams(&self) -> u64 {
+        self.quinn().stats().udp_rx.datagrams
+    }
+
+    /// Whether a stateless reset by the restarted peer would be recognised. True for a
+    /// connection that this side dialed. For an accepted one it becomes true when the dialer's
+    /// first NEW_CONNECTION_ID frame has arrived: a dialer's first connection id has no reset
+    /// token (RFC 9000 section 10.3).
+    #[must_use]
+    pub fn can_be_reset(&self) -> bool {
+        let quinn = self.quinn();
+        quinn.side() == Side::Client || quinn.stats().frame_rx.new_connection_id > 0
+    }
+
+    /// Whether the first NEW_CONNECTION_ID frames have left.
+    pub(crate) fn has_sent_ids(&self) -> bool {
+        self.quinn().stats().frame_tx.new_connection_id > 0
+    }
+
+    /// Figures of this moment.
+    #[must_use]
+    pub fn stats(&self) -> ConnectionStats {
+        let stats = self.quinn().stats();
+        ConnectionStats {
+            rtt: stats.path.rtt,
+            mtu: stats.path.current_mtu,
+            congestion_window: stats.path.cwnd,
+            sent_packets: stats.path.sent_packets,
+            lost_packets: stats.path.lost_packets,
+            received_datagrams: stats.udp_rx.datagrams,
+            received_bytes: stats.udp_rx.bytes,
+        }
     }
 
     /// The protocol that ALPN settled on.
     #[must_use]
     pub fn alpn(&self) -> Option<Vec<u8>> {
-        self.inner
-            .quinn
+        self.quinn()
             .handshake_data()?
             .downcast::<quinn::crypto::rustls::HandshakeData>()
             .ok()?
             .protocol
     }
 
-    /// Opens a stream; waits while the peer's limit is reached. Cancel-safe.
+    /// Opens a stream. Waits while the peer allows no more of them. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`StreamError::Closed`] if the connection is gone.
+    /// [`StreamError::Closed`] if the connection has ended or is being closed by this side.
     pub async fn open(&self) -> Result<Stream, StreamError> {
-        match self.inner.quinn.open_bi().await {
-            Ok((send, recv)) => {
-                self.fit_windows(&mut self.limits());
-                Ok(Stream::new(send, recv, None))
+        let (send, recv) = self.unless_closing(self.quinn().open_bi()).await?;
+        self.fit_windows(&mut self.limits());
+        Ok(self.stream(send, recv, None))
+    }
+
+    /// The next stream that the peer opens; `None` when the connection has ended or is being
+    /// closed by this side. Cancel-safe.
+    pub async fn accept(&self) -> Option<Stream> {
+        let (send, recv) = self.unless_closing(self.quinn().accept_bi()).await.ok()?;
+        let slot = self.count_in();
+        Some(self.stream(send, recv, Some(Arc::new(slot))))
+    }
+
+    /// Opens a stream on which only this side sends, for [`Flavour::RawPublicKey`]: libp2p
+    /// peers allow none. Waits while the peer allows no more of them. Cancel-safe.
+    ///
+    /// [`Flavour::RawPublicKey`]: crate::Flavour::RawPublicKey
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_uni(&self) -> Result<SendStream, StreamError> {
+        let send = self.unless_closing(self.quinn().open_uni()).await?;
+        Ok(SendStream::new(send, self.inner.handle.clone(), None))
+    }
+
+    /// The next stream on which only the peer sends; `None` when the connection has ended or is
+    /// being closed by this side. Cancel-safe.
+    pub async fn accept_uni(&self) -> Option<RecvStream> {
+        let recv = self.unless_closing(self.quinn().accept_uni()).await.ok()?;
+        Some(RecvStream::new(recv, self.inner.handle.clone(), None))
+    }
+
+    async fn unless_closing<T>(
+        &self,
+        stream: impl Future<Output = Result<T, quinn::ConnectionError>>,
+    ) -> Result<T, StreamError> {
+        tokio::select! {
+            biased;
+            () = self.inner.handle.link.closing.raised() => {
+                let how = self.quinn().close_reason();
+                Err(StreamError::Closed(how.map_or(CloseReason::Local, CloseReason::of)))
             }
-            Err(error) => Err(StreamError::Closed(error.into())),
+            stream = stream => stream.map_err(|error| StreamError::Closed(CloseReason::of(error))),
         }
     }
 
-    /// The next stream that the peer opens; `None` when the connection is gone. Cancel-safe.
-    pub async fn accept(&self) -> Option<Stream> {
-        let (send, recv) = self.inner.quinn.accept_bi().await.ok()?;
-        let slot = self.count_in();
-        Some(Stream::new(send, recv, Some(slot)))
+    fn stream(
+        &self,
+        send: quinn::SendStream,
+        recv: quinn::RecvStream,
+        slot: Option<Arc<Slot>>,
+    ) -> Stream {
+        let handle = &self.inner.handle;
+        Stream::new(
+            SendStream::new(send, Arc::clone(handle), slot.clone()),
+            RecvStream::new(recv, Arc::clone(handle), slot),
+        )
     }
 
     fn count_in(&self) -> Slot {
@@ -190,41 +265,59 @@ impl Connection {
         self.fit_windows(&mut limits);
         let (slot, grown) = limits.budget.handle_accept(now);
         if let Some(limit) = grown {
-            self.inner
-                .quinn
+            self.quinn()
                 .set_max_concurrent_bi_streams(VarInt::from_u32(limit));
         }
         slot
     }
 
-    /// Closes at once; the peer is told `code` and `reason`, and streams fail on both sides.
+    /// Starts a graceful close and returns.
+    ///
+    /// From now on no stream is opened or accepted. When the peer's QUIC stack has acknowledged
+    /// every finished stream, and at the latest after
+    /// [`Config::close_timeout`](crate::Config::close_timeout), the connection ends and the peer is told
+    /// `code` and `reason`. Streams that are not finished break then. If nothing waits for an
+    /// acknowledgement, the connection ends at once. To wait for the end, call
+    /// [`closed`](Self::closed).
+    ///
+    /// The peer's application can read what was delivered after the end if the peer runs this
+    /// crate or quinn. Other stacks may discard what their application has not read yet: where
+    /// that matters, let the peer close first.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        self.inner.quinn.close(code.into(), reason.as_bytes());
+        self.inner.handle.link.close(code, reason);
     }
 
-    /// Waits until the connection is gone and says why. Cancel-safe.
+    /// Ends the connection at once, without delivering what is not acknowledged yet; also cuts
+    /// a graceful close short. The peer is told `code` and `reason`, and streams fail on both
+    /// sides.
+    pub fn abort(&self, code: CloseCode, reason: &str) {
+        self.inner.handle.link.abort(code, reason);
+    }
+
+    /// Waits until the connection has ended and says why. Cancel-safe.
     pub async fn closed(&self) -> CloseReason {
-        self.inner.quinn.closed().await.into()
+        CloseReason::of(self.quinn().closed().await)
     }
 
-    /// Whether the connection is gone.
+    /// Whether the connection has ended. False while a graceful close still delivers.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.inner.quinn.close_reason().is_some()
+        self.inner.handle.link.is_closed()
     }
 
-    /// Finds out whether the other side still answers on this connection, at most within
-    /// `deadline`. A restarted peer answers with a reset, which ends the connection.
+    /// Checks within `deadline` that the peer still answers on this connection. A restarted
+    /// peer answers with a reset, which ends the connection: see
+    /// [`can_be_reset`](Self::can_be_reset).
     ///
     /// # Errors
     ///
     /// [`ProbeError`] if nothing came back in time, or the connection ended.
     pub async fn probe(&self, deadline: Duration) -> Result<(), ProbeError> {
-        let quinn = &self.inner.quinn;
+        let quinn = self.quinn();
         let probe = probe::run(quinn, || self.elicit());
         tokio::select! {
             biased;
-            reason = quinn.closed() => Err(ProbeError::Closed(reason.into())),
+            reason = quinn.closed() => Err(ProbeError::Closed(CloseReason::of(reason))),
             answer = tokio::time::timeout(deadline, probe) => {
                 answer.map_err(|_| ProbeError::Silent { waited: deadline })
             }
@@ -237,15 +330,12 @@ impl Connection {
         let window = limits.windows.receive();
         for window in [window + 1, window] {
             let window = VarInt::from_u64(window).unwrap_or(VarInt::MAX);
-            self.inner.quinn.set_receive_window(window);
+            self.quinn().set_receive_window(window);
         }
     }
+}
 
-    /// The quinn connection underneath, for datagrams, unidirectional streams and statistics.
-    ///
-    /// Its stream limit and receive window are adjusted here; leave those two alone.
-    #[must_use]
-    pub fn quinn(&self) -> &quinn::Connection {
-        &self.inner.quinn
-    }
+/// An IPv4 address, where a dual-stack socket reports it as a mapped IPv6 address.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

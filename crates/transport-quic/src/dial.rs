@@ -1,7 +1,7 @@
 //! From an address to a connection.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -9,13 +9,16 @@ use std::{
 use futures::{StreamExt, future::Either, stream::FuturesUnordered};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
-    address::{Host, target},
+    address::{Host, Target, target},
     connection::Connection,
-    endpoint::Endpoint,
-    error::{CertificateError, DialError, ResolveError},
+    context::Context,
+    error::{CertificateError, CloseReason, DialError, EndpointError, ResolveError, TlsError},
     resolve::Resolver,
     verifier::Verifier,
 };
@@ -26,26 +29,139 @@ const SERVER_NAME: &str = "libp2p";
 /// Head start of one address of a host over the next (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
 
-impl Endpoint {
-    /// Dials `address`. If somebody is `expected`, anybody else is turned away within the
-    /// handshake. Dropping the future cancels the dial.
-    ///
-    /// # Errors
-    ///
-    /// [`DialError`], at the latest after [`Config::handshake_timeout`](crate::Config).
-    pub async fn dial(
+/// The most times that a finished dial lets quinn's tasks run to send its connection ids.
+const YIELDS: usize = 64;
+
+/// When a dial must be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn of(context: &Context) -> Self {
+        Self::after(context.config.handshake_timeout)
+    }
+
+    pub(crate) fn after(after: Duration) -> Self {
+        Self {
+            at: Instant::now() + after,
+            after,
+        }
+    }
+}
+
+/// The target of `address`, held to the peer that the caller expects.
+pub(crate) fn target_of(
+    address: &Multiaddr,
+    expected: Option<PeerId>,
+) -> Result<Target, DialError> {
+    let mut target = target(address)?;
+    match (target.peer, expected) {
+        (Some(named), Some(expected)) if named != expected => {
+            return Err(DialError::PeerConflict {
+                address: address.clone(),
+                named: named.into(),
+                expected: expected.into(),
+            });
+        }
+        (named, expected) => target.peer = named.or(expected),
+    }
+    Ok(target)
+}
+
+/// The socket addresses of a target's host, of both families in turn (RFC 8305 section 4).
+pub(crate) async fn resolve(
+    target: &Target,
+    resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
+    dialable: impl Fn(IpAddr) -> bool,
+    deadline: Deadline,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let (name, family) = match &target.host {
+        Host::Ip(ip) => return Ok(vec![(*ip, target.port).into()]),
+        Host::Name(name, family) => (name, *family),
+    };
+    let resolver = resolver()?;
+    let lookup = resolver.lookup(name, family, dialable);
+    let found = timeout_at(deadline.at, lookup)
+        .await
+        .map_err(|_| ResolveError::Timeout {
+            host: name.clone(),
+            after: deadline.after,
+        })??;
+    Ok(in_turn(found).map(|ip| (ip, target.port).into()).collect())
+}
+
+fn in_turn(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, mut second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|ip| ip.is_ipv6() == preferred);
+    let rest = second.split_off(second.len().min(first.len()));
+    let mut second = second.into_iter();
+    first
+        .into_iter()
+        .flat_map(move |ip| [Some(ip), second.next()])
+        .flatten()
+        .chain(rest)
+}
+
+/// Staggered dials of several addresses; the first to succeed cancels the others. The error is
+/// that of the last to fail.
+pub(crate) async fn race<F>(
+    addresses: Vec<SocketAddr>,
+    dial: impl Fn(SocketAddr) -> F,
+) -> Result<Connection, DialError>
+where
+    F: Future<Output = Result<Connection, DialError>>,
+{
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut last = None;
+    let mut next = waiting.next();
+    loop {
+        if let Some(address) = next.take() {
+            running.push(dial(address));
+        }
+        let head_start = std::pin::pin!(sleep(STAGGER));
+        match futures::future::select(running.next(), head_start).await {
+            Either::Left((Some(Ok(connection)), _)) => return Ok(connection),
+            Either::Left((Some(Err(failed)), _)) => last = Some(failed),
+            Either::Left((None, _)) | Either::Right(_) => {}
+        }
+        next = waiting.next();
+        if next.is_none()
+            && running.is_empty()
+            && let Some(last) = last
+        {
+            return Err(last);
+        }
+    }
+}
+
+impl Context {
+    /// Dials one address.
+    pub(crate) async fn dial(
         &self,
         address: SocketAddr,
         expected: Option<PeerId>,
+        deadline: Deadline,
     ) -> Result<Connection, DialError> {
-        let verifier = self.inner.tls.verifier(expected);
+        let verifier = self.tls.verifier(expected);
         let connecting = self.start(address, verifier.clone())?;
-        let after = self.inner.config.handshake_timeout;
-        match timeout(after, connecting).await {
-            Err(_) => Err(DialError::Timeout { address, after }),
+        match timeout_at(deadline.at, connecting).await {
+            Err(_) => Err(DialError::Timeout {
+                address,
+                after: deadline.after,
+            }),
             Ok(Err(source)) => Err(dial_error(address, &verifier, source)),
             Ok(Ok(quinn)) => match verifier.outcome() {
-                Some(Ok(peer)) => Ok(self.inner.connection(quinn, peer)),
+                Some(Ok(peer)) => {
+                    let connection = self.connection(quinn, peer);
+                    ids_sent(&connection).await;
+                    Ok(connection)
+                }
                 _ => Err(DialError::Authentication {
                     address,
                     source: CertificateError::Missing,
@@ -54,111 +170,51 @@ impl Endpoint {
         }
     }
 
-    /// Dials a multiaddr of QUIC v1, by IP address or host name (`/dns`, `/dns4`, `/dns6`,
-    /// asked of the system's resolver). Of several addresses each next one starts 250 ms
-    /// later, or when the one before has failed; the first connection wins and the other
-    /// dials are cancelled, as is everything when the future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`DialError`]; of several addresses that of the last to fail.
-    pub async fn dial_multiaddr(&self, address: &Multiaddr) -> Result<Connection, DialError> {
-        let resolver = match target(address)?.host {
-            Host::Ip(_) => None,
-            Host::Name(..) => Some(self.inner.system_resolver()?),
-        };
-        self.dial_target(address, resolver).await
-    }
-
-    /// As [`dial_multiaddr`](Self::dial_multiaddr), with a resolver of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// As [`dial_multiaddr`](Self::dial_multiaddr).
-    pub async fn dial_multiaddr_with(
-        &self,
-        address: &Multiaddr,
-        resolver: &Resolver,
-    ) -> Result<Connection, DialError> {
-        self.dial_target(address, Some(resolver)).await
-    }
-
-    async fn dial_target(
-        &self,
-        address: &Multiaddr,
-        resolver: Option<&Resolver>,
-    ) -> Result<Connection, DialError> {
-        let target = target(address)?;
-        let (name, family, resolver) = match (target.host, resolver) {
-            (Host::Name(name, family), Some(resolver)) => (name, family, resolver),
-            (Host::Name(..), None) => {
-                return Err(crate::AddressError::HostName(address.clone()).into());
-            }
-            (Host::Ip(ip), _) => {
-                return self.dial((ip, target.port).into(), target.peer).await;
-            }
-        };
-        let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let local = self.local_addr().map_or(unspecified, |local| local.ip());
-        let lookup = resolver.lookup(&name, family, local);
-        let after = self.inner.config.handshake_timeout;
-        let found = timeout(after, lookup)
-            .await
-            .map_err(|_| ResolveError::Lookup {
-                host: name.clone(),
-                reason: format!("no answer within {after:?}"),
-            })??;
-        let addresses = found.into_iter().map(|ip| (ip, target.port).into());
-        self.race(name, addresses, target.peer).await
-    }
-
-    /// Staggered dials; the first to succeed cancels the rest.
-    async fn race(
-        &self,
-        host: String,
-        addresses: impl Iterator<Item = SocketAddr>,
-        expected: Option<PeerId>,
-    ) -> Result<Connection, DialError> {
-        let mut waiting = addresses;
-        let mut running = FuturesUnordered::new();
-        let mut error = DialError::Resolve(ResolveError::NoAddress { host });
-        let mut next = waiting.next();
-        loop {
-            if let Some(address) = next.take() {
-                running.push(self.dial(address, expected));
-            }
-            let head_start = std::pin::pin!(sleep(STAGGER));
-            match futures::future::select(running.next(), head_start).await {
-                Either::Left((Some(Ok(connection)), _)) => return Ok(connection),
-                Either::Left((Some(Err(failed)), _)) => error = failed,
-                Either::Left((None, _)) => {}
-                Either::Right(_) => {}
-            }
-            next = waiting.next();
-            if next.is_none() && running.is_empty() {
-                return Err(error);
-            }
-        }
-    }
-
     fn start(
         &self,
         address: SocketAddr,
         verifier: Arc<Verifier>,
     ) -> Result<quinn::Connecting, DialError> {
-        let start = |source| DialError::Start { address, source };
-        if let Ok(local) = self.local_addr()
-            && local.is_ipv6() != address.is_ipv6()
-        {
-            return Err(start(quinn::ConnectError::InvalidRemoteAddress(address)));
+        if let Some(source) = self.stopped() {
+            return Err(DialError::EndpointStopped { address, source });
         }
-        let crypto = self.inner.tls.client(verifier).map_err(DialError::Tls)?;
+        if !self.speaks_to(address) {
+            let local = self.local_addr();
+            return Err(DialError::Family { local, address });
+        }
+        let tls = |error| DialError::Tls(TlsError::of(error));
+        let crypto = self.tls.client(verifier).map_err(tls)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(self.inner.transport.clone());
-        self.inner
-            .quinn
+        config.transport_config(self.transport.clone());
+        self.quinn
             .connect_with(config, address, SERVER_NAME)
-            .map_err(start)
+            .map_err(|error| start_error(address, error))
+    }
+}
+
+/// Lets quinn's tasks run until the dialer's connection ids are on their way. The listener needs
+/// one of them to recognise a stateless reset, so from then on it notices when this side
+/// crashes and restarts.
+async fn ids_sent(connection: &Connection) {
+    for _ in 0..YIELDS {
+        if connection.has_sent_ids() {
+            return;
+        }
+        yield_now().await;
+    }
+}
+
+fn start_error(address: SocketAddr, error: quinn::ConnectError) -> DialError {
+    match error {
+        quinn::ConnectError::InvalidRemoteAddress(_) => DialError::InvalidAddress { address },
+        quinn::ConnectError::EndpointStopping => DialError::EndpointStopped {
+            address,
+            source: EndpointError::Closed,
+        },
+        other => DialError::Handshake {
+            address,
+            source: CloseReason::Transport(other.to_string()),
+        },
     }
 }
 
@@ -174,6 +230,46 @@ fn dial_error(
             found,
         },
         Some(Err(source)) => DialError::Authentication { address, source },
-        _ => DialError::Handshake { address, source },
+        _ => DialError::Handshake {
+            address,
+            source: CloseReason::of(source),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_families_take_turns_and_the_first_keeps_its_place() {
+        let given = ips(&["::1", "::2", "10.0.0.1", "::3", "10.0.0.2"]);
+        let expected = ips(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]);
+        assert_eq!(in_turn(given).collect::<Vec<_>>(), expected);
+        let given = ips(&["10.0.0.1", "::1", "::2", "::3"]);
+        assert_eq!(in_turn(given.clone()).collect::<Vec<_>>(), given);
+        assert_eq!(in_turn(Vec::new()).count(), 0);
+    }
+
+    #[test]
+    fn the_expected_peer_and_the_named_one_must_agree() {
+        let (one, two) = (PeerId::random(), PeerId::random());
+        let plain: Multiaddr = "/ip4/192.0.2.1/udp/1/quic-v1".parse().unwrap();
+        let named = plain.clone().with(multiaddr::Protocol::P2p(one));
+        let peer = |address, expected| target_of(address, expected).map(|target| target.peer);
+        assert_eq!(peer(&plain, None).unwrap(), None);
+        assert_eq!(peer(&plain, Some(two)).unwrap(), Some(two));
+        assert_eq!(peer(&named, None).unwrap(), Some(one));
+        assert_eq!(peer(&named, Some(one)).unwrap(), Some(one));
+        match peer(&named, Some(two)).unwrap_err() {
+            DialError::PeerConflict {
+                named, expected, ..
+            } => assert_eq!((*named, *expected), (one, two)),
+            other => panic!("{other}"),
+        }
     }
 }

@@ -1,41 +1,38 @@
-//! One UDP socket, for dialing and listening alike.
+//! One UDP socket, for dialing and listening.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::join_all};
 use libp2p_identity::{Keypair, PeerId};
-use quinn::{EndpointConfig, TokioRuntime, TransportConfig, VarInt};
-use tokio::time::{Instant, timeout};
+use multiaddr::Multiaddr;
+use quinn::{TokioRuntime, TransportConfig, VarInt};
+use tokio::{runtime, time::timeout};
 
 use crate::{
     UdpBinder,
     binders::Tuned,
     budget,
+    close_code::CloseCode,
     config::{Config, Flavour},
-    connection::{CloseCode, Connection},
-    error::{BindError, ResolveError},
-    incoming::{HalfOpen, Incoming},
+    connection::Connection,
+    context::{Context, Judgement, Sockets},
+    dial::{Deadline, race, resolve, target_of},
+    error::{BindError, DialError, EndpointError, ResolveError, TlsError},
+    incoming::Incoming,
     keys::EndpointKeys,
     resolve::Resolver,
-    retry::{Meter, Verdict},
+    retry::Meter,
+    socket::Socket,
     tls::Tls,
-    verifier::Verifier,
     window,
 };
 
-/// How long [`Endpoint::close`] waits for the last packets to leave.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long [`Endpoint::close`] waits for the last packets to leave, once everything is
+/// delivered.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Handshakes that quinn may queue until [`Endpoint::accept`] looks at them. Each holds one
-/// datagram and the keys to it, some 4 KiB; enough to ask a burst for Retry instead of
-/// refusing it.
+/// datagram and its keys, about 4 KiB; enough to ask a burst for Retry instead of refusing it.
 const QUEUE: usize = 1024;
 
 /// Bytes that quinn may hold for one queued handshake: a ClientHello with a post-quantum key
@@ -46,32 +43,21 @@ const QUEUED_BYTES: u64 = 16 << 10;
 /// node may have thousands of peers to tell; quinn's own 20 ms would take a minute for 3,000.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A QUIC endpoint: listens and dials on one UDP socket. Clones are handles to the same one.
+/// A QUIC endpoint: listens and dials on one UDP socket. Clones are handles of one endpoint.
 ///
-/// Must be made within a tokio runtime.
+/// Must be made within a tokio runtime. Dropping the last handle ends accepting and dialing.
+/// Established connections live on; when the last of them has ended, the port is free, even if
+/// closed [`Connection`] and [`Stream`](crate::Stream) handles are still held.
 #[derive(Clone)]
 pub struct Endpoint {
-    pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) quinn: quinn::Endpoint,
-    pub(crate) config: Config,
-    pub(crate) tls: Tls,
-    pub(crate) transport: Arc<TransportConfig>,
-    server: quinn::ServerConfig,
-    binder: Arc<dyn UdpBinder>,
-    meter: Mutex<Meter>,
-    half_open: Arc<AtomicUsize>,
-    /// Made when the first host name is dialed.
-    resolver: OnceLock<Resolver>,
+    pub(crate) context: Arc<Context>,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("local_addr", &self.local_addr().ok())
-            .field("flavour", &self.inner.config.flavour)
+            .field("local_addr", &self.context.local_addr())
+            .field("flavour", &self.context.config.flavour)
             .finish_non_exhaustive()
     }
 }
@@ -81,12 +67,12 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if the socket, the certificate or the settings do not work out.
+    /// [`BindError`] if the socket, the certificate or the settings cannot be used.
     pub fn bind(address: SocketAddr, keypair: &Keypair, config: Config) -> Result<Self, BindError> {
         Self::with_binder(address, keypair, config, Arc::new(Tuned::default()))
     }
 
-    /// Binds `address` with a socket of `binder`'s making.
+    /// Binds `address` with a socket that `binder` makes.
     ///
     /// # Errors
     ///
@@ -97,147 +83,229 @@ impl Endpoint {
         config: Config,
         binder: Arc<dyn UdpBinder>,
     ) -> Result<Self, BindError> {
-        let keys = EndpointKeys::of(keypair);
-        Self::assemble(
-            address,
-            keypair,
-            config,
-            binder,
-            EndpointKeys::endpoint_config(keys),
-        )
-    }
-
-    pub(crate) fn assemble(
-        address: SocketAddr,
-        keypair: &Keypair,
-        config: Config,
-        binder: Arc<dyn UdpBinder>,
-        mut endpoint: EndpointConfig,
-    ) -> Result<Self, BindError> {
         let failed = |source| BindError::Socket { address, source };
         let tls = Tls::new(keypair, &config.flavour)?;
         let transport = Arc::new(transport_config(&config)?);
         let server = server_config(&config, &tls, transport.clone())?;
+        let mut endpoint = EndpointKeys::endpoint_config(EndpointKeys::of(keypair));
         endpoint.supported_versions(vec![1]);
         endpoint.min_reset_interval(RESET_INTERVAL);
-        let socket = binder.bind(address).map_err(failed)?;
+        let socket = binder.bind(address).and_then(Socket::new);
+        let socket = Arc::new(socket.map_err(failed)?);
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint,
             Some(server.clone()),
-            socket,
+            exposed(Arc::clone(&socket), &*binder),
             Arc::new(TokioRuntime),
         )
         .map_err(failed)?;
-        let meter = Meter::new(config.retry_above, config.max_incoming);
+        let context = Context {
+            quinn,
+            tls,
+            transport,
+            server,
+            binder,
+            sockets: Sockets::new(socket).into(),
+            meter: Meter::new(&config).into(),
+            links: Arc::default(),
+            closing: Default::default(),
+            runtime: runtime::Handle::current(),
+            resolver: Default::default(),
+            config,
+        };
         Ok(Self {
-            inner: Arc::new(Inner {
-                quinn,
-                config,
-                tls,
-                transport,
-                server,
-                binder,
-                meter: Mutex::new(meter),
-                half_open: Arc::default(),
-                resolver: OnceLock::new(),
-            }),
+            context: Arc::new(context),
         })
     }
 
-    /// Where the socket is bound.
+    /// The address that the socket is bound to. Known after the endpoint has stopped, too.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// None today; an operating system may have no address to tell.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.quinn.local_addr()
+        Ok(self.context.local_addr())
     }
 
-    /// Connections that exist, those in handshake and those being closed included.
+    /// The number of connections, those in a handshake or being closed included.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.inner.quinn.open_connections()
+        self.context.quinn.open_connections()
     }
 
-    /// The next inbound handshake; `None` once the endpoint is closed. Cancel-safe.
+    /// Why the endpoint accepts and dials no more; `None` while it works.
+    #[must_use]
+    pub fn stopped(&self) -> Option<EndpointError> {
+        self.context.stopped()
+    }
+
+    /// The next inbound handshake. Cancel-safe.
     ///
-    /// Asks for a Retry round trip, or refuses, by itself: see [`Config::retry_above`] and
-    /// [`Config::max_incoming`]. While nobody waits here, newcomers wait, then are refused.
-    pub async fn accept(&self) -> Option<Incoming> {
+    /// Asks for a Retry round trip, or refuses, by itself: see [`Config::retry_above`],
+    /// [`Config::max_unvalidated`] and [`Config::max_incoming`]. While nobody waits here,
+    /// newcomers wait, then are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`] once the endpoint has stopped: it was closed, or its socket failed.
+    pub async fn accept(&self) -> Result<Incoming, EndpointError> {
+        let context = &self.context;
         loop {
-            let quinn = self.inner.quinn.accept().await?;
-            match self.inner.judge(quinn.remote_address_validated()) {
-                Verdict::Admit => {
-                    let half_open = HalfOpen::new(self.inner.half_open.clone());
-                    return Some(Incoming::new(quinn, self.inner.clone(), half_open));
-                }
+            let next = tokio::select! {
+                biased;
+                () = context.closing.raised() => None,
+                next = context.quinn.accept() => next,
+            };
+            let Some(quinn) = next else {
+                return Err(self.stopped().unwrap_or(EndpointError::Closed));
+            };
+            match context.judge(&quinn) {
+                Judgement::Admit(half_open) => return Ok(Incoming::new(quinn, half_open)),
                 // An unvalidated handshake can always be asked.
-                Verdict::Retry => drop(quinn.retry()),
-                Verdict::Refuse => quinn.refuse(),
+                Judgement::Retry => drop(quinn.retry()),
+                Judgement::Refuse => quinn.refuse(),
             }
         }
     }
 
-    /// Moves to a new socket on the same port, or on a free one if that is not to be had.
+    /// Accepts no inbound handshake: packets that would start one are ignored.
+    pub(crate) fn only_dials(&self) {
+        self.context.quinn.set_server_config(None);
+    }
+
+    /// Dials `address`. If a peer is `expected`, any other peer is turned away within the
+    /// handshake. Dropping the future cancels the dial.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`], at the latest after [`Config::handshake_timeout`].
+    pub async fn dial(
+        &self,
+        address: SocketAddr,
+        expected: Option<PeerId>,
+    ) -> Result<Connection, DialError> {
+        let deadline = Deadline::of(&self.context);
+        self.context.dial(address, expected, deadline).await
+    }
+
+    /// Dials a multiaddr of QUIC v1, by IP address or host name (`/dns`, `/dns4`, `/dns6`). The
+    /// system's resolver resolves names to addresses of this endpoint's family.
+    ///
+    /// Of several addresses each starts 250 ms after the one before, or when that one has
+    /// failed. The first connection wins and the other dials are cancelled. Dropping the future
+    /// cancels everything.
+    ///
+    /// A peer id in the address and `expected` must agree; without either, any peer is accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`], at the latest after [`Config::handshake_timeout`], resolution included; of
+    /// several addresses the error of the last to fail.
+    pub async fn dial_multiaddr(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+    ) -> Result<Connection, DialError> {
+        self.dial_named(address, expected, || {
+            self.context.system_resolver().cloned()
+        })
+        .await
+    }
+
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), with another resolver.
+    ///
+    /// # Errors
+    ///
+    /// As [`dial_multiaddr`](Self::dial_multiaddr).
+    pub async fn dial_multiaddr_with(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+        resolver: &Resolver,
+    ) -> Result<Connection, DialError> {
+        self.dial_named(address, expected, || Ok(resolver.clone()))
+            .await
+    }
+
+    async fn dial_named(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+        resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
+    ) -> Result<Connection, DialError> {
+        let context = &self.context;
+        let deadline = Deadline::of(context);
+        let target = target_of(address, expected)?;
+        let dialable = |ip| context.speaks_to((ip, target.port).into());
+        let addresses = resolve(&target, resolver, dialable, deadline).await?;
+        race(addresses, |address| {
+            context.dial(address, target.peer, deadline)
+        })
+        .await
+    }
+
+    /// Moves to a new socket on the same port, or on a free one if the port cannot be had.
     /// Connections live on. Call it when the network has changed.
     ///
     /// # Errors
     ///
-    /// [`BindError::Socket`]; the old socket then stays in use.
+    /// [`BindError::Socket`]; the old socket then stays in use. [`BindError::Stopped`] if the
+    /// endpoint has stopped.
     pub fn rebind(&self) -> Result<(), BindError> {
-        let failed = |address| move |source| BindError::Socket { address, source };
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let same = self.local_addr().map_err(failed(unknown))?;
-        let socket = self.inner.binder.rebind(same).or_else(|error| {
-            tracing::warn!(address = %same, %error, "port not to be had again, taking a free one");
-            self.inner.binder.bind(SocketAddr::new(same.ip(), 0))
+        if let Some(stopped) = self.stopped() {
+            return Err(BindError::Stopped(stopped));
+        }
+        let binder = &*self.context.binder;
+        let mut sockets = self.context.sockets();
+        let same = sockets.current.local();
+        let failed = |source| BindError::Socket {
+            address: same,
+            source,
+        };
+        let socket = binder.rebind(same, &sockets.bound_to(same)).or_else(|error| {
+            tracing::warn!(address = %same, %error, "cannot bind the port again, taking a free one");
+            binder.bind(SocketAddr::new(same.ip(), 0))
         });
-        let socket = socket.map_err(failed(same))?;
-        self.inner
+        let socket = Arc::new(socket.and_then(Socket::new).map_err(failed)?);
+        self.context
             .quinn
-            .rebind_abstract(socket)
-            .map_err(failed(same))
+            .rebind_abstract(exposed(Arc::clone(&socket), binder))
+            .map_err(failed)?;
+        sockets.replace(socket);
+        Ok(())
     }
 
-    /// Closes all connections and accepts no more; waits until the peers have been told, at
-    /// most 3 s.
+    /// Closes the endpoint and waits until that is done.
+    ///
+    /// Accepting and dialing end at once. Each connection is closed gracefully with `code` and
+    /// `reason`, as by [`Connection::close`]: what was finished is
+    /// delivered, within [`Config::close_timeout`]. Then the peers are told, which takes at most
+    /// 3 s more, and the port is free. Dropping the future leaves the connections closing.
     pub async fn close(&self, code: CloseCode, reason: &str) {
-        self.inner.quinn.close(code.into(), reason.as_bytes());
-        // Whoever was not reached by then finds out by its idle timeout.
-        let _ = timeout(CLOSE_DEADLINE, self.inner.quinn.wait_idle()).await;
+        let context = &self.context;
+        context.closing.raise();
+        let links = context.links.all();
+        for link in &links {
+            link.close(code, reason);
+        }
+        let closed = join_all(links.iter().map(|link| link.quinn.closed()));
+        let _ = timeout(context.config.close_timeout, closed).await;
+        drop(links);
+        context.quinn.close(code.on_wire(), reason.as_bytes());
+        while let Some(Some(queued)) = context.quinn.accept().now_or_never() {
+            queued.refuse();
+        }
+        // A peer that was not reached by then finds out by its idle timeout.
+        let _ = timeout(FAREWELL, context.quinn.wait_idle()).await;
+        context.sockets().release();
     }
 }
 
-impl Inner {
-    fn judge(&self, validated: bool) -> Verdict {
-        let now = Instant::now().into_std();
-        let half_open = self.half_open.load(Ordering::Relaxed);
-        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-        meter.handle_incoming(now, validated, half_open)
-    }
-
-    pub(crate) fn system_resolver(&self) -> Result<&Resolver, ResolveError> {
-        match self.resolver.get() {
-            Some(resolver) => Ok(resolver),
-            None => {
-                let made = Resolver::system()?;
-                Ok(self.resolver.get_or_init(|| made))
-            }
-        }
-    }
-
-    /// The server configuration of one connection.
-    pub(crate) fn server_config(
-        &self,
-        verifier: Arc<Verifier>,
-    ) -> Result<quinn::ServerConfig, rustls::Error> {
-        let mut config = self.server.clone();
-        config.crypto = Arc::new(self.tls.server(verifier)?);
-        Ok(config)
-    }
-
-    pub(crate) fn connection(&self, quinn: quinn::Connection, peer: PeerId) -> Connection {
-        Connection::new(quinn, peer, &self.config)
+/// The socket under the binder's weather.
+fn exposed(socket: Arc<Socket>, binder: &dyn UdpBinder) -> Arc<dyn quinn::AsyncUdpSocket> {
+    match binder.weather() {
+        Some(weather) => weather.over(socket),
+        None => socket,
     }
 }
 
@@ -266,10 +334,8 @@ fn transport_config(config: &Config) -> Result<TransportConfig, BindError> {
         .send_window(config.send_window.min(window::INITIAL.into()))
         .initial_mtu(config.initial_mtu)
         .mtu_discovery_config(Some(mtu))
+        .datagram_receive_buffer_size(None)
         .allow_spin(false);
-    if !raw {
-        transport.datagram_receive_buffer_size(None);
-    }
     Ok(transport)
 }
 
@@ -279,7 +345,8 @@ fn server_config(
     transport: Arc<TransportConfig>,
 ) -> Result<quinn::ServerConfig, BindError> {
     // Connections bring their own verifier; this one serves for the Initial keys alone.
-    let crypto = tls.server(tls.verifier(None))?;
+    let crypto = tls.server(tls.verifier(None));
+    let crypto = crypto.map_err(|error| BindError::Tls(TlsError::of(error)))?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let queue = QUEUE.max(config.max_incoming);
     server

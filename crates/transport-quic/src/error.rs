@@ -1,8 +1,8 @@
-//! One error an operation.
+//! One error per operation. A message says its own level only; `source()` gives the next one.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use libp2p_identity::PeerId;
+use libp2p_identity::{KeyType, PeerId};
 use multiaddr::Multiaddr;
 
 /// Why an endpoint could not be made, or could not get a new socket.
@@ -10,123 +10,218 @@ use multiaddr::Multiaddr;
 #[non_exhaustive]
 pub enum BindError {
     /// The UDP socket could not be made or bound.
-    #[error("cannot bind UDP socket to {address}: {source}")]
+    #[error("cannot bind a UDP socket to {address}")]
     Socket {
-        /// Where it should have been bound.
+        /// The address that should have been bound.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The identity could not sign the endpoint's certificate.
-    #[error("cannot make the TLS certificate: {0}")]
-    Certificate(#[from] libp2p_tls::certificate::GenError),
-    /// rustls did not accept the key or the settings.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// Raw public keys are Ed25519 keys; the identity is of another kind.
+    #[error("cannot make the TLS certificate")]
+    Certificate(#[source] TlsError),
+    /// The TLS library did not accept the key or the settings.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
+    /// Raw public keys are Ed25519 keys; the identity has another type.
     #[error("raw public keys need an ed25519 identity, not {found}")]
     KeyType {
-        /// The kind of the identity given.
-        found: libp2p_identity::KeyType,
+        /// The type of the given identity.
+        found: KeyType,
     },
     /// A setting is out of its range.
     #[error("setting {setting} is out of range: {value}")]
     Setting {
         /// The field of [`Config`](crate::Config).
         setting: &'static str,
-        /// What it was set to.
+        /// The value that was given.
         value: String,
+    },
+    /// The endpoint has stopped, so it cannot get a new socket.
+    #[error("the endpoint has stopped")]
+    Stopped(#[source] EndpointError),
+}
+
+/// An error of the TLS library.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TlsError(TlsCause);
+
+#[derive(Debug, thiserror::Error)]
+enum TlsCause {
+    #[error(transparent)]
+    Rustls(rustls::Error),
+    #[error(transparent)]
+    Certificate(libp2p_tls::certificate::GenError),
+}
+
+impl TlsError {
+    pub(crate) fn of(error: rustls::Error) -> Self {
+        Self(TlsCause::Rustls(error))
+    }
+
+    pub(crate) fn of_certificate(error: libp2p_tls::certificate::GenError) -> Self {
+        Self(TlsCause::Certificate(error))
+    }
+}
+
+/// Why an endpoint accepts and dials no more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// This side closed it, or the runtime that drove it is gone.
+    #[error("the endpoint was closed")]
+    Closed,
+    /// Its socket failed. All its connections are lost.
+    #[error("the UDP socket at {address} failed")]
+    Broken {
+        /// The address that it was bound to.
+        address: SocketAddr,
+        /// The error of the operating system.
+        source: Arc<io::Error>,
     },
 }
 
-/// Why a dial brought no connection.
+/// Why no endpoint can dial an address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The operating system has no route to the address.
+    #[error("no route to {address}")]
+    Unroutable {
+        /// The address to be dialed.
+        address: SocketAddr,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// No socket could be bound to dial from.
+    #[error("cannot make an endpoint to dial from")]
+    Bind(#[source] BindError),
+    /// The set of endpoints is closed.
+    #[error("the endpoints are closed")]
+    Closed,
+}
+
+/// Why a dial gave no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Somebody else answers at the address.
-    #[error("{address} is {found}, not {expected}")]
+    /// Another peer answers at the address.
+    #[error("the peer at {address} is {found}, not {expected}")]
     WrongPeer {
-        /// Where was dialed.
+        /// The dialed address.
         address: SocketAddr,
-        /// Who should have been there.
+        /// The peer that should be there.
         expected: Box<PeerId>,
-        /// Who is.
+        /// The peer that is there.
         found: Box<PeerId>,
+    },
+    /// The address names another peer than the caller expects.
+    #[error("{address} names peer {named}, but {expected} is expected")]
+    PeerConflict {
+        /// The address to be dialed.
+        address: Multiaddr,
+        /// The peer that it names.
+        named: Box<PeerId>,
+        /// The peer that the caller expects.
+        expected: Box<PeerId>,
     },
     /// The handshake did not end in time.
     #[error("no connection to {address} within {after:?}")]
     Timeout {
-        /// Where was dialed.
+        /// The dialed address.
         address: SocketAddr,
-        /// How long was waited.
+        /// The time allowed.
         after: Duration,
     },
     /// The peer's certificate or key is not acceptable.
-    #[error("{address} did not authenticate: {source}")]
+    #[error("the peer at {address} did not authenticate")]
     Authentication {
-        /// Where was dialed.
+        /// The dialed address.
         address: SocketAddr,
-        /// What was wrong.
+        /// What is wrong with the certificate or key.
         source: CertificateError,
     },
-    /// quinn could not start: wrong address family, port 0, endpoint closed.
-    #[error("cannot dial {address}: {source}")]
-    Start {
-        /// Where should have been dialed.
-        address: SocketAddr,
-        /// What quinn said.
-        source: quinn::ConnectError,
-    },
-    /// The handshake failed, or the peer refused.
-    #[error("handshake with {address} failed: {source}")]
+    /// The handshake failed, or the peer refused it.
+    #[error("the handshake with {address} failed")]
     Handshake {
-        /// Where was dialed.
+        /// The dialed address.
         address: SocketAddr,
-        /// What quinn said.
-        source: quinn::ConnectionError,
+        /// How the attempt ended.
+        source: CloseReason,
     },
-    /// rustls did not accept the settings of this dial.
-    #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    /// The endpoint's socket has another address family than the address.
+    #[error("an endpoint at {local} cannot dial {address}: other address family")]
+    Family {
+        /// The endpoint's address.
+        local: SocketAddr,
+        /// The address to be dialed.
+        address: SocketAddr,
+    },
+    /// Nobody can be at this address: port 0, or an unspecified IP address.
+    #[error("{address} is not an address that can be dialed")]
+    InvalidAddress {
+        /// The address to be dialed.
+        address: SocketAddr,
+    },
+    /// The endpoint does not dial any more.
+    #[error("cannot dial {address}: the endpoint has stopped")]
+    EndpointStopped {
+        /// The address to be dialed.
+        address: SocketAddr,
+        /// Why the endpoint has stopped.
+        source: EndpointError,
+    },
+    /// No endpoint can dial the address.
+    #[error("cannot dial {address}")]
+    Route {
+        /// The address to be dialed.
+        address: SocketAddr,
+        /// Why there is no endpoint.
+        source: RouteError,
+    },
+    /// The TLS library did not accept the settings of this dial.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
     /// The address is not one of QUIC v1.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The host name has no address that this endpoint could dial.
+    /// The host name has no address that could be dialed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
 }
 
-/// Why an inbound connection did not come about.
+/// Why an inbound handshake gave no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
     /// The handshake did not end in time.
-    #[error("handshake from {address} not done within {after:?}")]
+    #[error("the handshake from {address} was not done within {after:?}")]
     Timeout {
-        /// Who dialed.
+        /// The dialer's address.
         address: SocketAddr,
-        /// How long was waited.
+        /// The time allowed.
         after: Duration,
     },
     /// The peer's certificate or key is not acceptable.
-    #[error("{address} did not authenticate: {source}")]
+    #[error("the peer at {address} did not authenticate")]
     Authentication {
-        /// Who dialed.
+        /// The dialer's address.
         address: SocketAddr,
-        /// What was wrong.
+        /// What is wrong with the certificate or key.
         source: CertificateError,
     },
     /// The handshake failed, or the peer gave up.
-    #[error("handshake from {address} failed: {source}")]
+    #[error("the handshake from {address} failed")]
     Handshake {
-        /// Who dialed.
+        /// The dialer's address.
         address: SocketAddr,
-        /// What quinn said.
-        source: quinn::ConnectionError,
+        /// How the attempt ended.
+        source: CloseReason,
     },
-    /// rustls did not accept the settings.
-    #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    /// The TLS library did not accept the settings.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// What is wrong with a peer's certificate or raw key.
@@ -136,7 +231,7 @@ pub enum CertificateError {
     /// There must be exactly one certificate.
     #[error("{found} certificates instead of one")]
     Count {
-        /// How many there were.
+        /// The number of certificates.
         found: usize,
     },
     /// It does not follow the libp2p TLS specification: a missing, doubled or malformed
@@ -149,12 +244,12 @@ pub enum CertificateError {
         /// Its length in bytes.
         length: usize,
     },
-    /// It belongs to somebody else.
-    #[error("peer is {found}, not {expected}")]
+    /// It belongs to another peer.
+    #[error("the peer is {found}, not {expected}")]
     WrongPeer {
-        /// Who was expected.
+        /// The expected peer.
         expected: Box<PeerId>,
-        /// Whose it is.
+        /// The peer that it belongs to.
         found: Box<PeerId>,
     },
     /// There was none.
@@ -166,7 +261,7 @@ pub enum CertificateError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// It does not read `/ip4|ip6|dns…/HOST/udp/PORT/quic-v1[/p2p/ID]`.
+    /// It does not have the form `/ip4|ip6|dns…/HOST/udp/PORT/quic-v1[/p2p/ID]`.
     #[error("{0} is not a quic-v1 address")]
     NotQuic(Multiaddr),
     /// It has a host name where an IP address is needed.
@@ -184,15 +279,23 @@ pub enum ResolveError {
     /// The lookup failed.
     #[error("cannot resolve {host}: {reason}")]
     Lookup {
-        /// The name asked for.
+        /// The name that was looked up.
         host: String,
-        /// What the resolver said.
+        /// The resolver's message.
         reason: String,
     },
-    /// It has no address of the wanted family.
+    /// The lookup was not done in time.
+    #[error("cannot resolve {host} within {after:?}")]
+    Timeout {
+        /// The name that was looked up.
+        host: String,
+        /// The time allowed.
+        after: Duration,
+    },
+    /// The name has no address of a family that could be dialed.
     #[error("{host} has no address of the wanted family")]
     NoAddress {
-        /// The name asked for.
+        /// The name that was looked up.
         host: String,
     },
 }
@@ -201,24 +304,24 @@ pub enum ResolveError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// The connection is gone.
-    #[error("connection closed: {0}")]
-    Closed(#[from] CloseReason),
+    /// The connection has ended, or is being closed.
+    #[error("the connection is closed")]
+    Closed(#[source] CloseReason),
 }
 
 /// Why a probe did not find the peer alive.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// Nothing came back.
-    #[error("peer did not answer within {waited:?}")]
+    /// No answer came.
+    #[error("the peer did not answer within {waited:?}")]
     Silent {
-        /// How long was waited.
+        /// The time waited.
         waited: Duration,
     },
     /// The connection ended meanwhile, or had ended before.
-    #[error("connection closed: {0}")]
-    Closed(#[from] CloseReason),
+    #[error("the connection is closed")]
+    Closed(#[source] CloseReason),
 }
 
 /// How a connection ended.
@@ -233,23 +336,27 @@ pub enum CloseReason {
     Peer {
         /// The application's code, see [`CloseCode`](crate::CloseCode).
         code: u64,
-        /// The peer's words, made printable.
+        /// The peer's reason, made printable.
         reason: String,
     },
+    /// The peer refused the handshake, because it has no room or does not listen.
+    #[error("refused by the peer")]
+    Refused,
     /// The peer lost its state, usually by a restart, and said so (RFC 9000 section 10.3).
     #[error("reset by the peer")]
     Reset,
-    /// Nothing was heard for the idle timeout.
+    /// The peer was silent for the idle timeout.
     #[error("timed out")]
     TimedOut,
-    /// A protocol violation, on either side.
+    /// One side violated the protocol, or this side's socket failed.
     #[error("transport error: {0}")]
     Transport(String),
 }
 
-impl From<quinn::ConnectionError> for CloseReason {
-    fn from(error: quinn::ConnectionError) -> Self {
+impl CloseReason {
+    pub(crate) fn of(error: quinn::ConnectionError) -> Self {
         use quinn::ConnectionError as E;
+        use quinn_proto::TransportErrorCode as Code;
         match error {
             E::LocallyClosed => Self::Local,
             E::Reset => Self::Reset,
@@ -258,6 +365,9 @@ impl From<quinn::ConnectionError> for CloseReason {
                 code: close.error_code.into_inner(),
                 reason: String::from_utf8_lossy(&close.reason).into_owned(),
             },
+            E::ConnectionClosed(close) if close.error_code == Code::CONNECTION_REFUSED => {
+                Self::Refused
+            }
             other => Self::Transport(other.to_string()),
         }
     }

@@ -1,48 +1,28 @@
 //! An inbound handshake that waits for a decision.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use quinn_proto::TransportErrorCode;
 use tokio::time::timeout;
 
 use crate::{
-    connection::Connection,
-    endpoint::Inner,
-    error::{AcceptError, CertificateError},
+    connection::{Connection, canonical},
+    context::HalfOpen,
+    error::{AcceptError, CertificateError, CloseReason},
     verifier::Verifier,
 };
 
 /// TLS alert `certificate_required` (RFC 8446 section 6).
 const CERTIFICATE_REQUIRED: u8 = 116;
 
-/// Counts as a handshake in progress until dropped.
-#[derive(Debug)]
-pub(crate) struct HalfOpen(Arc<AtomicUsize>);
-
-impl HalfOpen {
-    pub(crate) fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// An inbound handshake. Dropping it refuses the peer.
+///
+/// A source address can be forged until the dialer has shown that it receives there. Charge
+/// limits per address only when it has: before [`accept`](Self::accept) if
+/// [`is_validated`](Self::is_validated), else when `accept` has returned a connection. A host
+/// that has no room for an address that is not validated calls [`retry`](Self::retry).
 pub struct Incoming {
     quinn: quinn::Incoming,
-    endpoint: Arc<Inner>,
     half_open: HalfOpen,
 }
 
@@ -50,50 +30,58 @@ impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming")
             .field("remote_addr", &self.remote_addr())
-            .field("validated", &self.validated())
+            .field("is_validated", &self.is_validated())
             .finish_non_exhaustive()
     }
 }
 
 impl Incoming {
-    pub(crate) fn new(quinn: quinn::Incoming, endpoint: Arc<Inner>, half_open: HalfOpen) -> Self {
-        Self {
-            quinn,
-            endpoint,
-            half_open,
-        }
+    pub(crate) fn new(quinn: quinn::Incoming, half_open: HalfOpen) -> Self {
+        Self { quinn, half_open }
     }
 
-    /// Where it comes from; only proved if [`validated`](Self::validated).
+    /// The source address; proved only if [`is_validated`](Self::is_validated).
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
-        let address = self.quinn.remote_address();
-        SocketAddr::new(address.ip().to_canonical(), address.port())
+        canonical(self.quinn.remote_address())
     }
 
-    /// Whether the peer has proved that it receives at its address (RFC 9000 section 8.1).
+    /// Whether the dialer came with a token, and so has proved that it receives at its address
+    /// (RFC 9000 section 8.1).
     #[must_use]
-    pub fn validated(&self) -> bool {
+    pub fn is_validated(&self) -> bool {
         self.quinn.remote_address_validated()
     }
 
-    /// Runs the handshake. Dropping the future cancels it.
+    /// Asks the dialer to prove its address, in one round trip. If it receives there it comes
+    /// back as a new, validated [`Incoming`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the handshake back if its address is validated already.
+    pub fn retry(self) -> Result<(), Self> {
+        let Self { quinn, half_open } = self;
+        quinn.retry().map_err(|error| Self {
+            quinn: error.into_incoming(),
+            half_open,
+        })
+    }
+
+    /// Runs the handshake. Once it has succeeded, the dialer's address is validated. Dropping
+    /// the future cancels the handshake.
     ///
     /// # Errors
     ///
     /// [`AcceptError`], at the latest after [`Config::handshake_timeout`](crate::Config).
     pub async fn accept(self) -> Result<Connection, AcceptError> {
         let address = self.remote_addr();
-        let Self {
-            quinn,
-            endpoint,
-            half_open,
-        } = self;
-        let verifier = endpoint.tls.verifier(None);
-        let config = endpoint
+        let Self { quinn, half_open } = self;
+        let context = Arc::clone(&half_open.context);
+        let verifier = context.tls.verifier(None);
+        let config = context
             .server_config(verifier.clone())
             .map_err(AcceptError::Tls)?;
-        let after = endpoint.config.handshake_timeout;
+        let after = context.config.handshake_timeout;
         let outcome = match quinn.accept_with(Arc::new(config)) {
             Ok(connecting) => timeout(after, connecting)
                 .await
@@ -102,7 +90,7 @@ impl Incoming {
         };
         drop(half_open);
         match (outcome, verifier.outcome()) {
-            (Ok(quinn), Some(Ok(peer))) => Ok(endpoint.connection(quinn, peer)),
+            (Ok(quinn), Some(Ok(peer))) => Ok(context.connection(quinn, peer)),
             (Ok(_), _) => Err(AcceptError::Authentication {
                 address,
                 source: CertificateError::Missing,
@@ -111,12 +99,12 @@ impl Incoming {
         }
     }
 
-    /// Tells the peer that it is not wanted.
+    /// Tells the peer that it is refused.
     pub fn refuse(self) {
         self.quinn.refuse();
     }
 
-    /// Says nothing at all.
+    /// Drops the handshake without an answer.
     pub fn ignore(self) {
         self.quinn.ignore();
     }
@@ -139,6 +127,9 @@ fn accept_error(
                 source: CertificateError::Missing,
             }
         }
-        source => AcceptError::Handshake { address, source },
+        source => AcceptError::Handshake {
+            address,
+            source: CloseReason::of(source),
+        },
     }
 }

@@ -79,63 +79,89 @@
 pub use self::{
     address::{multiaddr_of, socket_addr},
     binders::{BoundTo, Lossy, Rates, Tuned, Weather},
+    close_code::CloseCode,
     config::{Config, Flavour},
-    connection::{CloseCode, Connection},
+    connection::{Connection, ConnectionStats},
     endpoint::Endpoint,
+    endpoints::Endpoints,
     error::{
-        AcceptError, AddressError, BindError, CertificateError, CloseReason, DialError, ProbeError,
-        ResolveError, StreamError,
+        AcceptError, AddressError, BindError, CertificateError, CloseReason, DialError,
+        EndpointError, ProbeError, ResolveError, RouteError, StreamError, TlsError,
     },
     incoming::Incoming,
     resolve::Resolver,
-    stream::Stream,
+    stream::{RecvStream, SendStream, Stream},
 };
-pub use libp2p_identity::{Keypair, PeerId};
+pub use libp2p_identity::{KeyType, Keypair, PeerId};
 pub use multiaddr::{self, Multiaddr};
-pub use quinn;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 mod address;
 mod binders;
 mod budget;
+mod burst;
+mod close_code;
 mod config;
 mod connection;
+mod context;
 mod dial;
 mod endpoint;
+mod endpoints;
 mod error;
+mod finished;
+mod flag;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod incoming;
 mod keys;
 mod known;
+mod link;
 mod probe;
 mod raw;
 mod resolve;
 mod retry;
+mod socket;
 mod stream;
 mod tls;
 mod verifier;
 mod window;
 
-/// How the UDP socket under an endpoint is made, and made again.
+/// Makes the UDP socket under an endpoint.
+///
+/// Only [`bind`](Self::bind) must be implemented. A binder that wraps another one forwards all
+/// three methods to it.
 pub trait UdpBinder: Send + Sync + std::fmt::Debug {
-    /// Makes the UDP socket under an endpoint.
+    /// Binds a UDP socket to `address`; port 0 takes a free one.
     ///
     /// # Errors
     ///
-    /// What the system says.
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+    /// The error of the operating system.
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket>;
 
-    /// Makes the socket that takes the place of one of this binder's, which still is bound to
-    /// `address`. Without a way to take over the port, this is [`bind`](Self::bind), and the
-    /// endpoint then asks for a free one.
+    /// Binds the socket that replaces `former` ones of this binder, which are still bound to
+    /// `address`. Unless it takes their port over, this is [`bind`](Self::bind), which fails,
+    /// and the endpoint then asks for a free port.
     ///
     /// # Errors
     ///
-    /// What the system says.
-    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+    /// The error of the operating system.
+    fn rebind(
+        &self,
+        address: SocketAddr,
+        former: &[Arc<tokio::net::UdpSocket>],
+    ) -> io::Result<UdpSocket> {
+        let _ = former;
         self.bind(address)
+    }
+
+    /// The bad network that the sockets are exposed to, in tests. None by default.
+    fn weather(&self) -> Option<Weather> {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use hickory_resolver::{
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// As the system is configured.
+    /// Resolves as the system is configured.
     ///
     /// # Errors
     ///
@@ -66,12 +66,24 @@ impl Resolver {
         })
     }
 
-    /// The addresses of `host` that `family` and `local` admit, in the resolver's order.
+    /// The system's resolver, made at the first call.
+    pub(crate) fn system_once(made: &OnceLock<Self>) -> Result<&Self, ResolveError> {
+        match made.get() {
+            Some(resolver) => Ok(resolver),
+            None => {
+                let resolver = Self::system()?;
+                Ok(made.get_or_init(|| resolver))
+            }
+        }
+    }
+
+    /// The addresses of `host` in `family` that are `dialable`, in the resolver's order.
+    /// Cancel-safe.
     pub(crate) async fn lookup(
         &self,
         host: &str,
         family: Family,
-        local: IpAddr,
+        dialable: impl Fn(IpAddr) -> bool,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let failed = |error: &dyn std::error::Error| ResolveError::Lookup {
             host: host.to_owned(),
@@ -84,7 +96,7 @@ impl Resolver {
             .map_err(|error| failed(&error))?;
         let addresses: Vec<IpAddr> = found
             .iter()
-            .filter(|ip| family.admits(*ip) && ip.is_ipv4() == local.is_ipv4())
+            .filter(|ip| family.admits(*ip) && dialable(*ip))
             .take(MOST_ADDRESSES)
             .collect();
         if addresses.is_empty() {

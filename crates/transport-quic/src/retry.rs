@@ -1,14 +1,23 @@
-//! Which inbound handshakes are let in, which must first prove their address, which are refused.
+//! Decides which inbound handshakes are let in, which must first prove their address, and which
+//! are refused.
 //!
-//! A token bucket over unvalidated handshakes: it holds what one second may bring and is
-//! refilled at that rate, so a burst and a steady flood meet the same limit. Reads no clock.
+//! Two budgets keep strangers apart: handshakes whose address a token proved, and the others.
+//! Spoofed packets can use up the second budget only; while it is used up, a newcomer pays one
+//! round trip for a token and then falls under the first. A token bucket also bounds the rate of
+//! unvalidated handshakes. Reads no clock.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use crate::config::Config;
 
 /// What becomes of an inbound handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Let it in.
+    /// Let it in. It counts until [`Meter::handle_end`].
     Admit,
     /// Ask for a Retry round trip, which proves the address (RFC 9000 section 8.1.2).
     Retry,
@@ -16,13 +25,18 @@ pub(crate) enum Verdict {
     Refuse,
 }
 
-/// Counts unvalidated handshakes.
+/// Counts handshakes in progress.
 #[derive(Debug)]
 pub(crate) struct Meter {
     /// Unvalidated handshakes a second that are let in.
     rate: u32,
-    /// Most handshakes in progress.
-    max_half_open: usize,
+    max_validated: usize,
+    max_unvalidated: usize,
+    max_per_address: usize,
+    validated: usize,
+    unvalidated: usize,
+    /// Unvalidated handshakes in progress by source; no entry is zero.
+    sources: BTreeMap<IpAddr, usize>,
     /// Bucket content in billionths of a handshake: no rounding at any rate.
     level: u64,
     filled: Option<Instant>,
@@ -31,34 +45,62 @@ pub(crate) struct Meter {
 const WHOLE: u64 = 1_000_000_000;
 
 impl Meter {
-    pub(crate) fn new(rate: u32, max_half_open: usize) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            rate,
-            max_half_open,
-            level: u64::from(rate) * WHOLE,
+            rate: config.retry_above,
+            max_validated: config.max_incoming,
+            max_unvalidated: config.max_unvalidated,
+            max_per_address: config.max_unvalidated_per_address,
+            validated: 0,
+            unvalidated: 0,
+            sources: BTreeMap::new(),
+            level: u64::from(config.retry_above) * WHOLE,
             filled: None,
         }
     }
 
-    /// Decides about a handshake that arrives while `half_open` others are in progress.
+    /// Decides about a handshake that arrives from `source`.
     pub(crate) fn handle_incoming(
         &mut self,
         now: Instant,
+        source: IpAddr,
         validated: bool,
-        half_open: usize,
     ) -> Verdict {
-        let admitted = !validated && {
-            self.fill(now);
-            self.level >= WHOLE && half_open < self.max_half_open.div_ceil(2)
-        };
-        match (validated, admitted) {
-            (true, _) if half_open < self.max_half_open => Verdict::Admit,
-            (true, _) => Verdict::Refuse,
-            (false, true) => {
-                self.level -= WHOLE;
-                Verdict::Admit
+        if validated {
+            if self.validated >= self.max_validated {
+                return Verdict::Refuse;
             }
-            (false, false) => Verdict::Retry,
+            self.validated += 1;
+            return Verdict::Admit;
+        }
+        self.fill(now);
+        let source = block(source);
+        let from_there = self.sources.get(&source).copied().unwrap_or(0);
+        if self.level < WHOLE
+            || self.unvalidated >= self.max_unvalidated
+            || from_there >= self.max_per_address
+        {
+            return Verdict::Retry;
+        }
+        self.level -= WHOLE;
+        self.unvalidated += 1;
+        self.sources.insert(source, from_there + 1);
+        Verdict::Admit
+    }
+
+    /// An admitted handshake has ended.
+    pub(crate) fn handle_end(&mut self, source: IpAddr, validated: bool) {
+        if validated {
+            self.validated = self.validated.saturating_sub(1);
+            return;
+        }
+        self.unvalidated = self.unvalidated.saturating_sub(1);
+        let source = block(source);
+        if let Some(count) = self.sources.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
         }
     }
 
@@ -74,27 +116,45 @@ impl Meter {
     }
 }
 
+/// What counts as one source: an IPv4 address, or the IPv6 /64 that one host can use freely.
+fn block(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Only the rate limits.
+    fn meter(rate: u32) -> Meter {
+        let mut config = Config::default().with_retry_above(rate);
+        config.max_unvalidated = usize::MAX;
+        config.max_unvalidated_per_address = usize::MAX;
+        Meter::new(&config)
+    }
+
     fn admitted(meter: &mut Meter, now: Instant, tries: usize) -> usize {
         (0..tries)
-            .filter(|_| meter.handle_incoming(now, false, 0) == Verdict::Admit)
+            .filter(|_| meter.handle_incoming(now, HERE, false) == Verdict::Admit)
             .count()
     }
 
     #[test]
     fn up_to_the_rate_all_are_let_in_and_the_next_must_retry() {
-        let mut meter = Meter::new(1000, 64);
+        let mut meter = meter(1000);
         let now = Instant::now();
         assert_eq!(admitted(&mut meter, now, 1000), 1000);
-        assert_eq!(meter.handle_incoming(now, false, 0), Verdict::Retry);
+        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
     }
 
     #[test]
     fn the_bucket_fills_at_the_rate_and_no_further() {
-        let mut meter = Meter::new(1000, 64);
+        let mut meter = meter(1000);
         let start = Instant::now();
         assert_eq!(admitted(&mut meter, start, 5000), 1000);
         let later = start + Duration::from_millis(10);
@@ -104,38 +164,71 @@ mod tests {
     }
 
     #[test]
-    fn a_validated_address_is_not_counted() {
-        let mut meter = Meter::new(1, 64);
+    fn a_validated_address_takes_nothing_from_the_bucket() {
+        let mut meter = meter(1);
         let now = Instant::now();
         for _ in 0..10 {
-            assert_eq!(meter.handle_incoming(now, true, 0), Verdict::Admit);
+            assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
         }
-        assert_eq!(meter.handle_incoming(now, false, 0), Verdict::Admit);
-        assert_eq!(meter.handle_incoming(now, false, 0), Verdict::Retry);
+        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
+        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
     }
 
     #[test]
-    fn half_full_asks_for_proof_and_full_refuses() {
-        let mut meter = Meter::new(1000, 64);
+    fn unvalidated_handshakes_fill_their_own_budget_and_validated_ones_theirs() {
+        let config = Config::default()
+            .with_max_incoming(2)
+            .with_max_unvalidated(3);
+        let mut meter = Meter::new(&config);
         let now = Instant::now();
-        assert_eq!(meter.handle_incoming(now, false, 31), Verdict::Admit);
-        assert_eq!(meter.handle_incoming(now, false, 32), Verdict::Retry);
-        assert_eq!(meter.handle_incoming(now, true, 63), Verdict::Admit);
-        assert_eq!(meter.handle_incoming(now, true, 64), Verdict::Refuse);
+        for _ in 0..3 {
+            assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
+        }
+        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
+        for _ in 0..2 {
+            assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
+        }
+        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Refuse);
+
+        meter.handle_end(HERE, false);
+        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Refuse);
+        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
+        meter.handle_end(HERE, true);
+        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
+    }
+
+    #[test]
+    fn one_source_fills_its_share_and_leaves_the_rest_to_others() {
+        let config = Config::default().with_max_unvalidated_per_address(2);
+        let mut meter = Meter::new(&config);
+        let now = Instant::now();
+        let six = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+        let other_six: IpAddr = "2001:db8:0:2::1".parse().unwrap();
+        for (first, second, other) in [(HERE, mapped, six(9)), (six(1), six(2), other_six)] {
+            let mut meter = Meter::new(&config);
+            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Admit);
+            assert_eq!(meter.handle_incoming(now, second, false), Verdict::Admit);
+            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Retry);
+            assert_eq!(meter.handle_incoming(now, other, false), Verdict::Admit);
+            meter.handle_end(second, false);
+            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Admit);
+        }
+        meter.handle_incoming(now, HERE, false);
+        meter.handle_end(HERE, false);
+        assert!(meter.sources.is_empty(), "nothing is kept of a source");
     }
 
     #[test]
     fn a_rate_of_zero_asks_everybody() {
-        let mut meter = Meter::new(0, 64);
-        assert_eq!(
-            meter.handle_incoming(Instant::now(), false, 0),
-            Verdict::Retry
-        );
+        let mut meter = meter(0);
+        let verdict = meter.handle_incoming(Instant::now(), HERE, false);
+        assert_eq!(verdict, Verdict::Retry);
     }
 
     #[test]
     fn a_clock_that_steps_back_gives_no_credit() {
-        let mut meter = Meter::new(10, 64);
+        let mut meter = meter(10);
         let now = Instant::now() + Duration::from_secs(10);
         assert_eq!(admitted(&mut meter, now, 100), 10);
         let before = now - Duration::from_secs(5);

@@ -20,7 +20,7 @@ use rustls::{
 
 use crate::{
     config::Flavour,
-    error::BindError,
+    error::{BindError, TlsError},
     known::Known,
     verifier::{Kind, Verifier},
 };
@@ -43,11 +43,14 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(crate) fn new(keypair: &Keypair, flavour: &Flavour) -> Result<Self, BindError> {
+        let failed = |error| BindError::Tls(TlsError::of(error));
         let provider = Arc::new(provider());
         let (kind, alpn, identity) = match flavour {
             Flavour::Libp2p => {
-                let (certificate, key) = libp2p_tls::certificate::generate(keypair)?;
-                let identity = Identity::new(&provider, certificate, key, Kind::Libp2p)?;
+                let (certificate, key) = libp2p_tls::certificate::generate(keypair)
+                    .map_err(|error| BindError::Certificate(TlsError::of_certificate(error)))?;
+                let identity =
+                    Identity::new(&provider, certificate, key, Kind::Libp2p).map_err(failed)?;
                 (Kind::Libp2p, vec![b"libp2p".to_vec()], identity)
             }
             Flavour::RawPublicKey { alpn } => {
@@ -58,13 +61,14 @@ impl Tls {
                     });
                 }
                 let (key, spki) = raw_key(keypair)?;
-                let identity = Identity::new(&provider, spki, key, Kind::RawPublicKey)?;
+                let identity =
+                    Identity::new(&provider, spki, key, Kind::RawPublicKey).map_err(failed)?;
                 (Kind::RawPublicKey, alpn.clone(), identity)
             }
         };
         let identity = Arc::new(identity);
         let known = Arc::<Known>::default();
-        let client = client_config(&provider, kind, &identity, &alpn, &known)?;
+        let client = client_config(&provider, kind, &identity, &alpn, &known).map_err(failed)?;
         Ok(Self {
             kind,
             alpn,

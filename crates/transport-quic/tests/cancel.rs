@@ -62,7 +62,7 @@ async fn dropped_at_any_await_point_nothing_is_left() {
     let named = format!("/dns4/example.org/udp/{}/quic-v1", nowhere.port());
     let named = named.parse().unwrap();
     for after in [0, 1, 10] {
-        let dial = dialer.endpoint.dial_multiaddr_with(&named, &resolver);
+        let dial = dialer.endpoint.dial_multiaddr_with(&named, None, &resolver);
         let _ = tokio::time::timeout(Duration::from_millis(after), dial).await;
     }
     drop(resolver);

@@ -8,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use common::{Node, ask, id, localhost, pair, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_quic::{
-    BoundTo, CloseCode, CloseReason, Config, DialError, Endpoint, Keypair, Lossy, ProbeError,
-    Rates, Stream, StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
+    BoundTo, CloseCode, CloseReason, Config, DialError, Endpoint, EndpointError, Keypair, Lossy,
+    ProbeError, Rates, Stream, StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
 };
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_dial_to_the_other_address_family_fails_at_once() {
     let dialer = Node::new(Config::default());
     let six: SocketAddr = "[::1]:4001".parse().unwrap();
     let failed = within(dialer.endpoint.dial(six, None)).await;
-    assert!(matches!(failed, Err(DialError::Start { .. })));
+    assert!(matches!(failed, Err(DialError::Family { .. })));
     let dialer = Node::at(
         "[::1]:0".parse().unwrap(),
         Keypair::generate_ed25519(),
@@ -89,7 +89,7 @@ async fn a_dial_to_the_other_address_family_fails_at_once() {
     );
     let four: SocketAddr = "127.0.0.1:4001".parse().unwrap();
     let failed = within(dialer.endpoint.dial(four, None)).await;
-    assert!(matches!(failed, Err(DialError::Start { .. })));
+    assert!(matches!(failed, Err(DialError::Family { .. })));
 }
 
 #[tokio::test]
@@ -194,9 +194,12 @@ async fn closing_an_endpoint_tells_everybody_and_ends_accepting() {
     assert!(dialed.is_closed());
     let reason = within(accepted.closed()).await;
     assert!(matches!(reason, CloseReason::Peer { code: 0x1006, .. }));
-    assert!(dialer.endpoint.accept().await.is_none());
+    assert!(matches!(
+        dialer.endpoint.accept().await,
+        Err(EndpointError::Closed)
+    ));
     let failed = dialer.endpoint.dial(listener.address, None).await;
-    assert!(matches!(failed, Err(DialError::Start { .. })));
+    assert!(matches!(failed, Err(DialError::EndpointStopped { .. })));
 }
 
 #[tokio::test]
@@ -290,8 +293,9 @@ async fn a_socket_bound_to_an_interface_works_there_and_an_unknown_one_is_named(
     let unknown = Arc::new(BoundTo::interface("no-such-if"));
     let keypair = Keypair::generate_ed25519();
     let failed = Endpoint::with_binder(localhost(), &keypair, Config::default(), unknown);
-    let error = failed.unwrap_err().to_string();
-    assert!(error.contains("no-such-if"), "{error}");
+    let error = failed.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("no-such-if"), "{error}: {cause}");
 }
 
 #[tokio::test]
@@ -346,12 +350,14 @@ async fn a_multiaddr_with_a_peer_is_dialed_and_holds_the_peer_to_it() {
     let _echo = listener.echo();
     let address = multiaddr_of(listener.address);
     let good = address.clone().with(Protocol::P2p(listener.id()));
-    let dialed = within(dialer.endpoint.dial_multiaddr(&good)).await.unwrap();
+    let dialed = within(dialer.endpoint.dial_multiaddr(&good, None))
+        .await
+        .unwrap();
     assert_eq!(dialed.peer(), listener.id());
     let bad = address.with(Protocol::P2p(dialer.id()));
-    let failed = within(dialer.endpoint.dial_multiaddr(&bad)).await;
+    let failed = within(dialer.endpoint.dial_multiaddr(&bad, None)).await;
     assert!(matches!(failed, Err(DialError::WrongPeer { .. })));
     let tcp = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
-    let failed = within(dialer.endpoint.dial_multiaddr(&tcp)).await;
+    let failed = within(dialer.endpoint.dial_multiaddr(&tcp, None)).await;
     assert!(matches!(failed, Err(DialError::Address(_))));
 }

@@ -104,7 +104,7 @@ async fn an_initial_cut_or_changed_anywhere_makes_no_connection() {
     let endpoint = node.endpoint.clone();
     let accepting = tokio::spawn(async move {
         let mut handshakes = JoinSet::new();
-        while let Some(incoming) = endpoint.accept().await {
+        while let Ok(incoming) = endpoint.accept().await {
             let from = incoming.remote_addr();
             handshakes.spawn(async move {
                 let connection = incoming.accept().await.ok();
@@ -166,12 +166,13 @@ async fn above_the_rate_spoofed_initials_are_answered_with_retry_and_honest_ones
     const RATE: usize = 20;
     let config = Config::default()
         .with_retry_above(RATE as u32)
-        .with_max_incoming(1000);
+        .with_max_unvalidated(1000)
+        .with_max_unvalidated_per_address(1000);
     let node = Node::new(config);
     let endpoint = node.endpoint.clone();
     let (admitted, mut waiting) = tokio::sync::mpsc::unbounded_channel::<Incoming>();
     tokio::spawn(async move {
-        while let Some(incoming) = endpoint.accept().await {
+        while let Ok(incoming) = endpoint.accept().await {
             admitted.send(incoming).unwrap();
         }
     });
@@ -189,14 +190,14 @@ async fn above_the_rate_spoofed_initials_are_answered_with_retry_and_honest_ones
     let validated = loop {
         let incoming = within(waiting.recv()).await.unwrap();
         if spoofed.contains(&incoming.remote_addr()) {
-            assert!(!incoming.validated());
+            assert!(!incoming.is_validated());
             let_in.insert(incoming.remote_addr());
             incoming.ignore();
         } else {
             break incoming;
         }
     };
-    assert!(validated.validated());
+    assert!(validated.is_validated());
     within(validated.accept()).await.unwrap();
     within(dialing).await.unwrap().unwrap();
 
@@ -227,12 +228,16 @@ async fn an_initial_sent_twice_above_the_rate_gets_two_retries() {
 }
 
 #[tokio::test]
-async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_half_the_room() {
-    let node = Node::new(Config::default().with_max_incoming(8));
+async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_their_own_room() {
+    let node = Node::new(
+        Config::default()
+            .with_max_incoming(4)
+            .with_max_unvalidated(4),
+    );
     let endpoint = node.endpoint.clone();
     let (admitted, mut waiting) = tokio::sync::mpsc::unbounded_channel::<Incoming>();
     tokio::spawn(async move {
-        while let Some(incoming) = endpoint.accept().await {
+        while let Ok(incoming) = endpoint.accept().await {
             admitted.send(incoming).unwrap();
         }
     });
@@ -240,7 +245,7 @@ async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_half_the_ro
     let mut held = Vec::new();
     for _ in 0..4 {
         let incoming = within(waiting.recv()).await.unwrap();
-        assert!(!incoming.validated());
+        assert!(!incoming.is_validated());
         held.push(incoming);
     }
     for source in &sources[4..] {
@@ -256,7 +261,7 @@ async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_half_the_ro
     let dials: Vec<_> = (0..4).map(|_| dial()).collect();
     for _ in 0..4 {
         let incoming = within(waiting.recv()).await.unwrap();
-        assert!(incoming.validated());
+        assert!(incoming.is_validated());
         held.push(incoming);
     }
     let refused = within(dial()).await.unwrap();

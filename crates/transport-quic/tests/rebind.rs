@@ -3,10 +3,15 @@
 
 mod common;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{Node, ask, within};
-use transport_quic::{Config, Connection, Tuned, UdpBinder, quinn::AsyncUdpSocket};
+use transport_quic::{Config, Connection, Tuned, UdpBinder};
 
 /// UDP sockets of this machine on a port of 127.0.0.1, by the kernel's own table.
 fn sockets_on(address: SocketAddr) -> usize {
@@ -68,7 +73,7 @@ async fn so_do_the_listeners_because_the_port_stays() {
 struct Wanderer(Tuned);
 
 impl UdpBinder for Wanderer {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         self.0.bind(SocketAddr::new(address.ip(), 0))
     }
 }
@@ -96,7 +101,7 @@ async fn a_dialer_that_changes_its_port_keeps_its_connections_and_the_listener_s
 struct Once(Tuned, std::sync::atomic::AtomicBool);
 
 impl UdpBinder for Once {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         match self.1.swap(true, std::sync::atomic::Ordering::Relaxed) {
             false => self.0.bind(address),
             true => Err(io::ErrorKind::AddrNotAvailable.into()),

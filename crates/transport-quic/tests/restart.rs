@@ -27,7 +27,7 @@ impl Mortal {
         };
         let accepting = endpoint.clone();
         runtime.spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
+            while let Ok(incoming) = accepting.accept().await {
                 tokio::spawn(async {
                     if let Ok(connection) = incoming.accept().await {
                         common::echo_streams(connection).await;

@@ -1,14 +1,16 @@
 //! A socket that uses one network interface only.
 
-use std::{io, net::SocketAddr, sync::Arc};
-
-use quinn::AsyncUdpSocket;
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use super::tuned::Tuned;
 use crate::UdpBinder;
 
-/// [`Tuned`], bound to a network interface: nothing leaves or enters by another one
-/// (`SO_BINDTODEVICE`; Linux and Android, an error elsewhere).
+/// Makes sockets like [`Tuned`], bound to a network interface: nothing leaves or enters by another
+/// one (`SO_BINDTODEVICE`; Linux and Android, an error elsewhere).
 #[derive(Debug)]
 pub struct BoundTo {
     interface: String,
@@ -36,14 +38,18 @@ impl BoundTo {
 }
 
 impl UdpBinder for BoundTo {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         self.tuned
             .bind_prepared(address, |socket| self.prepare(socket))
     }
 
-    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn rebind(
+        &self,
+        address: SocketAddr,
+        former: &[Arc<tokio::net::UdpSocket>],
+    ) -> io::Result<UdpSocket> {
         self.tuned
-            .rebind_prepared(address, |socket| self.prepare(socket))
+            .rebind_prepared(address, former, |socket| self.prepare(socket))
     }
 }
 

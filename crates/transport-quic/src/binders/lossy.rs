@@ -1,16 +1,16 @@
-//! A bad network, on demand and repeatable: for tests.
+//! A bad network, repeatable and changed at run time: for tests.
 
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     io::{self, IoSliceMut},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,9 +23,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::UdpBinder;
+use crate::{UdpBinder, socket::Socket};
 
-/// Datagrams that may be under way at a time; more are dropped, as a router's queue would.
+/// Datagrams that may be in flight at a time; more are dropped, as a router's queue would.
 const QUEUE: usize = 4096;
 
 /// What happens to datagrams on their way out. Probabilities are from 0.0 to 1.0.
@@ -37,16 +37,16 @@ pub struct Rates {
     pub duplicate: f64,
     /// The share that is not delayed and so overtakes others.
     pub reorder: f64,
-    /// How long each is under way.
+    /// The time that each takes.
     pub delay: Duration,
-    /// At most how much longer, evenly distributed.
+    /// The most time that is added to `delay`, evenly distributed.
     pub jitter: Duration,
 }
 
-/// Wraps another binder and mistreats what its sockets send.
+/// Wraps another binder and loses, repeats or delays what its sockets send.
 ///
-/// What becomes of the n-th datagram depends on the seed and n alone. A datagram is handled
-/// by itself: segmentation offload is off.
+/// The fate of the n-th datagram depends on the seed and n alone. Each datagram is sent
+/// separately: segmentation offload is off.
 #[derive(Debug)]
 pub struct Lossy {
     binder: Arc<dyn UdpBinder>,
@@ -54,7 +54,7 @@ pub struct Lossy {
 }
 
 impl Lossy {
-    /// Wraps `binder`; `seed` decides which datagrams suffer.
+    /// Wraps `binder`; `seed` decides which datagrams are affected.
     #[must_use]
     pub fn new(binder: Arc<dyn UdpBinder>, seed: u64, rates: Rates) -> Self {
         let weather = Weather {
@@ -62,6 +62,8 @@ impl Lossy {
                 dice: Mutex::new(Dice { state: seed, rates }),
                 blackhole: AtomicBool::new(false),
                 lost: AtomicU64::new(0),
+                broken: OnceLock::new(),
+                receivers: Mutex::default(),
             }),
         };
         Self { binder, weather }
@@ -74,14 +76,14 @@ impl Lossy {
     }
 }
 
-/// Changes what a [`Lossy`] binder's sockets do, while they do it.
+/// Changes what a [`Lossy`] binder's sockets do at run time. Clones are handles of one weather.
 #[derive(Debug, Clone)]
 pub struct Weather {
     shared: Arc<Shared>,
 }
 
 impl Weather {
-    /// From now on these rates hold.
+    /// Applies these rates from now on.
     pub fn set(&self, rates: Rates) {
         self.shared.dice().rates = rates;
     }
@@ -91,10 +93,29 @@ impl Weather {
         self.shared.blackhole.store(on, Ordering::Release);
     }
 
+    /// Breaks the sockets: receiving fails with an error of this kind from now on.
+    pub fn break_socket(&self, error: io::ErrorKind) {
+        self.shared.broken.get_or_init(|| error);
+        for receiver in self.shared.receivers().drain(..) {
+            receiver.wake();
+        }
+    }
+
     /// Datagrams lost so far, those in a black hole included.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Exposes `socket` to this weather.
+    pub(crate) fn over(self, socket: Arc<Socket>) -> Arc<dyn AsyncUdpSocket> {
+        let (late, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(deliver(Arc::clone(&socket), queue));
+        Arc::new(LossySocket {
+            inner: socket,
+            shared: self.shared,
+            late,
+        })
     }
 }
 
@@ -103,9 +124,25 @@ struct Shared {
     dice: Mutex<Dice>,
     blackhole: AtomicBool,
     lost: AtomicU64,
+    broken: OnceLock<io::ErrorKind>,
+    /// Tasks that receive, to be woken when the socket breaks.
+    receivers: Mutex<Vec<Waker>>,
 }
 
 impl Shared {
+    fn receivers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.receivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_on_break(&self, cx: &Context<'_>) {
+        let mut receivers = self.receivers();
+        if !receivers.iter().any(|known| known.will_wake(cx.waker())) {
+            receivers.push(cx.waker().clone());
+        }
+    }
+
     fn dice(&self) -> MutexGuard<'_, Dice> {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,31 +195,27 @@ impl Dice {
     }
 }
 
-impl Lossy {
-    fn wrap(&self, inner: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
-        let (late, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(deliver(inner.clone(), queue));
-        Arc::new(LossySocket {
-            inner,
-            shared: self.weather.shared.clone(),
-            late,
-        })
-    }
-}
-
 impl UdpBinder for Lossy {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        Ok(self.wrap(self.binder.bind(address)?))
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        self.binder.bind(address)
     }
 
-    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        Ok(self.wrap(self.binder.rebind(address)?))
+    fn rebind(
+        &self,
+        address: SocketAddr,
+        former: &[Arc<tokio::net::UdpSocket>],
+    ) -> io::Result<UdpSocket> {
+        self.binder.rebind(address, former)
+    }
+
+    fn weather(&self) -> Option<Weather> {
+        Some(self.weather())
     }
 }
 
 #[derive(Debug)]
 struct LossySocket {
-    inner: Arc<dyn AsyncUdpSocket>,
+    inner: Arc<Socket>,
     shared: Arc<Shared>,
     late: mpsc::Sender<Datagram>,
 }
@@ -220,6 +253,10 @@ impl AsyncUdpSocket for LossySocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
+            self.shared.wake_on_break(cx);
+            if let Some(kind) = self.shared.broken.get() {
+                return Poll::Ready(Err(self.inner.fail((*kind).into())));
+            }
             let received = ready!(self.inner.poll_recv(cx, bufs, meta));
             if !self.shared.blackholed() {
                 return Poll::Ready(received);
@@ -245,7 +282,7 @@ impl AsyncUdpSocket for LossySocket {
     }
 }
 
-/// A datagram under way. Ordered by the time it is due.
+/// A datagram in flight. Ordered by the time it is due.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Datagram {
     due: Instant,
@@ -279,7 +316,7 @@ impl Datagram {
 
 /// Sends each datagram when it is due; ends with the socket that queues them. Where the
 /// socket has no room the datagram is lost, which is what this is for.
-async fn deliver(socket: Arc<dyn AsyncUdpSocket>, mut queue: mpsc::Receiver<Datagram>) {
+async fn deliver(socket: Arc<Socket>, mut queue: mpsc::Receiver<Datagram>) {
     let mut under_way = BinaryHeap::new();
     loop {
         let next = under_way

@@ -1,9 +1,7 @@
-//! The sockets that ship with the crate.
+//! The binders that ship with the crate.
 
 mod bound;
-mod burst;
 mod lossy;
-mod socket;
 mod tuned;
 
 pub use self::{

@@ -1,32 +1,28 @@
-//! The default: large buffers, one address family a socket, and a port that can be taken over.
+//! The default: large buffers, one address family per socket, and a port that can be taken over.
 
 use std::{
     io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
 };
 
-use quinn::AsyncUdpSocket;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::socket::Socket;
 use crate::UdpBinder;
 
-/// Bytes asked of the system for each direction: 10 ms at 5 Gbit/s, the time in which a busy
-/// runtime should get round to the socket. Linux grants at most `net.core.rmem_max`.
+/// Bytes asked of the system for each direction: 10 ms at 5 Gbit/s, the time within which a busy
+/// runtime should serve the socket. Linux grants at most `net.core.rmem_max`.
 const BUFFER: usize = 7 << 20;
 
-/// A UDP socket with large buffers.
+/// Makes UDP sockets with large buffers.
 ///
 /// An IPv6 socket takes IPv6 alone (`IPV6_V6ONLY`), so that both families can be bound to one
-/// port and neither is dialed by mapped addresses. A port in use stays in use: reuse is not
-/// switched on, but for the moment in which a rebind moves this binder's own socket.
+/// port and neither is dialed by mapped addresses. Nobody else can bind the port of one of its
+/// sockets: address reuse is on only for the moment in which a rebind takes the port over.
 #[derive(Debug)]
 pub struct Tuned {
     receive_buffer: usize,
     send_buffer: usize,
-    /// The sockets made so far, for taking over their ports.
-    made: Mutex<Vec<Weak<Socket>>>,
 }
 
 impl Default for Tuned {
@@ -34,7 +30,6 @@ impl Default for Tuned {
         Self {
             receive_buffer: BUFFER,
             send_buffer: BUFFER,
-            made: Mutex::default(),
         }
     }
 }
@@ -52,48 +47,30 @@ impl Tuned {
     pub(crate) fn bind_prepared(
         &self,
         address: SocketAddr,
-        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
-    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> io::Result<UdpSocket> {
         let socket = self.unbound(address)?;
         prepare(&socket)?;
         socket.bind(&address.into())?;
-        Ok(self.keep(Socket::new(socket.into())?))
+        Ok(socket.into())
     }
 
     /// As [`UdpBinder::rebind`], with `prepare` called before the socket is bound.
     pub(crate) fn rebind_prepared(
         &self,
         address: SocketAddr,
-        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
-    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        former: &[Arc<tokio::net::UdpSocket>],
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> io::Result<UdpSocket> {
         let socket = self.unbound(address)?;
         prepare(&socket)?;
-        take_over(&self.made_at(address), &socket, address)?;
-        Ok(self.keep(Socket::new(socket.into())?))
+        take_over(former, &socket, address)?;
+        Ok(socket.into())
     }
 
-    fn keep(&self, socket: Socket) -> Arc<dyn AsyncUdpSocket> {
-        let socket = Arc::new(socket);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|socket| socket.strong_count() > 0);
-        made.push(Arc::downgrade(&socket));
-        socket
-    }
-
-    /// The sockets on this address. After rebinds in quick succession there are several, until
-    /// the connections have let go of the old ones.
-    fn made_at(&self, address: SocketAddr) -> Vec<Arc<Socket>> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter()
-            .filter_map(Weak::upgrade)
-            .filter(|socket| socket.local_addr().is_ok_and(|at| at == address))
-            .collect()
-    }
-
-    fn unbound(&self, address: SocketAddr) -> io::Result<socket2::Socket> {
+    fn unbound(&self, address: SocketAddr) -> io::Result<Socket> {
         let domain = Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -110,16 +87,16 @@ impl Tuned {
     }
 }
 
-/// Binds `socket` where `formers` are bound. Of several sockets on one port the kernel gives
+/// Binds `socket` where `former` ones are bound. Of several sockets on one port the kernel gives
 /// datagrams to the newest. Reuse is on for this moment only, so nobody else can slip in later.
 fn take_over(
-    formers: &[Arc<Socket>],
-    socket: &socket2::Socket,
+    former: &[Arc<tokio::net::UdpSocket>],
+    socket: &Socket,
     address: SocketAddr,
 ) -> io::Result<()> {
     let all = || {
-        let formers = formers.iter().map(|former| SockRef::from(&former.io));
-        formers.chain([SockRef::from(socket)])
+        let former = former.iter().map(|former| SockRef::from(&**former));
+        former.chain([SockRef::from(socket)])
     };
     let bound = all()
         .try_for_each(|each| set_reuse(&each, true))
@@ -139,11 +116,15 @@ fn set_reuse(socket: &SockRef<'_>, on: bool) -> io::Result<()> {
 }
 
 impl UdpBinder for Tuned {
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         self.bind_prepared(address, |_| Ok(()))
     }
 
-    fn rebind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.rebind_prepared(address, |_| Ok(()))
+    fn rebind(
+        &self,
+        address: SocketAddr,
+        former: &[Arc<tokio::net::UdpSocket>],
+    ) -> io::Result<UdpSocket> {
+        self.rebind_prepared(address, former, |_| Ok(()))
     }
 }

@@ -17,7 +17,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use transport_quic::{Keypair, quinn};
+use transport_quic::Keypair;
 
 /// What it shows of itself.
 #[derive(Debug, Clone)]

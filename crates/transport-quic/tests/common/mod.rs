@@ -83,7 +83,7 @@ impl Node {
     pub fn echo(&self) -> JoinHandle<()> {
         let endpoint = self.endpoint.clone();
         tokio::spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
+            while let Ok(incoming) = endpoint.accept().await {
                 tokio::spawn(async move {
                     if let Ok(connection) = incoming.accept().await {
                         echo_streams(connection).await;

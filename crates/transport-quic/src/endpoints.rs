@@ -1,0 +1,295 @@
+//! Several endpoints of one node, and which of them dials where.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use futures::future::join_all;
+use libp2p_identity::{Keypair, PeerId};
+use multiaddr::Multiaddr;
+
+use crate::{
+    UdpBinder,
+    close_code::CloseCode,
+    config::Config,
+    connection::Connection,
+    dial::{Deadline, race, resolve, target_of},
+    endpoint::Endpoint,
+    error::{BindError, DialError, ResolveError, RouteError},
+    resolve::Resolver,
+};
+
+/// The endpoints of one node. Clones are handles of one set.
+///
+/// A dial starts from the endpoint that the operating system's routes lead out of, so that the
+/// peer sees the address at which this node listens. Where no endpoint fits, a dial starts from
+/// a shared endpoint on a free port, which accepts nothing and is bound when it is first needed.
+///
+/// Must be used within a tokio runtime.
+#[derive(Clone)]
+pub struct Endpoints {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keypair: Keypair,
+    config: Config,
+    binder: Arc<dyn UdpBinder>,
+    set: Mutex<Set>,
+    /// Made when the first host name is dialed.
+    resolver: OnceLock<Resolver>,
+}
+
+#[derive(Default)]
+struct Set {
+    /// In the order in which they were added.
+    added: Vec<Endpoint>,
+    /// Made only to dial from; one per address family at the most.
+    ephemeral: Vec<Endpoint>,
+    closed: bool,
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints")
+            .field("added", &self.set().added)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoints {
+    /// An empty set, which makes endpoints of `keypair` with `config` on sockets of `binder`.
+    #[must_use]
+    pub fn new(keypair: &Keypair, config: Config, binder: Arc<dyn UdpBinder>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                keypair: keypair.clone(),
+                config,
+                binder,
+                set: Mutex::default(),
+                resolver: OnceLock::new(),
+            }),
+        }
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.inner
+            .set
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an endpoint at `address`. [`add`](Self::add) it to let dials start from it.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] if the socket, the certificate or the settings cannot be used.
+    pub fn bind(&self, address: SocketAddr) -> Result<Endpoint, BindError> {
+        let Inner {
+            keypair,
+            config,
+            binder,
+            ..
+        } = &*self.inner;
+        Endpoint::with_binder(address, keypair, config.clone(), Arc::clone(binder))
+    }
+
+    /// Lets later dials start from `endpoint`.
+    pub fn add(&self, endpoint: Endpoint) {
+        self.set().added.push(endpoint);
+    }
+
+    /// Lets no later dial start from `endpoint`. Its connections stay.
+    pub fn remove(&self, endpoint: &Endpoint) {
+        self.set()
+            .added
+            .retain(|other| !Arc::ptr_eq(&other.context, &endpoint.context));
+    }
+
+    /// The endpoint to dial `remote` from. No packet is sent, and nothing blocks.
+    ///
+    /// The operating system is asked which local address leads to `remote`. The first of these
+    /// is taken: an added endpoint that is bound to this address, one bound to the unspecified
+    /// address of the family, a dual-stack one, for a loopback `remote` any one bound to a
+    /// loopback address, and at last the shared endpoint on a free port. Endpoints that have
+    /// stopped leave the set.
+    ///
+    /// # Errors
+    ///
+    /// [`RouteError`] if there is no route to `remote`, no socket can be bound, or the set is
+    /// closed.
+    pub fn for_remote(&self, remote: SocketAddr) -> Result<Endpoint, RouteError> {
+        let source = self
+            .source_for(remote)
+            .map_err(|source| RouteError::Unroutable {
+                address: remote,
+                source,
+            })?;
+        let mut set = self.set();
+        if set.closed {
+            return Err(RouteError::Closed);
+        }
+        set.added.retain(works);
+        set.ephemeral.retain(works);
+        let speaks = |endpoint: &&Endpoint| endpoint.context.speaks_to(remote);
+        let best = set
+            .added
+            .iter()
+            .filter(speaks)
+            .filter_map(|endpoint| Some((fit(endpoint, source, remote)?, endpoint)))
+            .min_by_key(|(fit, _)| *fit);
+        if let Some((_, endpoint)) = best {
+            return Ok(endpoint.clone());
+        }
+        if let Some(endpoint) = set.ephemeral.iter().find(speaks) {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = self.bind(unspecified(remote)).map_err(RouteError::Bind)?;
+        endpoint.only_dials();
+        set.ephemeral.push(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// The local address that leads to `remote`, by a socket that sends nothing. The binder
+    /// makes it, because a binder may use one network interface only.
+    fn source_for(&self, remote: SocketAddr) -> io::Result<IpAddr> {
+        let socket = self.inner.binder.bind(unspecified(remote))?;
+        socket.connect(remote)?;
+        Ok(socket.local_addr()?.ip())
+    }
+
+    /// Dials `address` from the endpoint that leads there. See [`Endpoint::dial`].
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`], at the latest after [`Config::handshake_timeout`]; at once if there is no
+    /// route.
+    pub async fn dial(
+        &self,
+        address: SocketAddr,
+        expected: Option<PeerId>,
+    ) -> Result<Connection, DialError> {
+        self.dial_until(address, expected, self.deadline()).await
+    }
+
+    /// Dials a multiaddr of QUIC v1. See [`Endpoint::dial_multiaddr`]. A name is resolved to
+    /// addresses of both families, and each is dialed from the endpoint that leads there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Endpoint::dial_multiaddr`].
+    pub async fn dial_multiaddr(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+    ) -> Result<Connection, DialError> {
+        let system = || Resolver::system_once(&self.inner.resolver).cloned();
+        self.dial_named(address, expected, system).await
+    }
+
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), with another resolver.
+    ///
+    /// # Errors
+    ///
+    /// As [`dial_multiaddr`](Self::dial_multiaddr).
+    pub async fn dial_multiaddr_with(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+        resolver: &Resolver,
+    ) -> Result<Connection, DialError> {
+        self.dial_named(address, expected, || Ok(resolver.clone()))
+            .await
+    }
+
+    async fn dial_named(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+        resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
+    ) -> Result<Connection, DialError> {
+        let deadline = self.deadline();
+        let target = target_of(address, expected)?;
+        let addresses = resolve(&target, resolver, |_| true, deadline).await?;
+        race(addresses, |address| {
+            self.dial_until(address, target.peer, deadline)
+        })
+        .await
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.inner.config.handshake_timeout)
+    }
+
+    async fn dial_until(
+        &self,
+        address: SocketAddr,
+        expected: Option<PeerId>,
+        deadline: Deadline,
+    ) -> Result<Connection, DialError> {
+        let endpoint = self
+            .for_remote(address)
+            .map_err(|source| DialError::Route { address, source })?;
+        endpoint.context.dial(address, expected, deadline).await
+    }
+
+    /// Moves each endpoint to a new socket: see [`Endpoint::rebind`]. Returns the failures.
+    pub fn rebind(&self) -> Vec<BindError> {
+        let mut set = self.set();
+        set.added.retain(works);
+        set.ephemeral.retain(works);
+        let all = set.added.iter().chain(&set.ephemeral);
+        all.filter_map(|endpoint| endpoint.rebind().err()).collect()
+    }
+
+    /// Closes each endpoint in the set: see [`Endpoint::close`]. No dial can start any more.
+    pub async fn close(&self, code: CloseCode, reason: &str) {
+        let all = {
+            let mut set = self.set();
+            set.closed = true;
+            let mut all = std::mem::take(&mut set.added);
+            all.append(&mut set.ephemeral);
+            all
+        };
+        join_all(all.iter().map(|endpoint| endpoint.close(code, reason))).await;
+    }
+}
+
+fn works(endpoint: &Endpoint) -> bool {
+    endpoint.stopped().is_none()
+}
+
+/// How well an endpoint fits a dial; the least is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Exact,
+    Unspecified,
+    DualStack,
+    Loopback,
+}
+
+fn fit(endpoint: &Endpoint, source: IpAddr, remote: SocketAddr) -> Option<Fit> {
+    let local = endpoint.context.local_addr().ip();
+    if local == source {
+        Some(Fit::Exact)
+    } else if local.is_unspecified() && local.is_ipv4() == remote.is_ipv4() {
+        Some(Fit::Unspecified)
+    } else if local.is_unspecified() {
+        Some(Fit::DualStack)
+    } else if local.is_loopback() && remote.ip().is_loopback() {
+        Some(Fit::Loopback)
+    } else {
+        None
+    }
+}
+
+/// Any free port of `remote`'s family.
+fn unspecified(remote: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    (ip, 0).into()
+}
