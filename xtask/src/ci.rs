@@ -24,7 +24,9 @@ struct Steps {
 
 pub(crate) fn run() -> Result<Tally> {
     let mut steps = Steps::default();
-    steps.run("tidy", || tidy::run().map(|()| Tally::default()));
+    steps.run("tidy", || {
+        tidy::run(&tidy::Options::default()).map(|()| Tally::default())
+    });
     steps.run("deny", || deny().map(|()| Tally::default()));
     steps.run("features", || features::run().map(|()| Tally::default()));
     steps.run("test", test::run);

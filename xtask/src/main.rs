@@ -31,7 +31,7 @@ enum Task {
     /// Ours and a peer's in turn, in one run
     Bench(bench::Options),
     /// The house's rules, formatting and lints
-    Tidy,
+    Tidy(tidy::Options),
     /// Every combination of features builds
     Features,
     /// The fuzz targets, for a while each
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Task::Test => test::run().map(Some),
         Task::Integration(options) => integration::run(&options).map(Some),
         Task::Bench(options) => bench::run(&options).map(|()| None),
-        Task::Tidy => tidy::run().map(|()| None),
+        Task::Tidy(options) => tidy::run(&options).map(|()| None),
         Task::Features => features::run().map(|()| None),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| None),
         Task::Ci => ci::run().map(Some),

@@ -50,6 +50,15 @@ pub(super) fn check(metadata: &Value, root: &Path, tree: &[Source]) -> Result<Ve
     Ok(findings)
 }
 
+/// The leaves' names as code writes them.
+pub(super) fn leaf_names(metadata: &Value, root: &Path) -> Result<Vec<String>> {
+    let packages = packages(metadata, root)?;
+    let leaves = packages.iter().filter(|package| package.is_leaf());
+    Ok(leaves
+        .map(|package| package.name.replace('-', "_"))
+        .collect())
+}
+
 /// Leaves depend on none of ours, the node on leaves only, the tests on those, xtask on nothing.
 fn star(packages: &[Package]) -> Vec<Finding> {
     let is_leaf = |name: &str| {

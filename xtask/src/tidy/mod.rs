@@ -1,14 +1,23 @@
 //! `cargo xtask tidy`: the house's rules, then formatting and lints.
 
+mod circles;
 mod crates;
+mod document;
+mod floors;
+mod imports;
+mod lexer;
+mod prose;
 mod sources;
+mod spread;
 mod text;
 mod tools;
+mod words;
 
 use std::fmt;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 use crate::step;
 
@@ -27,14 +36,30 @@ struct Source {
     text: String,
 }
 
-pub(crate) fn run() -> Result<()> {
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Check only the rules that need no compiler
+    #[arg(long)]
+    rules: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
     let sources = sources_of_tree()?;
     let metadata = step::metadata()?;
     let mut findings = crates::check(&metadata, step::root(), &sources)?;
     findings.extend(sources.iter().flat_map(text::check));
     let rust = |source: &&Source| source.path.ends_with(".rs");
     findings.extend(sources.iter().filter(rust).flat_map(sources::check));
-    findings.extend(tools::check());
+    findings.extend(floors::check(
+        &sources,
+        &crates::leaf_names(&metadata, step::root())?,
+    ));
+    findings.extend(circles::check(&sources));
+    findings.extend(spread::check(&sources));
+    findings.extend(sources.iter().flat_map(words::check));
+    if !options.rules {
+        findings.extend(tools::check());
+    }
     for finding in &findings {
         println!("{finding}");
     }
