@@ -6,7 +6,8 @@ use super::{Finding, Source};
 /// What not to write, and what to write instead.
 ///
 /// A phrase is a sequence of words. `a|b` is either word, `*` any word, `*x` any word that ends in x, `#` any number, and
-/// `!a|b` anything but these words. Only phrases are listed that good prose does not need.
+/// `!a|b` anything but these words. At the end, `!a|b` and `=a|b` look at what follows the phrase: `=a|b` is one of these words,
+/// or no word at all. Only phrases are listed that good prose does not need.
 const ODD: &[(&str, &str)] = &[
     ("lest", "so that … not"),
     ("whoever|whomever|whosoever", "anyone who, the peer that"),
@@ -46,15 +47,16 @@ const ODD: &[(&str, &str)] = &[
     ("would go|goes past", "bypass"),
     ("at hand", "available"),
     ("to and fro", "in both directions"),
+    ("object|objects a line !*", "per line"),
     (PER, "per: memory per connection, once per handshake"),
     (PER_OF_A_KIND, "per: memory per idle connection"),
 ];
 
-/// `memory a connection`.
-const PER: &str = "memory|bytes|kib|mib|gib|kb|once|task|tasks|enum|entries|allocations|operations|transitions|object|objects|lock|locks a|an connection|peer|operation|handshake|direction|identity|slot|dial|line|stream|circuit|packet|key|file|command|target|crate|node|subscriber|attempt|address";
+/// `memory a connection`, but not `the memory a connection takes`.
+const PER: &str = "memory|bytes|kib|mib|gib|kb|once|task|tasks|enum|lock|entries|allocations|operations|transitions a|an connection|peer|operation|handshake|direction|identity|slot|dial|line|stream|circuit|packet|key|command|target|crate|node|subscriber|attempt|address =at|with|over|in|of|on|and|or|from|when|while";
 
 /// `memory an idle connection`.
-const PER_OF_A_KIND: &str = "memory|bytes|kib|mib|gib|kb|once|task|tasks|enum|entries|allocations a|an * connection|peer|operation|handshake|direction|identity|slot|dial|line|stream|circuit|packet";
+const PER_OF_A_KIND: &str = "memory|bytes|kib|mib|gib|kb|once|task|tasks|entries|allocations a|an * connection|peer|operation|handshake|slot|dial|stream|circuit =at|with|over|in|of|on|and|or|from|when|while";
 
 /// The crate of which all comments and strings are read.
 const READ_WHOLE: &str = "crates/node/src/";
@@ -103,31 +105,36 @@ fn prose(source: &Source) -> Option<Vec<Token>> {
     }
 }
 
-/// How many tokens a phrase takes at the beginning of these, if they begin with it. What must not follow is not counted.
+/// How many tokens a phrase takes at the beginning of these, if they begin with it. What follows the phrase is not counted.
 fn matched(phrase: &str, tokens: &[Token]) -> Option<usize> {
-    let (mut length, mut counted) = (0, 0);
-    for pattern in phrase.split(' ') {
-        let token = tokens.get(length)?.1.as_str();
-        let (is_wanted, any_of) = match pattern.strip_prefix('!') {
-            Some(words) => (false, words),
-            None => (true, pattern),
-        };
-        if any_of.split('|').any(|word| fits(word, token)) != is_wanted {
+    let mut length = 0;
+    for (pattern, (_, token)) in phrase.split(' ').zip(tokens) {
+        let fits_any = |patterns: &str| patterns.split('|').any(|pattern| fits(pattern, token));
+        if let Some(excluded) = pattern.strip_prefix('!') {
+            return (!fits_any(excluded)).then_some(length);
+        }
+        if let Some(following) = pattern.strip_prefix('=') {
+            return (!is_word(token) || fits_any(following)).then_some(length);
+        }
+        if !fits_any(pattern) {
             return None;
         }
         length += 1;
-        counted += usize::from(is_wanted);
     }
-    Some(counted)
+    // The text may have ended before the phrase.
+    (length == phrase.split(' ').count()).then_some(length)
 }
 
 fn fits(pattern: &str, token: &str) -> bool {
-    let is_word = || token.starts_with(char::is_alphanumeric);
     match pattern.strip_prefix('*') {
-        Some(end) => is_word() && token.ends_with(end),
+        Some(end) => is_word(token) && token.ends_with(end),
         None if pattern == "#" => token.starts_with(|char: char| char.is_ascii_digit()),
         None => pattern == token,
     }
+}
+
+fn is_word(token: &str) -> bool {
+    token.starts_with(char::is_alphanumeric)
 }
 
 #[cfg(test)]
@@ -171,8 +178,9 @@ mod tests {
             "what stands in the file",
             "it would go around the proxy",
             "memory a connection",
-            "The bytes an idle connection holds",
-            "once a handshake",
+            "12 KiB a connection at the server",
+            "the bytes an idle connection",
+            "once a handshake.",
             "one enum an operation",
         ] {
             assert_eq!(count(odd), 1, "{odd}");
@@ -193,6 +201,9 @@ mod tests {
             "three times a second",
             "It goes.\n\nOn the other side",
             "the task: a connection",
+            "the bytes an idle connection holds",
+            "once a relayed connection is replaced",
+            "once a connection is open",
         ] {
             assert_eq!(count(plain), 0, "{plain}");
         }

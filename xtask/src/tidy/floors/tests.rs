@@ -2,14 +2,14 @@ use super::*;
 
 const TABLE: &str = "floor  file                holds
   4    bin/x/              the program,
-                       with its commands
+                           with its commands
   3    parts/*             one part per file
-   admin.rs            an endpoint
+       admin.rs            an endpoint
   2    node.rs   core.rs   two files │ and more
   1    dial.rs (+plan, resolve)   one module
-   transport/{tcp,quic}.rs    two files
+       transport/{tcp,quic}.rs    two files
   0    protocols/          a folder
-   error.rs
+       error.rs
 ";
 
 const FILES: [&str; 13] = [
