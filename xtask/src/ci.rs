@@ -10,8 +10,8 @@ use anyhow::Result;
 use crate::tally::Tally;
 use crate::{bench, features, fuzz, integration, step, test, tidy};
 
-/// How long each fuzz target runs.
-const FUZZ_SECONDS: u32 = 60;
+/// How long all fuzz targets run together.
+const FUZZ_SECONDS: u32 = 240;
 
 /// What cargo-deny can check with nothing but the registry.
 const DENY: [&str; 3] = ["bans", "licenses", "sources"];

@@ -114,6 +114,7 @@ impl Part {
         match self {
             Self::Rust => {
                 let mut cargo = step::program("cargo", &folder);
+                step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--release", "--locked"]))?;
                 step::executable(&built, "rust-peer")
             }
@@ -134,6 +135,7 @@ impl Part {
             }
             Self::Adopt => {
                 let mut cargo = step::program("cargo", "tests/adopt");
+                step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--locked"]))?;
                 let mut folder = step::executable(&built, "hyper-adopt")?;
                 folder.pop();

@@ -107,6 +107,28 @@ pub(crate) fn build(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> 
     Ok(executables.collect())
 }
 
+/// Makes cargo in a workspace of its own build into this workspace's target folder, and its build scripts in the same way: what
+/// both use in the same version is built once, first of all the cryptography in C.
+pub(crate) fn share_target_folder(cargo: &mut Command) -> Result<()> {
+    cargo.env("CARGO_TARGET_DIR", target_folder()?);
+    for profile in ["DEV", "RELEASE"] {
+        cargo.env(
+            format!("CARGO_PROFILE_{profile}_BUILD_OVERRIDE_DEBUG"),
+            "false",
+        );
+    }
+    Ok(())
+}
+
+/// Where cargo builds this workspace.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(folder
+        .context("cargo metadata names no target folder")?
+        .into())
+}
+
 /// Builds these binaries as users get them. The packages are always the same two, so that their dependencies have the
 /// same features whichever binary is asked for, and build once.
 pub(crate) fn release(bins: &[&str]) -> Result<BTreeMap<String, PathBuf>> {

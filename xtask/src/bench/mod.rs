@@ -7,7 +7,7 @@ mod transport;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::step;
@@ -72,11 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Runs an area's driver, which finds what it measures by these variables.
 fn drive(area: &str, flags: &[String], variables: &[(String, PathBuf)]) -> Result<()> {
-    let metadata = step::metadata()?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target folder")?;
-
+    let output = step::target_folder()?.join(format!("bench/{area}.json"));
     // The driver itself is not measured, so it need not be optimized.
     let mut driver = step::cargo(&[
         "bench",
@@ -90,5 +86,5 @@ fn drive(area: &str, flags: &[String], variables: &[(String, PathBuf)]) -> Resul
     ]);
     driver.args(flags);
     driver.envs(variables.iter().map(|(key, value)| (key, value)));
-    step::succeed(driver.env("BENCH_OUT", format!("{target}/bench/{area}.json")))
+    step::succeed(driver.env("BENCH_OUT", output))
 }

@@ -56,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ));
     findings.extend(circles::check(&sources));
     findings.extend(spread::check(&sources));
+    findings.extend(sources.iter().flat_map(spread::conditions));
     findings.extend(sources.iter().flat_map(words::check));
     if !options.rules {
         findings.extend(tools::check());

@@ -1,5 +1,5 @@
-//! Rule: a feature is named in few files of `node`. docs/ARCHITECTURE.md says in how many, as "at most eight files per
-//! feature".
+//! Rules about features. Each is named in few files of `node`: docs/ARCHITECTURE.md says in how many, as "at most eight files
+//! per feature". And no `#[cfg]` depends on more than two of them, since only pairs of features are built.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,12 @@ const NUMBERS: [&str; 13] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
     "eleven", "twelve",
 ];
+
+/// How many features one condition may name.
+const FEATURES_IN_CONDITION: usize = 2;
+
+/// How conditions begin.
+const CONDITIONS: [&str; 3] = ["cfg(", "cfg!(", "cfg_attr("];
 
 pub(super) fn check(tree: &[Source]) -> Vec<Finding> {
     let Some(document) = document::of(tree) else {
@@ -37,6 +43,47 @@ pub(super) fn check(tree: &[Source]) -> Vec<Finding> {
         .collect()
 }
 
+/// The conditions of a file that name too many features.
+pub(super) fn conditions(source: &Source) -> Vec<Finding> {
+    let is_checked = source.path.starts_with("crates/") && source.path.ends_with(".rs");
+    let begins = CONDITIONS.iter().flat_map(|begin| {
+        let found = source.text.match_indices(begin);
+        found.map(|(at, begin)| at + begin.len())
+    });
+    let too_many = begins.filter(|at| {
+        let condition = &source.text[*at..];
+        features(&condition[..length(condition)]).len() > FEATURES_IN_CONDITION
+    });
+    let message =
+        "a condition names at most two features, since `cargo xtask features` builds pairs";
+    let found = too_many.map(|at| {
+        let line = source.text[..at].lines().count();
+        Finding::at(source, line, message)
+    });
+    found.filter(|_| is_checked).collect()
+}
+
+/// The length of a condition, of which the opening parenthesis is already read.
+fn length(text: &str) -> usize {
+    let mut depth = 1;
+    let mut chars = text.char_indices();
+    let end = chars.find(|(_, char)| {
+        match char {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+/// The features that a text names.
+fn features(text: &str) -> BTreeSet<&str> {
+    let rest = text.split("feature = \"").skip(1);
+    rest.filter_map(|rest| rest.split('"').next()).collect()
+}
+
 /// The files that name each feature.
 fn files(tree: &[Source]) -> BTreeMap<&str, Vec<&str>> {
     let mut files: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -44,9 +91,7 @@ fn files(tree: &[Source]) -> BTreeMap<&str, Vec<&str>> {
         let Some(path) = source.path.strip_prefix(FOLDER) else {
             continue;
         };
-        let features = source.text.split("feature = \"").skip(1);
-        let features: BTreeSet<&str> = features.filter_map(|rest| rest.split('"').next()).collect();
-        for feature in features {
+        for feature in features(&source.text) {
             files.entry(feature).or_default().push(path);
         }
     }
@@ -105,6 +150,25 @@ mod tests {
         assert_eq!(
             findings[0].message,
             "`feature = \"relay\"` is in 3 files, but at most 2 are allowed: a.rs, b/c.rs, d.rs"
+        );
+    }
+
+    #[test]
+    fn a_condition_on_three_features_is_found() {
+        let two = "#[cfg(any(feature = \"a\", not(feature = \"b\"), all(feature = \"a\")))]\n";
+        let three = two.replacen("\"a\"", "\"c\"", 1);
+        let found = |text: &str| {
+            let findings = conditions(&source("crates/x/src/a.rs", text));
+            findings
+                .into_iter()
+                .map(|finding| finding.place)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(&format!("{two}fn f() {{}}\n{two}")), [""; 0]);
+        assert_eq!(found(&format!("{two}{three}")), ["crates/x/src/a.rs:2"]);
+        assert_eq!(
+            found("if cfg!(all(feature = \"a\",\nfeature = \"b\", feature = \"c\")) {}").len(),
+            1
         );
     }
 
