@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::step;
 
-/// What `cargo fuzz` passes for coverage without a sanitizer.
+/// The compiler flags of `cargo fuzz` for coverage without a sanitizer.
 const COVERAGE: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -25,7 +25,7 @@ const COVERAGE: [&str; 8] = [
     "-Ccodegen-units=1",
 ];
 
-/// Memory in MiB that no target may exceed, the fuzzer's own included: a decoder's is bounded.
+/// The memory in MiB that a target may use, including the fuzzer's own: a decoder's memory is bounded.
 const MEMORY_MIB: u32 = 512;
 
 /// Seconds that one input may take.
@@ -34,7 +34,7 @@ const INPUT_SECONDS: u32 = 10;
 /// The least that a target runs, in seconds, after its seeds and its corpus.
 const LEAST_SECONDS: u32 = 5;
 
-/// How often running targets are asked whether they have ended.
+/// The time between two looks at the running targets.
 const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -183,7 +183,7 @@ fn start(name: &str, program: &Path, seconds: u32) -> Result<Running> {
     })
 }
 
-/// Prints how many inputs a target has run, or how it failed and on which input.
+/// Prints how many inputs a target has run, or the end of its log and the input that failed.
 fn report(ended: &Running, succeeded: bool) -> Result<()> {
     let log =
         fs::read(&ended.log).with_context(|| format!("cannot read {}", ended.log.display()))?;

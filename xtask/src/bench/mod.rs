@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: ours and a peer's in turn, in one run. One file an area.
+//! `cargo xtask bench`: Bowline and other implementations in turn, in one run. One file per area.
 
 mod dial;
 mod relay;
@@ -16,10 +16,10 @@ use crate::step;
 pub(crate) struct Options {
     /// What to measure [default: all areas]
     area: Option<BenchArea>,
-    /// How often each contender has its turn
+    /// How many turns each contender has
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Small sizes and one round, to see that everything works
+    /// Use small sizes and check no target: only shows that everything works
     #[arg(long)]
     quick: bool,
     /// Fail if a target is missed
@@ -36,7 +36,7 @@ enum BenchArea {
 }
 
 impl Options {
-    /// A run that shows that everything works, and no more.
+    /// A run that only shows that everything works.
     pub(crate) fn smoke() -> Self {
         Self {
             area: None,

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the house's rules, then formatting and lints.
+//! `cargo xtask tidy`: the rules of this project, then lock files, formatting and lints.
 
 mod circles;
 mod crates;
@@ -21,12 +21,12 @@ use clap::Args;
 
 use crate::step;
 
-/// Something that a rule has against the tree.
+/// A place that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     place: String,
     message: String,
-    /// Warnings are printed and forgiven.
+    /// A warning is printed and does not fail the command.
     warning: bool,
 }
 
@@ -65,12 +65,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("{finding}");
     }
     let broken = findings.iter().filter(|finding| !finding.warning).count();
-    ensure!(broken == 0, "{broken} things are not tidy");
-    println!("tidy");
+    ensure!(broken == 0, "{broken} places break a rule");
+    println!("no rule is broken");
     Ok(())
 }
 
-/// All text files that git knows or would take.
+/// All text files that git has or would add.
 fn sources_of_tree() -> Result<Vec<Source>> {
     let listing = [
         "ls-files",
@@ -83,7 +83,7 @@ fn sources_of_tree() -> Result<Vec<Source>> {
         .context("cannot list the tree's files")?;
     let mut sources = Vec::new();
     for path in listed.split('\0').filter(|path| !path.is_empty()) {
-        // What cannot be read as text was deleted but not yet committed, or is no text.
+        // A file that cannot be read as text is binary, or was deleted since the last commit.
         if let Ok(text) = fs::read_to_string(step::root().join(path)) {
             sources.push(Source {
                 path: path.to_owned(),
