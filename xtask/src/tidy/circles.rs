@@ -34,6 +34,12 @@ pub(super) fn check(tree: &[Source]) -> Vec<Finding> {
     for folder in folders {
         let name = folder.trim_start_matches("crates/").trim_end_matches('/');
         for one in imports::crates(&format!("{folder}src/"), tree) {
+            let globs = one.root_globs().into_iter();
+            findings.extend(globs.map(|(source, line)| {
+                let message =
+                    "`*` of the crate's root hides which files are imported: name what is needed";
+                Finding::at(source, line, message)
+            }));
             for circle in circles(&one) {
                 let files: BTreeSet<&str> = circle.iter().map(|module| one.file(module)).collect();
                 let entry = allowed
@@ -198,6 +204,24 @@ mod tests {
             ("c.rs", ""),
         ];
         assert_eq!(with_document(&files, ""), []);
+    }
+
+    #[test]
+    fn everything_of_the_root_is_not_imported() {
+        let globs = "use crate::*;\nuse super::*;\nuse super::b::*;\nuse std::*;\n";
+        let files = [
+            ("lib.rs", ""),
+            ("a.rs", globs),
+            ("b.rs", ""),
+            ("b/c.rs", "use super::*;\n"),
+        ];
+        let places = with_document(&files, "")
+            .into_iter()
+            .map(|finding| finding.place);
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            ["crates/x/src/a.rs:1", "crates/x/src/a.rs:2"]
+        );
     }
 
     #[test]

@@ -126,6 +126,19 @@ impl<'a> Crate<'a> {
         imports
     }
 
+    /// Imports of everything that the root names, which hide what they import: the file and the line.
+    pub(super) fn root_globs(&self) -> Vec<(&'a Source, usize)> {
+        let globs = self.modules.iter().flat_map(|(module, source)| {
+            let paths = paths(&source.text).into_iter();
+            let of_root = paths.filter(|path| {
+                let is_own = matches!(path.segments[0].as_str(), "crate" | "super");
+                is_own && from_root(&path.segments, module) == ["*"]
+            });
+            of_root.map(|path| (*source, path.line))
+        });
+        globs.collect()
+    }
+
     /// The module that a path from the root leads into.
     fn resolve(&self, mut path: Module) -> Option<Module> {
         let mut seen = BTreeSet::new();
