@@ -31,6 +31,8 @@ pub(super) struct Import {
 pub(super) struct Path {
     pub(super) line: usize,
     pub(super) segments: Vec<String>,
+    /// The modules within the file that it is in, such as `mod a { … }`.
+    inside: Vec<String>,
     /// The name that an import gives to it, unless it is a path in the code.
     alias: Option<String>,
 }
@@ -39,6 +41,12 @@ impl Path {
     /// Whether it is an import, and not a path in the code.
     pub(super) fn is_import(&self) -> bool {
         self.alias.is_some()
+    }
+
+    /// The path from the crate's root, if it is written in this module's file and starts with `crate`, `self` or `super`.
+    fn from_root(&self, module: &[String]) -> Option<Module> {
+        let is_own = matches!(self.segments[0].as_str(), "crate" | "self" | "super");
+        is_own.then(|| from_root(&self.segments, &[module, &self.inside].concat()))
     }
 }
 
@@ -110,11 +118,8 @@ impl<'a> Crate<'a> {
         let mut imports = BTreeSet::new();
         for (from, source) in &self.modules {
             for path in paths(&source.text) {
-                if !matches!(path.segments[0].as_str(), "crate" | "self" | "super") {
-                    continue;
-                }
-                let target = from_root(&path.segments, from);
-                let Some(to) = self.resolve(target) else {
+                let target = path.from_root(from);
+                let Some(to) = target.and_then(|target| self.resolve(target)) else {
                     continue;
                 };
                 if !to.starts_with(from) && !from.starts_with(&to) {
@@ -130,10 +135,8 @@ impl<'a> Crate<'a> {
     pub(super) fn root_globs(&self) -> Vec<(&'a Source, usize)> {
         let globs = self.modules.iter().flat_map(|(module, source)| {
             let paths = paths(&source.text).into_iter();
-            let of_root = paths.filter(|path| {
-                let is_own = matches!(path.segments[0].as_str(), "crate" | "super");
-                is_own && from_root(&path.segments, module) == ["*"]
-            });
+            let of_root =
+                paths.filter(|path| path.from_root(module).is_some_and(|target| target == ["*"]));
             of_root.map(|path| (*source, path.line))
         });
         globs.collect()
@@ -193,6 +196,8 @@ pub(super) fn paths(source: &str) -> Vec<Path> {
     let mut reader = Reader {
         tokens: &tokens,
         at: 0,
+        depth: 0,
+        inside: Vec::new(),
         paths: Vec::new(),
     };
     reader.run();
@@ -225,6 +230,10 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
 struct Reader<'a> {
     tokens: &'a [Token<'a>],
     at: usize,
+    /// How many braces are open.
+    depth: usize,
+    /// The modules that are open, each with the number of braces inside it.
+    inside: Vec<(usize, String)>,
     paths: Vec<Path>,
 }
 
@@ -244,9 +253,40 @@ impl<'a> Reader<'a> {
                     self.tree(&[]);
                 }
                 "crate" | "self" | "super" if !matches!(before, Some("::" | "$")) => self.path(),
-                _ => self.at += 1,
+                _ => self.brace(token),
             }
         }
+    }
+
+    /// Passes a token, and follows which modules it opens or closes.
+    fn brace(&mut self, token: &str) {
+        self.at += 1;
+        match token {
+            "mod"
+                if self
+                    .tokens
+                    .get(self.at + 1)
+                    .is_some_and(|next| next.1 == "{") =>
+            {
+                let name = self.tokens[self.at].1.to_owned();
+                self.inside.push((self.depth + 1, name));
+            }
+            "{" => self.depth += 1,
+            "}" => {
+                self.inside.pop_if(|(depth, _)| *depth == self.depth);
+                self.depth = self.depth.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, line: usize, segments: Vec<String>, alias: Option<String>) {
+        self.paths.push(Path {
+            line,
+            segments,
+            inside: self.inside.iter().map(|(_, name)| name.clone()).collect(),
+            alias,
+        });
     }
 
     fn peek(&self) -> Option<&'a str> {
@@ -275,11 +315,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         if segments.len() > 1 {
-            self.paths.push(Path {
-                line,
-                segments,
-                alias: None,
-            });
+            self.push(line, segments, None);
         }
     }
 
@@ -312,11 +348,7 @@ impl<'a> Reader<'a> {
                         self.at += 1;
                         alias = self.next().map(|token| token.1.to_owned());
                     }
-                    self.paths.push(Path {
-                        line,
-                        segments,
-                        alias,
-                    });
+                    self.push(line, segments, alias);
                     return;
                 }
             }

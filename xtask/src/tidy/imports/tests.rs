@@ -90,6 +90,15 @@ fn a_program_is_a_crate_of_its_own() {
 }
 
 #[test]
+fn a_module_within_a_file_has_the_file_above_it() {
+    let text = "mod inner {\n    use super::*;\n    use super::super::b::B;\n    mod deeper { fn f() { if true {} super::super::super::c::C } }\n}\nuse super::b::B;\n";
+    let files = [("lib.rs", ""), ("a.rs", text), ("b.rs", ""), ("c.rs", "")];
+    assert_eq!(imports(&files), ["a:3 b", "a:4 c", "a:6 b"]);
+    let tree = tree(&files);
+    assert!(crates("crates/x/src/", &tree)[0].root_globs().is_empty());
+}
+
+#[test]
 fn a_bound_and_a_macros_own_crate_are_no_imports() {
     let text = "fn f<'a>() -> impl Sized + use<'a> {}\nmacro_rules! m { () => { $crate::b::B } }\nfn g(self) { self.b() }\n";
     assert!(imports(&[("lib.rs", ""), ("a.rs", text), ("b.rs", "")]).is_empty());
