@@ -44,7 +44,7 @@ impl Path {
     }
 
     /// The path from the crate's root, if it is written in this module's file and starts with `crate`, `self` or `super`.
-    fn from_root(&self, module: &[String]) -> Option<Module> {
+    fn target(&self, module: &[String]) -> Option<Module> {
         let is_own = matches!(self.segments[0].as_str(), "crate" | "self" | "super");
         is_own.then(|| from_root(&self.segments, &[module, &self.inside].concat()))
     }
@@ -118,7 +118,7 @@ impl<'a> Crate<'a> {
         let mut imports = BTreeSet::new();
         for (from, source) in &self.modules {
             for path in paths(&source.text) {
-                let target = path.from_root(from);
+                let target = path.target(from);
                 let Some(to) = target.and_then(|target| self.resolve(target)) else {
                     continue;
                 };
@@ -136,7 +136,7 @@ impl<'a> Crate<'a> {
         let globs = self.modules.iter().flat_map(|(module, source)| {
             let paths = paths(&source.text).into_iter();
             let of_root =
-                paths.filter(|path| path.from_root(module).is_some_and(|target| target == ["*"]));
+                paths.filter(|path| path.target(module).is_some_and(|target| target == ["*"]));
             of_root.map(|path| (*source, path.line))
         });
         globs.collect()
