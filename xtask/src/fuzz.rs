@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: every fuzz target for a while. Libfuzzer's coverage comes from a compiler pass that the stable
-//! toolchain has, so nothing needs to be installed.
+//! `cargo xtask fuzz`: the fuzz targets share a time that bounds the whole run. LibFuzzer's coverage comes from a compiler pass
+//! that the stable toolchain has, so nothing needs to be installed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::step;
 
-/// What `cargo fuzz` passes for coverage without a sanitizer.
+/// The compiler flags of `cargo fuzz` for coverage without a sanitizer.
 const COVERAGE: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -25,13 +25,16 @@ const COVERAGE: [&str; 8] = [
     "-Ccodegen-units=1",
 ];
 
-/// Memory in MiB that no target may exceed, the fuzzer's own included: a decoder's is bounded.
+/// The memory in MiB that a target may use, including the fuzzer's own: a decoder's memory is bounded.
 const MEMORY_MIB: u32 = 512;
 
 /// Seconds that one input may take.
 const INPUT_SECONDS: u32 = 10;
 
-/// How often running targets are asked whether they have ended.
+/// The least that a target runs, in seconds, after its seeds and its corpus.
+const LEAST_SECONDS: u32 = 5;
+
+/// The time between two looks at the running targets.
 const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -39,12 +42,12 @@ pub(crate) struct Options {
     /// The targets to run [default: all]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// How long each runs
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How long all targets run together, in seconds, after the build
+    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// How many run at the same time
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    jobs: u32,
+    /// How many targets run at the same time [default: one per core]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
 }
 
 struct Running {
@@ -54,16 +57,28 @@ struct Running {
 }
 
 impl Options {
-    /// All targets, as many at a time as there are cores.
+    /// All targets, for so many seconds together.
     pub(crate) fn all(seconds: u32) -> Self {
-        let cores = thread::available_parallelism()
-            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
         Self {
             targets: Vec::new(),
             seconds,
-            jobs: cores,
+            jobs: None,
         }
     }
+
+    fn jobs(&self) -> u32 {
+        let cores = || thread::available_parallelism().ok();
+        let cores = || cores().and_then(|cores| u32::try_from(cores.get()).ok());
+        self.jobs.or_else(cores).unwrap_or(1)
+    }
+}
+
+/// How long each target runs, in seconds, so that all of them end in time.
+fn share(seconds: u32, jobs: u32, targets: usize) -> u32 {
+    let targets = u32::try_from(targets).unwrap_or(u32::MAX);
+    // Where the last turn has fewer targets than jobs, it takes as long as a full one.
+    let turns = targets.div_ceil(jobs).max(1);
+    (seconds / turns).max(LEAST_SECONDS)
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -77,19 +92,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(stranger) = waiting.iter().find(|name| !targets.contains_key(*name)) {
         let known: Vec<_> = targets.keys().map(String::as_str).collect();
         anyhow::bail!(
-            "no fuzz target is called {stranger}, there are {}",
+            "there is no fuzz target {stranger}; the targets are {}",
             known.join(", ")
         );
     }
     waiting.reverse();
+    let seconds = share(options.seconds, options.jobs(), waiting.len());
 
     let mut running: Vec<Running> = Vec::new();
     let mut crashed = Vec::new();
     while !waiting.is_empty() || !running.is_empty() {
-        while running.len() < options.jobs as usize
+        while running.len() < options.jobs() as usize
             && let Some(name) = waiting.pop()
         {
-            running.push(start(&name, &targets[&name], options.seconds)?);
+            running.push(start(&name, &targets[&name], seconds)?);
         }
         thread::sleep(POLL);
         let mut index = 0;
@@ -118,6 +134,7 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
     // With a target named, the flags reach neither build scripts nor macros.
     cargo.args(["build", "--release", "--bins", "--target", &host()?]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}"));
+    step::share_target_folder(&mut cargo)?;
     step::build(&mut cargo).context("the fuzz targets do not build")
 }
 
@@ -166,7 +183,7 @@ fn start(name: &str, program: &Path, seconds: u32) -> Result<Running> {
     })
 }
 
-/// Prints how many inputs a target has run, or how it failed and on which input.
+/// Prints how many inputs a target has run, or the end of its log and the input that failed.
 fn report(ended: &Running, succeeded: bool) -> Result<()> {
     let log =
         fs::read(&ended.log).with_context(|| format!("cannot read {}", ended.log.display()))?;
@@ -196,4 +213,22 @@ fn report(ended: &Running, succeeded: bool) -> Result<()> {
         artifact.unwrap_or("not written")
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_targets_end_in_the_time_they_share() {
+        assert_eq!(share(240, 2, 14), 34);
+        assert_eq!(share(240, 2, 15), 30);
+        assert_eq!(share(240, 1, 14), 17);
+        assert_eq!(share(60, 2, 1), 60, "one target has all of it");
+        assert_eq!(
+            share(10, 2, 14),
+            LEAST_SECONDS,
+            "each runs at least so long"
+        );
+    }
 }

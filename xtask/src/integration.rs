@@ -1,4 +1,4 @@
-//! `cargo xtask integration`: suites with real foreign parts.
+//! `cargo xtask integration`: suites that use other programs, the foreign parts.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// The suites to run [default: all]
     #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(names()))]
     suites: Vec<String>,
-    /// Foreign parts without which to fail instead of skipping what needs them
+    /// Foreign parts that must be there: a missing one is an error instead of a skipped test
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     require: Vec<Part>,
 }
@@ -91,10 +91,13 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
     Ok(sum)
 }
 
-/// Those of the parts that can be had here. Says which cannot, and fails if one of them is required.
+/// The parts that this machine has. Reports each missing part, and fails if a missing one is required.
 fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
     if let Some(stranger) = required.iter().find(|part| !parts.contains(part)) {
-        bail!("no suite of this run uses the required {}", stranger.name());
+        bail!(
+            "{} is required, but no suite of this run uses it",
+            stranger.name()
+        );
     }
     let mut available = Vec::new();
     for part in parts {
@@ -113,10 +116,9 @@ fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
 }
 
 fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> {
-    // Not the whole workspace, where another package may have tests of that name; and with the node, so that what both
-    // depend on is built with the same features as for the whole.
-    let mut cargo = step::cargo(&["test", "--quiet", "--test", suite.name]);
-    cargo.args(["--package", "node", "--package", "tests"]);
+    // With the whole workspace selected, all dependencies have the features that they have in `cargo xtask test`, and are built
+    // once for both.
+    let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
     cargo.env("PATH", step::path());
     cargo.envs(environment.iter().map(|(key, value)| (key, value)));
     let mut tally = None;
@@ -124,11 +126,15 @@ fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> 
         println!("{line}");
         tally = Tally::of_suite(suite.name, line).or(tally);
     })?;
-    let tally = tally
-        .with_context(|| format!("the suite {} ended without its closing line", suite.name))?;
+    let tally = tally.with_context(|| {
+        format!(
+            "the suite {} ended without its last line, which has the counts",
+            suite.name
+        )
+    })?;
     ensure!(
         succeeded == (tally.failed == 0),
-        "the suite {}'s exit code contradicts its closing line",
+        "the exit code of the suite {} contradicts the counts in its last line",
         suite.name
     );
     Ok(tally)

@@ -1,4 +1,4 @@
-//! The workspace's chores. This file only dispatches: one module a command.
+//! The workspace's commands. This file only dispatches: one module per command.
 
 mod bench;
 mod ci;
@@ -16,7 +16,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", about = "The workspace's chores")]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Tests, benchmarks and checks of this workspace"
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -24,19 +27,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// All tests that need nothing but Rust and a C compiler
+    /// Run all tests that need only Rust and a C compiler
     Test,
-    /// Suites with real foreign parts
+    /// Run the suites that use other programs, such as go-libp2p or a proxy server
     Integration(integration::Options),
-    /// Ours and a peer's in turn, in one run
+    /// Measure Bowline and other implementations in turn, in one run
     Bench(bench::Options),
-    /// The house's rules, formatting and lints
-    Tidy,
-    /// Every combination of features builds
+    /// Check the rules of this project, formatting and lints
+    Tidy(tidy::Options),
+    /// Check that every pair of features builds
     Features,
-    /// The fuzz targets, for a while each
+    /// Run the fuzz targets for a limited time
     Fuzz(fuzz::Options),
-    /// What CI runs: all of the above
+    /// Run everything that CI runs: all of the above
     Ci,
 }
 
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
         Task::Test => test::run().map(Some),
         Task::Integration(options) => integration::run(&options).map(Some),
         Task::Bench(options) => bench::run(&options).map(|()| None),
-        Task::Tidy => tidy::run().map(|()| None),
+        Task::Tidy(options) => tidy::run(&options).map(|()| None),
         Task::Features => features::run().map(|()| None),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| None),
         Task::Ci => ci::run().map(Some),

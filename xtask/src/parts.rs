@@ -1,4 +1,4 @@
-//! The foreign parts that suites and benchmarks need: whether they can be had here, and how they are built.
+//! The foreign parts that suites and benchmarks need: whether this machine has them, and how they are built.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,14 +26,14 @@ pub(crate) enum Part {
     Tinyproxy,
     /// An HTTP proxy
     Squid,
-    /// The programs on other stacks with a crate of ours in them
+    /// The programs on other stacks that use one of Bowline's crates
     Adopt,
 }
 
-/// What a proxy's sandbox is made of.
+/// The programs that a proxy's sandbox needs.
 const SANDBOX: [&str; 2] = ["unshare", "setpriv"];
 
-/// What the networks are made of that microsocks alone is watched in.
+/// The programs for the networks in which microsocks is observed.
 const NETWORKS: [&str; 3] = ["nsenter", "ip", "nft"];
 
 impl Part {
@@ -60,7 +60,7 @@ impl Part {
         format!("{kind}_{}", self.name().to_uppercase())
     }
 
-    /// What it takes that is not there, as the end of a sentence.
+    /// What is missing for this part, as the end of a sentence.
     pub(crate) fn missing(self) -> Option<String> {
         let programs = self.needs();
         let programs = programs.iter().filter(|program| !step::on_path(program));
@@ -69,7 +69,7 @@ impl Part {
             return Some(format!("the PATH has no {}", programs.join(" and no ")));
         }
         if self.proxy().is_some() && !step::may_unshare() {
-            return Some("this user may not make namespaces, as root may".to_owned());
+            return Some("this user may not make namespaces; root may".to_owned());
         }
         None
     }
@@ -98,7 +98,7 @@ impl Part {
         self.proxy().and_then(step::find)
     }
 
-    /// The program of a proxy, which somebody else has installed.
+    /// The program of a proxy, which must be installed already.
     fn proxy(self) -> Option<&'static str> {
         match self {
             Self::Rust | Self::Go | Self::Js | Self::Adopt => None,
@@ -107,13 +107,14 @@ impl Part {
         }
     }
 
-    /// Builds the part where it is ours to build, and gives its program, or the folder of its programs.
+    /// Builds the part, unless it is installed, and gives its program, or the folder of its programs.
     pub(crate) fn build(self) -> Result<PathBuf> {
         let folder = format!("tests/peers/{}", self.name());
         let place = step::root().join(&folder);
         match self {
             Self::Rust => {
                 let mut cargo = step::program("cargo", &folder);
+                step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--release", "--locked"]))?;
                 step::executable(&built, "rust-peer")
             }
@@ -134,6 +135,7 @@ impl Part {
             }
             Self::Adopt => {
                 let mut cargo = step::program("cargo", "tests/adopt");
+                step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--locked"]))?;
                 let mut folder = step::executable(&built, "hyper-adopt")?;
                 folder.pop();
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_watched_needs_networks() {
+    fn only_the_observed_proxy_needs_networks() {
         assert_eq!(Part::Dante.needs(), ["danted", "unshare", "setpriv"]);
         assert!(Part::Microsocks.needs().contains(&"nft"));
     }

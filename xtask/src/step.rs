@@ -65,8 +65,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {shown}"))?;
     ensure!(output.status.success(), "{shown}: {}", output.status);
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("{shown} printed something that is not text"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of {shown} is not text"))
 }
 
 /// Runs a command and shows each line of its standard output to `each` as it comes. Gives whether it succeeded.
@@ -107,8 +106,30 @@ pub(crate) fn build(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> 
     Ok(executables.collect())
 }
 
-/// Builds these binaries as users get them. The packages are always the same two, so that their dependencies have the
-/// same features whichever binary is asked for, and build once.
+/// Makes cargo in a workspace of its own build into this workspace's target folder, and its build scripts in the same way: what
+/// both use in the same version is built once, first of all the cryptography in C.
+pub(crate) fn share_target_folder(cargo: &mut Command) -> Result<()> {
+    cargo.env("CARGO_TARGET_DIR", target_folder()?);
+    for profile in ["DEV", "RELEASE"] {
+        cargo.env(
+            format!("CARGO_PROFILE_{profile}_BUILD_OVERRIDE_DEBUG"),
+            "false",
+        );
+    }
+    Ok(())
+}
+
+/// Where cargo builds this workspace.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(folder
+        .context("cargo metadata names no target folder")?
+        .into())
+}
+
+/// Builds these binaries with the release profile. The packages are always the same two, so that the dependencies have the same
+/// features for every binary and are built once.
 pub(crate) fn release(bins: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = cargo(&[
         "build",
@@ -129,7 +150,7 @@ pub(crate) fn executable(built: &BTreeMap<String, PathBuf>, name: &str) -> Resul
         .with_context(|| format!("cargo built no executable {name}"))
 }
 
-/// What `cargo metadata` says of the workspace's own packages.
+/// What `cargo metadata` says about the workspace's own packages.
 pub(crate) fn metadata() -> Result<Value> {
     let text = capture(&mut cargo(&[
         "metadata",
@@ -152,7 +173,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// The PATH, with where servers and the tools of an administrator are: a user's PATH may lack these.
+/// The PATH with the folders of servers and administrators' tools, which a user's PATH may lack.
 pub(crate) fn path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
@@ -160,8 +181,7 @@ pub(crate) fn path() -> OsString {
     env::join_paths(folders).unwrap_or(path)
 }
 
-/// Whether this process may give a child namespaces of its own, as root may on a machine or in a container with the
-/// right to administer itself.
+/// Whether this process may start a child in namespaces of its own, as root may.
 pub(crate) fn may_unshare() -> bool {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--net", "--pid", "--fork", "true"]);

@@ -1,4 +1,4 @@
-//! Counts of passed, failed and skipped tests, read off what test runners print.
+//! Counts of passed, failed and skipped tests, read from the output of test runners.
 
 use std::fmt;
 use std::ops::AddAssign;

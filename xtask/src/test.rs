@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all that needs nothing but Rust and a C compiler.
+//! `cargo xtask test`: all tests that need only Rust and a C compiler.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::step;
 use crate::tally::Tally;
 
 pub(crate) fn run() -> Result<Tally> {
-    // Together with the tests, so that both see the same features of the same dependencies and these build once.
+    // Together with the tests, so that the dependencies have the same features for both and are built once.
     let built = step::build(&mut step::cargo(&[
         "build",
         "--workspace",
@@ -23,7 +23,7 @@ pub(crate) fn run() -> Result<Tally> {
         tally += Tally::of_libtest(line).unwrap_or_default();
     })?;
     if !succeeded && tally.failed == 0 {
-        eprintln!("cargo test failed before its tests did");
+        eprintln!("cargo test failed, but no test did");
         tally.failed = 1;
     }
     Ok(tally)

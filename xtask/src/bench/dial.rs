@@ -1,4 +1,4 @@
-//! The dialers against the bare libraries under them. The measuring itself is `tests/benches/dial`.
+//! The dialers compared with the bare libraries below them. `tests/benches/dial` measures.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use crate::parts::Part;
 use crate::step;
 
 pub(super) fn run(flags: &[String]) -> Result<()> {
-    // It is not watched here, so its program is all that is needed.
+    // Only its program is needed here, and no namespaces.
     let part = Part::Microsocks;
     let Some(proxy) = part.program() else {
         println!("dial: skipped, the PATH has no {}", part.name());

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: ours and a peer's in turn, in one run. One file an area.
+//! `cargo xtask bench`: Bowline and other implementations in turn, in one run. One file per area.
 
 mod dial;
 mod relay;
@@ -7,7 +7,7 @@ mod transport;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::step;
@@ -16,10 +16,10 @@ use crate::step;
 pub(crate) struct Options {
     /// What to measure [default: all areas]
     area: Option<BenchArea>,
-    /// How often each contender has its turn
+    /// How many turns each contender has
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Small sizes and one round, to see that everything works
+    /// Use small sizes and check no target: only shows that everything works
     #[arg(long)]
     quick: bool,
     /// Fail if a target is missed
@@ -36,7 +36,7 @@ enum BenchArea {
 }
 
 impl Options {
-    /// A run that shows that everything works, and no more.
+    /// A run that only shows that everything works.
     pub(crate) fn smoke() -> Self {
         Self {
             area: None,
@@ -72,11 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Runs an area's driver, which finds what it measures by these variables.
 fn drive(area: &str, flags: &[String], variables: &[(String, PathBuf)]) -> Result<()> {
-    let metadata = step::metadata()?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target folder")?;
-
+    let output = step::target_folder()?.join(format!("bench/{area}.json"));
     // The driver itself is not measured, so it need not be optimized.
     let mut driver = step::cargo(&[
         "bench",
@@ -90,5 +86,5 @@ fn drive(area: &str, flags: &[String], variables: &[(String, PathBuf)]) -> Resul
     ]);
     driver.args(flags);
     driver.envs(variables.iter().map(|(key, value)| (key, value)));
-    step::succeed(driver.env("BENCH_OUT", format!("{target}/bench/{area}.json")))
+    step::succeed(driver.env("BENCH_OUT", output))
 }

@@ -1,4 +1,4 @@
-//! Our relay against rust-libp2p's. The measuring itself is `tests/benches/relay`.
+//! Bowline's relay compared with rust-libp2p's. `tests/benches/relay` measures.
 
 use anyhow::{Context, Result};
 

@@ -1,4 +1,4 @@
-//! conn-state against what a user would write himself. The measuring itself is `tests/benches/state`.
+//! conn-state compared with the simplest code for its task. `tests/benches/state` measures.
 
 use anyhow::Result;
 

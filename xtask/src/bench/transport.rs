@@ -1,4 +1,4 @@
-//! The transports against raw sockets and rust-libp2p. The measuring itself is `tests/benches/transport`.
+//! The transports compared with raw sockets and rust-libp2p. `tests/benches/transport` measures.
 
 use anyhow::{Context, Result};
 

@@ -1,4 +1,4 @@
-//! Rules about crates: who may depend on whom, one trait a leaf, one description everywhere.
+//! Rules about crates: the allowed dependencies, one trait per leaf, the same description everywhere.
 
 use std::path::Path;
 
@@ -50,7 +50,16 @@ pub(super) fn check(metadata: &Value, root: &Path, tree: &[Source]) -> Result<Ve
     Ok(findings)
 }
 
-/// Leaves depend on none of ours, the node on leaves only, the tests on those, xtask on nothing.
+/// The leaves' names as code writes them.
+pub(super) fn leaf_names(metadata: &Value, root: &Path) -> Result<Vec<String>> {
+    let packages = packages(metadata, root)?;
+    let leaves = packages.iter().filter(|package| package.is_leaf());
+    Ok(leaves
+        .map(|package| package.name.replace('-', "_"))
+        .collect())
+}
+
+/// A leaf depends on no crate of the workspace, the node on leaves only, the tests on the node and leaves, xtask on none.
 fn star(packages: &[Package]) -> Vec<Finding> {
     let is_leaf = |name: &str| {
         packages
@@ -67,7 +76,7 @@ fn star(packages: &[Package]) -> Vec<Finding> {
             };
             if !allowed {
                 let message = format!(
-                    "{} must not depend on {other}: only {COMPOSER} composes",
+                    "{} must not depend on {other}: only {COMPOSER} combines crates",
                     package.name
                 );
                 findings.push(Finding::broken(
@@ -91,7 +100,7 @@ fn one_trait(package: &Package, own: &[&Source]) -> Vec<Finding> {
                 findings.push(Finding::at(
                     source,
                     line,
-                    "a leaf's public trait stands in its lib.rs",
+                    "a leaf has its public trait in its lib.rs",
                 ));
             }
         }
@@ -102,7 +111,10 @@ fn one_trait(package: &Package, own: &[&Source]) -> Vec<Finding> {
     if traits > 1 || traits == 0 && !is_empty {
         findings.push(Finding::broken(
             lib,
-            format!("{} has {traits} public traits, not one", package.name),
+            format!(
+                "{} has {traits} public traits; a leaf has exactly one",
+                package.name
+            ),
         ));
     }
     findings
@@ -117,7 +129,7 @@ fn description(package: &Package, readme: Option<&str>) -> Option<Finding> {
     let told = |row: &str| row.contains(&package.name) && row.contains(&package.description);
     let missing = package.description.is_empty() || !rows.into_iter().any(told);
     let message = format!(
-        "no row of a table has {} with its description: {}",
+        "no row of a table has the crate {} with the description of its manifest: {}",
         package.name, package.description
     );
     missing.then(|| Finding::broken("README.md", message))
@@ -156,7 +168,7 @@ fn packages(metadata: &Value, root: &Path) -> Result<Vec<Package>> {
         .iter()
         .map(parse)
         .collect::<Option<_>>()
-        .context("cargo metadata describes a package strangely")
+        .context("cargo metadata lacks a package's name, folder or dependencies")
 }
 
 #[cfg(test)]

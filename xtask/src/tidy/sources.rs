@@ -1,11 +1,11 @@
-//! Rules about Rust files: their length, what a core may touch, nothing unfinished.
+//! Rules about Rust files: their length, no clock or socket in a core, nothing unfinished.
 
 use super::{Finding, Source};
 
-/// Longer than this is forgiven with a warning,
+/// A longer file is a warning.
 const LINES: usize = 400;
 
-/// longer than this is not.
+/// A longer file is an error.
 const LINES_AT_MOST: usize = 500;
 
 /// A file that names one of these does I/O. All others of a leaf are cores.
@@ -25,7 +25,7 @@ const IMPURE: [&str; 10] = [
     "thread::sleep",
 ];
 
-/// What marks work that is not done, taken apart so that this file does not mark itself.
+/// The marks of unfinished work, in two parts each so that this file has none of them.
 const UNFINISHED: [&str; 4] = [
     concat!("todo", "!("),
     concat!("unimplemented", "!("),
@@ -45,7 +45,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 fn length(source: &Source) -> Option<Finding> {
     let lines = source.text.lines().count();
-    let message = format!("{lines} lines, a file has at most {LINES}");
+    let message = format!("{lines} lines, but a file has at most {LINES}");
     match lines {
         0..=LINES => None,
         _ if lines <= LINES_AT_MOST => Some(Finding::warning(&source.path, message)),
@@ -76,7 +76,7 @@ fn impure(source: &Source) -> Vec<Finding> {
         Some(Finding::at(
             source,
             line,
-            format!("a core uses {name}: take it as an argument, or be an I/O file"),
+            format!("a core uses {name}: take its result as an argument, or move this to a file that does I/O"),
         ))
     });
     marked.collect()

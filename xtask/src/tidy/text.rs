@@ -2,7 +2,7 @@
 
 use super::{Finding, Source};
 
-/// How a home folder's path begins, taken apart so that this file does not name one.
+/// How the path of a home folder begins, in two parts each so that this file has none of them.
 const HOMES: [&str; 3] = [
     concat!("/ho", "me/"),
     concat!("/ro", "ot/"),
@@ -16,7 +16,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
         Some(Finding::at(
             source,
             line,
-            format!("a path below {home} is of one machine"),
+            format!("a path below {home} exists on one machine only"),
         ))
     });
     marked.collect()

@@ -1,11 +1,11 @@
-//! What cargo's own tools have against the tree: stale lock files, formatting, lints.
+//! The checks of cargo's own tools: lock files, formatting, lints.
 
 use std::process::Command;
 
 use super::Finding;
 use crate::{integration, step};
 
-/// Places with a manifest of their own beside the workspace's.
+/// The folders that are workspaces of their own.
 const ALONE: [&str; 3] = ["fuzz", "tests/adopt", "tests/peers/rust"];
 
 /// Runs them all. Their own output is passed through.
@@ -39,7 +39,7 @@ pub(super) fn check() -> Vec<Finding> {
         .collect()
 }
 
-/// A function that is too long is shown but forgiven.
+/// A function that is too long is a warning only.
 fn clippy(targets: &[&str]) -> Command {
     let mut clippy = step::cargo(&["clippy", "--quiet", "--workspace"]);
     clippy.args(targets).args([
