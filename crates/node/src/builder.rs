@@ -21,6 +21,8 @@ pub struct Builder {
     config: Config,
     #[cfg(feature = "tcp")]
     dialer: Option<Arc<dyn transport_tcp::Dialer>>,
+    #[cfg(feature = "tcp")]
+    resolver: Option<transport_tcp::Resolver>,
     #[cfg(feature = "quic")]
     binder: Option<Arc<dyn transport_quic::UdpBinder>>,
 }
@@ -33,6 +35,8 @@ impl Node {
             config: Config::default(),
             #[cfg(feature = "tcp")]
             dialer: None,
+            #[cfg(feature = "tcp")]
+            resolver: None,
             #[cfg(feature = "quic")]
             binder: None,
         }
@@ -53,6 +57,14 @@ impl Builder {
     #[cfg(feature = "tcp")]
     pub fn dialer(mut self, dialer: Arc<dyn transport_tcp::Dialer>) -> Self {
         self.dialer = Some(dialer);
+        self
+    }
+
+    /// Sets what looks `/dnsaddr` names up, and host names in TCP addresses unless [`Self::dialer`] is set. Default: the name
+    /// servers of this machine's configuration.
+    #[cfg(feature = "tcp")]
+    pub fn resolver(mut self, resolver: transport_tcp::Resolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 
@@ -79,10 +91,19 @@ impl Builder {
     ///
     /// As [`Self::build`].
     pub fn build_with_events(self) -> Result<(Node, Events), SetupError> {
+        self.build_with(|_| Vec::new())
+    }
+
+    /// Builds the node with further parts, which receive changes after the node's own.
+    pub(crate) fn build_with(
+        self,
+        further: impl FnOnce(&Context) -> Vec<Arc<dyn Part>>,
+    ) -> Result<(Node, Events), SetupError> {
         let transports = Transports::new(&self.keypair, &self.config, self.overrides())?;
         let core = Core::new(self.keypair, self.config, transports.all(), transports.is_direct());
         let context = Context::new(&core);
-        let parts = parts(&core, &context, &transports);
+        let mut parts = parts(&core, &context, &transports);
+        parts.extend(further(&context));
         // Events are subscribed to before the parts start.
         let started = Node::start(Arc::clone(&core));
         core.assemble(parts);
@@ -93,6 +114,8 @@ impl Builder {
         Overrides {
             #[cfg(feature = "tcp")]
             dialer: self.dialer.clone(),
+            #[cfg(feature = "tcp")]
+            resolver: self.resolver.clone(),
             #[cfg(feature = "quic")]
             binder: self.binder.clone(),
         }
@@ -103,6 +126,8 @@ impl Builder {
 struct Overrides {
     #[cfg(feature = "tcp")]
     dialer: Option<Arc<dyn transport_tcp::Dialer>>,
+    #[cfg(feature = "tcp")]
+    resolver: Option<transport_tcp::Resolver>,
     #[cfg(feature = "quic")]
     binder: Option<Arc<dyn transport_quic::UdpBinder>>,
 }
@@ -120,7 +145,7 @@ impl Transports {
         Ok(Self {
             #[cfg(feature = "tcp")]
             tcp: {
-                let resolver = transport_tcp::Resolver::system();
+                let resolver = overrides.resolver.unwrap_or_else(transport_tcp::Resolver::system);
                 if let Err(error) = resolver.ready() {
                     tracing::warn!("{}", crate::error::error_chain(&error));
                 }
@@ -144,12 +169,12 @@ impl Transports {
     }
 
     fn all(&self) -> Vec<Arc<dyn Transport>> {
-        vec![
-            #[cfg(feature = "tcp")]
-            Arc::clone(&self.tcp) as _,
-            #[cfg(feature = "quic")]
-            Arc::clone(&self.quic) as _,
-        ]
+        let mut all: Vec<Arc<dyn Transport>> = Vec::new();
+        #[cfg(feature = "tcp")]
+        all.push(Arc::clone(&self.tcp) as _);
+        #[cfg(feature = "quic")]
+        all.push(Arc::clone(&self.quic) as _);
+        all
     }
 
     fn is_direct(&self) -> IsDirect {

@@ -244,11 +244,6 @@ impl Connections {
         })
     }
 
-    /// The best unlimited connection to `peer`.
-    pub(crate) fn best_unlimited(&self, peer: &PeerId) -> Option<Connection> {
-        self.best(peer).filter(|connection| !connection.is_limited())
-    }
-
     /// Every live connection, in the order of their ids.
     pub(crate) fn all(&self) -> Vec<Connection> {
         let map = self.map();

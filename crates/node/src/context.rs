@@ -1,4 +1,5 @@
 //! The API for parts: a weak handle with a handful of capabilities.
+#![allow(dead_code, reason = "parts to come use more of it than today's; parts/tests.rs uses all of it")]
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +8,7 @@ use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
 
 use crate::{
-    address, dial, establish,
+    dial, establish,
     config::Config,
     connection::{Connection, Stream},
     core::Core,
@@ -168,10 +169,5 @@ impl Context {
     /// Whether the dialer dials this address directly. A part with a socket of its own must respect it.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
         self.core().is_some_and(|core| (core.is_direct)(address))
-    }
-
-    /// Whether `address` names a peer behind a relay.
-    pub(crate) fn is_circuit(address: &Multiaddr) -> bool {
-        address::kind(address) == address::Kind::Circuit
     }
 }

@@ -6,8 +6,6 @@ mod race;
 use std::sync::Arc;
 
 use libp2p_identity::PeerId;
-use multiaddr::Multiaddr;
-
 use crate::{
     address::{self, Kind},
     connection::Connection,
@@ -72,7 +70,7 @@ fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connect
 mod tests {
     use super::*;
     use crate::part::Origin;
-    use multiaddr::Protocol;
+    use multiaddr::{Multiaddr, Protocol};
 
     fn request(addresses: &[Multiaddr], expected: Option<PeerId>) -> DialRequest {
         DialRequest {

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
-use node::{Config, Event, Multiaddr, multiaddr::Protocol};
+use node::{Config, Event, Multiaddr, conn_state::LivenessConfig, error_chain, multiaddr::Protocol};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,6 +19,15 @@ fn socket(address: &Multiaddr) -> (std::net::Ipv4Addr, u16) {
         (Some(Protocol::Ip4(ip)), Some(Protocol::Tcp(port) | Protocol::Udp(port))) => (ip, port),
         other => panic!("{other:?}"),
     }
+}
+
+/// Pings so often that silence is noticed within a second.
+fn quick_pings() -> Config {
+    let ping = LivenessConfig::default()
+        .with_interval(Duration::from_millis(50))
+        .with_timeout(Duration::from_millis(200))
+        .with_failures(2);
+    Config::default().with_ping(ping)
 }
 
 #[tokio::test]
@@ -33,7 +42,7 @@ async fn thousands_of_half_open_connections_hold_64_places_for_the_deadline_and_
     let mut turned_away = 0;
     while turned_away < 1_000 - 64 {
         wait(&mut events, |event| match event {
-            Event::InboundFailed { reason, .. } => reason.contains("handshake").then_some(()),
+            Event::InboundFailed { cause, .. } => error_chain(&*cause).contains("handshake").then_some(()),
             _ => None,
         })
         .await;
@@ -57,7 +66,7 @@ async fn thousands_of_half_open_connections_hold_64_places_for_the_deadline_and_
 async fn a_256th_inbound_stream_is_served_and_the_257th_is_reset() {
     for address in [TCP, QUIC] {
         let (here, there) = (node(), node());
-        let mut streams = there.handle("/hold/1", 512);
+        let mut streams = there.handle("/hold/1", 512).unwrap();
         let address = listen(&there, address).await;
         let connection = here.dial([address]).await.unwrap();
         // Identify and ping use streams of their own for a moment; they must be through.
@@ -87,7 +96,7 @@ async fn a_256th_inbound_stream_is_served_and_the_257th_is_reset() {
 #[tokio::test]
 async fn streams_nobody_takes_are_reset_beyond_the_handlers_capacity() {
     let (here, there) = (node(), node());
-    let _streams = there.handle("/slow/1", 2);
+    let _streams = there.handle("/slow/1", 2).unwrap();
     let address = listen(&there, TCP).await;
     let connection = here.dial([address]).await.unwrap();
     let mut broken = 0;
@@ -139,9 +148,7 @@ async fn a_negotiation_that_stalls_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn a_peer_that_stops_answering_pings_is_dropped() {
-    let config =
-        Config::default().with_ping(Duration::from_millis(50), Duration::from_millis(200), 2);
-    let here = with(config);
+    let here = with(quick_pings());
     let mut events = here.events();
     // A forwarder that can be stopped stands for a path that goes dead.
     let there = node();

@@ -42,7 +42,7 @@ async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
         assert!(info.agent.starts_with("bowline/") && info.signed);
         assert!(info.protocols.iter().any(|p| p == "/ipfs/id/push/1.0.0"));
         let (peer, info) = wait(&mut events, |event| match event {
-            Event::Identified { connection, info } => Some((connection.peer(), info)),
+            Event::Identified { peer, info, .. } => Some((peer, info)),
             _ => None,
         })
         .await;
@@ -50,10 +50,8 @@ async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
         here.shutdown().await;
         let peer = wait(&mut events, |event| match event {
             Event::Disconnected {
-                connection,
-                remaining: 0,
-                ..
-            } => Some(connection.peer()),
+                peer, remaining: 0, ..
+            } => Some(peer),
             _ => None,
         })
         .await;
@@ -66,7 +64,7 @@ async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
 async fn a_stream_carries_what_is_written_both_ways_and_its_end() {
     for address in [TCP, QUIC] {
         let (here, there) = (node(), node());
-        let mut streams = there.handle("/shout/1", 4);
+        let mut streams = there.handle("/shout/1", 4).unwrap();
         let address = listen(&there, address).await;
         let served = tokio::spawn(async move {
             let mut incoming = streams.next().await.unwrap();
@@ -224,7 +222,8 @@ async fn a_cancelled_dial_leaves_no_connection_and_no_task() {
             dial.as_mut().poll(cx).map(Some)
         });
         if let Some(Ok(connection)) = within(outcome).await {
-            connection.close().await;
+            connection.close();
+            connection.closed().await;
             break;
         }
     }
@@ -266,7 +265,7 @@ async fn after_shutdown_nothing_is_left_and_nothing_begins() {
 async fn whoever_waits_on_a_stream_is_answered_when_the_connection_is_closed_here() {
     for address in [TCP, QUIC] {
         let (here, there) = (node(), node());
-        let mut streams = there.handle("/wait/1", 1);
+        let mut streams = there.handle("/wait/1", 1).unwrap();
         let address = listen(&there, address).await;
         let connection = here.dial([address]).await.unwrap();
         let (_, mut stream) = connection.open(&["/wait/1"]).await.unwrap();
@@ -274,7 +273,7 @@ async fn whoever_waits_on_a_stream_is_answered_when_the_connection_is_closed_her
         let reader = tokio::spawn(async move { stream.read(&mut [0; 1]).await });
         // The reader waits by the time a ping has gone there and back.
         connection.ping().await.unwrap();
-        connection.close().await;
+        connection.close();
         let read = within(reader).await.unwrap();
         assert!(!matches!(read, Ok(1)), "{read:?}");
     }

@@ -74,6 +74,11 @@ impl Connection {
         }
     }
 
+    /// How many bytes the connection has received so far, frame headers included. Any growth shows that the peer is there.
+    pub fn received_bytes(&self) -> u64 {
+        self.handle.shared.received()
+    }
+
     /// Opens a stream. It is announced to the peer with the first bytes written.
     ///
     /// Waits while 256 streams have not been acknowledged by the peer. Cancel-safe.

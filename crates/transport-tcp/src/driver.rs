@@ -140,6 +140,11 @@ impl Shared {
         orderly && !state.cut_short
     }
 
+    /// How many bytes the connection has received.
+    pub(crate) fn received(&self) -> u64 {
+        self.ends.received()
+    }
+
     /// Asks for a stream. The answer comes by the channel, at the latest when the connection ends.
     pub(crate) fn request(&self) -> oneshot::Receiver<Result<Lease, StreamError>> {
         let (reply, answer) = oneshot::channel();

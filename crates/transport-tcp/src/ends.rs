@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -20,7 +23,11 @@ const FIN: u8 = 4;
 const RST: u8 = 8;
 
 #[derive(Debug, Default)]
-pub(crate) struct Ends(Mutex<State>);
+pub(crate) struct Ends {
+    state: Mutex<State>,
+    /// Bytes received on the connection, after decryption.
+    received: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -53,7 +60,12 @@ enum Sent {
 
 impl Ends {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes the connection has received.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// This side opens a stream. The peer's streams begin with their first frame.
@@ -174,6 +186,7 @@ pub(crate) struct Headers {
 
 impl Headers {
     pub(crate) fn note(&mut self, mut read: &[u8], ends: &Ends) {
+        ends.received.fetch_add(read.len() as u64, Ordering::Relaxed);
         while !read.is_empty() {
             if self.body > 0 {
                 let skipped = self.body.min(read.len());

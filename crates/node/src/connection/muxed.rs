@@ -53,8 +53,7 @@ impl Muxed {
         match *self {
             #[cfg(feature = "tcp")]
             Self::Tcp(ref connection) => {
-                let link = connection.link()?;
-                Some(("tcp", link.remote_addr().ok()?))
+                Some(("tcp", connection.link()?.remote()))
             }
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => Some(("quic", connection.handshake_addr())),
@@ -158,7 +157,7 @@ fn quic_closing(reason: &transport_quic::CloseReason) -> Closing {
     use transport_quic::CloseReason;
     match reason {
         CloseReason::Peer { code, .. } => Closing::Remote {
-            code: u32::try_from(code.0).ok(),
+            code: u32::try_from(*code).ok(),
         },
         CloseReason::Local => Closing::Local,
         CloseReason::TimedOut => Closing::Silent,

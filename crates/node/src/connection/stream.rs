@@ -29,7 +29,7 @@ pub struct Stream {
     permit: Option<StreamPermit>,
 }
 
-type Home = Arc<Mutex<Option<Counted>>>;
+pub(super) type Home = Arc<Mutex<Option<Counted>>>;
 
 impl Stream {
     pub(super) fn new(negotiated: Negotiated<RawStream>, home: Home) -> Self {
@@ -140,7 +140,7 @@ pub(crate) struct RawStream {
 
 /// A transport's stream, counted as open.
 #[derive(Debug)]
-struct Counted {
+pub(super) struct Counted {
     stream: MuxedStream,
     _open: StreamOpen,
 }

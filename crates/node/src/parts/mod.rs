@@ -8,6 +8,8 @@ mod ping;
 mod relay_client;
 #[cfg(feature = "relay")]
 mod relay_server;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use identify::Identify;
 #[cfg(feature = "metrics")]

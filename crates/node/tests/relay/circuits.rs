@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use node::relay_slots::{driver, wire::HOP_PROTOCOL};
+use tokio::io::AsyncWrite;
 
 use super::*;
 
@@ -29,7 +30,7 @@ async fn a_circuit_takes_many_small_buffers_in_one_write() {
 async fn a_circuit_is_no_inbound_stream_of_the_connection_to_the_relay() {
     let (relay, hidden, _seeker, connection) = circuit(TableConfig::default()).await;
     over_circuit(&hidden).await;
-    let to_relay = hidden.connection(&relay.peer_id()).unwrap();
+    let to_relay = hidden.connection(relay.peer_id()).unwrap();
     // A stream of identify or ping may be open for a moment.
     within(async {
         while to_relay.inbound_streams() > 0 {

@@ -240,7 +240,8 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     let interval = seconds("ping.interval_s", ping.interval_s, config.ping.interval)?;
     let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping.timeout)?;
     let failures = ping.failures.unwrap_or(config.ping.failures).max(1);
-    let liveness = (config.ping.clone())
+    let liveness = config
+        .ping
         .with_interval(interval)
         .with_timeout(timeout)
         .with_failures(failures);

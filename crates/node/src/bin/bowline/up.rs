@@ -230,7 +230,7 @@ fn describe(event: &Event) -> Option<(Value, String)> {
             let object = json!({
                 "event": "listener_failed",
                 "address": address.to_string(),
-                "reason": reason,
+                "reason": &**reason,
             });
             (object, format!("stopped listening on {address}: {reason}"))
         }

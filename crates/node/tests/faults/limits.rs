@@ -1,0 +1,61 @@
+//! Source addresses that anyone can write.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+
+use node::{
+    Config, Keypair, Multiaddr, Node,
+    conn_state::LimitsConfig,
+    multiaddr::Protocol,
+    transport_quic,
+    transport_tcp::{Bound, DirectConfig, Uplink},
+};
+use tokio::net::UdpSocket;
+
+use super::common::{QUIC, TCP, listen, with, within};
+
+/// The first datagrams of this many dials.
+async fn initials(count: usize) -> Vec<Vec<u8>> {
+    let trap = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = trap.local_addr().unwrap();
+    let mut dials = Vec::new();
+    for _ in 0..count {
+        let key = Keypair::generate_ed25519();
+        let endpoint = transport_quic::Endpoint::bind("127.0.0.1:0".parse().unwrap(), &key, Default::default()).unwrap();
+        dials.push(tokio::spawn(async move { endpoint.dial(at, None).await.is_ok() }));
+    }
+    let mut first = BTreeMap::new();
+    let mut buffer = [0; 1500];
+    while first.len() < count {
+        let (length, from) = within(trap.recv_from(&mut buffer)).await.unwrap();
+        first.entry(from).or_insert_with(|| buffer[..length].to_vec());
+    }
+    dials.iter().for_each(|dial| dial.abort());
+    first.into_values().collect()
+}
+
+fn socket(address: &Multiaddr) -> (Ipv4Addr, u16) {
+    let mut parts = address.iter();
+    match (parts.next(), parts.next()) {
+        (Some(Protocol::Ip4(ip)), Some(Protocol::Udp(port))) => (ip, port),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn first_packets_with_anothers_source_address_lock_nobody_out() {
+    let limits = LimitsConfig::for_memory(0).with_exempt_private(false);
+    let there = with(Config::default().with_limits(limits));
+    let (tcp, quic) = (listen(&there, TCP).await, listen(&there, QUIC).await);
+    let victim = Ipv4Addr::new(127, 0, 0, 9);
+    for packet in initials(80).await {
+        // Nobody behind these sockets ever answers, as nobody does behind a spoofed address.
+        let spoofed = UdpSocket::bind((victim, 0)).await.unwrap();
+        spoofed.send_to(&packet, socket(&quic)).await.unwrap();
+    }
+    let dialer = Bound::new([Uplink::Address(victim.into())], DirectConfig::default());
+    let honest = Node::builder(Keypair::generate_ed25519()).dialer(Arc::new(dialer)).build().unwrap();
+    within(honest.dial([tcp])).await.unwrap().ping().await.unwrap();
+    // Others are not locked out of QUIC, either.
+    let other = with(Config::default());
+    within(other.dial([quic])).await.unwrap().ping().await.unwrap();
+}

@@ -1,0 +1,11 @@
+//! Faults that a connection manager is prone to, each shown not to happen.
+
+#![cfg(all(feature = "tcp", feature = "quic"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod dialing;
+mod ending;
+mod limits;
+mod names;
+mod serving;

@@ -1,0 +1,159 @@
+//! Handlers, pushes, listeners and pings.
+
+use std::{sync::Arc, time::Duration};
+
+use node::{
+    Config, Event, HandleError, Keypair, Node,
+    conn_state::LivenessConfig,
+    transport_quic::{Lossy, Rates, Tuned},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::common::{QUIC, TCP, listen, node, wait, with, within};
+
+#[tokio::test]
+async fn the_nodes_own_protocols_and_what_is_no_name_are_refused() {
+    let here = node();
+    for protocol in ["/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"] {
+        let refused = here.handle(protocol, 1).unwrap_err();
+        assert!(matches!(refused, HandleError::Reserved { .. }), "{refused}");
+        assert!(refused.to_string().contains(protocol));
+    }
+    let long = format!("/{}", "x".repeat(256));
+    for protocol in ["", "greet/1", "/a\nb", &long] {
+        assert!(matches!(here.handle(protocol, 1), Err(HandleError::Invalid { .. })));
+        assert!(matches!(here.handle_limited(protocol, 1), Err(HandleError::Invalid { .. })));
+    }
+    assert!(here.handle(&long[..256], 1).is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_for_streams_is_told_when_the_node_is_shut_down() {
+    let here = node();
+    let mut streams = here.handle("/wait/1", 1).unwrap();
+    let waiting = tokio::spawn(async move { streams.next().await.is_none() });
+    tokio::task::yield_now().await;
+    within(here.shutdown()).await;
+    assert!(within(waiting).await.unwrap());
+    assert!(matches!(here.handle("/late/1", 1), Err(HandleError::ShutDown)));
+}
+
+#[tokio::test]
+async fn pushes_that_say_nothing_new_are_no_events_and_new_ones_are_few() {
+    let (here, there) = (node(), node());
+    let mut events = there.events();
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    let identified = |event| matches!(event, Event::Identified { .. }).then_some(());
+    wait(&mut events, identified).await;
+    let mut push = async |agent: &str| {
+        let opened = connection.open(&["/ipfs/id/push/1.0.0"]).await;
+        let (_, mut stream) = opened.unwrap();
+        let mut frame = vec![agent.len() as u8 + 2, 0x32, agent.len() as u8];
+        frame.extend(agent.as_bytes());
+        let _ = stream.write_all(&frame).await;
+        let _ = stream.shutdown().await;
+        // The end of the stream says that it was served, or reset.
+        let _ = within(stream.read_to_end(&mut Vec::new())).await;
+    };
+    push("one").await;
+    wait(&mut events, identified).await;
+    for _ in 0..5 {
+        push("one").await;
+    }
+    connection.ping().await.unwrap();
+    // A pong of the other side is the last of its events.
+    let theirs = there.connection(here.peer_id()).unwrap();
+    let mut after = there.events();
+    theirs.ping().await.unwrap();
+    let flood: Vec<String> = (0..40).map(|n| format!("agent {n}")).collect();
+    for agent in &flood {
+        let opened = connection.open_optimistic("/ipfs/id/push/1.0.0").await;
+        let mut stream = opened.unwrap();
+        let mut frame = vec![agent.len() as u8 + 2, 0x32, agent.len() as u8];
+        frame.extend(agent.as_bytes());
+        let _ = stream.write_all(&frame).await;
+        let _ = stream.shutdown().await;
+    }
+    connection.ping().await.unwrap();
+    let marker = node();
+    marker.dial([listen(&there, TCP).await]).await.unwrap();
+    let mut told = 0;
+    wait(&mut after, |event| match event {
+        Event::Identified { peer, .. } if peer == here.peer_id() => {
+            told += 1;
+            None
+        }
+        Event::Connected { peer, .. } => (peer == marker.peer_id()).then_some(()),
+        _ => None,
+    })
+    .await;
+    assert!(told <= 8, "{told} events of 40 pushes");
+}
+
+#[tokio::test]
+async fn a_listener_that_broke_is_announced_no_longer() {
+    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
+    let weather = lossy.weather();
+    let there = Node::builder(Keypair::generate_ed25519()).binder(Arc::new(lossy)).build().unwrap();
+    let mut events = there.events();
+    let tcp = listen(&there, TCP).await;
+    let quic = listen(&there, QUIC).await;
+    assert_eq!(there.listen_addresses(), [tcp.clone(), quic.clone()]);
+    let here = node();
+    let connection = here.dial([tcp.clone()]).await.unwrap();
+    connection.identify().await.unwrap();
+
+    weather.break_socket(std::io::ErrorKind::NetworkDown);
+    // A broken socket is found out when it is used.
+    let _ = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[0; 32], "127.0.0.1:9");
+    let failed = wait(&mut events, |event| match event {
+        Event::ListenerFailed { address, .. } => Some(address),
+        _ => None,
+    })
+    .await;
+    assert_eq!(failed, QUIC.parse().unwrap());
+    assert_eq!(there.listen_addresses(), [tcp]);
+    // The peer is told.
+    let mut news = here.events();
+    let listen = |info: &node::protocols::identify::Info| info.listen.clone();
+    if connection.identified().is_none_or(|info| listen(&info).len() != 1) {
+        wait(&mut news, |event| match event {
+            Event::Identified { info, .. } => (listen(&info).len() == 1).then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_room_for_a_ping_lives_while_data_arrives() {
+    let ping = LivenessConfig::default()
+        .with_interval(Duration::from_millis(50))
+        .with_timeout(Duration::from_millis(100))
+        .with_failures(2);
+    let here = with(Config::default().with_ping(ping).with_negotiation_timeout(Duration::from_secs(1)));
+    let there = node();
+    let mut streams = there.handle("/hold/1", 512).unwrap();
+    let address = listen(&there, QUIC).await;
+    let connection = here.dial([address]).await.unwrap();
+    connection.identify().await.unwrap();
+    let (mut open, mut held) = (Vec::new(), Vec::new());
+    while let Ok((_, stream)) = connection.open(&["/hold/1"]).await {
+        open.push(stream);
+        held.push(within(streams.next()).await.unwrap());
+    }
+    assert!(open.len() > 250, "{}", open.len());
+    let sending = tokio::spawn(async move {
+        let mut incoming = held.remove(0);
+        while incoming.stream.write_all(&[1; 512]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    // Ten pings cannot be sent while this arrives.
+    let mut bytes = vec![0; 512 * 50];
+    within(open[0].read_exact(&mut bytes)).await.unwrap();
+    assert!(!connection.is_closed());
+    assert_eq!(here.connections().len(), 1);
+    sending.abort();
+}
