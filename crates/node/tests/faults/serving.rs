@@ -46,7 +46,7 @@ async fn pushes_that_say_nothing_new_are_no_events_and_new_ones_are_few() {
     let connection = here.dial([address]).await.unwrap();
     let identified = |event| matches!(event, Event::Identified { .. }).then_some(());
     wait(&mut events, identified).await;
-    let mut push = async |agent: &str| {
+    let push = async |agent: &str| {
         let opened = connection.open(&["/ipfs/id/push/1.0.0"]).await;
         let (_, mut stream) = opened.unwrap();
         let mut frame = vec![agent.len() as u8 + 2, 0x32, agent.len() as u8];
@@ -138,21 +138,22 @@ async fn a_connection_without_room_for_a_ping_lives_while_data_arrives() {
     let address = listen(&there, QUIC).await;
     let connection = here.dial([address]).await.unwrap();
     connection.identify().await.unwrap();
+    let (_, mut data) = connection.open(&["/hold/1"]).await.unwrap();
+    let mut sender = within(streams.next()).await.unwrap();
+    let sending = tokio::spawn(async move {
+        while sender.stream.write_all(&[1; 512]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     let (mut open, mut held) = (Vec::new(), Vec::new());
     while let Ok((_, stream)) = connection.open(&["/hold/1"]).await {
         open.push(stream);
         held.push(within(streams.next()).await.unwrap());
     }
     assert!(open.len() > 250, "{}", open.len());
-    let sending = tokio::spawn(async move {
-        let mut incoming = held.remove(0);
-        while incoming.stream.write_all(&[1; 512]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
     // Ten pings cannot be sent while this arrives.
-    let mut bytes = vec![0; 512 * 50];
-    within(open[0].read_exact(&mut bytes)).await.unwrap();
+    let mut bytes = vec![0; 512 * 100];
+    within(data.read_exact(&mut bytes)).await.unwrap();
     assert!(!connection.is_closed());
     assert_eq!(here.connections().len(), 1);
     sending.abort();
