@@ -70,13 +70,16 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         remote(old).is_some() && remote(old) == remote(new)
     }
 
-    /// Whether an unanswered probe proves that the old connection is dead. The new one comes from the same socket, so the
-    /// packets of both take the same path; and that path is quick enough for an answer, because the new handshake, which
+    /// Whether an unanswered probe proves that a connection is dead: a newer one comes from the same socket, so the packets
+    /// of both take the same path; and that path is quick enough for an answer, because the newer one's handshake, which
     /// takes at least one round trip, took no longer than the probe waited.
-    fn is_replaced(&self, old: u32, new: u32) -> bool {
-        let connection = &self.connections[new];
-        let handshake = between(connection.opened, connection.up);
-        self.have_same_remote(old, new) && handshake <= self.policy.probe()
+    fn is_replaced(&self, old: u32) -> bool {
+        self.rivals(old).into_iter().any(|new| {
+            let connection = &self.connections[new];
+            let handshake = between(connection.opened, connection.up);
+            let is_newer = connection.up >= self.connections[old].up;
+            is_newer && self.have_same_remote(old, new) && handshake <= self.policy.probe()
+        })
     }
 
     fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
@@ -86,7 +89,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             Verdict::Old => self.drain(new, now),
             Verdict::New => {
                 self.drain(old, now);
-                if old_answers == Some(false) && self.is_replaced(old, new) {
+                if old_answers == Some(false) && self.is_replaced(old) {
                     self.close(old, Closing::Unresponsive);
                 } else if old_answers == Some(false) {
                     // It may be slow and not dead, and something may be going on over it.

@@ -1,5 +1,6 @@
 //! What is said of connections and peers: each thing that others get wrong, and each bound.
 
+mod best;
 mod bounds;
 mod elsewhere;
 mod memory;

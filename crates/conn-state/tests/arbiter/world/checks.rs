@@ -5,7 +5,7 @@ use conn_state::{Phase, State};
 use super::{Side, World};
 
 impl World {
-    fn phase(&self, link: usize, side: Side) -> Option<Phase> {
+    pub(super) fn phase(&self, link: usize, side: Side) -> Option<Phase> {
         let id = self.end(link, side)?;
         let info = self.hosts[side].tracker.connection(self.instant(), id)?;
         Some(info.phase)
