@@ -167,3 +167,16 @@ fn a_dead_connection_is_closed_for_the_one_from_its_socket_though_another_was_ju
         Err(story) => panic!("{story}"),
     }
 }
+
+#[test]
+fn a_dead_connection_that_loses_to_a_further_dial_while_it_is_probed_is_closed_with_the_probe() {
+    let script = Script {
+        lower_first: false,
+        restarts: vec![(1, 2, 241)],
+        ..script(&[by_socket(0, 0), dial(0, 1946), by_socket(1, 1445)])
+    };
+    match World::play(&script) {
+        Ok(world) => assert_eq!(world.gone_in_time(), 1),
+        Err(story) => panic!("{story}"),
+    }
+}

@@ -60,6 +60,8 @@ enum Occurrence {
     Dial(usize),
     Arrive(usize, Side, Message),
     Idle(usize, Side),
+    /// Nothing, but what must hold is looked at.
+    Look,
     Break(usize, Side),
     Stop(Side, u64),
     Start(Side),
@@ -251,6 +253,7 @@ impl World {
                     tracker.handle_stream_closed(now, id).expect("known");
                 }
             }
+            Occurrence::Look => {}
             Occurrence::Break(link, side) => {
                 self.is_broken = true;
                 self.close(link, side, Closing::Lost);

@@ -355,7 +355,6 @@ impl Reference {
             Action::Drain(_) => {
                 link.enter(now, Phase::Draining, &rules);
                 link.due = Some(end_of_drain(now, link, &rules));
-                link.probed = link.probed.filter(|at| now >= *at + rules.probe());
             }
             Action::Resume(_) => {
                 link.enter(now, rules.phase(link.route), &rules);

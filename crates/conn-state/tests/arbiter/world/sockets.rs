@@ -2,7 +2,7 @@
 
 use conn_state::{Phase, Remote};
 
-use super::{Side, World};
+use super::{Occurrence, Side, World};
 
 /// How long after the handshake of the new connection.
 const AT_MOST: u64 = 1_000;
@@ -50,6 +50,7 @@ impl World {
             new,
         });
         self.owed.extend(owed.collect::<Vec<_>>());
+        self.plan(by, Occurrence::Look);
     }
 
     /// What is owed is gone in time, unless the new one was lost meanwhile.
