@@ -3,6 +3,7 @@
 mod ask;
 mod changes;
 mod contest;
+mod streams;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,7 +16,6 @@ use std::{
 use crate::{
     Action, Cause, Closing, ConnectionId, Direction, Path, Phase, Policy, Reason, Route,
     TrackError, TrackerConfig,
-    count::Count,
     history::History,
     table::{Connections, NEVER, NONE, Peers},
 };
@@ -244,56 +244,6 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             self.contend(slot, now);
         }
         Ok(())
-    }
-
-    /// One more stream is open on a connection.
-    ///
-    /// # Errors
-    ///
-    /// The connection is unknown.
-    pub fn handle_stream_opened(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-    ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
-        if self.connections[slot].count().increase() {
-            self.handle_count(now, id);
-        }
-        Ok(())
-    }
-
-    /// A stream of a connection is closed. Where none was open, nothing changes.
-    ///
-    /// # Errors
-    ///
-    /// The connection is unknown.
-    pub fn handle_stream_closed(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-    ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
-        if self.connections[slot].count().decrease() {
-            self.handle_count(now, id);
-        }
-        Ok(())
-    }
-
-    /// What the streams of a connection are counted by.
-    pub(crate) fn count(&mut self, id: ConnectionId) -> Option<&Count> {
-        let slot = self.connections.find(id)?;
-        Some(self.connections[slot].count())
-    }
-
-    /// A connection that is being drained may have got its first stream or lost its last one.
-    pub(crate) fn handle_count(&mut self, now: Instant, id: ConnectionId) {
-        let slot = self.connections.find(id);
-        let is_draining = |slot: &u32| self.connections[*slot].phase == Phase::Draining;
-        if let Some(slot) = slot.filter(is_draining) {
-            let now = self.nanos(now);
-            self.plan_end_of_drain(slot, now);
-        }
     }
 
     /// Something was received on a connection. Report it for a connection that [`Action::Probe`] named, whatever was received:

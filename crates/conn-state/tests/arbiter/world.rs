@@ -165,13 +165,6 @@ impl World {
         story.join("\n")
     }
 
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        let now = self.now;
-        if let Some(story) = &mut self.story {
-            story.push(format!("{now} ms: {}", what()));
-        }
-    }
-
     fn instant(&self) -> Instant {
         self.epoch + Duration::from_millis(self.now)
     }
