@@ -83,7 +83,9 @@ impl Store for Core {
 
     fn go(&mut self, now: Instant, place: usize, _: &PeerId) {
         let id = self.connections[place].take().expect("it is there");
-        let closed = self.tracker.handle_closed(now, id, Closing::Remote { code: None }, None);
+        let closed = self
+            .tracker
+            .handle_closed(now, id, Closing::Remote { code: None }, None);
         closed.expect("it is there");
     }
 }
@@ -112,7 +114,9 @@ impl Store for Shared {
 
     fn go(&mut self, now: Instant, place: usize, _: &PeerId) {
         let id = self.connections[place].take().expect("it is there");
-        let closed = self.tracker.handle_closed(now, id, Closing::Remote { code: None }, None);
+        let closed = self
+            .tracker
+            .handle_closed(now, id, Closing::Remote { code: None }, None);
         closed.expect("it is there");
     }
 }
