@@ -1,5 +1,5 @@
-//! The crate with nothing else of ours: plain TCP sockets whose peers are called by a `String`, the line they begin with.
-//! Two come and go, and one that we dial never says who it is.
+//! The crate alone: plain TCP sockets, whose peers are named by the first line they send. Two peers come and go, and a third
+//! one, which this host dials, never says who it is.
 //!
 //! `cargo run -p conn-state --example alone`
 
@@ -13,6 +13,7 @@ use std::{
 
 use conn_state::{
     Action, Closing, ConnectionId, Recommended, Route, SharedTracker, State, TrackerConfig, Update,
+    WithoutProbes,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -20,19 +21,19 @@ use tokio::{
     task::{AbortHandle, spawn},
 };
 
-/// How long a peer may take to say who it is. For a longer example, take longer.
+/// How long a peer may take to say who it is.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 struct Host {
     tracker: SharedTracker<String>,
-    /// What closes each connection.
+    /// Closes each connection.
     open: Arc<Mutex<HashMap<ConnectionId, AbortHandle>>>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let policy = Recommended::default().with_max_ages(PATIENCE, None);
+    let policy = WithoutProbes(Recommended::default().with_max_ages(PATIENCE, None));
     let (local, config) = ("harbour".to_owned(), TrackerConfig::default());
     let host = Host {
         tracker: SharedTracker::new(Instant::now(), local, policy, config),
@@ -44,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let harbour = TcpListener::bind("127.0.0.1:0").await?;
     let address = harbour.local_addr()?;
     spawn(host.clone().accept(harbour));
-    // It is connected to, and says nothing.
+    // This end accepts the connection and says nothing.
     let mute = TcpListener::bind("127.0.0.1:0").await?;
     host.dial("mute".to_owned(), mute.local_addr()?);
     spawn(sail("alice", address));
@@ -62,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Host {
-    /// Does what the tracker wants done. Nobody is probed here: whoever comes twice is there twice.
+    /// Carries out the tracker's actions. These hosts do not probe, so a peer that connects twice has two connections.
     async fn act(self) {
         loop {
             if let Action::Close(id, closing) = self.tracker.next_action().await {
@@ -76,7 +77,7 @@ impl Host {
 
     async fn accept(self, harbour: TcpListener) {
         while let Ok((stream, _)) = harbour.accept().await {
-            // As many as the policy allows; the others are closed at once.
+            // The policy limits their number; the others are closed at once.
             if let Ok(id) = self.tracker.handle_inbound(Instant::now()) {
                 self.open(id, async { Ok(stream) });
             }
@@ -106,7 +107,7 @@ impl Host {
         self.connections().insert(id, task.abort_handle());
     }
 
-    /// As long as the peer is there.
+    /// Serves the peer until it leaves.
     async fn serve(
         &self,
         id: ConnectionId,
@@ -123,7 +124,7 @@ impl Host {
 
     fn closed(&self, id: ConnectionId, closing: Closing, detail: Option<String>) {
         let detail = detail.map(Arc::from);
-        // It may have been closed by both at once, and is told of once.
+        // Both ends may close it at once; the first report counts.
         let _ = self
             .tracker
             .handle_closed(Instant::now(), id, closing, detail);
@@ -134,7 +135,7 @@ impl Host {
     }
 }
 
-/// Comes in, says its name, and leaves.
+/// Connects, says its name, and leaves.
 async fn sail(name: &str, harbour: SocketAddr) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(harbour).await?;
     stream

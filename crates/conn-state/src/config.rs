@@ -6,30 +6,30 @@
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LimitsConfig {
-    /// Inbound connections in all, handshaking ones included. Default 256: what a machine with 1 GiB is granted by
-    /// [`LimitsConfig::for_memory`].
+    /// Inbound connections in total, including handshaking ones. Default 256: what [`LimitsConfig::for_memory`] gives a
+    /// machine with 1 GiB.
     pub max_inbound: usize,
-    /// Inbound connections whose peer is not yet known. Default 64: each costs a handshake's CPU time, so this is what
-    /// bounds the work strangers can cause at once.
+    /// Inbound connections whose peer is not known yet. Default 64. Each costs the CPU time of a handshake, so this limit
+    /// bounds the work that strangers can cause at once.
     pub max_handshaking: usize,
-    /// Connections to one peer, in either direction. Default 8.
+    /// Connections to one peer, in either direction. Default 8: several addresses of a peer dialed at once, by both ends.
     pub max_per_peer: usize,
-    /// Inbound connections from one IPv4 address or one IPv6 /56 (what a household is given). Default 8.
+    /// Inbound connections from one IPv4 address or one IPv6 /56, which is what a household gets. Default 8.
     pub max_per_address: usize,
-    /// New inbound connections a second from one IPv4 address or IPv6 /56, in the long run. Default 0.2.
+    /// New inbound connections per second from one IPv4 address or IPv6 /56, in the long run. Default 0.2: one each 5 s.
     pub rate_per_address: f64,
     /// How many may arrive at once from one address before the rate counts. Default 16.
     pub burst_per_address: u32,
-    /// Inbound connections from one IPv4 /24 or one IPv6 /48, handshaking ones included. Default 64, a quarter of
-    /// [`Self::max_inbound`]: it takes several subnets to shut everybody else out.
+    /// Inbound connections from one IPv4 /24 or one IPv6 /48, including handshaking ones. Default 64, a quarter of
+    /// [`Self::max_inbound`]: one subnet alone cannot use up all of them.
     pub max_per_subnet: usize,
-    /// How many of those may be in their handshake. Default 16, a quarter of [`Self::max_handshaking`].
+    /// How many connections from one subnet may be in their handshake. Default 16, a quarter of [`Self::max_handshaking`].
     pub max_handshaking_per_subnet: usize,
-    /// Whether loopback and private addresses are free of the limits per address and subnet. Default true: clusters live behind
-    /// one private address, and a limit per address breaks them.
+    /// Whether loopback and private addresses are exempt from the limits per address and subnet. Default true: the machines
+    /// of a cluster often share one private address.
     pub exempt_private: bool,
-    /// How many addresses are remembered for their rate and count. Default 65,536 (about 4 MiB); when that many have
-    /// been seen lately, an unknown address is refused.
+    /// How many addresses are remembered for their rate and count. Default 65,536, about 4 MiB. When that many were seen
+    /// recently, an unknown address is refused.
     pub max_tracked_addresses: usize,
 }
 
@@ -85,7 +85,7 @@ impl LimitsConfig {
         self
     }
 
-    /// Sets [`Self::rate_per_address`] (a second) and [`Self::burst_per_address`].
+    /// Sets [`Self::rate_per_address`] (per second) and [`Self::burst_per_address`].
     pub fn with_rate_per_address(mut self, rate: f64, burst: u32) -> Self {
         self.rate_per_address = rate;
         self.burst_per_address = burst;

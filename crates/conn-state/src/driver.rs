@@ -1,4 +1,4 @@
-//! Waiting, on tokio's clock. It sleeps and forwards; the tracker decides.
+//! Waiting, on tokio's clock. This file sleeps and forwards; the tracker decides.
 
 use std::{
     future::{pending, poll_fn},
@@ -10,23 +10,23 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{Action, SharedTracker, State, Update, WhenConnected, locked::is_sooner};
 
-/// A state that was not reached in time.
+/// The peer was not in the wanted state by the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("still {state} at the deadline")]
 #[non_exhaustive]
 pub struct WaitError {
-    /// What the peer was at the deadline.
+    /// The peer's state at the deadline.
     pub state: State,
 }
 
 impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
-    /// What is to be done next. Handles timeouts meanwhile. Cancel-safe; for one task at a time, which must go on calling
-    /// it: nothing is closed, probed or drained otherwise.
+    /// Waits for the next thing that the host has to do, and handles timeouts meanwhile. Cancel-safe. One task must call it
+    /// again and again: otherwise nothing is closed, probed or drained.
     pub async fn next_action(&self) -> Action {
         loop {
             self.handle_timeout(Instant::now().into_std());
             let at = self.poll_timeout();
-            // Whoever brings about a sooner timeout wakes this as well.
+            // A report that makes the next timeout sooner wakes this task too.
             let news = poll_fn(|cx| match self.poll_action(cx) {
                 Poll::Ready(action) => Poll::Ready(Some(action)),
                 Poll::Pending if is_sooner(self.poll_timeout(), at) => Poll::Ready(None),
@@ -52,7 +52,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
     ///
     /// # Errors
     ///
-    /// It was not by the deadline.
+    /// The peer was not in that state by the deadline.
     pub async fn wait_for(
         &self,
         peer: &Id,
@@ -76,7 +76,8 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         })
     }
 
-    /// Holds what `make` makes while `peer` is fully connected, for as long as the future is polled.
+    /// Holds the resource that `make` makes while `peer` is fully connected, and makes a new one each time the peer
+    /// returns. The future never ends; dropping it drops the resource.
     pub async fn when_connected<R>(&self, peer: &Id, make: impl FnMut() -> R) {
         let (snapshot, mut updates) = self.subscribe_to(peer);
         let mut held = WhenConnected::new(make);

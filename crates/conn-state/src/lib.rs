@@ -1,36 +1,41 @@
-//! Who is connected, how well, and in what order that came about.
+//! Tracks which peers are connected, over which connections and how well, as one gapless sequence of events per peer.
 //!
 //! ```text
 //!  handle_inbound ─► handshaking ─┬─► limited ◄─► established ─► draining ─► closed
-//!  handle_dialing ─►              │      (a relay's)                │
-//!                                 └─► closed                        └─► established again, if what replaced it broke
+//!  handle_dialing ─►              │      (by a relay)              │
+//!                                 └─► closed                       └─► established again, if its replacement broke
 //!
 //!  any established ─► Connected    else any handshaking or limited ─► Transient    else NotConnected
 //!
 //!  Tracker ──► Event   (peer, number, from, to, cause, connection, time) ─► SharedTracker ─► Subscription, queries
 //!          └─► Action  (probe, drain, resume, close) ─► the host
-//!  Limits  ──► whether one more connection is admitted at all
+//!
+//!  Liveness    (bytes received, pongs)          ─► when to ping, and whether the connection is dead
+//!  AddressBook (addresses, sources, outcomes)   ─► the addresses of a peer, in the order in which to dial them
+//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted
 //! ```
 //!
 //! # Invariants
 //!
-//! - Of one peer no event is missing, out of order or there twice: each one's `from` is the `to` of the one before.
-//! - A snapshot and the events after it are one: nothing lies between them, nothing is in both.
-//! - A subscriber that does not read delays nobody: it misses events, is told how many, and gets a new snapshot.
-//! - The core reads no clock and opens no socket: `now` comes in as an argument. It decides what is to be closed and never
-//!   closes anything.
-//! - Everything is checked before anything is changed, so that an error changes nothing.
-//! - What is remembered is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection, and
-//!   [`LimitsConfig::max_tracked_addresses`] addresses.
+//! - No event of a peer is missing, duplicated or out of order: the `from` of each is the `to` of the one before.
+//! - A snapshot and its subscription fit together: every event is either in the snapshot or comes after it.
+//! - A subscriber that does not read delays nobody. It misses events, learns how many, and gets a new snapshot.
+//! - The cores read no clock and open no socket: `now` is an argument. They decide, and the host acts.
+//! - Everything is checked before anything is changed. An error changes nothing.
+//! - Only silence in the receive direction makes [`Liveness`] declare a connection dead.
+//! - Hearsay never displaces an address that worked from an [`AddressBook`].
+//! - Memory is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection,
+//!   [`LimitsConfig::max_tracked_addresses`] addresses, and [`AddressBookConfig::max_peers`] peers in the book.
 //!
 //! # Limitations
 //!
-//! - An inbound connection has no peer, and so no state, before its handshake ends.
-//! - Two ends decide alike which of two connections stays only if both follow [`Recommended`]. With another stack the
-//!   connections that it keeps are kept by us until they are drained.
-//! - An answer that takes longer than [`Policy::probe`] counts as none. On so slow a path two hosts may give up both of two
-//!   connections; both then know that there is none.
-//! - Peers are at most 2³² − 1, and a peer's events are kept only as long as those of all peers leave room.
+//! - An inbound connection has no peer, and therefore no state, before its handshake ends.
+//! - Two ends keep the same connection only if both follow [`Recommended`]. If the other end runs another stack, this host
+//!   keeps the connections that the other end keeps, until they are drained.
+//! - A host that cannot probe must say so by [`WithoutProbes`].
+//! - An answer that takes longer than [`Policy::probe`] counts as none. On so slow a path, each of two hosts may give up the
+//!   connection that the other one keeps; both then know that no connection is left.
+//! - There are at most 2³² − 1 peers. The events of a peer are kept only while the history has room for them.
 //!
 //! ```
 //! use std::time::Instant;
@@ -42,7 +47,7 @@
 //! assert!(tracker.state(&"bob").is_transient());
 //! tracker.handle_authenticated(now, connection, &"bob", Route::Direct).unwrap();
 //! assert_eq!(tracker.state(&"bob"), State::Connected);
-//! tracker.handle_closed(now, connection, Closing::Remote { code: None }, None).unwrap();
+//! tracker.handle_closed(now, connection, Closing::Local, None).unwrap();
 //!
 //! let story: Vec<_> = tracker.history(&"bob").iter().map(|event| event.to.to_string()).collect();
 //! assert_eq!(story, ["transient (handshaking)", "connected", "not connected"]);

@@ -1,4 +1,4 @@
-//! Admission of connections: counts and rates.
+//! Admission of connections by counts and rates.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -10,7 +10,7 @@ use crate::{LimitsConfig, Refused, prefix::Prefix};
 
 /// Decides whether one more connection is admitted.
 ///
-/// `Id` names a connection and is the host's; `Peer` names who is at the other end once that is known.
+/// `Id` names a connection and `Peer` names a peer; both types are the host's choice.
 #[derive(Debug)]
 pub struct Limits<Id, Peer> {
     config: LimitsConfig,
@@ -61,7 +61,7 @@ impl Address {
 }
 
 impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
-    /// Nobody is connected yet.
+    /// Limits of a host without connections.
     pub fn new(config: LimitsConfig) -> Self {
         Self {
             config,
@@ -74,12 +74,13 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
     }
 
-    /// Someone at `address` wants to connect; who, is not yet known.
+    /// A connection comes in from `address`. Its peer is not known yet.
+    ///
+    /// Report it once the transport has validated the address: anyone can send packets with somebody else's.
     ///
     /// # Errors
     ///
-    /// The first limit that is reached. A refusal counts nothing, but a connection that is turned away for any other
-    /// reason than its rate does not spend a rate token either.
+    /// The first limit that is reached. A refused connection counts towards no limit and spends no rate token.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let (inbound, handshaking) = (self.config.max_inbound, self.config.max_handshaking);
         if self.inbound >= inbound {
@@ -111,12 +112,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// The handshake of `id` has shown who is at the other end. An `id` that no [`Self::handle_inbound`] announced is
-    /// a connection that we dialed.
+    /// The handshake of `id` has shown that `peer` is at the other end. An `id` that was not reported by
+    /// [`Self::handle_inbound`] is a connection that this host dialed.
     ///
     /// # Errors
     ///
-    /// [`Refused::TooManyToPeer`]; the host then closes the connection and says [`Self::handle_closed`].
+    /// [`Refused::TooManyToPeer`]. The host then closes the connection and reports [`Self::handle_closed`].
     pub fn handle_authenticated(&mut self, id: Id, peer: Peer) -> Result<(), Refused> {
         let limit = self.config.max_per_peer;
         if self.peers.get(&peer).is_some_and(|open| *open >= limit) {
@@ -142,7 +143,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// The connection is gone, at whatever stage. An unknown `id` changes nothing.
+    /// The connection is gone, in its handshake or later. An unknown `id` changes nothing.
     pub fn handle_closed(&mut self, id: Id) {
         let Some(admitted) = self.connections.remove(&id) else {
             return;
@@ -175,17 +176,17 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
     }
 
-    /// How many inbound connections are open, handshaking ones included.
+    /// The number of open inbound connections, including handshaking ones.
     pub fn inbound(&self) -> usize {
         self.inbound
     }
 
-    /// How many inbound connections are in their handshake.
+    /// The number of inbound connections in their handshake.
     pub fn handshaking(&self) -> usize {
         self.handshaking
     }
 
-    /// How many addresses are remembered.
+    /// The number of remembered addresses.
     pub fn tracked_addresses(&self) -> usize {
         self.addresses.len()
     }

@@ -1,4 +1,4 @@
-//! One connection: the phases it goes through, and which may follow which.
+//! The phases of a connection, which of them may follow which, and the states of a peer.
 
 use std::{fmt, time::Duration};
 
@@ -37,9 +37,9 @@ impl fmt::Display for ConnectionId {
 /// Which end dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// The other end did.
+    /// The other end dialed.
     Inbound,
-    /// We did.
+    /// This host dialed.
     Outbound,
 }
 
@@ -52,23 +52,23 @@ impl fmt::Display for Direction {
     }
 }
 
-/// How far a connection has got.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// It is being dialed, secured or multiplexed.
+    /// The connection is being dialed, secured or multiplexed.
     Handshaking,
-    /// It is up, through a relay that limits it.
+    /// The connection is up, through a relay that limits it.
     Limited,
-    /// It is up.
+    /// The connection is up.
     Established,
-    /// It is up, and will be closed once nothing goes on over it any more: another one took its place.
+    /// The connection is up, but another one has replaced it. It closes once its streams have ended.
     Draining,
-    /// It is gone.
+    /// The connection is gone.
     Closed,
 }
 
 impl Phase {
-    /// All of them, in the order in which a connection may go through them.
+    /// All phases, in the order in which a connection may go through them.
     pub const ALL: [Self; 5] = [
         Self::Handshaking,
         Self::Limited,
@@ -84,7 +84,7 @@ impl Phase {
     /// assert!(Handshaking.may_become(Limited) && Handshaking.may_become(Established));
     /// assert!(Limited.may_become(Established) && Established.may_become(Limited));
     /// assert!(Established.may_become(Draining) && !Handshaking.may_become(Draining));
-    /// // What replaced it broke before it was closed.
+    /// // Its replacement broke before it was closed.
     /// assert!(Draining.may_become(Established));
     /// assert!(!Closed.may_become(Handshaking));
     /// ```
@@ -121,12 +121,12 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How well a peer is connected. The worse is the lesser.
+/// How well a peer is connected. States are ordered from the worst to the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// There is no connection, or only what is being drained.
+    /// There is no connection, or there are only some that are being drained.
     NotConnected,
-    /// There is a connection that is not, or not yet, a full one.
+    /// There are connections, but none of them is established.
     Transient(Reason),
     /// At least one connection is established.
     Connected,
@@ -141,7 +141,7 @@ impl State {
         Self::Connected,
     ];
 
-    /// Whether it is [`State::Transient`], for whichever reason.
+    /// Whether the state is [`State::Transient`], for either reason.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Transient(_))
     }

@@ -1,9 +1,9 @@
-//! What counts as one address.
+//! Address prefixes that count as one address.
 
 use std::{fmt, net::IpAddr};
 
-/// Addresses that begin alike: one IPv4 address or one IPv6 /56, what one household or one rented machine is given; or one
-/// IPv4 /24 or IPv6 /48, what a small provider or a company is given.
+/// A range of addresses that counts as one source. An IPv4 address or an IPv6 /56 is what one household or one rented
+/// machine gets; an IPv4 /24 or an IPv6 /48 is what a small provider or a company gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix {
     address: IpAddr,

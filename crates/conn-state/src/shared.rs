@@ -1,4 +1,4 @@
-//! A tracker that many threads tell and ask.
+//! A tracker that many threads report to and ask.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use crate::{
 
 /// A [`Tracker`] behind a lock. Clones are handles of one tracker.
 ///
-/// Whoever waits for news never holds up whoever brings them: events are read from the tracker's own bounded history, so
-/// a subscriber costs nothing but its wake-up, and one that does not read costs nothing at all.
+/// A reader never delays a report. Subscribers read events from the tracker's own bounded history: each costs one wake-up,
+/// and one that does not read costs nothing.
 pub struct SharedTracker<Id> {
     shared: Arc<Shared<Id>>,
 }
@@ -88,7 +88,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.change(|tracker| tracker.handle_path(now, id, path))
     }
 
-    /// What counts the streams of a connection; `None` if the connection is gone.
+    /// A handle that counts the streams of a connection; `None` if the connection is gone. Take it once per connection.
     pub fn stream_count(&self, id: ConnectionId) -> Option<StreamCount<Id>> {
         let count = self.shared.ask().tracker.count(id)?.clone();
         Some(StreamCount::new(Arc::clone(&self.shared), id, count))
@@ -115,8 +115,8 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.change(|tracker| tracker.handle_timeout(now));
     }
 
-    /// What is to be done next. If that is nothing, the task is woken when there is something, or when
-    /// [`Self::poll_timeout`] comes sooner. One task at a time.
+    /// What the host has to do next. If there is nothing, the task is woken when there is something, or when
+    /// [`Self::poll_timeout`] becomes sooner. Only one task at a time may poll.
     pub fn poll_action(&self, cx: &mut Context<'_>) -> Poll<Action> {
         let mut core = self.shared.ask();
         if let Some(action) = core.tracker.poll_action() {
@@ -124,7 +124,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         }
         let replaced = core.driver.replace(cx.waker().clone());
         drop(core);
-        // With the waker its task may be dropped, which may have subscriptions.
+        // The waker may be the last handle of a task that owns subscriptions, whose drop takes the lock.
         drop(replaced);
         Poll::Pending
     }
@@ -134,22 +134,22 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.shared.ask().tracker.poll_timeout()
     }
 
-    /// How well `peer` is connected.
+    /// The state of `peer`.
     pub fn state(&self, peer: &Id) -> State {
         self.shared.ask().tracker.state(peer)
     }
 
-    /// Whether `peer` is connected, but not fully.
+    /// Whether `peer` is [`State::Transient`].
     pub fn is_transient(&self, peer: &Id) -> bool {
         self.state(peer).is_transient()
     }
 
-    /// The connections to `peer`, drained ones included.
+    /// The connections to `peer`, including those that are being drained.
     pub fn connections(&self, now: Instant, peer: &Id) -> Vec<ConnectionInfo> {
         self.shared.ask().tracker.connections(now, peer)
     }
 
-    /// One connection, as long as it is not gone.
+    /// One connection; `None` once it is gone.
     pub fn connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
         self.shared.ask().tracker.connection(now, id)
     }
@@ -164,17 +164,17 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.shared.ask().tracker.best_unlimited(peer)
     }
 
-    /// The latest events of `peer`, the oldest first.
+    /// The latest events of `peer`, oldest first.
     pub fn history(&self, peer: &Id) -> Vec<Event<Id>> {
         self.shared.ask().tracker.history(peer)
     }
 
-    /// Every peer that is not [`State::NotConnected`], and from then on every event of every peer.
+    /// All peers that are not [`State::NotConnected`], and every later event of every peer.
     pub fn subscribe(&self) -> (Snapshot<Id>, Subscription<Id>) {
         Subscription::new(Arc::clone(&self.shared), None)
     }
 
-    /// `peer`, unless it is [`State::NotConnected`], and from then on every event of it.
+    /// `peer`, unless it is [`State::NotConnected`], and every later event of it.
     pub fn subscribe_to(&self, peer: &Id) -> (Snapshot<Id>, Subscription<Id>) {
         Subscription::new(Arc::clone(&self.shared), Some(peer.clone()))
     }

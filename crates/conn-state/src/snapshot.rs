@@ -1,4 +1,4 @@
-//! How all peers stood at one moment, without a stop.
+//! The states of all peers at one moment, taken without stopping the tracker.
 
 use std::hash::Hash;
 

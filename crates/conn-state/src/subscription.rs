@@ -1,4 +1,4 @@
-//! Events, as one who wants to know reads them.
+//! Reading events.
 
 use std::{
     collections::VecDeque,
@@ -21,24 +21,23 @@ const BATCH: usize = bound(64, 2) as usize;
 /// Records that are looked through for them. With a filter most are another peer's.
 const LOOK: u64 = bound(512, 3);
 
-/// What a [`Subscription`] gives.
+/// One item of a [`Subscription`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update<Id> {
     /// A peer's state changed.
     Event(Event<Id>),
-    /// So many events were missed because the subscriber did not keep up. Peers stand as `snapshot` says, and what
-    /// follows comes after it.
+    /// The subscriber fell behind and missed events. The next updates continue where `snapshot` ends.
     Lagged {
-        /// Events of all peers, since the one given last, that the snapshot stands for: they are not given any more.
+        /// The number of missed events, of all peers. The snapshot replaces them.
         missed: u64,
-        /// How the peers stand now; of a subscription to one peer, only that one.
+        /// The current states of the peers. A subscription to one peer gets only that one.
         snapshot: Snapshot<Id>,
     },
 }
 
-/// Every event since it was made, in the order in which they came about.
+/// Every event since the subscription was made, in the order in which they happened.
 ///
-/// It never ends: who has enough drops it. It may be read from any executor, or none.
+/// A subscription never ends; drop it when you need no more. Any executor can read it, and [`Self::try_next`] needs none.
 pub struct Subscription<Id> {
     shared: Arc<Shared<Id>>,
     /// Its name among those that wait.
@@ -112,12 +111,12 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
         snapshot
     }
 
-    /// The next event, or that some were missed. Cancel-safe.
+    /// Waits for the next event, or for the news that events were missed. Cancel-safe.
     pub async fn next(&mut self) -> Update<Id> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The same, if there is one already.
+    /// The next update, if there is one already.
     pub fn try_next(&mut self) -> Option<Update<Id>> {
         match self.poll_next(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(update) => Some(update),
@@ -125,7 +124,7 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
         }
     }
 
-    /// The same for a hand-written future.
+    /// Like [`Self::next`], for a hand-written future.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Update<Id>> {
         loop {
             if let Some(event) = self.taken.pop_front() {
@@ -146,7 +145,7 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
 
     /// If there is nothing new, `waker` is woken when there is: under the same lock, so that nothing comes in between. Where
     /// there was news lately it is woken at once, to look again after everybody else has had a turn: news comes in bursts,
-    /// and a wake-up costs whoever brings it more than all else.
+    /// and the wake-up is what costs the reporting thread most.
     fn look_or_wait(&mut self, waker: &Waker) -> Look {
         let mut core = self.shared.ask();
         let filter = self.filter.as_ref();

@@ -1,8 +1,9 @@
-//! All connections of a host, and what they make of its peers.
+//! All connections of a host, and the states of its peers that follow from them.
 
 mod ask;
 mod changes;
 mod contest;
+mod streams;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,15 +16,14 @@ use std::{
 use crate::{
     Action, Cause, Closing, ConnectionId, Direction, Path, Phase, Policy, Reason, Route,
     TrackError, TrackerConfig,
-    count::Count,
     history::History,
     table::{Connections, NEVER, NONE, Peers},
 };
 
-/// Knows every connection's phase and every peer's state. It reads no clock, opens no socket and closes nothing: it is
-/// told what happened, and says what that means and what is to be done.
+/// Knows the phase of every connection and the state of every peer. The host reports what happens; the tracker answers with
+/// events and actions. It reads no clock, opens no socket and closes nothing.
 ///
-/// `Id` names a peer and is the host's.
+/// `Id` names a peer; its type is the host's choice.
 pub struct Tracker<Id> {
     local: Id,
     policy: Box<dyn Policy<Id>>,
@@ -113,11 +113,11 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.epoch + Duration::from_nanos(nanos)
     }
 
-    /// A connection from somebody begins.
+    /// A connection was accepted; its handshake begins.
     ///
     /// # Errors
     ///
-    /// There are as many transient connections as the policy allows.
+    /// [`TrackError::TooManyTransient`].
     pub fn handle_inbound(&mut self, now: Instant) -> Result<ConnectionId, TrackError> {
         self.check_transient(None)?;
         let now = self.nanos(now);
@@ -125,11 +125,11 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Ok(self.connections.id(slot))
     }
 
-    /// We begin to dial, `peer` if it is known whom.
+    /// This host begins to dial. `peer` is the expected peer, if it is known.
     ///
     /// # Errors
     ///
-    /// There are as many transient connections as the policy allows, in all or to this peer.
+    /// [`TrackError::TooManyTransient`] and [`TrackError::TooManyTransientOfPeer`].
     pub fn handle_dialing(
         &mut self,
         now: Instant,
@@ -246,56 +246,6 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Ok(())
     }
 
-    /// One more stream is open on a connection.
-    ///
-    /// # Errors
-    ///
-    /// The connection is unknown.
-    pub fn handle_stream_opened(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-    ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
-        if self.connections[slot].count().increase() {
-            self.handle_count(now, id);
-        }
-        Ok(())
-    }
-
-    /// A stream of a connection is closed. Where none was open, nothing changes.
-    ///
-    /// # Errors
-    ///
-    /// The connection is unknown.
-    pub fn handle_stream_closed(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-    ) -> Result<(), TrackError> {
-        let slot = self.find(id)?;
-        if self.connections[slot].count().decrease() {
-            self.handle_count(now, id);
-        }
-        Ok(())
-    }
-
-    /// What the streams of a connection are counted by.
-    pub(crate) fn count(&mut self, id: ConnectionId) -> Option<&Count> {
-        let slot = self.connections.find(id)?;
-        Some(self.connections[slot].count())
-    }
-
-    /// A connection that is being drained may have got its first stream or lost its last one.
-    pub(crate) fn handle_count(&mut self, now: Instant, id: ConnectionId) {
-        let slot = self.connections.find(id);
-        let is_draining = |slot: &u32| self.connections[*slot].phase == Phase::Draining;
-        if let Some(slot) = slot.filter(is_draining) {
-            let now = self.nanos(now);
-            self.plan_end_of_drain(slot, now);
-        }
-    }
-
     /// Something was received on a connection. Report it for a connection that [`Action::Probe`] named, whatever was received:
     /// any byte shows that the other end is alive. For other connections the call is cheap and changes nothing.
     pub fn handle_alive(&mut self, now: Instant, id: ConnectionId) {
@@ -312,11 +262,11 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// A connection is gone.
+    /// A connection is gone, for the reason `closing`. `detail` is optional text for the event.
     ///
     /// # Errors
     ///
-    /// It was gone before.
+    /// The connection is unknown: it was gone before.
     pub fn handle_closed(
         &mut self,
         now: Instant,
@@ -358,7 +308,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Some(self.instant(*at))
     }
 
-    /// Does what is due: asks for the close of what was transient for too long, ends probes and drains.
+    /// Does what is due: closes connections that were transient for too long, ends probes, and ends drains.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.nanos(now);
         while let Some((at, slot, timer)) = self.timers.first().copied() {
@@ -382,7 +332,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// What the host is to do next. Drain it to `None` after each `handle_*`.
+    /// What the host has to do next. Drain it to `None` after each `handle_*`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

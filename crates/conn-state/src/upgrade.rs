@@ -1,8 +1,9 @@
-//! DCUtR: the exchange over a relayed connection after which both ends dial each other at the same moment, so that
-//! their NATs let a direct connection through.
+//! DCUtR: two peers with a relayed connection dial each other at the same moment, so that their NATs let a direct connection
+//! through. This module is the exchange before the dials.
 //!
-//! [`Initiator`] is B of the spec, to whom the relayed connection came in. [`Responder`] is A, who dialed it. Neither
-//! knows a socket, a clock or a multiaddr: bytes, `now` and a function that reads an address come in, [`Event`]s go out.
+//! [`Initiator`] is B of the spec: the end that accepted the relayed connection. [`Responder`] is A: the end that dialed it. Both
+//! are state machines without a socket, a clock or a multiaddr. The host passes in bytes, `now` and a function that reads an
+//! address, and gets [`Event`]s.
 //!
 //! ```text
 //!     A, Responder                  relay                   B, Initiator
@@ -18,36 +19,35 @@
 //!      Succeeded   or, after three attempts, each on a new stream, Failed
 //! ```
 //!
-//! The text is the spec's of November 2025 (libp2p/specs, `relay/DCUtR.md`). Each attempt is on a stream of its own, as
-//! go-, rust- and js-libp2p have it; the responder also takes a further CONNECT on the stream it knows, as older texts
-//! of the spec have it.
+//! The spec is that of November 2025 (libp2p/specs, `relay/DCUtR.md`). Each attempt has a stream of its own, as in go-, rust- and
+//! js-libp2p. The responder also accepts a further CONNECT on the same stream, as older versions of the spec have it.
 //!
 //! # What the host does
 //!
-//! After every call it drains `poll_event` to `None`, and it calls `handle_timeout` at the instant `poll_timeout`
-//! names. A [`Event::Dial`] and an end each replace the dial before: cancel that one. At an end, close the stream after
-//! [`Event::Succeeded`] and reset it after [`Event::Failed`].
+//! After every call, the host drains `poll_event` to `None`. It calls `handle_timeout` at the instant that `poll_timeout` names. A
+//! new [`Event::Dial`] and either end of the upgrade cancel the dial before. At the end, the host closes the stream after
+//! [`Event::Succeeded`] and resets it after [`Event::Failed`].
 //!
 //! # Invariants
 //!
-//! - Exactly one [`Event::Succeeded`] or [`Event::Failed`], the last event of all, and it comes without the peer's
-//!   help: nothing is waited for without a deadline.
-//! - At most [`UpgradeConfig::max_attempts`] punches and one plain dial, each of at most
-//!   [`UpgradeConfig::max_addresses`] addresses, all of which the host's function has passed.
-//! - No more is kept of the peer's words than those addresses and one unfinished message, [`MAX_MESSAGE`] bytes.
-//! - The two dials begin apart by no more than half the difference of the relay's two one-way latencies, as long as the
-//!   round trip is one that is believed ([`UpgradeConfig::max_rtt`]).
-//! - A message that breaks the order ends the upgrade. Only a failed dial leads to another attempt.
+//! - There is exactly one [`Event::Succeeded`] or [`Event::Failed`], and it is the last event. It needs no help from the peer,
+//!   because every wait has a deadline.
+//! - There are at most [`UpgradeConfig::max_attempts`] punches and one plain dial. Each dials at most
+//!   [`UpgradeConfig::max_addresses`] addresses, and the host's function has accepted each of them.
+//! - Of the peer's messages, only those addresses and one unfinished message of at most [`MAX_MESSAGE`] bytes are kept.
+//! - The two dials start apart by at most half the difference between the relay's two one-way latencies, if the round trip is
+//!   at most [`UpgradeConfig::max_rtt`].
+//! - A message out of order ends the upgrade. Only a failed dial leads to another attempt.
 //!
 //! # Limitations
 //!
-//! - B stays the server in every attempt, as the spec has it. go-libp2p before 0.41 had the roles the wrong way round,
-//!   and its successor swaps them as B in its last attempt: over TCP, that one comes to nothing here.
-//! - After an end the machine is of no more use. Whether the direct connection's loss is worth a new one, and whether a
-//!   peer whose exchange broke may open another stream, is for the host to say.
-//! - A peer chooses where B's packets of random bytes go: with the defaults that is 16 addresses, 3 times 10 s, one
-//!   packet each 10 to 200 ms. A host that minds says [`Candidate::Unwanted`], or serves fewer relayed peers at a time.
-//! - Addresses are not predicted; those that were observed are what is named.
+//! - B is the server in every attempt, as the spec demands. go-libp2p before 0.41 reversed the roles, and later versions
+//!   swap them as B in their last attempt. Over TCP, that attempt fails here.
+//! - A machine serves one upgrade. The host decides whether to start another one after the direct connection is lost, and
+//!   whether a peer may open another stream after a failed exchange.
+//! - The peer chooses where B's packets of random bytes go. With the defaults that is 16 addresses, three times 10 s, and one
+//!   packet each 10 to 200 ms. A host can answer [`Candidate::Unwanted`], or serve fewer relayed peers at a time.
+//! - Addresses are not predicted. The machine names the addresses that the host observed.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -109,32 +109,31 @@ pub use initiator::Initiator;
 pub use responder::Responder;
 pub use wire::{Decoder, Kind, MAX_MESSAGE, Message, PROTOCOL, WireError};
 
-/// How long [`Role::Server`] waits between one UDP packet of random bytes and the next, drawn anew each time (the
-/// spec's step 5).
+/// The pause of [`Role::Server`] between two UDP packets of random bytes, drawn anew each time (the spec's step 5).
 pub const PUNCH_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_millis(200);
 
-/// What there is for the host to do, in this order.
+/// What the host has to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<A> {
-    /// Open a stream on the relayed connection, for [`PROTOCOL`], and say `handle_stream_opened` or
-    /// `handle_stream_closed`. Streams of earlier attempts are of no more use. Only an [`Initiator`] asks for this.
+    /// Open a stream on the relayed connection, for [`PROTOCOL`], and report `handle_stream_opened` or
+    /// `handle_stream_closed`. Streams of earlier attempts are no longer needed. Only an [`Initiator`] asks for this.
     OpenStream,
     /// Write these bytes to the stream, without delay: the peer's clock runs.
     Send(Vec<u8>),
-    /// Dial, now. Any dial before this one is of no more use.
+    /// Dial now. Cancel any dial before this one.
     Dial(Dial<A>),
-    /// There is a direct connection. Cancel what is still being dialed, prefer the direct connection for every new
+    /// There is a direct connection. Cancel the dials that are still under way, prefer the direct connection for every new
     /// stream, and close the relayed one after a grace period (step 6).
     Succeeded {
-        /// The attempts it took; 0: no punch was needed.
+        /// The number of attempts; 0 if no punch was needed.
         attempts: u8,
     },
-    /// There is none, and this machine will not bring one about. The relayed connection stays as it is.
+    /// There is no direct connection, and this machine makes no further attempt. The relayed connection stays as it is.
     Failed {
-        /// The attempts begun.
+        /// The number of attempts that began.
         attempts: u8,
-        /// What ended it.
+        /// What ended the upgrade.
         cause: UpgradeError,
     },
 }
@@ -143,40 +142,38 @@ pub enum Event<A> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dial<A> {
-    /// Names this dial in `handle_dial_result`: 0 is the plain one, then one number each attempt.
+    /// The number of this dial, for `handle_dial_result`. The plain dial is 0, and each attempt has the next number.
     pub attempt: u8,
-    /// What the two ends of the connection are to be.
+    /// The role of this end.
     pub role: Role,
-    /// The instant at which the other end dials too. The host is late by as much as this is past.
+    /// The instant at which the other end dials too. If it is past, the host is late by that much.
     pub at: Instant,
-    /// Where to, in the order of the peer's preference. All of them at once: the moment is what counts.
+    /// The addresses, in the order of the peer's preference. Dial all of them at once, because the moment counts.
     pub addresses: Vec<A>,
-    /// Which of the peer's addresses are left out.
+    /// How many of the peer's addresses are left out, and why.
     pub skipped: Skipped,
 }
 
-/// What this end is to be, whichever end's packets get through first.
+/// The role of this end, whichever end's packets get through first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// A dial like any other, from any port, as the client.
+    /// An ordinary dial, from any port, as the client.
     Plain,
-    /// A's part. TCP: dial from the port that is listened on, and be the client of the handshake, of multistream-select
-    /// and of the muxer, even if the connection opened simultaneously and nobody knows who dialed. QUIC: dial, on the
-    /// socket that is listened on.
+    /// A's role. TCP: dial from the listening port, and be the client of the handshake, of multistream-select and of the
+    /// muxer, even if both ends opened the connection simultaneously. QUIC: dial on the listening socket.
     Client,
-    /// B's part. TCP: dial from the port that is listened on, and be the server of all that runs on it. QUIC: do not
-    /// dial; send UDP packets of random bytes from the socket that is listened on, each [`PUNCH_INTERVAL`], and A's
-    /// connection comes in.
+    /// B's role. TCP: dial from the listening port, and be the server of all that runs on the connection. QUIC: do not dial.
+    /// Send a UDP packet of random bytes from the listening socket each [`PUNCH_INTERVAL`]; A's connection comes in.
     Server,
 }
 
 impl Role {
-    /// Whether this end is the client of what runs on the connection.
+    /// Whether this end is the client of the protocols that run on the connection.
     pub fn is_client(self) -> bool {
         self != Self::Server
     }
 
-    /// Whether the other end dials at the same instant, so that the ports on both sides are what counts.
+    /// Whether the other end dials at the same instant, so that the ports on both sides matter.
     pub fn is_simultaneous(self) -> bool {
         self != Self::Plain
     }
@@ -185,8 +182,8 @@ impl Role {
 /// How a dial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DialResult {
-    /// A direct connection to this very peer is established and authenticated.
+    /// A direct connection to this peer is established and authenticated.
     Connected,
-    /// None of the addresses led to one.
+    /// No address led to one.
     Failed,
 }

@@ -12,9 +12,9 @@ use crate::swarms::{self, Change, Swarm};
 const DIALING: Change = ("transient (handshaking)", &["dialing"]);
 const LIMITED: Change = ("transient (limited)", &["authenticated"]);
 const CONNECTED: Change = ("connected", &["authenticated"]);
-const CLOSED_HERE: Change = ("not connected", &["closed by us"]);
+const CLOSED_HERE: Change = ("not connected", &["closed by this host"]);
 /// If something arrived that was not read any more, TCP resets the connection, and the goodbye may be lost.
-const CLOSED_THERE: Change = ("not connected", &["closed by the peer", "broken"]);
+const CLOSED_THERE: Change = ("not connected", &["closed by the peer", "connection lost"]);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Story {

@@ -303,6 +303,41 @@ fn a_waker_that_is_replaced_is_dropped_without_the_lock() {
     explore(replacing);
 }
 
+/// One stream ends and another begins, while their connection begins to be drained and the lock is taken by others.
+fn streaming() {
+    let tracker = tracker(64);
+    let old = join(&tracker, 1);
+    let streams = tracker.stream_count(old).unwrap();
+    let now = Instant::now();
+    streams.handle_opened(now);
+    let closer = thread::spawn({
+        let streams = streams.clone();
+        move || streams.handle_closed(now)
+    });
+    let opener = thread::spawn({
+        let streams = streams.clone();
+        move || streams.handle_opened(now)
+    });
+    join(&tracker, 1);
+    closer.join().unwrap();
+    opener.join().unwrap();
+    assert_eq!(streams.open(), 1);
+    // A stream is open, so that the drain may take as long as any.
+    let policy = Recommended::default();
+    tracker.handle_timeout(now + policy.quiet * 2);
+    let actions = std::iter::from_fn(|| tracker.shared.ask().tracker.poll_action());
+    assert_eq!(actions.collect::<Vec<_>>(), [Action::Drain(old)]);
+    // Without it, it is closed after the quiet time.
+    let last = now + policy.quiet * 3;
+    streams.handle_closed(last);
+    assert_eq!(tracker.poll_timeout(), Some(last + policy.quiet));
+}
+
+#[test]
+fn a_drained_connection_is_not_cut_while_a_stream_is_open_whoever_reports_first() {
+    explore(streaming);
+}
+
 /// Whoever does what is to be done waits for it, while another brings it about and a third asks.
 fn acting() {
     let tracker = tracker(64);

@@ -1,4 +1,4 @@
-//! What a tracker can be asked.
+//! The questions that a tracker answers.
 
 use std::{hash::Hash, time::Instant};
 
@@ -6,14 +6,14 @@ use super::{Tracker, between};
 use crate::{ConnectionId, ConnectionInfo, Event, Phase, State, history::Record};
 
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
-    /// How well `peer` is connected.
+    /// The state of `peer`.
     pub fn state(&self, peer: &Id) -> State {
         let slot = self.peers.find(peer);
         let peer = slot.and_then(|slot| self.peers.get(slot));
         peer.map_or(State::NotConnected, |peer| peer.state)
     }
 
-    /// The connections to `peer`, drained ones included.
+    /// The connections to `peer`, including those that are being drained.
     pub fn connections(&self, now: Instant, peer: &Id) -> Vec<ConnectionInfo> {
         let now = self.nanos(now);
         let slot = self.peers.find(peer);
@@ -21,7 +21,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         of_peer.map(|slot| self.info(now, slot)).collect()
     }
 
-    /// One connection, as long as it is not gone.
+    /// One connection; `None` once it is gone.
     pub fn connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
         let slot = self.connections.find(id)?;
         Some(self.info(self.nanos(now), slot))
@@ -78,22 +78,22 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         present.map(|peer| (&peer.id, peer.state))
     }
 
-    /// How many connections there are, those included whose peer is not known.
+    /// The number of connections, including those whose peer is not known yet.
     pub fn len(&self) -> usize {
         self.connections.len()
     }
 
-    /// Whether there is no connection.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many peers are remembered: those with a connection, and those with an event in the history.
+    /// The number of remembered peers: those with a connection, and those with an event in the history.
     pub fn remembered(&self) -> usize {
         self.peers.len()
     }
 
-    /// The latest events of `peer`, the oldest first, at most [`crate::TrackerConfig::history_per_peer`].
+    /// The latest events of `peer`, oldest first, at most [`crate::TrackerConfig::history_per_peer`].
     pub fn history(&self, peer: &Id) -> Vec<Event<Id>> {
         let slot = self.peers.find(peer);
         let mut place = slot.and_then(|slot| self.peers.get(slot)?.latest);

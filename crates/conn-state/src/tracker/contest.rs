@@ -31,8 +31,13 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// It is known whether a probed connection answers: it is held against each that came after it.
+    /// It is known whether a probed connection answers: it is held against each that came after it. It may have lost to
+    /// another one meanwhile, which ends no probe: a dead connection need not drain for as long as a live one.
     pub(super) fn contend_again(&mut self, old: u32, now: u64, answers: bool) {
+        let connection = &self.connections[old];
+        if connection.phase == Phase::Draining && !connection.closing && !answers {
+            return self.give_up(old, now);
+        }
         for new in self.rivals(old) {
             let came_later = self.connections[new].up >= self.connections[old].up;
             if came_later && self.contends(old) {
@@ -70,13 +75,16 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         remote(old).is_some() && remote(old) == remote(new)
     }
 
-    /// Whether an unanswered probe proves that the old connection is dead. The new one comes from the same socket, so the
-    /// packets of both take the same path; and that path is quick enough for an answer, because the new handshake, which
+    /// Whether an unanswered probe proves that a connection is dead: a newer one comes from the same socket, so the packets
+    /// of both take the same path; and that path is quick enough for an answer, because the newer one's handshake, which
     /// takes at least one round trip, took no longer than the probe waited.
-    fn is_replaced(&self, old: u32, new: u32) -> bool {
-        let connection = &self.connections[new];
-        let handshake = between(connection.opened, connection.up);
-        self.have_same_remote(old, new) && handshake <= self.policy.probe()
+    fn is_replaced(&self, old: u32) -> bool {
+        self.rivals(old).into_iter().any(|new| {
+            let connection = &self.connections[new];
+            let handshake = between(connection.opened, connection.up);
+            let is_newer = connection.up >= self.connections[old].up;
+            is_newer && self.have_same_remote(old, new) && handshake <= self.policy.probe()
+        })
     }
 
     fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
@@ -86,12 +94,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             Verdict::Old => self.drain(new, now),
             Verdict::New => {
                 self.drain(old, now);
-                if old_answers == Some(false) && self.is_replaced(old, new) {
-                    self.close(old, Closing::Unresponsive);
-                } else if old_answers == Some(false) {
-                    // It may be slow and not dead, and something may be going on over it.
-                    let at = later(now, self.policy.patience());
-                    self.await_answer(old, Probe { at, overdue: true });
+                if old_answers == Some(false) {
+                    self.give_up(old, now);
                 }
             }
         }
@@ -106,6 +110,16 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.await_answer(slot, Probe { at, overdue: false });
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Probe(id));
+    }
+
+    /// A connection that is being drained left a probe unanswered. Unless that proves that it is dead, it may be slow, and
+    /// streams may be open on it.
+    fn give_up(&mut self, slot: u32, now: u64) {
+        if self.is_replaced(slot) {
+            return self.close(slot, Closing::Unresponsive);
+        }
+        let at = later(now, self.policy.patience());
+        self.await_answer(slot, Probe { at, overdue: true });
     }
 
     fn await_answer(&mut self, slot: u32, probe: Probe) {
@@ -142,7 +156,6 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     }
 
     pub(super) fn drain(&mut self, slot: u32, now: u64) {
-        self.end_probe(slot);
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Drain(id));
         self.enter(

@@ -8,7 +8,15 @@ fn dial(from: Side, at: u64) -> Dial {
         at,
         refused: false,
         limited: false,
+        by_socket: false,
         busy: [0; 2],
+    }
+}
+
+fn by_socket(from: Side, at: u64) -> Dial {
+    Dial {
+        by_socket: true,
+        ..dial(from, at)
     }
 }
 
@@ -108,4 +116,67 @@ fn one_that_is_resumed_while_its_late_answer_is_on_its_way_is_asked_anew() {
         ])
     };
     assert_eq!(play(&script), Some(3));
+}
+
+#[test]
+fn a_client_that_is_back_at_its_old_socket_has_one_connection_within_a_second() {
+    // Killed just after its handshake, with a stream open at the other end.
+    for (killed_at, away) in [(3, 1), (3, 300), (4, 20), (8, 100)] {
+        let old = Dial {
+            busy: [20_000, 20_000],
+            ..by_socket(1, 0)
+        };
+        let script = Script {
+            restarts: vec![(1, killed_at, away)],
+            ..script(&[old, by_socket(1, killed_at + away + 1)])
+        };
+        match World::play(&script) {
+            Ok(world) => assert_eq!((world.kept(), world.gone_in_time()), (Some(1), 1)),
+            Err(story) => panic!("{story}"),
+        }
+    }
+}
+
+#[test]
+fn crossing_dials_between_two_sockets_both_answer_and_the_lower_ids_stays() {
+    for delay in [1, 60, 240] {
+        for (one, other) in [(0, 1), (1, 0)] {
+            let script = Script {
+                delays: vec![delay],
+                ..script(&[by_socket(one, 0), by_socket(other, 0)])
+            };
+            assert_eq!(play(&script), Some(one));
+        }
+    }
+}
+
+#[test]
+fn a_dead_connection_is_closed_for_the_one_from_its_socket_though_another_was_judged_before() {
+    // The dialer keeps the third, and drains the first for as long as there are streams on it.
+    let first = Dial {
+        busy: [20_000; 2],
+        ..by_socket(0, 4272)
+    };
+    let script = Script {
+        lower_first: false,
+        restarts: vec![(0, 3, 241)],
+        ..script(&[first, by_socket(0, 0), dial(0, 4273)])
+    };
+    match World::play(&script) {
+        Ok(world) => assert_eq!(world.gone_in_time(), 1),
+        Err(story) => panic!("{story}"),
+    }
+}
+
+#[test]
+fn a_dead_connection_that_loses_to_a_further_dial_while_it_is_probed_is_closed_with_the_probe() {
+    let script = Script {
+        lower_first: false,
+        restarts: vec![(1, 2, 241)],
+        ..script(&[by_socket(0, 0), dial(0, 1946), by_socket(1, 1445)])
+    };
+    match World::play(&script) {
+        Ok(world) => assert_eq!(world.gone_in_time(), 1),
+        Err(story) => panic!("{story}"),
+    }
 }

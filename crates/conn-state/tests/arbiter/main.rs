@@ -8,7 +8,7 @@ use std::cell::Cell;
 use proptest::{prelude::*, test_runner::TestRunner};
 use world::{Dial, Script, World};
 
-/// Cases of each of the five properties.
+/// Cases of each of the seven properties.
 const CASES: u32 = 4_000;
 
 /// What a message takes at most, in milliseconds: an answer is there before a probe's patience of 500 is over.
@@ -18,24 +18,30 @@ const SLOWEST: u64 = 240;
 #[derive(Debug, Clone, Copy, Default)]
 struct With {
     limited: bool,
+    sockets: bool,
     restarts: usize,
     breaks: usize,
     is_slow: bool,
 }
 
-fn dial(limited: bool) -> impl Strategy<Value = Dial> {
+fn dial(with: With) -> impl Strategy<Value = Dial> {
     let busy = || prop_oneof![2 => Just(0), 1 => 0..4_000_u64];
     let at = prop_oneof![Just(0), 0..600_u64, 0..6_000_u64];
-    let limited = prop::bool::weighted(if limited { 0.3 } else { 0.0 });
+    let limited = prop::bool::weighted(if with.limited { 0.3 } else { 0.0 });
+    let by_socket = prop::bool::weighted(if with.sockets { 0.8 } else { 0.0 });
     let refused = prop::bool::weighted(0.1);
-    let parts = (0..2_usize, at, refused, limited, busy(), busy());
-    parts.prop_map(|(from, at, refused, limited, one, other)| Dial {
-        from,
-        at,
-        refused,
-        limited,
-        busy: [one, other],
-    })
+    let kind = (refused, limited, by_socket);
+    let parts = (0..2_usize, at, kind, busy(), busy());
+    parts.prop_map(
+        |(from, at, (refused, limited, by_socket), one, other)| Dial {
+            from,
+            at,
+            refused,
+            limited,
+            by_socket,
+            busy: [one, other],
+        },
+    )
 }
 
 fn delays(slowest: u64) -> impl Strategy<Value = Vec<u64>> {
@@ -47,7 +53,7 @@ fn script(with: With) -> impl Strategy<Value = Script> {
     let restart = (0..2_usize, 0..4_000_u64, SLOWEST + 1..1_500);
     let restarts = prop::collection::vec(restart, 0..=with.restarts);
     let breaks = prop::collection::vec((0..6_usize, 0..2_usize, 0..6_000_u64), 0..=with.breaks);
-    let dials = prop::collection::vec(dial(with.limited), 1..=6);
+    let dials = prop::collection::vec(dial(with), 1..=6);
     let slowest = if with.is_slow { 2_000 } else { SLOWEST };
     let parts = (any::<bool>(), delays(slowest), dials, restarts, breaks);
     parts.prop_map(
@@ -62,17 +68,18 @@ fn script(with: With) -> impl Strategy<Value = Script> {
     )
 }
 
-/// Plays scripts, most of which must have come to something.
-fn hold(with: With) {
+/// Plays scripts, most of which must have come to something. How many dead connections were gone in time.
+fn hold(with: With) -> usize {
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(CASES)
     };
-    let (met, contested) = (Cell::new(0), Cell::new(0));
+    let (met, contested, gone) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(config).run(&script(with), |script| {
         let world = World::play(&script).map_err(TestCaseError::fail)?;
         met.set(met.get() + u32::from(world.has_met()));
         contested.set(contested.get() + u32::from(world.drained() > 0));
+        gone.set(gone.get() + world.gone_in_time());
         Ok(())
     });
     if let Err(failed) = outcome {
@@ -80,6 +87,7 @@ fn hold(with: With) {
     }
     assert!(met.get() > CASES / 2, "{} met", met.get());
     assert!(contested.get() > CASES / 3, "{} contested", contested.get());
+    gone.get()
 }
 
 #[test]
@@ -116,6 +124,27 @@ fn when_what_was_kept_breaks_both_ends_resume_the_same() {
 #[test]
 fn on_a_path_slower_than_a_probes_patience_both_ends_still_agree_in_the_end() {
     hold(With {
+        limited: true,
+        is_slow: true,
+        ..With::default()
+    });
+}
+
+#[test]
+fn between_two_sockets_one_connection_is_left_and_a_dead_one_is_gone_within_a_second() {
+    let gone = hold(With {
+        sockets: true,
+        limited: true,
+        restarts: 2,
+        ..With::default()
+    });
+    assert!(gone > CASES as usize / 100, "{gone} were gone in time");
+}
+
+#[test]
+fn between_two_sockets_on_a_slow_path_both_ends_still_agree_in_the_end() {
+    hold(With {
+        sockets: true,
         limited: true,
         is_slow: true,
         ..With::default()

@@ -1,13 +1,15 @@
 //! Two trackers, and the network between them.
 
 mod checks;
+mod sockets;
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use conn_state::{Action, Closing, ConnectionId, Recommended, Route, Tracker, TrackerConfig};
+use conn_state::{Action, Closing, ConnectionId, Path, Recommended, Route, Tracker, TrackerConfig};
+use sockets::Owed;
 
 /// Which of the two.
 pub(crate) type Side = usize;
@@ -21,6 +23,8 @@ pub(crate) struct Dial {
     pub(crate) refused: bool,
     /// A relay limits it.
     pub(crate) limited: bool,
+    /// It goes between the one UDP socket that each of them has, also after a restart.
+    pub(crate) by_socket: bool,
     /// For how long either end has a stream open on it.
     pub(crate) busy: [u64; 2],
 }
@@ -56,6 +60,8 @@ enum Occurrence {
     Dial(usize),
     Arrive(usize, Side, Message),
     Idle(usize, Side),
+    /// Nothing, but what must hold is looked at.
+    Look,
     Break(usize, Side),
     Stop(Side, u64),
     Start(Side),
@@ -97,6 +103,10 @@ pub(crate) struct World {
     is_broken: bool,
     /// How often one of them began to drain a connection.
     drained: usize,
+    /// Which dead connections have to be gone by when.
+    owed: Vec<Owed>,
+    /// How many of them were gone in time.
+    gone_in_time: usize,
     /// What happened, for one who reads of a failure.
     story: Option<Vec<String>>,
 }
@@ -121,6 +131,8 @@ impl World {
             has_met: false,
             is_broken: false,
             drained: 0,
+            owed: Vec::new(),
+            gone_in_time: 0,
             story,
         };
         let blank = Link {
@@ -151,13 +163,6 @@ impl World {
         let mut story = self.story.clone().unwrap_or_default();
         story.push(wrong);
         story.join("\n")
-    }
-
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        let now = self.now;
-        if let Some(story) = &mut self.story {
-            story.push(format!("{now} ms: {}", what()));
-        }
     }
 
     fn instant(&self) -> Instant {
@@ -216,7 +221,8 @@ impl World {
         }
         self.obey(0);
         self.obey(1);
-        self.never_apart()
+        self.never_apart()?;
+        self.none_lingers()
     }
 
     fn occur(&mut self, occurrence: Occurrence) {
@@ -240,6 +246,7 @@ impl World {
                     tracker.handle_stream_closed(now, id).expect("known");
                 }
             }
+            Occurrence::Look => {}
             Occurrence::Break(link, side) => {
                 self.is_broken = true;
                 self.close(link, side, Closing::Lost);
@@ -269,8 +276,10 @@ impl World {
         let Some(id) = self.end(link, side) else {
             return;
         };
+        // Whatever was received shows that the other end is there.
+        self.hosts[side].tracker.handle_alive(now, id);
         match message {
-            Message::Syn => {}
+            Message::Syn | Message::Pong => {}
             Message::Accept => {
                 self.authenticate(link, side, id);
                 self.send(link, 1 - side, Message::Finish);
@@ -280,7 +289,6 @@ impl World {
             }
             Message::Finish => self.authenticate(link, side, id),
             Message::Ping => self.send(link, 1 - side, Message::Pong),
-            Message::Pong => self.hosts[side].tracker.handle_alive(now, id),
             Message::Close => {
                 let tracker = &mut self.hosts[side].tracker;
                 tracker
@@ -320,10 +328,16 @@ impl World {
             })),
             false => Route::Direct,
         };
+        let mut path = Path::new(route);
+        if let Some(remote) = self.remote(link, side) {
+            path = path.with_remote(remote);
+        }
         let tracker = &mut self.hosts[side].tracker;
         tracker
-            .handle_authenticated(now, id, &peer, route)
+            .handle_authenticated(now, id, &peer, path)
             .expect("known");
+        self.owe(link, side);
+        let tracker = &mut self.hosts[side].tracker;
         if busy[side] > 0 {
             tracker.handle_stream_opened(now, id).expect("known");
             self.plan(self.now + busy[side], Occurrence::Idle(link, side));

@@ -19,7 +19,7 @@ const CASES: u32 = 10_000;
 const STEPS: usize = 100;
 
 fn way() -> impl Strategy<Value = Way> {
-    prop_oneof![4 => Just(Way::Direct), 1 => Just(Way::Relayed), 3 => Just(Way::Limited)]
+    prop_oneof![4 => Just(Way::Direct), 4 => Just(Way::Socket), 1 => Just(Way::Relayed), 3 => Just(Way::Limited)]
 }
 
 fn closing() -> impl Strategy<Value = Closing> {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, ConnectionId, Contest, Direction, Event, Phase, Policy, Reason, Recommended,
-    Route, State, TrackError, Verdict,
+    Action, Closing, ConnectionId, Contest, Direction, Event, Path, Phase, Policy, Reason,
+    Recommended, Remote, Route, State, TrackError, Verdict,
 };
 
 /// Who is there.
@@ -94,6 +94,9 @@ pub(crate) struct Link {
     pub(crate) route: Route,
     pub(crate) opened: Instant,
     pub(crate) since: Instant,
+    /// When its handshake ended.
+    up: Option<Instant>,
+    remote: Option<Remote>,
     pub(crate) streams: u32,
     /// When its phase is over.
     pub(crate) due: Option<Instant>,
@@ -111,6 +114,8 @@ impl Link {
             route: Route::Direct,
             opened: now,
             since: now,
+            up: None,
+            remote: None,
             streams: 0,
             due: None,
             closing: None,
@@ -134,7 +139,7 @@ impl Link {
     }
 
     /// Whether this may be asked of the host now.
-    fn may(&self, now: Instant, action: Action, rules: &Rules) -> bool {
+    fn may(&self, now: Instant, action: Action, is_replaced: bool, rules: &Rules) -> bool {
         let is_used = matches!(self.phase, Phase::Limited | Phase::Established);
         let is_over = self.due.is_some_and(|due| due <= now);
         let silent_for = |time| self.probed.is_some_and(|at| at + time <= now);
@@ -147,7 +152,11 @@ impl Link {
                 Action::Close(_, Closing::TooLongTransient) => self.is_transient() && is_over,
                 Action::Close(_, Closing::Superseded) => is_draining && is_over,
                 Action::Close(_, Closing::Unresponsive) => {
-                    is_draining && silent_for(rules.probe() + rules.patience())
+                    let patience = match is_replaced {
+                        true => Duration::ZERO,
+                        false => rules.patience(),
+                    };
+                    is_draining && silent_for(rules.probe() + patience)
                 }
                 _ => false,
             }
@@ -186,6 +195,18 @@ impl Reference {
             Phase::Draining | Phase::Closed => State::NotConnected,
         });
         states.max().unwrap_or(State::NotConnected)
+    }
+
+    /// Which of its connections is best for streams.
+    pub(crate) fn best(&self, peer: u8) -> Option<ConnectionId> {
+        let usable = self.of_peer(peer);
+        let usable = usable.filter(|(_, link)| link.phase.is_up() && link.closing.is_none());
+        let best = usable.max_by_key(|(id, link)| {
+            let is_kept = link.phase != Phase::Draining;
+            let is_full = self.rules.phase(link.route) == Phase::Established;
+            (is_kept, is_full, link.route == Route::Direct, link.up, **id)
+        });
+        best.map(|(id, _)| *id)
     }
 
     pub(crate) fn latest(&self, peer: u8) -> Option<(usize, &Event<u8>)> {
@@ -238,7 +259,7 @@ impl Reference {
         now: Instant,
         id: ConnectionId,
         peer: u8,
-        route: Route,
+        path: Path,
     ) -> Result<(), TrackError> {
         let rules = self.rules.clone();
         let link = self.open_link(id)?;
@@ -246,8 +267,9 @@ impl Reference {
             let phase = link.phase;
             return Err(TrackError::WrongPhase { id, phase });
         }
-        (link.peer, link.route) = (Some(peer), route);
-        link.enter(now, rules.phase(route), &rules);
+        (link.peer, link.route, link.remote) = (Some(peer), path.route, path.remote);
+        link.up = Some(now);
+        link.enter(now, rules.phase(path.route), &rules);
         Ok(())
     }
 
@@ -255,15 +277,15 @@ impl Reference {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        route: Route,
+        path: Path,
     ) -> Result<(), TrackError> {
         let rules = self.rules.clone();
         let link = self.open_link(id)?;
-        let (phase, next) = (link.phase, rules.phase(route));
+        let (phase, next) = (link.phase, rules.phase(path.route));
         if !phase.is_up() {
             return Err(TrackError::WrongPhase { id, phase });
         }
-        link.route = route;
+        (link.route, link.remote) = (path.route, path.remote);
         if phase != Phase::Draining && phase != next {
             link.enter(now, next, &rules);
         }
@@ -301,6 +323,20 @@ impl Reference {
         gone.map(drop).ok_or(TrackError::Unknown { id })
     }
 
+    /// Whether a newer one comes from the same socket, after a handshake that was quick.
+    fn is_replaced(&self, id: ConnectionId) -> bool {
+        let Some(old) = self.links.get(&id).filter(|old| old.remote.is_some()) else {
+            return false;
+        };
+        let mut newer = self.links.iter().filter(|(_, new)| new.up >= old.up);
+        newer.any(|(other, new)| {
+            let is_quick = new
+                .up
+                .is_some_and(|up| up <= new.opened + self.rules.probe());
+            *other != id && (new.peer, new.remote) == (old.peer, old.remote) && is_quick
+        })
+    }
+
     /// The tracker says what is to be done: it must be something that may be, and it counts as done.
     pub(crate) fn obey(&mut self, now: Instant, action: Action) -> Result<(), String> {
         let rules = self.rules.clone();
@@ -308,9 +344,10 @@ impl Reference {
             Action::Probe(id) | Action::Drain(id) | Action::Resume(id) | Action::Close(id, _) => id,
             _ => return Err(format!("the unheard-of {action:?}")),
         };
+        let is_replaced = self.is_replaced(id);
         let link = self.links.get_mut(&id);
         let link = link.ok_or_else(|| format!("{action:?} of none"))?;
-        if !link.may(now, action, &rules) {
+        if !link.may(now, action, is_replaced, &rules) {
             return Err(format!("{action:?} of {link:?}"));
         }
         match action {
@@ -318,7 +355,6 @@ impl Reference {
             Action::Drain(_) => {
                 link.enter(now, Phase::Draining, &rules);
                 link.due = Some(end_of_drain(now, link, &rules));
-                link.probed = link.probed.filter(|at| now >= *at + rules.probe());
             }
             Action::Resume(_) => {
                 link.enter(now, rules.phase(link.route), &rules);

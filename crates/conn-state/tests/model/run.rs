@@ -9,8 +9,8 @@ use std::{
 };
 
 use conn_state::{
-    Cause, Closing, ConnectionId, Direction, Limit, Phase, Route, SharedTracker, State,
-    Subscription, TrackError, Tracker, TrackerConfig,
+    Cause, Closing, ConnectionId, Direction, Limit, Path, Phase, Remote, Route, SharedTracker,
+    State, Subscription, TrackError, Tracker, TrackerConfig,
 };
 
 use compare::alike;
@@ -45,18 +45,28 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Way {
     Direct,
+    /// From the peer's one UDP socket.
+    Socket,
     Relayed,
     Limited,
 }
 
 impl Way {
+    fn path(self, peer: u8) -> Path {
+        let socket = Remote::new("quic", ([127, 0, 0, 1], peer.into()).into());
+        match self {
+            Self::Socket => Path::new(Route::Direct).with_remote(socket),
+            _ => self.route().into(),
+        }
+    }
+
     fn route(self) -> Route {
         let limit = Limit {
             until: None,
             bytes: Some(1 << 17),
         };
         match self {
-            Self::Direct => Route::Direct,
+            Self::Direct | Self::Socket => Route::Direct,
             Self::Relayed => Route::Relayed(None),
             Self::Limited => Route::Relayed(Some(limit)),
         }
@@ -228,17 +238,17 @@ impl Run {
             Step::Authenticated(_, stranger, is_stranger, way) => {
                 let dialed = reference.links.get(&id).and_then(|link| link.peer);
                 let peer = dialed.filter(|_| !is_stranger).unwrap_or(PEERS[stranger]);
-                let route = way.route();
+                let path = way.path(peer);
                 [
-                    tracker.handle_authenticated(now, id, &peer, route),
-                    shared.handle_authenticated(now, id, &peer, route),
-                    reference.authenticate(now, id, peer, route),
+                    tracker.handle_authenticated(now, id, &peer, path),
+                    shared.handle_authenticated(now, id, &peer, path),
+                    reference.authenticate(now, id, peer, path),
                 ]
             }
             Step::Route(_, way) => [
                 tracker.handle_path(now, id, way.route()),
                 shared.handle_path(now, id, way.route()),
-                reference.reroute(now, id, way.route()),
+                reference.reroute(now, id, way.route().into()),
             ],
             Step::Stream(_, is_opened) => {
                 let streams = shared.stream_count(id);

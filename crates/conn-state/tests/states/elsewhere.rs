@@ -1,8 +1,11 @@
 //! What goes wrong elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use conn_state::{Action, Closing, Phase, Recommended, Route, State, Update};
+use conn_state::{
+    Action, Closing, Phase, Recommended, Route, SharedTracker, State, TrackError, Tracker,
+    TrackerConfig, Update, WhenConnected, WithoutProbes,
+};
 
 use crate::{Host, LIMITED, events, tell};
 
@@ -199,4 +202,98 @@ fn a_dial_that_is_denied_was_never_connected() {
             "2: transient (handshaking) -> not connected, refused",
         ]
     );
+}
+
+#[test]
+fn a_connection_that_the_host_was_told_to_close_is_not_authenticated_any_more() {
+    let mut host = Host::new(Recommended::default());
+    let id = host.dial("bob");
+    host.wait(Duration::from_secs(30));
+    let close = Action::Close(id, Closing::TooLongTransient);
+    assert_eq!(host.actions(), [close]);
+    let told = host
+        .tracker
+        .handle_authenticated(host.now, id, &"bob", Route::Direct);
+    let error = told.expect_err("it is too late");
+    assert_eq!(
+        error.to_string(),
+        format!("connection {id} is about to be closed")
+    );
+    assert!(host.tracker.is_transient(&"bob"));
+    assert_eq!(host.actions(), []);
+    host.close(id, Closing::TooLongTransient);
+    assert_eq!(host.tracker.state(&"bob"), State::NotConnected);
+}
+
+#[test]
+fn a_limited_connection_that_the_host_was_told_to_close_is_not_lifted_any_more() {
+    let policy = Recommended::default().with_max_ages(Duration::MAX, Some(Duration::from_secs(9)));
+    let mut host = Host::new(policy);
+    let id = host.connect("bob", LIMITED);
+    host.wait(Duration::from_secs(9));
+    assert_eq!(host.actions().len(), 1);
+    let told = host.tracker.handle_path(host.now, id, Route::Direct);
+    assert_eq!(told, Err(TrackError::Closing { id }));
+    assert!(host.tracker.is_transient(&"bob"));
+}
+
+#[test]
+fn a_host_that_cannot_probe_drains_no_live_connection_for_one_that_came_later() {
+    let now = Instant::now();
+    let policy = WithoutProbes(Recommended::default());
+    let mut tracker = Tracker::new(now, "me", policy, TrackerConfig::default());
+    let mut ids = Vec::new();
+    for hours in 0..3 {
+        let now = now + Duration::from_secs(3_600 * hours);
+        let id = tracker.handle_inbound(now).expect("room");
+        tracker
+            .handle_authenticated(now, id, &"bob", Route::Direct)
+            .expect("a handshake");
+        ids.push(id);
+    }
+    tracker.handle_timeout(now + Duration::from_secs(100_000));
+    assert_eq!(tracker.poll_action(), None);
+    assert_eq!(tracker.connections(now, &"bob").len(), 3);
+    assert_eq!(tracker.best(&"bob"), ids.last().copied());
+}
+
+#[test]
+fn a_peer_that_left_and_returned_between_two_looks_gets_a_new_resource() {
+    let now = Instant::now();
+    let config = TrackerConfig::default().with_history(4, 4);
+    let tracker = SharedTracker::new(now, "me", Recommended::default(), config);
+    let connect = || {
+        let id = tracker.handle_dialing(now, Some(&"bob")).expect("room");
+        tracker
+            .handle_authenticated(now, id, &"bob", Route::Direct)
+            .expect("a handshake");
+        id
+    };
+    let first = connect();
+    let mut made = 0;
+    let mut held = WhenConnected::new(|| {
+        made += 1;
+        made
+    });
+    let (snapshot, mut updates) = tracker.subscribe_to(&"bob");
+    let bob = snapshot.get(&"bob").expect("it is connected");
+    held.handle_state(bob.number, bob.state);
+    assert_eq!(held.get(), Some(&1));
+    // More happens than the history holds, and in the end all seems as before.
+    tracker
+        .handle_closed(now, first, Closing::Lost, None)
+        .expect("it is there");
+    connect();
+    for _ in 0..2 {
+        let other = tracker.handle_dialing(now, Some(&"eve")).expect("room");
+        tracker
+            .handle_closed(now, other, Closing::Handshake, None)
+            .expect("it is there");
+    }
+    let Some(Update::Lagged { snapshot, .. }) = updates.try_next() else {
+        panic!("nothing was missed");
+    };
+    let bob = snapshot.get(&"bob").expect("it is connected again");
+    held.handle_state(bob.number, bob.state);
+    assert_eq!(held.get(), Some(&2));
 }

@@ -1,5 +1,6 @@
 //! What is said of connections and peers: each thing that others get wrong, and each bound.
 
+mod best;
 mod bounds;
 mod elsewhere;
 mod memory;
@@ -188,4 +189,47 @@ fn a_connections_name_is_never_used_again() {
         host.close(id, Closing::Local);
         assert!(host.tracker.connection(host.now, id).is_none());
     }
+}
+
+#[test]
+fn streams_are_counted_by_all_handles_together_never_below_zero_and_not_after_the_end() {
+    let host = Host::new(Recommended::default());
+    let id = host.connect("bob", Route::Direct);
+    let (one, other) = (host.streams(id), host.streams(id).clone());
+    one.handle_closed(host.now);
+    one.handle_opened(host.now);
+    other.handle_opened(host.now);
+    assert_eq!((one.open(), other.open()), (2, 2));
+    let streams = |id| {
+        host.tracker
+            .connection(host.now, id)
+            .map(|info| info.streams)
+    };
+    assert_eq!(streams(id), Some(2));
+    host.close(id, Closing::Local);
+    let next = host.connect("bob", Route::Direct);
+    other.handle_opened(host.now);
+    other.handle_closed(host.now);
+    assert_eq!(streams(next), Some(0));
+    assert_eq!(host.actions(), []);
+    assert!(host.tracker.stream_count(id).is_none());
+}
+
+#[test]
+fn a_close_by_the_peer_names_the_code_where_there_is_one() {
+    let closed = |code| Closing::Remote { code }.to_string();
+    assert_eq!(closed(None), "closed by the peer");
+    assert_eq!(closed(Some(0x1001)), "closed by the peer with code 0x1001");
+}
+
+#[test]
+fn an_id_survives_the_way_through_a_number() {
+    let host = Host::new(Recommended::default());
+    let first = host.connect("bob", Route::Direct);
+    host.close(first, Closing::Local);
+    let second = host.connect("bob", Route::Direct);
+    assert_ne!(first.as_u64(), second.as_u64());
+    assert_eq!(ConnectionId::from_u64(second.as_u64()), second);
+    let unknown = ConnectionId::from_u64(u64::MAX);
+    assert!(host.tracker.connection(host.now, unknown).is_none());
 }

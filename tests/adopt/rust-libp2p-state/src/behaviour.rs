@@ -110,7 +110,7 @@ impl Behaviour {
         match connections.find(|tracked| tracked.wants == Some(circuit)) {
             Some(tracked) => {
                 tracked.wants = None;
-                expect(self.tracker.handle_route(now, tracked.id, route));
+                expect(self.tracker.handle_path(now, tracked.id, route));
             }
             None => self.grants.insert(circuit, route),
         }
@@ -140,7 +140,9 @@ impl Behaviour {
         let (now, id) = (Instant::now(), tracked.id);
         expect(self.tracker.handle_authenticated(now, id, &peer_id, route));
         // For all that is known. One stream is as good as many.
-        expect(self.tracker.handle_streams(now, id, 1));
+        if let Some(streams) = self.tracker.stream_count(id) {
+            streams.handle_opened(now);
+        }
     }
 
     fn gone(&mut self, name: ConnectionId, closing: Closing, error: Option<&dyn Error>) {
@@ -264,7 +266,7 @@ impl NetworkBehaviour for Behaviour {
                 if let Some(tracked) = self.connections.get_mut(&connection_id) {
                     tracked.wants = wants;
                     let now = Instant::now();
-                    expect(self.tracker.handle_route(now, tracked.id, route));
+                    expect(self.tracker.handle_path(now, tracked.id, route));
                 }
             }
             FromSwarm::DialFailure(failure) => {
@@ -319,8 +321,8 @@ fn closing(cause: Option<&ConnectionError>) -> Closing {
     match cause {
         None | Some(ConnectionError::KeepAliveTimeout) => Closing::Local,
         Some(ConnectionError::IO(error)) => match error.kind() {
-            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut => Closing::Failed,
-            _ => Closing::Remote,
+            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut => Closing::Lost,
+            _ => Closing::Remote { code: None },
         },
     }
 }

@@ -5,7 +5,14 @@ use conn_state::{Phase, State};
 use super::{Side, World};
 
 impl World {
-    fn phase(&self, link: usize, side: Side) -> Option<Phase> {
+    pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(story) = &mut self.story {
+            story.push(format!("{now} ms: {}", what()));
+        }
+    }
+
+    pub(super) fn phase(&self, link: usize, side: Side) -> Option<Phase> {
         let id = self.end(link, side)?;
         let info = self.hosts[side].tracker.connection(self.instant(), id)?;
         Some(info.phase)

@@ -116,6 +116,11 @@ impl Run {
             let state = self.reference.state(peer);
             alike("state", &self.tracker.state(&peer), &state)?;
             alike("state", &self.shared.state(&peer), &state)?;
+            let best = self.tracker.best_unlimited(&peer);
+            alike("best", &best.is_some(), &(state == State::Connected))?;
+            alike("best", &self.shared.best_unlimited(&peer), &best)?;
+            let best = self.tracker.best(&peer);
+            alike("best", &self.reference.best(peer), &best)?;
             let of_peer = self.reference.of_peer(peer).map(|(id, link)| {
                 let (age, phase_age) = (now - link.opened, now - link.since);
                 let way = (link.direction, link.route, link.streams);
