@@ -55,7 +55,11 @@ pub(crate) fn run(slots: usize, rounds: usize) -> anyhow::Result<()> {
     let caps = Caps::unlimited().with_slots(slots);
     let mut table = Table::new(now, 11, caps, TableConfig::default()).with_asn(|_| Some(64_500));
     let peers: Vec<PeerId> = (0..slots).map(|_| PeerId::random()).collect();
-    let connect = |(at, peer): (usize, &PeerId)| table.handle_connected(now, peer, origin(at));
+    let connect = |(at, peer): (usize, &PeerId)| {
+        let connection = ConnectionId(at as u64);
+        table.handle_connected(now, connection, peer, origin(at));
+        connection
+    };
     let mut connections: Vec<_> = peers.iter().enumerate().map(connect).collect();
     shuffle(&mut connections);
 

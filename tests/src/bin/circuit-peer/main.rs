@@ -170,11 +170,13 @@ fn reservation(node: &Node, event: &ClientEvent) -> Option<Value> {
     Some(match event {
         ClientEvent::Granted { relay, .. } => granted(relay, false),
         ClientEvent::Renewed { relay, .. } => granted(relay, true),
-        ClientEvent::Refused { status, reason, .. } => json!({
+        ClientEvent::Refused { status, .. } => json!({
             "event": "refused",
-            "message": format!("{reason} (status {})", status.code()),
+            "message": format!("{} (status {})", status.meaning(), status.code()),
         }),
-        ClientEvent::Failed { reason, .. } => json!({"event": "refused", "message": reason}),
+        ClientEvent::Failed { error, .. } => {
+            json!({"event": "refused", "message": error.to_string()})
+        }
         _ => return None,
     })
 }
