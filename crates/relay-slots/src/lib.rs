@@ -29,7 +29,7 @@
 //! # Invariants
 //!
 //! - No admitted request ever exceeds a cap. Lowering a cap evicts nobody.
-//! - A renewal is never refused for lack of room or for its rate. If the new address has no room, the slot goes on being
+//! - A renewal is never refused for lack of room or for its rate. If the new address has no room, the slot is still
 //!   counted at the old address.
 //! - The table checks everything before it changes anything, so that a refused request changes nothing.
 //! - What a peer held is free after the grace, whether the peer disconnected or fell silent. When all peers have left and
@@ -144,7 +144,7 @@ pub trait Admission<Id> {
     /// Whether one more slot is granted.
     ///
     /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A refusal
-    /// then only means that the slot goes on being counted at the old address.
+    /// then only means that the slot is still counted at the old address.
     ///
     /// # Errors
     ///

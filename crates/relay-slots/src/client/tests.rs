@@ -214,7 +214,10 @@ fn who_refuses_is_asked_again_at_most_once_a_minute_and_at_least() {
         let [ClientEvent::Refused { status, .. }] = events[..] else {
             panic!("{events:?}");
         };
-        assert_eq!((status.code(), status.meaning()), (201, "it has no room"));
+        assert_eq!(
+            (status.code(), status.meaning()),
+            (201, "the relay has no room")
+        );
         waits.push(bench.wait().as_secs_f64());
     }
     assert!((0.5..=1.0).contains(&waits[0]), "{waits:?}");
