@@ -62,17 +62,19 @@ impl Status {
         known.unwrap_or(Self::Unknown(code))
     }
 
-    /// What the status means as an answer to a RESERVE, for a log or a user.
+    /// What the status means as an answer to a RESERVE, in words for a log or a user.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::ReservationRefused => "it refuses: asked too often, or too many reservations",
-            Self::ResourceLimitExceeded => "it has no room",
-            Self::PermissionDenied => "it does not serve this peer",
-            Self::MalformedMessage => "it could not read the request",
-            Self::UnexpectedMessage => "it did not expect the request",
-            Self::Unknown(_) => "its status is not in the spec",
+            Self::ReservationRefused => {
+                "the relay was asked too often, or for too many reservations"
+            }
+            Self::ResourceLimitExceeded => "the relay has no room",
+            Self::PermissionDenied => "the relay does not serve this peer",
+            Self::MalformedMessage => "the relay could not read the request",
+            Self::UnexpectedMessage => "the relay did not expect the request",
+            Self::Unknown(_) => "the relay answered with a status that is not in the spec",
             Self::Ok | Self::ConnectionFailed | Self::NoReservation => {
-                "its status does not answer a reservation"
+                "the relay answered with a status that does not answer a RESERVE"
             }
         }
     }

@@ -1,5 +1,4 @@
-//! What the fuzz targets feed: the decoders that see a stranger's bytes. Each returns normally on any input, or the input
-//! is a finding.
+//! Entry points for fuzzing: the decoders that read a stranger's bytes. An input on which one of them panics is a finding.
 
 use libp2p_identity::PeerId;
 

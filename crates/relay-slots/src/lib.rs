@@ -1,55 +1,63 @@
-//! Circuit relay v2 reservations and circuits that never leak and never exceed their caps.
+//! A circuit relay's slots and circuits, which never leak and never exceed their caps.
 //!
 //! ```text
-//!                handle_reserve                       handle_disconnected, or silent
+//!                handle_reserve                    handle_disconnected, or no answer
 //!  connected ───────────────────► active ◄──────────────────────────────► grace
 //!                 (Admission)      │  ▲          handle_connected            │
 //!                        heartbeat ▼  │ handle_alive                        │
 //!                                probing ── no answer ──────────────────────►│
 //!                                                                            │
-//!  free ◄── expiry of any of them ── handle_release ── end of the grace ─────┘
+//!  free ◄── expiry in any state ─── handle_release ─── end of the grace ─────┘
 //!
-//!  handle_connect ─► opening ─► open ─► gone    (a circuit; both ends' connections carry it)
+//!  handle_connect ─► opening ─► open ─► ended     (a circuit, carried by the connections of its two ends)
 //!
-//!  Table ──► Event   (probe, silent, freed, circuit ended) ─► the host
+//!  Table ──► Event    (probe, silent, freed, circuit ended) ──► the host
 //!
-//!  hop stream ─► Server ─► answer, stop stream ─► splice      Client ─► ask, granted, renewed, lost, replaced
+//!  hop stream ──► Server ──► answer, stop stream ──► splice      Client ──► ask, granted, renewed, lost, replaced
 //! ```
 //!
-//! [`Table`] is the core, for any kind of peer. [`Server`] and [`Client`] are the two ends of circuit relay v2 without
-//! their streams, [`wire`] is its messages and vouchers, and the `driver` module and [`splice`] are what tokio adds.
+//! A *slot* is a relay's promise to forward circuits to one peer; the circuit relay v2 spec calls it a reservation. A
+//! *circuit* is a stream from a source through the relay to a destination that holds a slot. *Hop* is the protocol between a
+//! peer and the relay, *stop* the protocol between the relay and a circuit's destination. The *grace* is the time for which a
+//! slot is kept after its peer has gone.
+//!
+//! [`Table`] is the core, for any type of peer id. [`Server`] and [`Client`] are the two ends of circuit relay v2 without I/O,
+//! and [`wire`] has their messages and vouchers. With the feature `tokio`, the module `driver` runs both ends over tokio
+//! streams, `splice` pumps a circuit, and `MeteredStream` counts the bytes of a limited circuit. With the feature `serde`,
+//! [`Terms`] and [`Slot`] can be written and read as JSON.
 //!
 //! # Invariants
 //!
-//! - No cap is exceeded at any time by what was admitted under it. Lowering a cap evicts nobody.
-//! - A renewal is never refused for lack of room or rate. If the address it comes from has no room, the slot goes on being
-//!   counted where it was granted.
-//! - Everything is checked before anything is changed, so that a refusal changes nothing.
-//! - What a peer held is free again after the grace, whether it said good-bye, broke off or fell silent. When all have left
-//!   and their rates have recovered, the table holds nothing: [`Usage::is_empty`].
-//! - The core reads no clock and opens no socket: `now` comes in as an argument. No operation looks at all slots.
+//! - No admitted request ever exceeds a cap. Lowering a cap evicts nobody.
+//! - A renewal is never refused for lack of room or for its rate. If the new address has no room, the slot is still
+//!   counted at the old address.
+//! - The table checks everything before it changes anything, so that a refused request changes nothing.
+//! - What a peer held is free after the grace, whether the peer disconnected or fell silent. When all peers have left and
+//!   their rates have recovered, the table holds nothing: [`Usage::is_empty`].
+//! - The core reads no clock and opens no socket: the host passes `now`. No operation looks at all slots.
 //!
 //! # Limitations
 //!
-//! - A silent death is found by the heartbeat, so that a slot is held up to [`TableConfig::heartbeat`] +
-//!   [`TableConfig::answer`] + [`TableConfig::grace`] longer than its peer lives.
-//! - How many connections a peer may have is for the host to limit; here each costs 40 bytes.
-//! - Of an IPv6 address the first 64 bits are looked at, and kept.
-//! - A table's peak memory is given back when the last of its kind is gone, not before.
+//! - Only the heartbeat finds a peer that vanished silently. Its slot is held up to [`TableConfig::heartbeat`] +
+//!   [`TableConfig::answer`] + [`TableConfig::grace`] after its last sign of life.
+//! - The host limits how many connections a peer may have. Each takes about 60 bytes in the table.
+//! - Only the first 64 bits of an IPv6 address are used and kept.
+//! - The table frees the memory of its slots, connections or circuits when the last of their kind is gone.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use relay_slots::{Caps, Origin, Table, TableConfig};
+//! use relay_slots::{Caps, ConnectionId, Origin, Table, TableConfig};
 //!
 //! let now = Instant::now();
 //! let mut table = Table::new(now, 7, Caps::default().with_slots(1), TableConfig::default());
-//! let alice = table.handle_connected(now, &"alice", Origin::Local);
-//! let bob = table.handle_connected(now, &"bob", Origin::Local);
+//! let (alice, bob) = (ConnectionId(1), ConnectionId(2));
+//! table.handle_connected(now, alice, &"alice", Origin::Local);
+//! table.handle_connected(now, bob, &"bob", Origin::Local);
 //!
 //! table.handle_reserve(now, alice).unwrap();
 //! let refusal = table.handle_reserve(now, bob).unwrap_err();
 //! assert_eq!(refusal.to_string(), "1 slots are held, which is the limit");
-//! assert!(table.handle_reserve(now, alice).unwrap().renewed, "there is always room for a holder");
+//! assert!(table.handle_reserve(now, alice).unwrap().renewed, "a holder is never refused");
 //!
 //! table.handle_disconnected(now, alice);
 //! let later = now + Duration::from_secs(61);
@@ -136,7 +144,7 @@ pub trait Admission<Id> {
     /// Whether one more slot is granted.
     ///
     /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A refusal
-    /// then only means that the slot goes on being counted at the old address.
+    /// then only means that the slot is still counted at the old address.
     ///
     /// # Errors
     ///
@@ -164,6 +172,6 @@ pub trait Admission<Id> {
 }
 
 /// The examples in the README run.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

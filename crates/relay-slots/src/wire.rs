@@ -1,5 +1,5 @@
-//! The hop and stop protocols' bytes: protobuf messages, each behind its length as an unsigned varint (circuit relay v2
-//! spec, section "Protobuf").
+//! The bytes of the hop and stop protocols: protobuf messages, each preceded by its length as an unsigned varint (circuit
+//! relay v2 spec, section "Protobuf").
 
 mod frame;
 mod voucher;
@@ -19,36 +19,36 @@ pub use self::{
 };
 use crate::error::Status;
 
-/// The protocol that a peer asks a relay by.
+/// The id of the hop protocol, between a peer and a relay.
 pub const HOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/hop";
 
-/// The protocol that a relay asks a circuit's destination by.
+/// The id of the stop protocol, between a relay and a circuit's destination.
 pub const STOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/stop";
 
-/// The longest message, in bytes without its prefix: what go-libp2p reads.
+/// The longest message, in bytes without its length prefix. go-libp2p has the same limit.
 pub const MAX_MESSAGE: usize = 4096;
 
-/// The longest duration of a circuit that is believed. js-libp2p's relay writes milliseconds where the spec has seconds, so
-/// that its two minutes would be 33 hours.
+/// The longest duration of a circuit that is accepted; longer ones are cut. js-libp2p's relay writes milliseconds where the
+/// spec has seconds, so that its two minutes would be 33 hours.
 pub const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-/// The most of a reservation's addresses that are looked at.
+/// How many addresses of a reservation are read.
 const MAX_ADDRESSES: usize = 32;
 
-/// What a circuit may carry. That there is one at all makes a connection a limited one.
+/// What a circuit may carry. A circuit with any such message counts as limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Limit {
-    /// How long it lasts, in whole seconds on the wire. `None`: without end.
+    /// How long the circuit may last, in whole seconds on the wire. `None`: unlimited.
     pub duration: Option<Duration>,
-    /// Bytes in each direction. `None`: any number.
+    /// Bytes in each direction. `None`: unlimited.
     pub data: Option<u64>,
-    /// What the duration was in seconds before it was cut to [`MAX_DURATION`]: the sender confuses its units.
+    /// The duration in seconds before it was cut to [`MAX_DURATION`], if it was: the sender confuses its units.
     pub cut_from: Option<u32>,
 }
 
 impl Limit {
-    /// A limit of ours; on the wire a duration is rounded up to seconds.
+    /// A limit to send. On the wire, the duration is rounded up to seconds.
     pub fn new(duration: Option<Duration>, data: Option<u64>) -> Self {
         let cut_from = None;
         Self {
@@ -81,20 +81,20 @@ impl Limit {
     }
 }
 
-/// What a relay grants.
+/// A reservation: the relay's description of a slot that it granted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Reservation {
-    /// Until when, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expire: u64,
-    /// The relay's addresses, with its peer id and without `/p2p-circuit`. What cannot be read is left out.
+    /// The relay's addresses, with its peer id and without `/p2p-circuit`. Addresses that cannot be read are left out.
     pub addresses: Vec<Multiaddr>,
     /// A sealed [`Voucher`].
     pub voucher: Option<Vec<u8>>,
 }
 
 impl Reservation {
-    /// A reservation of ours.
+    /// A reservation to send.
     pub fn new(expire: u64, addresses: Vec<Multiaddr>, voucher: Option<Vec<u8>>) -> Self {
         Self {
             expire,
@@ -103,8 +103,8 @@ impl Reservation {
         }
     }
 
-    /// The addresses at which this relay forwards circuits to the peer that it granted the reservation: `…/p2p/RELAY/p2p-circuit`.
-    /// Addresses of another peer, and addresses that are themselves behind a relay, are left out.
+    /// The addresses `…/p2p/RELAY/p2p-circuit`, at which the holder of this reservation can be reached. Addresses of another
+    /// peer than the relay, and addresses that are themselves behind a relay, are left out.
     pub fn circuit_addresses(&self, relay: PeerId) -> Vec<Multiaddr> {
         let behind = |address: &Multiaddr| {
             let is_direct = !address.iter().any(|part| part == Protocol::P2pCircuit);
@@ -116,41 +116,41 @@ impl Reservation {
     }
 }
 
-/// A message of the hop protocol, between a relay and who asks it.
+/// A message of the hop protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HopMessage {
-    /// "Keep a slot for me."
+    /// RESERVE: the peer asks for a slot.
     Reserve,
-    /// "Open a circuit to this peer." Addresses that come with it are not looked at: dialing on a stranger's word is
-    /// deprecated by the spec.
+    /// CONNECT: the peer asks for a circuit to this peer. Addresses in the message are ignored, because the spec deprecates
+    /// dialing an address that a stranger names.
     Connect(PeerId),
-    /// The relay's answer.
+    /// STATUS: the relay's answer.
     Status {
-        /// What it is.
+        /// The status.
         status: Status,
-        /// What it grants, to a RESERVE.
+        /// The reservation, if the message grants a RESERVE.
         reservation: Option<Reservation>,
         /// What circuits may carry.
         limit: Option<Limit>,
     },
 }
 
-/// A message of the stop protocol, between a relay and a circuit's destination.
+/// A message of the stop protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopMessage {
-    /// "A circuit from this peer."
+    /// CONNECT: the relay announces a circuit.
     Connect {
-        /// Who.
+        /// The source of the circuit.
         peer: PeerId,
-        /// What it may carry.
+        /// What the circuit may carry.
         limit: Option<Limit>,
     },
-    /// The destination's answer.
+    /// STATUS: the destination's answer.
     Status(Status),
 }
 
 impl HopMessage {
-    /// An answer that grants nothing.
+    /// A status that grants nothing.
     pub fn refusal(status: Status) -> Self {
         Self::Status {
             status,
@@ -159,11 +159,11 @@ impl HopMessage {
         }
     }
 
-    /// The message behind its length.
+    /// The message, preceded by its length.
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`]
+    /// [`WireError::TooLong`]: the message is longer than [`MAX_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut message = proto::Hop::default();
         match self {
@@ -195,11 +195,11 @@ impl HopMessage {
         encode(&message)
     }
 
-    /// The message in what [`Frames`] gives.
+    /// Decodes a message that [`Frames`] returned.
     ///
     /// # Errors
     ///
-    /// It is none.
+    /// The bytes are not a message of this protocol.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let message = proto::Hop::decode(body).map_err(ProtobufError)?;
         match message.kind.ok_or(WireError::MissingType)? {
@@ -216,11 +216,11 @@ impl HopMessage {
 }
 
 impl StopMessage {
-    /// The message behind its length.
+    /// The message, preceded by its length.
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`]
+    /// [`WireError::TooLong`]: the message is longer than [`MAX_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut message = proto::Stop::default();
         match self {
@@ -237,11 +237,11 @@ impl StopMessage {
         encode(&message)
     }
 
-    /// The message in what [`Frames`] gives.
+    /// Decodes a message that [`Frames`] returned.
     ///
     /// # Errors
     ///
-    /// It is none.
+    /// The bytes are not a message of this protocol.
     pub fn decode(body: &[u8]) -> Result<Self, WireError> {
         let message = proto::Stop::decode(body).map_err(ProtobufError)?;
         match message.kind.ok_or(WireError::MissingType)? {
@@ -255,7 +255,7 @@ impl StopMessage {
     }
 }
 
-/// An absent status is 0, which is none that the spec knows.
+/// An absent status reads as 0, which the spec does not define.
 fn status(code: Option<u64>) -> Status {
     let code = code.unwrap_or(0);
     Status::from_code(u32::try_from(code).unwrap_or(u32::MAX))
@@ -271,7 +271,7 @@ fn encode(message: &impl prost::Message) -> Result<Vec<u8>, WireError> {
     }
 }
 
-/// The spec's messages. Enumerations are read as plain numbers of full width, so that 2 + 2³² is not taken for 2.
+/// The messages of the spec. Enumerations are read as plain numbers of full width, so that 2 + 2³² does not read as 2.
 mod proto {
     use libp2p_identity::PeerId;
     use multiaddr::Multiaddr;

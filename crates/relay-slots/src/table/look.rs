@@ -1,4 +1,4 @@
-//! Looks at a table without changing it.
+//! Reads a table without changing it.
 
 use std::hash::Hash;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::Admission;
 
 impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
-    /// The slots, in an order that means nothing but is always the same.
+    /// The slots, in an order that has no meaning but is the same in every run.
     pub fn slots(&self) -> impl Iterator<Item = SlotView<'_, Id>> {
         self.slots.iter().map(|(_, slot)| {
             let (peer, kept) = (&self.peers[slot.peer], slot.connection);
@@ -33,7 +33,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         found.map_or(0, |peer| self.peers[peer].slots as usize)
     }
 
-    /// How many of everything there are.
+    /// How many of each thing the table holds.
     pub fn usage(&self) -> Usage {
         Usage {
             peers: self.peers.len(),
@@ -48,8 +48,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
     }
 
-    /// How many bytes all that takes up, with what is kept free for more and without what an `Id` points at. None if there
-    /// is nothing.
+    /// How many bytes of memory the table holds, including spare capacity. Memory that an `Id` points at is not included. 0 if
+    /// the table holds nothing.
     pub fn bytes(&self) -> usize {
         let kept = [
             self.peers.bytes(),

@@ -1,50 +1,50 @@
-//! Messages out of bytes.
+//! Cuts a stream of bytes into messages.
 
 use super::MAX_MESSAGE;
 
-/// Why bytes are no message, or a message no bytes.
+/// Why bytes are not a message, or why a message cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The length alone says that the message is too long.
-    #[error("a message of {length} bytes, and {limit} is the limit")]
+    /// The message is too long, by its length prefix.
+    #[error("the message has {length} bytes, and the limit is {limit}")]
     TooLong {
         /// The length, in bytes.
         length: usize,
         /// [`MAX_MESSAGE`].
         limit: usize,
     },
-    /// The length goes on past the bytes that a legal length has. Its value is not read: it may be endless.
-    #[error("a length of more than {limit} bytes")]
+    /// The length prefix has more bytes than a valid one. Its value is not read, because the prefix may be endless.
+    #[error("the length prefix has more than {limit} bytes")]
     LongPrefix {
-        /// How many bytes a legal length has at the most.
+        /// The most bytes that a valid prefix has.
         limit: usize,
     },
-    /// The length could have been written in fewer bytes, which the multiformats' unsigned-varint spec forbids.
-    #[error("the length {length} is not written in as few bytes as it needs")]
+    /// The length prefix uses more bytes than necessary, which the unsigned-varint spec of multiformats forbids.
+    #[error("the length prefix of {length} is not minimal")]
     NotMinimal {
         /// The length, in bytes.
         length: usize,
     },
-    /// What the length announced is no protobuf message.
+    /// The bytes are not valid protobuf.
     #[error("the message is not valid protobuf")]
     Protobuf(#[from] ProtobufError),
     /// The field `type`, which the spec requires, is absent.
-    #[error("a message without a type")]
+    #[error("the message has no type")]
     MissingType,
-    /// A type that the spec does not know.
-    #[error("a message of the unknown type {code}")]
+    /// The spec does not define this type.
+    #[error("the message has the unknown type {code}")]
     UnknownType {
         /// The number in the field `type`.
         code: u64,
     },
-    /// A CONNECT that does not say with whom.
-    #[error("a connect without a peer")]
+    /// A CONNECT names no peer.
+    #[error("the CONNECT names no peer")]
     MissingPeer,
-    /// A CONNECT with something that is no peer's id.
-    #[error("{length} bytes that are no peer's id")]
+    /// The peer id in a CONNECT is not valid.
+    #[error("the CONNECT names a peer by {length} bytes that are no peer id")]
     InvalidPeer {
-        /// How many.
+        /// The length of the id, in bytes.
         length: usize,
     },
 }
@@ -54,10 +54,10 @@ pub enum WireError {
 #[error("{0}")]
 pub struct ProtobufError(pub(super) prost::DecodeError);
 
-/// Bytes in, the messages' bodies out, however the bytes were split on their way.
+/// Cuts bytes into the bodies of messages, however the bytes were split in transit.
 ///
-/// It keeps at most one unfinished message: the bytes that have come, never those that were only announced. What follows a
-/// message is left in the input: after the last one it is the circuit's. After an error it gives the same error for ever.
+/// It keeps at most one unfinished message, and only bytes that have arrived. Bytes that follow a message stay in the input:
+/// after the last message they belong to the circuit. After an error, every call returns the same error.
 ///
 /// ```
 /// use relay_slots::wire::{Frames, HopMessage};
@@ -76,28 +76,29 @@ pub struct Frames {
     failed: Option<WireError>,
 }
 
-/// What the next byte belongs to.
+/// The part of a message to which the next byte belongs.
 #[derive(Debug, Default, Clone, Copy)]
 enum Part {
-    /// A length's first byte.
+    /// The first byte of the length.
     #[default]
     Length,
-    /// A length's last byte; its low seven bits have come.
+    /// The last byte of the length. Its low seven bits have arrived.
     LengthAfter(u8),
-    /// A body of so many bytes.
+    /// A body of this many bytes.
     Body(usize),
 }
 
-/// A length up to [`MAX_MESSAGE`] has 13 bits, seven to a byte.
+/// A length up to [`MAX_MESSAGE`] has 13 bits, and each byte of the prefix has seven.
 const PREFIX: usize = 2;
 
 impl Frames {
-    /// Takes bytes from the front of `input` until a message is complete. `None`: all of them are taken, and more are
+    /// Takes bytes from the front of `input` until a message is complete. `None`: all bytes were taken, and more are
     /// needed.
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`], [`WireError::LongPrefix`] or [`WireError::NotMinimal`]; the stream is then beyond repair.
+    /// [`WireError::TooLong`], [`WireError::LongPrefix`] or [`WireError::NotMinimal`]. The stream cannot be
+    /// used any more.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -109,12 +110,12 @@ impl Frames {
         result
     }
 
-    /// The bytes kept of a message that is not complete.
+    /// How many bytes of an unfinished message are kept.
     pub fn retained(&self) -> usize {
         self.body.len()
     }
 
-    /// How many bytes may be read without reading past the message: for streams from which nothing can be put back.
+    /// How many bytes may be read from a stream without reading past the message.
     pub fn wanted(&self) -> usize {
         match self.part {
             Part::Length | Part::LengthAfter(_) => 1,

@@ -1,70 +1,70 @@
-//! Reservation vouchers (circuit relay v2 spec, section "Reservation Vouchers") in their signed envelopes (libp2p RFC 0002).
+//! Reservation vouchers (circuit relay v2 spec, section "Reservation Vouchers") in signed envelopes (libp2p RFC 0002).
 
 use libp2p_identity::{Keypair, PeerId, PublicKey, SigningError};
 use prost::Message as _;
 
 use super::ProtobufError;
 
-/// What the signature is made over, first.
+/// The signed bytes begin with this.
 const DOMAIN: &[u8] = b"libp2p-relay-rsvp";
 
-/// The multicodec `libp2p-relay-rsvp`, as go-libp2p writes it: plain bytes, no varint.
+/// The multicodec `libp2p-relay-rsvp` as go-libp2p writes it: as plain bytes, not as a varint.
 const CODEC: &[u8] = &[0x03, 0x02];
 
-/// A relay's word that it keeps a slot for a peer.
+/// A relay's signed statement that a peer holds a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Voucher {
-    /// Whose word it is.
+    /// The relay.
     pub relay: PeerId,
-    /// For whom.
+    /// The peer that holds the slot.
     pub peer: PeerId,
-    /// Until when, in seconds since 1970.
+    /// When the slot expires, in seconds since 1970.
     pub expiration: u64,
 }
 
-/// Why a voucher is worth nothing, or could not be made.
+/// Why a voucher is not valid, or could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VoucherError {
-    /// It cannot be signed with this key.
+    /// The key cannot sign.
     #[error("cannot sign the voucher")]
     Signing(#[from] SigningError),
-    /// It is no signed envelope, or holds no voucher.
+    /// The bytes are no signed envelope, or the envelope holds no voucher.
     #[error("the envelope or the voucher is not valid protobuf")]
     Protobuf(#[from] ProtobufError),
-    /// The envelope is of something else.
-    #[error("an envelope of type {codec:02x?}")]
+    /// The envelope holds something other than a voucher.
+    #[error("the envelope has the type {codec:02x?}, which is not a voucher's")]
     Codec {
         /// Its type.
         codec: Vec<u8>,
     },
     /// The key in the envelope cannot be read.
-    #[error("no public key")]
+    #[error("the public key in the envelope cannot be read")]
     Key(#[from] libp2p_identity::DecodingError),
-    /// The envelope is signed by somebody else than the relay.
+    /// The signer is not the relay.
     #[error("signed by {signer}, not by the relay {relay}")]
     Signer {
-        /// Who signed.
+        /// The signer.
         signer: PeerId,
-        /// Who should have.
+        /// The relay.
         relay: PeerId,
     },
     /// The signature is wrong.
-    #[error("the signature of {relay} is wrong")]
+    #[error("the signature of {relay} is not valid")]
     Signature {
-        /// Whose it claims to be.
+        /// The relay whose signature it should be.
         relay: PeerId,
     },
-    /// The voucher names no peer where one should be, or another one.
-    #[error("it is not for {relay} to say this of {peer}")]
+    /// The voucher names another relay or another peer, or none.
+    #[error("the voucher is not from {relay} for {peer}")]
     Names {
         /// The relay that it should name.
         relay: PeerId,
         /// The peer that it should name.
         peer: PeerId,
     },
-    /// Its time is over.
-    #[error("it expired at {expiration}, and it is {now}")]
+    /// The voucher has expired.
+    #[error("the voucher expired at {expiration}, and the time is {now}")]
     Expired {
         /// In seconds since 1970.
         expiration: u64,
@@ -96,7 +96,7 @@ struct Payload {
 }
 
 impl Voucher {
-    /// The voucher in an envelope that is signed with the relay's key.
+    /// Puts the voucher into an envelope and signs it with the relay's key.
     ///
     /// # Errors
     ///
@@ -117,11 +117,11 @@ impl Voucher {
         Ok(envelope.encode_to_vec())
     }
 
-    /// What `relay` has sealed for `peer`, if it is good at `now`, in seconds since 1970.
+    /// Opens an envelope that `relay` sealed for `peer`, and checks it at `now`, in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// It is worth nothing.
+    /// The voucher is not valid.
     pub fn open(
         envelope: &[u8],
         relay: PeerId,
@@ -135,7 +135,7 @@ impl Voucher {
         }
         let key = PublicKey::try_decode_protobuf(&envelope.public_key)?;
         let signer = key.to_peer_id();
-        // Only a key that we know is worth the time of a verification.
+        // Verifying takes time, and is only worth it for the relay's own key.
         if signer != relay {
             return Err(VoucherError::Signer { signer, relay });
         }
@@ -162,7 +162,7 @@ impl Voucher {
     }
 }
 
-/// What is signed: each part behind its length (RFC 0002, "Signature Production").
+/// The signed bytes: each part, preceded by its length (RFC 0002, "Signature Production").
 fn signed(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in [DOMAIN, CODEC, payload] {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use relay_slots::{
-    Caps, ConnectionId, Event, FreeCause, Origin, Refusal, ReleaseError, Status, Table, TableConfig,
+    Admission, Caps, Connect, ConnectionId, Event, FreeCause, Held, Origin, Refusal, ReleaseError,
+    Reserve, Scope, ScopeKind, Status, Table, TableConfig,
 };
 
 use crate::{assert_empty, at, drain, open_connection};
@@ -293,4 +294,34 @@ fn a_number_that_is_used_again_counts_as_a_new_connection() {
     table.handle_disconnected(now, number);
     table.handle_disconnected(now, other);
     assert_eq!(table.usage().connections, 0);
+}
+
+#[test]
+fn a_rule_can_be_asked_without_a_table() {
+    let v4 = "192.0.2.77".parse().unwrap();
+    let v6 = "2001:db8:1:2300::1".parse().unwrap();
+    for (kind, address, name) in [
+        (ScopeKind::Ipv4, v4, Some("192.0.2.77")),
+        (ScopeKind::Ipv4Net24, v4, Some("192.0.2.0/24")),
+        (ScopeKind::Ipv6Net56, v6, Some("2001:db8:1:2300::/56")),
+        (ScopeKind::Ipv6Net48, v6, Some("2001:db8:1::/48")),
+        (ScopeKind::Ipv6Net64, v4, None),
+        (ScopeKind::Ipv4, v6, None),
+        (ScopeKind::Asn, v4, None),
+    ] {
+        let scope = Scope::new(kind, address).map(|scope| scope.to_string());
+        assert_eq!(scope.as_deref(), name);
+    }
+    let caps = Caps::default().with_slots_per_asn(2);
+    let scope = Scope::asn(64_500);
+    for (count, allowed) in [(1, true), (2, false)] {
+        let held = [Held::new(scope, count)];
+        let request = Reserve::new(&"peer", Origin::Address(v4)).with_nearby(&held);
+        assert_eq!(caps.reserve(&request).is_ok(), allowed);
+    }
+    let request = Connect::new(&"a", Origin::Local, &"b").with_circuits(0, 16, 0);
+    assert_eq!(
+        caps.connect(&request),
+        Err(Refusal::CircuitsTo { limit: 16 })
+    );
 }
