@@ -362,7 +362,7 @@ async fn a_dnsaddr_without_a_tcp_address_is_named_in_the_error() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "/dnsaddr/net.example: resolved to no tcp address"
+        "/dnsaddr/net.example: resolved to no TCP address"
     );
 }
 

@@ -48,7 +48,7 @@ async fn the_next_route_is_tried_only_when_this_one_is_down() {
         let outcome_is = dialer.dial(&target, &context()).await;
         if outcome == Outcome::Silence {
             // It used up the dial's time: nothing is left for another one.
-            assert!(matches!(outcome_is, Err(DialError::NoWay { .. })));
+            assert!(matches!(outcome_is, Err(DialError::NoRoute { .. })));
             continue;
         }
         assert_eq!(second.dials().len(), usize::from(falls), "{outcome:?}");
@@ -89,12 +89,12 @@ async fn when_every_route_is_down_each_is_named() {
     let routes = [(); 3].map(|()| Scripted::new(Outcome::Way));
     let dialer = fallback(&[&routes[0], &routes[1], &routes[2]]);
     let error = dial(&dialer, TARGET).await.unwrap_err();
-    let DialError::NoWay { ways, .. } = &error else {
+    let DialError::NoRoute { routes: ways, .. } = &error else {
         panic!("{error}");
     };
-    assert_eq!((ways.len(), error.fault()), (3, Fault::Way));
+    assert_eq!((ways.len(), error.fault()), (3, Fault::Route));
     let none = dial(&Fallback::new([]), TARGET).await.unwrap_err();
-    assert!(matches!(none, DialError::NoWay { .. }));
+    assert!(matches!(none, DialError::NoRoute { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn while_the_proxy_is_up_no_name_is_asked_of_this_machines_name_servers() 
     // A name that the proxy does not reach, and what no proxy can resolve.
     for target in ["/dns4/peer.example/tcp/80", "/dnsaddr/peer.example"] {
         let error = dial(&dialer, target).await.unwrap_err();
-        assert_ne!(error.fault(), Fault::Way, "{error}");
+        assert_ne!(error.fault(), Fault::Route, "{error}");
         assert!(names.asked().is_empty());
     }
     // Once it is down, "else directly" means that they are.

@@ -99,7 +99,7 @@ async fn wrong_or_missing_credentials_are_told_apart() {
     assert_eq!(
         crate::support::chain(&error),
         "/dns4/a.example/tcp/80: via http://192.0.2.1:3128: waiting for the proxy to connect: \
-         authentication failed: it refuses the user or the password"
+         it refuses the user or the password"
     );
 }
 
