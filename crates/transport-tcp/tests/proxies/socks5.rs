@@ -153,12 +153,12 @@ async fn each_reply_has_its_error_and_its_fault() {
         (8, "it does not support this: this type of address", Setup),
         (
             9,
-            "not the answer of such a proxy: unknown method or reply",
+            "its answer does not follow the protocol: unknown method or reply",
             Route,
         ),
         (
             255,
-            "not the answer of such a proxy: unknown method or reply",
+            "its answer does not follow the protocol: unknown method or reply",
             Route,
         ),
     ] {
