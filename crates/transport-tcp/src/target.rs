@@ -147,7 +147,7 @@ impl Target {
         }
     }
 
-    /// The IP address that is meant, in whichever notation: mapped into IPv6, or written where a name could be.
+    /// The IP address that is meant, in any notation: mapped into IPv6, or in the place of a name.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         let ip = match self.host() {
             Host::Ip(ip) => Some(*ip),
