@@ -41,8 +41,8 @@ struct Map {
     /// The live connections of each peer, oldest first.
     peers: BTreeMap<PeerId, Vec<ConnectionId>>,
     limits: Limits<ConnectionId, PeerId>,
-    /// Changes that are not delivered yet. Whoever adds one delivers, so that this holds no more than what happens during one
-    /// delivery.
+    /// Changes that are not delivered yet. The caller that adds a change also delivers it, so that this
+    /// holds no more than what happens during one delivery.
     pending: VecDeque<Change>,
 }
 

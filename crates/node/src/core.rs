@@ -145,7 +145,7 @@ impl Core {
         connectors.iter().find(|connector| connector.handles(kind))
     }
 
-    /// The parts' tasks, for whoever waits for their end.
+    /// The parts' tasks. The caller waits for their end.
     pub(crate) fn take_running(&self) -> Vec<RunningPart> {
         std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }

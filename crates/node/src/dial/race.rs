@@ -22,8 +22,8 @@ use crate::{
     part::{Attempt, Change, DialRequest, Origin, Reached},
 };
 
-/// The most addresses that one dial tries, names expanded. Further ones are passed over: whoever answers for a name chooses
-/// what it stands for.
+/// The most addresses that one dial tries, names expanded. Further ones are passed over: a name server chooses how many
+/// addresses a name has.
 const MAX_ADDRESSES: usize = 100;
 
 /// Runs the attempts until one has won, or gives every failure.
@@ -103,7 +103,7 @@ impl Race<'_> {
         }
     }
 
-    /// Takes more addresses in: names are looked up at once, beside the attempts that run; the rest is planned.
+    /// Adds addresses. Names are looked up at once, while attempts run; the rest is planned.
     fn add(&mut self, addresses: Vec<Multiaddr>) {
         let mut planned = Vec::new();
         let mut pending = addresses;

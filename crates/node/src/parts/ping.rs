@@ -37,7 +37,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Runs `change` on a connection's liveness. Gives what is to be done.
+    /// Runs `change` on a connection's liveness. Gives the event that must be carried out.
     fn update(
         &mut self,
         id: ConnectionId,

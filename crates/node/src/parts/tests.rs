@@ -30,7 +30,7 @@ use crate::{
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
 const WHISPER: &str = "/whisper/1";
 
-/// Greets whoever asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
+/// Greets each peer that asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
 struct Greeter {
     context: Context,
     greeted: AtomicUsize,
