@@ -4,9 +4,11 @@
 //!                       ┌─► dial ─────────────────┐
 //!  UdpBinder ─► Endpoint                          ├─► Connection ─► Stream
 //!  (Tuned, or yours)    └─► accept ─► Incoming ───┘
-//!       one socket             │                TLS 1.3: libp2p certificates,
-//!                              └─► Retry, refuse or raw public keys
+//!       one socket             │
+//!                              └─► Retry, refuse
 //! ```
+//!
+//! Connections are secured by TLS 1.3 with libp2p certificates or raw public keys.
 //!
 //! There are two [`Flavour`]s: libp2p's `/quic-v1`, and raw public keys (RFC 7250) with any ALPN,
 //! which iroh's protocols use. [`Endpoints`] holds several endpoints and dials each address from
