@@ -4,6 +4,8 @@
 //! close it finds it at any moment. What changes here is numbered under that lock and delivered in order.
 
 mod permit;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
