@@ -68,7 +68,7 @@ pub(crate) async fn connects(how: &How, address: &str, count: usize) -> anyhow::
         wait(&mut events, |event| matches!(event, Event::Pong { .. })).await?;
         times.push(start.elapsed());
         connection.close();
-    connection.closed().await;
+        connection.closed().await;
         wait(&mut events, |event| {
             matches!(event, Event::Disconnected { .. })
         })
