@@ -65,7 +65,9 @@ impl Failure {
 
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
 }
 
 /// Prints what came of the job and turns it into an exit code. `dial_error` finds the dialer's error in that of the
