@@ -23,8 +23,7 @@ impl fmt::Debug for DialerMetrics {
     }
 }
 
-/// The counters per route, each with its name, its help and how it is read.
-/// A metric's name, its help and its value.
+/// A counter per route: its name, its help and its value.
 type PerRoute = (&'static str, &'static str, fn(&RouteCounters) -> u64);
 
 const PER_ROUTE: [PerRoute; 4] = [
