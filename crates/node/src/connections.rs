@@ -130,7 +130,8 @@ impl Connections {
         claimed: Option<std::net::IpAddr>,
     ) -> ConnectionPermit {
         let handshake = Handshake::default();
-        map.entries.insert(id, Entry::Handshaking(handshake.clone()));
+        map.entries
+            .insert(id, Entry::Handshaking(handshake.clone()));
         ConnectionPermit::new(id, Arc::clone(self), handshake, claimed)
     }
 
@@ -210,10 +211,16 @@ impl Connections {
         let Some(connection) = map.live(id) else {
             return;
         };
-        let best = self.tracker.best(&connection.peer()).filter(|best| *best != id);
+        let best = self
+            .tracker
+            .best(&connection.peer())
+            .filter(|best| *best != id);
         let successor = best.and_then(|best| map.live(best));
         connection.drain(successor.clone());
-        map.pending.push_back(Change::Draining { connection, successor });
+        map.pending.push_back(Change::Draining {
+            connection,
+            successor,
+        });
         drop(map);
         self.deliver();
     }
@@ -242,7 +249,9 @@ impl Connections {
         best.filter(|best| !best.is_closed()).or_else(|| {
             // The best one has just ended and is not forgotten yet.
             let others = map.peers.get(peer)?.iter().rev();
-            others.filter_map(|id| map.live(*id)).find(|other| !other.is_closed())
+            others
+                .filter_map(|id| map.live(*id))
+                .find(|other| !other.is_closed())
         })
     }
 

@@ -1,5 +1,8 @@
 //! The seams: a part of the node, a transport, and what passes between them and the core.
-#![allow(dead_code, reason = "parts to come read more of a change than today's; parts/tests.rs shows how")]
+#![allow(
+    dead_code,
+    reason = "parts to come read more of a change than today's; parts/tests.rs shows how"
+)]
 
 use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
 
@@ -203,10 +206,16 @@ pub(crate) trait Connector: Send + Sync {
     fn handles(&self, kind: Kind) -> bool;
 
     /// Connects, secures and multiplexes. Dropping the future gives everything up.
-    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>>;
+    fn connect(
+        self: Arc<Self>,
+        attempt: Attempt,
+    ) -> BoxFuture<'static, Result<Reached, AttemptCause>>;
 
     /// What an address stands for, if it is only a name for others. Dropping the future stops the look-up.
-    fn expand(&self, _attempt: &Attempt) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
+    fn expand(
+        &self,
+        _attempt: &Attempt,
+    ) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
         None
     }
 
@@ -272,6 +281,8 @@ pub(crate) struct Reached {
 
 impl fmt::Debug for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reached").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Reached")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

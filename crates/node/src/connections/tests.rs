@@ -1,4 +1,5 @@
 //! The map between the end of a handshake and the session.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::{
     net::IpAddr,
@@ -7,7 +8,8 @@ use std::{
 };
 
 use conn_state::{
-    Closing, ConnectionId, Direction, LimitsConfig, Recommended, SharedTracker, State, TrackerConfig,
+    Closing, ConnectionId, Direction, LimitsConfig, Recommended, SharedTracker, State,
+    TrackerConfig,
 };
 use libp2p_identity::{Keypair, PeerId};
 use transport_tcp::Upgrader;
@@ -39,7 +41,11 @@ async fn pair() -> (transport_tcp::Connection, transport_tcp::Connection) {
     (near.unwrap(), far.unwrap())
 }
 
-fn connection(connections: &Connections, permit: &ConnectionPermit, muxed: &transport_tcp::Connection) -> Connection {
+fn connection(
+    connections: &Connections,
+    permit: &ConnectionPermit,
+    muxed: &transport_tcp::Connection,
+) -> Connection {
     let tracker = connections.tracker().clone();
     let timeout = Duration::from_secs(1);
     Connection::new(Parameters {
@@ -48,7 +54,10 @@ fn connection(connections: &Connections, permit: &ConnectionPermit, muxed: &tran
         address: "/memory/1".parse().unwrap(),
         path: Path::Direct,
         direction: Direction::Inbound,
-        timeouts: Arc::new(Timeouts { negotiation: timeout, ping: timeout }),
+        timeouts: Arc::new(Timeouts {
+            negotiation: timeout,
+            ping: timeout,
+        }),
         streams: tracker.stream_count(permit.id()).unwrap(),
         tracker,
     })
@@ -79,11 +88,17 @@ async fn a_close_between_the_handshake_and_the_registration_is_not_lost() {
     connections.close(permit.id(), Closing::TooLongTransient);
     let connection = connection(&connections, &permit, &near);
     let refused = connections.register(&mut permit, &connection).unwrap_err();
-    assert!(matches!(refused, AttemptCause::Closed(Closing::TooLongTransient)), "{refused}");
+    assert!(
+        matches!(refused, AttemptCause::Closed(Closing::TooLongTransient)),
+        "{refused}"
+    );
     drop(permit);
     assert!(connections.all().is_empty() && seen.lock().unwrap().is_empty());
     assert_eq!(connections.tracker().state(&handshake), State::NotConnected);
-    assert_eq!(connections.tracker().state(&near.peer()), State::NotConnected);
+    assert_eq!(
+        connections.tracker().state(&near.peer()),
+        State::NotConnected
+    );
 }
 
 #[tokio::test]
@@ -94,23 +109,35 @@ async fn a_close_right_after_the_registration_reaches_the_connection() {
     let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
     let connection = connection(&connections, &permit, &near);
     connections.register(&mut permit, &connection).unwrap();
-    assert_eq!(connections.best(&near.peer()).unwrap().id(), connection.id());
+    assert_eq!(
+        connections.best(&near.peer()).unwrap().id(),
+        connection.id()
+    );
     connections.close(connection.id(), Closing::Superseded);
     assert_eq!(connection.closed().await, Closing::Superseded);
     let id = permit.id();
     drop(permit);
-    assert_eq!(*seen.lock().unwrap(), [(id, "connected"), (id, "disconnected")]);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(id, "connected"), (id, "disconnected")]
+    );
     assert!(connections.best(&near.peer()).is_none());
 }
 
 #[tokio::test]
 async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_before() {
-    let limits = LimitsConfig::for_memory(0).with_exempt_private(false).with_max_per_address(1);
+    let limits = LimitsConfig::for_memory(0)
+        .with_exempt_private(false)
+        .with_max_per_address(1);
     let connections = connections(limits);
     let address: IpAddr = [192, 0, 2, 1].into();
-    let claimed: Vec<_> = (0..10).map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap()).collect();
+    let claimed: Vec<_> = (0..10)
+        .map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap())
+        .collect();
     // Ten claims take no room from the one that has proved its address.
-    let proved = connections.begin_inbound(Source::Validated(address)).unwrap();
+    let proved = connections
+        .begin_inbound(Source::Validated(address))
+        .unwrap();
     drop(proved);
     let mut kept = Vec::new();
     for (n, mut permit) in claimed.into_iter().enumerate() {
@@ -125,7 +152,10 @@ async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_b
 #[tokio::test]
 async fn changes_reported_while_one_is_delivered_come_after_it_and_all_come() {
     let connections = connections(LimitsConfig::for_memory(0));
-    let (order, weak) = (Arc::new(Mutex::new(Vec::new())), Arc::downgrade(&connections));
+    let (order, weak) = (
+        Arc::new(Mutex::new(Vec::new())),
+        Arc::downgrade(&connections),
+    );
     let log = Arc::clone(&order);
     connections.observe(Box::new(move |change| {
         let name = match change {
