@@ -1,7 +1,7 @@
 //! The one map of connections: from their first packet to their end.
 //!
 //! A connection is `Handshaking` until it is registered and `Live` afterwards, under one lock, so that the tracker's wish to
-//! close it finds it at any moment. What changes here is numbered under that lock and delivered in order.
+//! close it finds it at any moment. Changes are queued under that lock and delivered in order.
 
 mod permit;
 #[cfg(all(test, feature = "tcp"))]

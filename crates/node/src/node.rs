@@ -223,17 +223,7 @@ impl Node {
         let core = &self.0;
         core.stopping.cancel();
         core.router.close();
-        for RunningPart { name, task } in core.take_running() {
-            match timeout(GOODBYE, task).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(part = name, %error, "a part of the node panicked")
-                }
-                Err(_) => {
-                    tracing::warn!(part = name, "a part of the node said no goodbye within 1 s")
-                }
-            }
-        }
+        futures::future::join_all(core.take_running().into_iter().map(say_goodbye)).await;
         self.close_connections(core.config.shutdown_timeout).await;
         for transport in core.transports() {
             let _ = timeout(GOODBYE, Arc::clone(transport).close()).await;
@@ -255,6 +245,18 @@ impl Node {
             for connection in self.connections() {
                 connection.abort_for(Closing::Shutdown);
             }
+        }
+    }
+}
+
+/// Waits for a part's goodbye, and ends a part that is late.
+async fn say_goodbye(RunningPart { name, mut task }: RunningPart) {
+    match timeout(GOODBYE, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node panicked"),
+        Err(_) => {
+            tracing::warn!(part = name, "a part of the node said no goodbye within 1 s");
+            task.abort();
         }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) enum QueryError {
 
 /// What happened in the node.
 ///
-/// Changes are numbered under the lock of the connection map and delivered to every part in that order. None is lost. The
+/// Changes are queued under the lock of the connection map and delivered to every part in that order. None is lost. The
 /// queue is as long as the changes that happen during one delivery, because the caller that reports a change also delivers.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
