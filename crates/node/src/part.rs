@@ -180,6 +180,15 @@ pub(crate) enum Existing {
     PreferUnlimited,
 }
 
+/// Whether a dial may go through relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Circuits {
+    /// Circuits are tried after direct addresses.
+    Allowed,
+    /// Circuits fail. So is a relay dialed: peers say where they are, and two of them may each claim to be behind the other.
+    Refused,
+}
+
 /// A dial.
 #[derive(Debug, Clone)]
 pub(crate) struct DialRequest {
@@ -188,6 +197,7 @@ pub(crate) struct DialRequest {
     pub(crate) expected: Option<PeerId>,
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
+    pub(crate) circuits: Circuits,
 }
 
 /// One attempt of a dial, as a connector sees it.

@@ -19,7 +19,7 @@ use crate::{
     core::Core,
     error::{AttemptCause, AttemptError},
     establish,
-    part::{Attempt, Change, DialRequest, Origin, Reached},
+    part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
 };
 
 /// The most addresses that one dial tries, names expanded. Further ones are passed over: a name server chooses how many
@@ -35,6 +35,7 @@ pub(super) async fn run(
     let mut race = Race {
         core,
         origin: request.origin,
+        circuits: request.circuits,
         expected,
         seen: BTreeSet::new(),
         due: Vec::new(),
@@ -56,6 +57,7 @@ pub(super) async fn run(
 struct Race<'a> {
     core: &'a Arc<Core>,
     origin: Origin,
+    circuits: Circuits,
     expected: Option<PeerId>,
     seen: BTreeSet<Multiaddr>,
     /// What is tried next, the soonest first.
@@ -119,6 +121,10 @@ impl Race<'_> {
                         self.failed.push(AttemptError { address, cause });
                     }
                 },
+                Kind::Circuit if self.circuits == Circuits::Refused => {
+                    let cause = AttemptCause::NestedCircuit;
+                    self.failed.push(AttemptError { address, cause });
+                }
                 kind => match self.expand(kind, &address) {
                     Some(Ok(look_up)) => self.running.push(look_up),
                     Some(Err(cause)) => self.failed.push(AttemptError { address, cause }),
