@@ -159,6 +159,11 @@ impl RelayServer {
 
     fn change_terms(&self, terms: Value) -> Result<Value, QueryError> {
         let relay = self.relay.as_ref().ok_or_else(not_a_relay)?;
+        // One by one first, because the decoder names no term whose value has the wrong type.
+        for (name, value) in terms.as_object().into_iter().flatten() {
+            let term = serde_json::from_value::<Terms>(json!({name: value}));
+            term.map_err(|error| QueryError::Malformed(format!("{name}: {error}")))?;
+        }
         let malformed = |error: serde_json::Error| QueryError::Malformed(error.to_string());
         let terms: Terms = serde_json::from_value(terms).map_err(malformed)?;
         let terms = relay.set_terms(&terms);
