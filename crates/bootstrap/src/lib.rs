@@ -1,5 +1,5 @@
-//! Being in the network, and getting back in after a drop or a crash.
+//! Joining the network, and rejoining it after a loss.
 //!
-//! This crate is where joining will live: the state machine from isolated to joined, backoff with full jitter, the
-//! sources of candidates (a static list, saved peers, `/dnsaddr`, Kademlia) and the store of known-good addresses
-//! that survives a restart. It holds no code yet.
+//! This crate will hold the state machine from isolated to joined, backoff with full jitter, the sources of candidate peers (a
+//! static list, saved peers, `/dnsaddr`, Kademlia), and the store of known-good addresses that survives a restart. It holds no
+//! code yet.

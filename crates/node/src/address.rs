@@ -52,7 +52,10 @@ pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
         .collect();
     let ends = parts.all(|part| matches!(part, Protocol::P2p(_)));
     let id = peer(&relay)?;
-    let reachable = matches!(kind(&relay), Kind::Tcp | Kind::Quic | Kind::DnsAddr | Kind::Peer);
+    let reachable = matches!(
+        kind(&relay),
+        Kind::Tcp | Kind::Quic | Kind::DnsAddr | Kind::Peer
+    );
     (ends && reachable).then_some((relay, id))
 }
 

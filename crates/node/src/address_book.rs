@@ -16,7 +16,9 @@ pub(crate) struct AddressBook(Mutex<Core<PeerId, Multiaddr>>);
 
 impl AddressBook {
     pub(crate) fn new(config: AddressBookConfig) -> Self {
-        Self(Mutex::new(Core::new(config, |address: &Multiaddr| address.len())))
+        Self(Mutex::new(Core::new(config, |address: &Multiaddr| {
+            address.len()
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<PeerId, Multiaddr>> {
@@ -35,7 +37,8 @@ impl AddressBook {
     /// Notes whether a dial of `address` gave a connection to `peer`.
     pub(crate) fn note_outcome(&self, peer: &PeerId, address: &Multiaddr, outcome: Outcome) {
         if let Some(address) = plain(address, peer) {
-            self.lock().handle_outcome(Instant::now(), peer, &address, outcome);
+            self.lock()
+                .handle_outcome(Instant::now(), peer, &address, outcome);
         }
     }
 
@@ -55,7 +58,10 @@ fn plain(address: &Multiaddr, peer: &PeerId) -> Option<Multiaddr> {
         }
         plain.pop();
     }
-    let dialable = !matches!(address::kind(&plain), address::Kind::Unsupported | address::Kind::Peer);
+    let dialable = !matches!(
+        address::kind(&plain),
+        address::Kind::Unsupported | address::Kind::Peer
+    );
     dialable.then_some(plain)
 }
 

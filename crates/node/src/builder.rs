@@ -100,7 +100,12 @@ impl Builder {
         further: impl FnOnce(&Context) -> Vec<Arc<dyn Part>>,
     ) -> Result<(Node, Events), SetupError> {
         let transports = Transports::new(&self.keypair, &self.config, self.overrides())?;
-        let core = Core::new(self.keypair, self.config, transports.all(), transports.is_direct());
+        let core = Core::new(
+            self.keypair,
+            self.config,
+            transports.all(),
+            transports.is_direct(),
+        );
         let context = Context::new(&core);
         let mut parts = parts(&core, &context, &transports);
         parts.extend(further(&context));
@@ -145,7 +150,9 @@ impl Transports {
         Ok(Self {
             #[cfg(feature = "tcp")]
             tcp: {
-                let resolver = overrides.resolver.unwrap_or_else(transport_tcp::Resolver::system);
+                let resolver = overrides
+                    .resolver
+                    .unwrap_or_else(transport_tcp::Resolver::system);
                 if let Err(error) = resolver.ready() {
                     tracing::warn!("{}", crate::error::error_chain(&error));
                 }
@@ -157,24 +164,37 @@ impl Transports {
                     Arc::new(transport_tcp::Direct::new(config)) as _
                 };
                 let dialer = overrides.dialer.unwrap_or_else(direct);
-                Arc::new(crate::transport::tcp::Tcp::new(Arc::new(upgrader), dialer, resolver))
+                Arc::new(crate::transport::tcp::Tcp::new(
+                    Arc::new(upgrader),
+                    dialer,
+                    resolver,
+                ))
             },
             #[cfg(feature = "quic")]
             quic: {
                 let tuned = || Arc::new(transport_quic::Tuned::default()) as _;
                 let binder = overrides.binder.unwrap_or_else(tuned);
-                Arc::new(crate::transport::quic::Quic::new(keypair, config.quic.clone(), binder))
+                Arc::new(crate::transport::quic::Quic::new(
+                    keypair,
+                    config.quic.clone(),
+                    binder,
+                ))
             },
         })
     }
 
     fn all(&self) -> Vec<Arc<dyn Transport>> {
-        let mut all: Vec<Arc<dyn Transport>> = Vec::new();
-        #[cfg(feature = "tcp")]
-        all.push(Arc::clone(&self.tcp) as _);
-        #[cfg(feature = "quic")]
-        all.push(Arc::clone(&self.quic) as _);
-        all
+        let all: [Option<Arc<dyn Transport>>; 2] = [
+            #[cfg(feature = "tcp")]
+            Some(Arc::clone(&self.tcp) as _),
+            #[cfg(not(feature = "tcp"))]
+            None,
+            #[cfg(feature = "quic")]
+            Some(Arc::clone(&self.quic) as _),
+            #[cfg(not(feature = "quic"))]
+            None,
+        ];
+        all.into_iter().flatten().collect()
     }
 
     fn is_direct(&self) -> IsDirect {
@@ -193,7 +213,7 @@ fn parts(core: &Arc<Core>, context: &Context, transports: &Transports) -> Vec<Ar
     let config = &core.config;
     let mut all: Vec<Arc<dyn Part>> = vec![
         Arc::new(Identify::new(context.clone(), config.negotiation_timeout)),
-        Arc::new(Ping::new(context.clone(), config.ping.clone())),
+        Arc::new(Ping::new(context.clone(), config.ping)),
     ];
     #[cfg(feature = "relay")]
     all.extend(relays(core, context, transports));
@@ -217,7 +237,9 @@ fn metrics(others: &[Arc<dyn Part>], transports: &Transports) -> Arc<dyn Part> {
     let metrics = Arc::new(crate::parts::Metrics::new());
     metrics.register(|registry| {
         metrics.register_metrics(registry);
-        others.iter().for_each(|part| part.register_metrics(registry));
+        others
+            .iter()
+            .for_each(|part| part.register_metrics(registry));
         #[cfg(feature = "tcp")]
         crate::transport::tcp_metrics::register(registry, Arc::clone(&transports.tcp.dialer));
     });

@@ -29,8 +29,8 @@ pub(crate) use counted::StreamPermit;
 pub(crate) use muxed::Muxed;
 pub(crate) use negotiate::{Offered, Trust, inbound as negotiate_inbound};
 pub(crate) use path::{Path, RelayLimit};
-pub use stream::Stream;
 pub(crate) use stream::RawStream;
+pub use stream::Stream;
 
 /// How many successors are followed from a drained connection to the one that took its place. A successor may have been
 /// drained in its turn; there are no more of them than connections to one peer.
@@ -88,7 +88,16 @@ pub(crate) struct Parameters {
 
 impl Connection {
     pub(crate) fn new(parameters: Parameters) -> Self {
-        let Parameters { id, muxed, address, path, direction, timeouts, streams, tracker } = parameters;
+        let Parameters {
+            id,
+            muxed,
+            address,
+            path,
+            direction,
+            timeouts,
+            streams,
+            tracker,
+        } = parameters;
         Self(Arc::new(Shared {
             id,
             muxed,
@@ -134,7 +143,13 @@ impl Connection {
     /// The connection's path as the tracker compares it with others.
     pub(crate) fn tracked_path(&self) -> conn_state::Path {
         let path = conn_state::Path::new(self.route());
-        match self.0.path.is_direct().then(|| self.0.muxed.remote()).flatten() {
+        match self
+            .0
+            .path
+            .is_direct()
+            .then(|| self.0.muxed.remote())
+            .flatten()
+        {
             Some((transport, address)) => path.with_remote(Remote::new(transport, address)),
             None => path,
         }

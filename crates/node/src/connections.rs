@@ -1,9 +1,11 @@
 //! The one map of connections: from their first packet to their end.
 //!
 //! A connection is `Handshaking` until it is registered and `Live` afterwards, under one lock, so that the tracker's wish to
-//! close it finds it at any moment. What changes here is numbered under that lock and delivered in order.
+//! close it finds it at any moment. Changes are queued under that lock and delivered in order.
 
 mod permit;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -41,8 +43,8 @@ struct Map {
     /// The live connections of each peer, oldest first.
     peers: BTreeMap<PeerId, Vec<ConnectionId>>,
     limits: Limits<ConnectionId, PeerId>,
-    /// Changes that are not delivered yet. Whoever adds one delivers, so that this holds no more than what happens during one
-    /// delivery.
+    /// Changes that are not delivered yet. The caller that adds a change also delivers it, so that this
+    /// holds no more than what happens during one delivery.
     pending: VecDeque<Change>,
 }
 
@@ -128,7 +130,8 @@ impl Connections {
         claimed: Option<std::net::IpAddr>,
     ) -> ConnectionPermit {
         let handshake = Handshake::default();
-        map.entries.insert(id, Entry::Handshaking(handshake.clone()));
+        map.entries
+            .insert(id, Entry::Handshaking(handshake.clone()));
         ConnectionPermit::new(id, Arc::clone(self), handshake, claimed)
     }
 
@@ -208,10 +211,16 @@ impl Connections {
         let Some(connection) = map.live(id) else {
             return;
         };
-        let best = self.tracker.best(&connection.peer()).filter(|best| *best != id);
+        let best = self
+            .tracker
+            .best(&connection.peer())
+            .filter(|best| *best != id);
         let successor = best.and_then(|best| map.live(best));
         connection.drain(successor.clone());
-        map.pending.push_back(Change::Draining { connection, successor });
+        map.pending.push_back(Change::Draining {
+            connection,
+            successor,
+        });
         drop(map);
         self.deliver();
     }
@@ -240,7 +249,9 @@ impl Connections {
         best.filter(|best| !best.is_closed()).or_else(|| {
             // The best one has just ended and is not forgotten yet.
             let others = map.peers.get(peer)?.iter().rev();
-            others.filter_map(|id| map.live(*id)).find(|other| !other.is_closed())
+            others
+                .filter_map(|id| map.live(*id))
+                .find(|other| !other.is_closed())
         })
     }
 

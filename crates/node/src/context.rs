@@ -1,5 +1,8 @@
 //! The API for parts: a weak handle with a handful of capabilities.
-#![allow(dead_code, reason = "parts to come use more of it than today's; parts/tests.rs uses all of it")]
+#![allow(
+    dead_code,
+    reason = "parts to come use more of it than today's; parts/tests.rs uses all of it"
+)]
 
 use std::sync::{Arc, Weak};
 
@@ -8,11 +11,12 @@ use libp2p_identity::{Keypair, PeerId};
 use multiaddr::Multiaddr;
 
 use crate::{
-    dial, establish,
     config::Config,
     connection::{Connection, Stream},
     core::Core,
+    dial,
     error::{DialError, OpenError},
+    establish,
     event::{Event, PartEvent},
     local::Announcer,
     part::{Change, DialRequest, Existing, Incoming, Origin},
@@ -53,7 +57,11 @@ impl Context {
     }
 
     /// The best connection to `peer`, dialed at `addresses` if there is none.
-    pub(crate) async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Connection, DialError> {
+    pub(crate) async fn connect(
+        &self,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<Connection, DialError> {
         if let Some(connection) = self.connection(&peer) {
             return Ok(connection);
         }
@@ -78,12 +86,19 @@ impl Context {
 
     /// Every authenticated connection.
     pub(crate) fn connections(&self) -> Vec<Connection> {
-        self.core().map_or_else(Vec::new, |core| core.connections.all())
+        self.core()
+            .map_or_else(Vec::new, |core| core.connections.all())
     }
 
     /// Opens a stream to `peer` over its best connection.
-    pub(crate) async fn open(&self, peer: PeerId, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
-        let connection = self.connection(&peer).ok_or(OpenError::NotConnected { peer })?;
+    pub(crate) async fn open(
+        &self,
+        peer: PeerId,
+        protocols: &[&str],
+    ) -> Result<(String, Stream), OpenError> {
+        let connection = self
+            .connection(&peer)
+            .ok_or(OpenError::NotConnected { peer })?;
         connection.open(protocols).await
     }
 
@@ -138,13 +153,18 @@ impl Context {
 
     /// What this node announces, without its id.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
-        self.core().map_or_else(Vec::new, |core| core.local.addresses())
+        self.core()
+            .map_or_else(Vec::new, |core| core.local.addresses())
     }
 
     /// The protocols that this node answers to.
     pub(crate) fn protocols(&self) -> Vec<String> {
         let offered = self.core().map(|core| core.router.offered(false));
-        offered.iter().flat_map(|all| all.iter()).map(ToString::to_string).collect()
+        offered
+            .iter()
+            .flat_map(|all| all.iter())
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Switches a protocol of the part's on or off.
@@ -163,7 +183,8 @@ impl Context {
 
     /// What is known of a peer's addresses, the best first.
     pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        self.core().map_or_else(Vec::new, |core| core.address_book.addresses(peer))
+        self.core()
+            .map_or_else(Vec::new, |core| core.address_book.addresses(peer))
     }
 
     /// Whether the dialer dials this address directly. A part with a socket of its own must respect it.

@@ -85,7 +85,7 @@ impl Core {
             router: Router::new(Arc::clone(&connections)),
             connections,
             local: Local::default(),
-            address_book: AddressBook::new(config.address_book.clone()),
+            address_book: AddressBook::new(config.address_book),
             events: EventSender::new(config.event_capacity),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -118,7 +118,10 @@ impl Core {
             connectors.push(Arc::clone(transport) as Arc<dyn Connector>);
         }
         self.router.add_services(services);
-        let assembly = Assembly { parts: parts.clone(), connectors };
+        let assembly = Assembly {
+            parts: parts.clone(),
+            connectors,
+        };
         if self.assembly.set(assembly).is_err() {
             return;
         }
@@ -145,7 +148,7 @@ impl Core {
         connectors.iter().find(|connector| connector.handles(kind))
     }
 
-    /// The parts' tasks, for whoever waits for their end.
+    /// The parts' tasks. The caller waits for their end.
     pub(crate) fn take_running(&self) -> Vec<RunningPart> {
         std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -193,7 +196,12 @@ fn public(change: &Change) -> Option<Event> {
             direction: connection.direction(),
             via: connection.via(),
         },
-        Change::Disconnected { connection, closing, detail, remaining } => Event::Disconnected {
+        Change::Disconnected {
+            connection,
+            closing,
+            detail,
+            remaining,
+        } => Event::Disconnected {
             peer: connection.peer(),
             connection: connection.id(),
             reason: *closing,
@@ -205,12 +213,19 @@ fn public(change: &Change) -> Option<Event> {
             connection: connection.id(),
             info: Arc::clone(info),
         },
-        Change::InboundFailed { address, peer, cause } => Event::InboundFailed {
+        Change::InboundFailed {
+            address,
+            peer,
+            cause,
+        } => Event::InboundFailed {
             address: address.clone(),
             peer: *peer,
             cause: Arc::clone(cause),
         },
-        Change::Draining { .. } | Change::Resumed { .. } | Change::Attempted { .. } | Change::Local => return None,
+        Change::Draining { .. }
+        | Change::Resumed { .. }
+        | Change::Attempted { .. }
+        | Change::Local => return None,
     })
 }
 

@@ -5,7 +5,6 @@ mod race;
 
 use std::sync::Arc;
 
-use libp2p_identity::PeerId;
 use crate::{
     address::{self, Kind},
     connection::Connection,
@@ -13,6 +12,7 @@ use crate::{
     error::DialError,
     part::{DialRequest, Existing},
 };
+use libp2p_identity::PeerId;
 
 pub use plan::{Step, plan};
 
@@ -90,7 +90,10 @@ mod tests {
         let peer = |addresses: &[Multiaddr], expected| expected_peer(&request(addresses, expected));
         assert_eq!(peer(&[plain.clone(), named(one)], None).unwrap(), Some(one));
         assert_eq!(peer(std::slice::from_ref(&plain), None).unwrap(), None);
-        assert_eq!(peer(std::slice::from_ref(&plain), Some(two)).unwrap(), Some(two));
+        assert_eq!(
+            peer(std::slice::from_ref(&plain), Some(two)).unwrap(),
+            Some(two)
+        );
         for addresses in [vec![named(one), named(two)], vec![named(one)]] {
             let expected = (addresses.len() == 1).then_some(two);
             let refused = peer(&addresses, expected);

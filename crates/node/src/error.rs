@@ -94,7 +94,9 @@ pub enum HandleError {
         protocol: String,
     },
     /// multistream-select carries no such name: names start with `/` and have at most 256 bytes.
-    #[error("{protocol:?} is not a protocol name: it must start with '/' and have at most 256 bytes")]
+    #[error(
+        "{protocol:?} is not a protocol name: it must start with '/' and have at most 256 bytes"
+    )]
     Invalid {
         /// The protocol asked for.
         protocol: String,

@@ -16,7 +16,12 @@ use crate::{
 
 /// Takes an inbound connection through the pipeline. Returns when the connection has ended.
 pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
-    let Incoming { address, source, handshake, refuse } = incoming;
+    let Incoming {
+        address,
+        source,
+        handshake,
+        refuse,
+    } = incoming;
     let mut permit = match core.connections.begin_inbound(source) {
         Ok(permit) => permit,
         Err(refused) => {
@@ -30,9 +35,8 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
         outcome = permit.run(handshake) => outcome,
         () = core.stopping.cancelled() => return,
     };
-    let registered = outcome.and_then(|reached| {
-        register(&core, permit, reached, address.clone(), Direction::Inbound)
-    });
+    let registered = outcome
+        .and_then(|reached| register(&core, permit, reached, address.clone(), Direction::Inbound));
     match registered {
         Ok(session) => session.run().await,
         // A node that dials itself is told so by its dial.

@@ -99,7 +99,7 @@ pub enum Event {
 /// # assert_eq!(name_of(&Event::Listening { address: node::Multiaddr::empty() }), None);
 /// ```
 pub trait PartEvent: Any + fmt::Debug + fmt::Display + Send + Sync {
-    /// The event's name, as it stands in the field `event` of a JSON line.
+    /// The event's name: the field `event` of its JSON line.
     fn name(&self) -> &'static str;
 
     /// The event as a JSON object, without its name.

@@ -5,12 +5,7 @@ use std::{io, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
-    address,
-    core::Core,
-    error::ListenError,
-    establish,
-    event::Event,
-    local::Announcer,
+    address, core::Core, error::ListenError, establish, event::Event, local::Announcer,
     part::Listener,
 };
 
@@ -40,7 +35,9 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
         return Err(unsupported());
     }
     let mut transports = core.transports().iter();
-    let transport = transports.find(|transport| transport.handles(kind)).ok_or_else(unsupported)?;
+    let transport = transports
+        .find(|transport| transport.handles(kind))
+        .ok_or_else(unsupported)?;
     let listener = Arc::clone(transport).bind(address).map_err(refused)?;
     let port = listener.port().map_err(refused)?;
     let reachable_at = listener.addresses().map_err(refused)?;
@@ -63,14 +60,27 @@ impl Bound {
         self.listener.start();
         let addresses = self.reachable_at.clone();
         core.announce(announcer, addresses);
-        core.tasks.spawn(accept(Arc::clone(core), self.address, self.listener, announcer));
+        core.tasks.spawn(accept(
+            Arc::clone(core),
+            self.address,
+            self.listener,
+            announcer,
+        ));
         let id = Protocol::P2p(core.peer_id);
-        self.reachable_at.into_iter().map(|address| address.with(id.clone())).collect()
+        self.reachable_at
+            .into_iter()
+            .map(|address| address.with(id.clone()))
+            .collect()
     }
 }
 
 /// Accepts until the node stops or the socket breaks. The announced addresses end with the socket.
-async fn accept(core: Arc<Core>, address: Multiaddr, listener: Arc<dyn Listener>, announcer: Announcer) {
+async fn accept(
+    core: Arc<Core>,
+    address: Multiaddr,
+    listener: Arc<dyn Listener>,
+    announcer: Announcer,
+) {
     let error = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -78,7 +88,8 @@ async fn accept(core: Arc<Core>, address: Multiaddr, listener: Arc<dyn Listener>
         };
         match accepted {
             Ok(incoming) => {
-                core.tasks.spawn(establish::inbound(Arc::clone(&core), incoming));
+                core.tasks
+                    .spawn(establish::inbound(Arc::clone(&core), incoming));
             }
             Err(error) => break error,
         }

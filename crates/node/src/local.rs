@@ -25,11 +25,17 @@ pub(crate) struct Local {
 
 impl Local {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Announcer, Vec<Multiaddr>>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces what `announcer` announces. Gives the addresses that nobody announced before; `None`: nothing has changed.
-    pub(crate) fn announce(&self, announcer: Announcer, addresses: Vec<Multiaddr>) -> Option<Vec<Multiaddr>> {
+    pub(crate) fn announce(
+        &self,
+        announcer: Announcer,
+        addresses: Vec<Multiaddr>,
+    ) -> Option<Vec<Multiaddr>> {
         let mut all = self.lock();
         let before = flatten(&all);
         if addresses.is_empty() {
@@ -70,12 +76,24 @@ mod tests {
         let local = Local::default();
         let a: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
         let b: Multiaddr = "/ip4/192.0.2.1/tcp/2".parse().unwrap();
-        assert_eq!(local.announce(Announcer::Listener(0), vec![a.clone()]), Some(vec![a.clone()]));
-        assert_eq!(local.announce(Announcer::Listener(1), vec![a.clone()]), None);
+        assert_eq!(
+            local.announce(Announcer::Listener(0), vec![a.clone()]),
+            Some(vec![a.clone()])
+        );
+        assert_eq!(
+            local.announce(Announcer::Listener(1), vec![a.clone()]),
+            None
+        );
         let both = vec![a.clone(), b.clone()];
-        assert_eq!(local.announce(Announcer::Listener(1), both.clone()), Some(vec![b.clone()]));
+        assert_eq!(
+            local.announce(Announcer::Listener(1), both.clone()),
+            Some(vec![b.clone()])
+        );
         assert_eq!(local.addresses(), both);
-        assert_eq!(local.announce(Announcer::Listener(1), Vec::new()), Some(Vec::new()));
+        assert_eq!(
+            local.announce(Announcer::Listener(1), Vec::new()),
+            Some(Vec::new())
+        );
         assert_eq!(local.addresses(), [a]);
     }
 }

@@ -71,7 +71,10 @@ impl Node {
         }
         match left_out {
             Some(error) if all.is_empty() => Err(error),
-            _ => Ok(all.into_iter().flat_map(|bound| bound.start(&self.0)).collect()),
+            _ => Ok(all
+                .into_iter()
+                .flat_map(|bound| bound.start(&self.0))
+                .collect()),
         }
     }
 
@@ -79,7 +82,9 @@ impl Node {
     /// among them.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.0.local.addresses().into_iter();
-        addresses.map(|address| address.with(Protocol::P2p(self.0.peer_id))).collect()
+        addresses
+            .map(|address| address.with(Protocol::P2p(self.0.peer_id)))
+            .collect()
     }
 
     /// Connects to the peer at `addresses` and gives the first connection that is established. Addresses are tried in the
@@ -218,13 +223,7 @@ impl Node {
         let core = &self.0;
         core.stopping.cancel();
         core.router.close();
-        for RunningPart { name, task } in core.take_running() {
-            match timeout(GOODBYE, task).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node panicked"),
-                Err(_) => tracing::warn!(part = name, "a part of the node said no goodbye within 1 s"),
-            }
-        }
+        futures::future::join_all(core.take_running().into_iter().map(say_goodbye)).await;
         self.close_connections(core.config.shutdown_timeout).await;
         for transport in core.transports() {
             let _ = timeout(GOODBYE, Arc::clone(transport).close()).await;
@@ -239,10 +238,25 @@ impl Node {
             connection.close_for(Closing::Shutdown);
         }
         let closed = connections.iter().map(Connection::closed);
-        if timeout(within, futures::future::join_all(closed)).await.is_err() {
+        if timeout(within, futures::future::join_all(closed))
+            .await
+            .is_err()
+        {
             for connection in self.connections() {
                 connection.abort_for(Closing::Shutdown);
             }
+        }
+    }
+}
+
+/// Waits for a part's goodbye, and ends a part that is late.
+async fn say_goodbye(RunningPart { name, mut task }: RunningPart) {
+    match timeout(GOODBYE, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node panicked"),
+        Err(_) => {
+            tracing::warn!(part = name, "a part of the node said no goodbye within 1 s");
+            task.abort();
         }
     }
 }

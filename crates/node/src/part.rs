@@ -1,5 +1,8 @@
 //! The seams: a part of the node, a transport, and what passes between them and the core.
-#![allow(dead_code, reason = "parts to come read more of a change than today's; parts/tests.rs shows how")]
+#![allow(
+    dead_code,
+    reason = "parts to come read more of a change than today's; parts/tests.rs shows how"
+)]
 
 use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
 
@@ -115,8 +118,8 @@ pub(crate) enum QueryError {
 
 /// What happened in the node.
 ///
-/// Changes are numbered under the lock of the connection map and delivered to every part in that order. None is lost. The
-/// queue is as long as the changes that happen during one delivery, because whoever reports a change also delivers.
+/// Changes are queued under the lock of the connection map and delivered to every part in that order. None is lost. The
+/// queue is as long as the changes that happen during one delivery, because the caller that reports a change also delivers.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// A connection is authenticated. Delivered before its session starts.
@@ -203,10 +206,16 @@ pub(crate) trait Connector: Send + Sync {
     fn handles(&self, kind: Kind) -> bool;
 
     /// Connects, secures and multiplexes. Dropping the future gives everything up.
-    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>>;
+    fn connect(
+        self: Arc<Self>,
+        attempt: Attempt,
+    ) -> BoxFuture<'static, Result<Reached, AttemptCause>>;
 
     /// What an address stands for, if it is only a name for others. Dropping the future stops the look-up.
-    fn expand(&self, _attempt: &Attempt) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
+    fn expand(
+        &self,
+        _attempt: &Attempt,
+    ) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
         None
     }
 
@@ -272,6 +281,8 @@ pub(crate) struct Reached {
 
 impl fmt::Debug for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reached").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Reached")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

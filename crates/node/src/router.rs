@@ -46,7 +46,9 @@ impl IncomingStreams {
 
 impl fmt::Debug for IncomingStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IncomingStreams").field("protocol", &self.protocol).finish_non_exhaustive()
+        f.debug_struct("IncomingStreams")
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,22 +85,34 @@ struct OfferedNames {
 impl Default for OfferedNames {
     fn default() -> Self {
         let none: Offered = Arc::new([]);
-        Self { all: Arc::clone(&none), limited: none }
+        Self {
+            all: Arc::clone(&none),
+            limited: none,
+        }
     }
 }
 
 enum Route {
     /// A part's.
-    Service { service: Arc<Registered>, enabled: bool },
+    Service {
+        service: Arc<Registered>,
+        enabled: bool,
+    },
     /// The host's.
-    Handler { sender: mpsc::Sender<IncomingStream>, limited: bool },
+    Handler {
+        sender: mpsc::Sender<IncomingStream>,
+        limited: bool,
+    },
 }
 
 impl Route {
     fn is_offered(&self, limited: bool) -> bool {
         match self {
             Self::Service { service, enabled } => *enabled && (!limited || service.limited),
-            Self::Handler { limited: also_limited, .. } => !limited || *also_limited,
+            Self::Handler {
+                limited: also_limited,
+                ..
+            } => !limited || *also_limited,
         }
     }
 }
@@ -210,7 +224,9 @@ impl Router {
     pub(crate) fn close(&self) {
         let mut routes = self.write();
         routes.closed = true;
-        routes.by_name.retain(|_, route| matches!(route, Route::Service { .. }));
+        routes
+            .by_name
+            .retain(|_, route| matches!(route, Route::Service { .. }));
         routes.recompute();
     }
 
@@ -227,7 +243,10 @@ impl Router {
     /// dropped, which resets it.
     pub(crate) async fn dispatch(&self, inbound: InboundStream) {
         let registered = match self.read().by_name.get(&inbound.protocol) {
-            Some(Route::Service { service, enabled: true }) => Arc::clone(service),
+            Some(Route::Service {
+                service,
+                enabled: true,
+            }) => Arc::clone(service),
             Some(Route::Handler { sender, .. }) => return send(sender, inbound),
             _ => return,
         };
@@ -236,7 +255,10 @@ impl Router {
             Some(limit) => match inbound.connection.permit_service(registered.number, limit) {
                 Some(permit) => Some(permit),
                 None => {
-                    tracing::debug!(protocol = &*inbound.protocol, "too many streams of one service: one is reset");
+                    tracing::debug!(
+                        protocol = &*inbound.protocol,
+                        "too many streams of one service: one is reset"
+                    );
                     return;
                 }
             },
@@ -249,20 +271,37 @@ impl Router {
 }
 
 fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
-    let InboundStream { connection, protocol, stream } = inbound;
-    let incoming = IncomingStream { connection, protocol, stream };
+    let InboundStream {
+        connection,
+        protocol,
+        stream,
+    } = inbound;
+    let incoming = IncomingStream {
+        connection,
+        protocol,
+        stream,
+    };
     if let Err(refused) = sender.try_send(incoming) {
         let protocol = refused.into_inner().protocol;
-        tracing::debug!(protocol = &*protocol, "the handler has no room for another stream: it is reset");
+        tracing::debug!(
+            protocol = &*protocol,
+            "the handler has no room for another stream: it is reset"
+        );
     }
 }
 
 impl Routes {
     fn recompute(&mut self) {
         let names = |limited| {
-            let offered = self.by_name.iter().filter(|(_, route)| route.is_offered(limited));
+            let offered = self
+                .by_name
+                .iter()
+                .filter(|(_, route)| route.is_offered(limited));
             offered.map(|(name, _)| Arc::clone(name)).collect()
         };
-        self.offered = OfferedNames { all: names(false), limited: names(true) };
+        self.offered = OfferedNames {
+            all: names(false),
+            limited: names(true),
+        };
     }
 }

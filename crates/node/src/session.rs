@@ -32,6 +32,12 @@ fn spawn_stream(core: &Arc<Core>, connection: &Connection, raw: RawStream) {
             return;
         };
         let stream = stream.with_permit(permit);
-        router.dispatch(InboundStream { connection, protocol, stream }).await;
+        router
+            .dispatch(InboundStream {
+                connection,
+                protocol,
+                stream,
+            })
+            .await;
     });
 }

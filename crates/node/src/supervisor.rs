@@ -10,7 +10,7 @@ use libp2p_identity::PeerId;
 
 use crate::core::Core;
 
-/// Runs until the node is gone. The node is not kept alive while nothing is to be done.
+/// Runs until the node is gone. The task does not keep the node alive while it waits.
 pub(crate) async fn run(core: Weak<Core>) {
     let Some((tracker, stopping)) = core.upgrade().map(|core| {
         let tracker = core.connections.tracker().clone();

@@ -7,7 +7,9 @@ mod common;
 use std::time::Duration;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
-use node::{Config, Event, Multiaddr, conn_state::LivenessConfig, error_chain, multiaddr::Protocol};
+use node::{
+    Config, Event, Multiaddr, conn_state::LivenessConfig, error_chain, multiaddr::Protocol,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -42,7 +44,9 @@ async fn thousands_of_half_open_connections_hold_64_places_for_the_deadline_and_
     let mut turned_away = 0;
     while turned_away < 1_000 - 64 {
         wait(&mut events, |event| match event {
-            Event::InboundFailed { cause, .. } => error_chain(&*cause).contains("handshake").then_some(()),
+            Event::InboundFailed { cause, .. } => {
+                error_chain(&*cause).contains("handshake").then_some(())
+            }
             _ => None,
         })
         .await;

@@ -1,8 +1,9 @@
-//! What connections cost here: bytes an idle one holds at the server, and bulk throughput.
+//! Measures what connections cost on this machine: bytes per idle connection at the server, bulk
+//! throughput, and the time of a dial.
 //!
 //! `cargo run --release --package transport-quic --example measure -- idle|bulk|dial [N]`
 //!
-//! Each mode starts its server as a process of its own.
+//! Each mode starts its server as a separate process.
 
 use std::{
     error::Error,
@@ -140,7 +141,13 @@ async fn idle(count: usize) -> Result<()> {
     for wait in [1, 5, 5] {
         tokio::time::sleep(Duration::from_secs(wait)).await;
         let each = (server.resident()? - before) as f64 / count as f64 / 1024.0;
-        println!("{each:.1} KiB a connection at the server, {count} connections");
+        println!("{each:.1} KiB per connection at the server, {count} connections");
+    }
+    drop(held);
+    for wait in [5, 10] {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        let left = server.resident()?.saturating_sub(before) as f64 / f64::from(1 << 20);
+        println!("{left:.1} MiB more than before, after all have left");
     }
     Ok(())
 }

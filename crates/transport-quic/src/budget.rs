@@ -1,4 +1,4 @@
-//! How many inbound streams the peer may have open, grown while they are used.
+//! How many inbound streams the peer may have open; the number grows with use.
 //!
 //! quinn sets memory aside for every stream that the peer could open (about 70 bytes each),
 //! so a connection starts with a small credit. The credit doubles when half of it is open at
@@ -49,7 +49,7 @@ impl Budget {
         }
     }
 
-    /// Counts an accepted stream in. Returns the new credit where it grows.
+    /// Counts an accepted stream in. Returns the new credit if it grows.
     pub(crate) fn handle_accept(&mut self, now: Instant) -> (Slot, Option<u32>) {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let since = *self.since.get_or_insert(now);

@@ -1,6 +1,6 @@
-//! Is a socket busy enough for segmentation offload?
+//! Decides whether a socket is busy enough for segmentation offload.
 //!
-//! A connection that once sent two datagrams in one system call keeps a buffer for ten, some
+//! A connection that once sent two datagrams in one system call keeps a buffer for ten, about
 //! 13 KiB and a third of all that an idle connection holds. A handshake's few datagrams do
 //! not need it; bulk does. So offload is on while a socket sends in quantity. Reads no clock.
 
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Length of a period in milliseconds.
 const PERIOD: u64 = 10;
 
-/// Datagrams in a period that make a burst: 25,600 a second, which are 300 Mbit/s or, with MTU
-/// discovery, 1,500 handshakes. Up to there a system call each costs some 5 % of a core.
+/// Datagrams in a period that make a burst: 25,600 per second, which are 300 Mbit/s or, with MTU
+/// discovery, 1,500 handshakes. Up to there one system call per datagram costs about 5 % of a core.
 const MANY: u64 = 256;
 
 /// Counts datagrams sent in the current period: its number in the upper half, the count below.

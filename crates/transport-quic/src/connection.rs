@@ -96,6 +96,11 @@ impl Connection {
         &self.inner.handle.link.quinn
     }
 
+    #[cfg(test)]
+    pub(crate) fn link(&self) -> &crate::link::Link {
+        &self.inner.handle.link
+    }
+
     fn limits(&self) -> MutexGuard<'_, Limits> {
         self.inner
             .limits
@@ -236,13 +241,14 @@ impl Connection {
         &self,
         stream: impl Future<Output = Result<T, quinn::ConnectionError>>,
     ) -> Result<T, StreamError> {
+        let link = &self.inner.handle.link;
         tokio::select! {
             biased;
-            () = self.inner.handle.link.closing.raised() => {
+            () = link.closing.raised() => {
                 let how = self.quinn().close_reason();
-                Err(StreamError::Closed(how.map_or(CloseReason::Local, CloseReason::of)))
+                Err(StreamError::Closed(how.map_or(CloseReason::Local, |error| link.reason(error))))
             }
-            stream = stream => stream.map_err(|error| StreamError::Closed(CloseReason::of(error))),
+            stream = stream => stream.map_err(|error| StreamError::Closed(link.reason(error))),
         }
     }
 
@@ -296,7 +302,8 @@ impl Connection {
 
     /// Waits until the connection has ended and says why. Cancel-safe.
     pub async fn closed(&self) -> CloseReason {
-        CloseReason::of(self.quinn().closed().await)
+        let error = self.quinn().closed().await;
+        self.inner.handle.link.reason(error)
     }
 
     /// Whether the connection has ended. False while a graceful close still delivers.
@@ -317,7 +324,7 @@ impl Connection {
         let probe = probe::run(quinn, || self.elicit());
         tokio::select! {
             biased;
-            reason = quinn.closed() => Err(ProbeError::Closed(CloseReason::of(reason))),
+            reason = self.closed() => Err(ProbeError::Closed(reason)),
             answer = tokio::time::timeout(deadline, probe) => {
                 answer.map_err(|_| ProbeError::Silent { waited: deadline })
             }

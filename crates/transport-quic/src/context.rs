@@ -11,6 +11,7 @@ use tokio::{runtime, time::Instant};
 
 use crate::{
     UdpBinder,
+    close_code::CloseCode,
     config::Config,
     connection::Connection,
     error::{EndpointError, ResolveError, TlsError},
@@ -150,6 +151,9 @@ impl Context {
             self.runtime.clone(),
             Arc::clone(&self.links),
         );
+        if self.closing.is_raised() {
+            handle.link.abort(CloseCode::NONE, "");
+        }
         Connection::new(handle, peer, &self.config)
     }
 }

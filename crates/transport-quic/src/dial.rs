@@ -29,8 +29,9 @@ const SERVER_NAME: &str = "libp2p";
 /// Head start of one address of a host over the next (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// The most times that a finished dial lets quinn's tasks run to send its connection ids.
-const YIELDS: usize = 64;
+/// How often a finished dial looks whether quinn's tasks have sent its connection ids: first
+/// between other tasks, which is enough unless the machine is busy, then every millisecond.
+const LOOKS: [usize; 2] = [64, 20];
 
 /// When a dial must be done.
 #[derive(Debug, Clone, Copy)]
@@ -196,11 +197,16 @@ impl Context {
 /// one of them to recognise a stateless reset, so from then on it notices when this side
 /// crashes and restarts.
 async fn ids_sent(connection: &Connection) {
-    for _ in 0..YIELDS {
-        if connection.has_sent_ids() {
+    let [yields, pauses] = LOOKS;
+    for look in 0..yields + pauses {
+        if connection.has_sent_ids() || connection.is_closed() {
             return;
         }
-        yield_now().await;
+        if look < yields {
+            yield_now().await;
+        } else {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// None today; an operating system may have no address to tell.
+    /// None: the signature is that of the standard library's sockets.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.context.local_addr())
     }

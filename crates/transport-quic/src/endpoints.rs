@@ -1,7 +1,7 @@
 //! Several endpoints of one node, and which of them dials where.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -121,12 +121,7 @@ impl Endpoints {
     /// [`RouteError`] if there is no route to `remote`, no socket can be bound, or the set is
     /// closed.
     pub fn for_remote(&self, remote: SocketAddr) -> Result<Endpoint, RouteError> {
-        let source = self
-            .source_for(remote)
-            .map_err(|source| RouteError::Unroutable {
-                address: remote,
-                source,
-            })?;
+        let source = self.source_for(remote)?;
         let mut set = self.set();
         if set.closed {
             return Err(RouteError::Closed);
@@ -154,10 +149,19 @@ impl Endpoints {
 
     /// The local address that leads to `remote`, by a socket that sends nothing. The binder
     /// makes it, because a binder may use one network interface only.
-    fn source_for(&self, remote: SocketAddr) -> io::Result<IpAddr> {
-        let socket = self.inner.binder.bind(unspecified(remote))?;
-        socket.connect(remote)?;
-        Ok(socket.local_addr()?.ip())
+    fn source_for(&self, remote: SocketAddr) -> Result<IpAddr, RouteError> {
+        let address = unspecified(remote);
+        let socket = self.inner.binder.bind(address);
+        let socket =
+            socket.map_err(|source| RouteError::Bind(BindError::Socket { address, source }))?;
+        let local = socket
+            .connect(remote)
+            .and_then(|()| socket.local_addr())
+            .map_err(|source| RouteError::Unroutable {
+                address: remote,
+                source,
+            })?;
+        Ok(local.ip())
     }
 
     /// Dials `address` from the endpoint that leads there. See [`Endpoint::dial`].

@@ -348,7 +348,11 @@ pub enum CloseReason {
     /// The peer was silent for the idle timeout.
     #[error("timed out")]
     TimedOut,
-    /// One side violated the protocol, or this side's socket failed.
+    /// The UDP socket of this side's endpoint failed, or the runtime that drove it is gone: see
+    /// [`Endpoint::stopped`](crate::Endpoint::stopped).
+    #[error("the endpoint's socket failed")]
+    SocketFailed,
+    /// One side violated the protocol.
     #[error("transport error: {0}")]
     Transport(String),
 }

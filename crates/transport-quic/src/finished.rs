@@ -46,6 +46,11 @@ impl Finished {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
     /// The user has dropped the stream.
     pub(crate) fn release(&mut self, id: u64) {
         if let Some(side) = self.streams.get_mut(&id) {

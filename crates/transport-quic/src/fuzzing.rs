@@ -1,5 +1,5 @@
-//! What the fuzz targets feed: the decoders of our own that see a stranger's bytes. Each
-//! returns normally on any input, or the input is a finding.
+//! Entry points for the fuzz targets: this crate's decoders of bytes from strangers. Each returns
+//! normally on any input; an input on which one panics is a finding.
 
 use multiaddr::{Multiaddr, Protocol};
 use rustls::pki_types::CertificateDer;

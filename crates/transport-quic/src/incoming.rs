@@ -22,7 +22,8 @@ const CERTIFICATE_REQUIRED: u8 = 116;
 /// [`is_validated`](Self::is_validated), else when `accept` has returned a connection. A host
 /// that has no room for an address that is not validated calls [`retry`](Self::retry).
 pub struct Incoming {
-    quinn: quinn::Incoming,
+    /// In a box because `retry` may give it back.
+    quinn: Box<quinn::Incoming>,
     half_open: HalfOpen,
 }
 
@@ -37,6 +38,7 @@ impl fmt::Debug for Incoming {
 
 impl Incoming {
     pub(crate) fn new(quinn: quinn::Incoming, half_open: HalfOpen) -> Self {
+        let quinn = Box::new(quinn);
         Self { quinn, half_open }
     }
 
@@ -62,7 +64,7 @@ impl Incoming {
     pub fn retry(self) -> Result<(), Self> {
         let Self { quinn, half_open } = self;
         quinn.retry().map_err(|error| Self {
-            quinn: error.into_incoming(),
+            quinn: Box::new(error.into_incoming()),
             half_open,
         })
     }

@@ -1,8 +1,8 @@
 //! Proofs of identity that were verified before.
 //!
-//! A peer uses one certificate for as long as it runs, so when it comes back there is nothing
-//! new to verify in it: the same bytes lead to the same verdict. That the peer holds the key in it is proven in each
-//! handshake anew.
+//! A peer uses one certificate for as long as it runs, so there is nothing new to verify when it
+//! reconnects: the same bytes lead to the same verdict. Each handshake proves again that the peer
+//! holds the key in the certificate.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,9 +11,10 @@ use std::{
 
 use libp2p_identity::PeerId;
 
-/// How many proofs are kept; the oldest goes first.
+/// The number of proofs kept; the oldest is dropped first.
 const MOST: usize = 256;
-/// No longer one is kept, so that all of them stay below half a MiB. Ed25519 and ECDSA identities fit.
+/// The longest proof kept, in bytes: all of them together stay below half a MiB. Proofs of
+/// Ed25519 and ECDSA identities fit.
 const LONGEST: usize = 2048;
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ struct Proofs {
 }
 
 impl Known {
-    /// Whose `proof` it is: as `verify` says, or said before. Only a success is kept.
+    /// The owner of `proof`, as `verify` finds it now or found it before. Only a success is kept.
     pub(crate) fn or_verify<E>(
         &self,
         proof: &[u8],

@@ -1,49 +1,70 @@
 //! Authenticated, multiplexed connections over QUIC v1 that notice a restarted peer at once.
 //!
 //! ```text
-//!                     ┌─► dial ─────────────────┐
-//!  UdpBinder ─► Endpoint                        ├─► Connection ─► Stream
-//!  (Tuned, or yours)  └─► accept ─► Incoming ───┘
-//!       one socket         │                  TLS 1.3: libp2p certificates,
-//!                          └─► Retry, refuse  or raw public keys
+//!                       ┌─► dial ─────────────────┐
+//!  UdpBinder ─► Endpoint                          ├─► Connection ─► Stream
+//!  (Tuned, or yours)    └─► accept ─► Incoming ───┘
+//!       one socket             │
+//!                              └─► Retry, refuse
 //! ```
 //!
-//! Two [`Flavour`]s: libp2p's `/quic-v1`, and raw public keys (RFC 7250) with an ALPN of the
-//! caller's choice, which is what iroh's protocols speak.
+//! Connections are secured by TLS 1.3 with libp2p certificates or raw public keys.
 //!
-//! # A peer that crashed and came back
+//! There are two [`Flavour`]s: libp2p's `/quic-v1`, and raw public keys (RFC 7250) with any ALPN,
+//! which iroh's protocols use. [`Endpoints`] holds several endpoints and dials each address from
+//! the one that the operating system's routes lead out of.
 //!
-//! It has forgotten its connections, and its peers do not know. Their next packet is answered
-//! with a stateless reset (RFC 9000 section 10.3), provided that the restarted node recognises
-//! the packet's connection id as its own and can compute the token that goes with it. Both keys
-//! are derived from the identity, so it can, on the same port. To have that next packet at once,
-//! [`probe`](Connection::probe) the old connection when the peer turns up with a new one; else it
-//! is the next keep-alive.
+//! # A peer that crashed and restarted
+//!
+//! A restarted peer has forgotten its connections, and the other ends do not know it. It answers
+//! their next packet with a stateless reset (RFC 9000 section 10.3) if it recognises the
+//! connection id in the packet and can compute the token that belongs to the id. Both keys are
+//! derived from the identity, so a peer that restarts on the same port can do both. The next
+//! packet is a keep-alive at the latest. To send one at once, [`probe`](Connection::probe) the
+//! old connection when the same peer opens a new one.
+//!
+//! A dialer's first connection id has no token (RFC 9000 section 10.3). A dial therefore ends
+//! only when the next ids have been sent, and [`Connection::can_be_reset`] tells the listener
+//! whether they have arrived. If they have not, an unanswered probe together with an unchanged
+//! [`received_datagrams`](Connection::received_datagrams) shows that the old connection is dead.
+//!
+//! # How connections end
+//!
+//! [`Connection::close`] and [`Endpoint::close`] are graceful: they deliver every finished stream,
+//! within [`Config::close_timeout`]. Dropping the last handle of a connection does the same in the
+//! background. [`Connection::abort`] ends a connection at once. Dropping the last handle of an
+//! endpoint ends accepting and dialing; its connections live on.
 //!
 //! # Invariants
 //!
 //! - The peer's certificate is checked once, in the handshake, and a peer other than the expected
-//!   one is refused there: no [`Connection`] exists whose [`peer`](Connection::peer) is not proved.
-//! - Dropping a dial or an accept at any await point leaves no connection behind and no file
-//!   descriptor; an endpoint has one socket however much it dials.
-//! - Every handshake has a deadline. There are at most [`Config::max_incoming`] inbound ones at a
-//!   time, and sources that have not proved their address fill at most half of that.
+//!   one is refused there: the [`peer`](Connection::peer) of every [`Connection`] is proved.
+//! - Dropping a dial or an accept at any await point leaves no connection and no file descriptor.
+//!   An endpoint has one socket, however much it dials.
+//! - Every handshake has a deadline.
+//! - Forged source addresses use up their own budget only ([`Config::max_unvalidated`]). A dialer
+//!   that has proved its address is not affected.
 //! - A peer cannot make a connection hold more than [`Config::connection_window`] of stream data.
-//! - TLS secrets are never logged: `SSLKEYLOGFILE` is not looked at.
+//! - When an endpoint has closed, or was dropped and its connections have ended, its port is free,
+//!   even if closed handles are still held.
+//! - TLS secrets are never logged: `SSLKEYLOGFILE` is ignored.
 //!
 //! # Limitations
 //!
-//! - As TLS 1.3 has it, a dial succeeds before the listener has judged the dialer's certificate. A
-//!   dialer that is refused sees its new connection close.
-//! - An IPv6 endpoint dials IPv6 only. For both families bind two endpoints to one port.
-//! - No 0-RTT, no session resumption, no QUIC v2 and no drafts.
-//! - A stream exists for the peer with its first byte: who opens must write first.
-//! - [`rebind`](Endpoint::rebind) keeps what the endpoint accepted only if it can keep its port; a
+//! - With TLS 1.3 a dial succeeds before the listener has checked the dialer's certificate. A
+//!   refused dialer sees its new connection close.
+//! - Delivered means acknowledged by the peer's QUIC stack. Its application may not have read the
+//!   data yet, and stacks other than quinn may discard it when the connection closes.
+//! - An IPv6 endpoint of the included binders dials IPv6 only. For both families bind two endpoints
+//!   to one port, and add both to [`Endpoints`].
+//! - There is no 0-RTT, session resumption, QUIC datagram, QUIC v2 or draft version.
+//! - The peer learns of a stream with its first byte: the side that opens a stream must write first.
+//! - [`rebind`](Endpoint::rebind) keeps accepted connections only if it can keep its port; a
 //!   listener on rust-libp2p does not follow a dialer that changes its port.
-//! - Resets are not sent faster than one a millisecond, so a restarted node with more than a
-//!   thousand busy peers needs over a second to tell them all.
-//! - Connection-id floods, gapped STREAM and CRYPTO frames and bad transport parameters are left to
-//!   quinn-proto, from 0.11.19 on.
+//! - At most one reset per millisecond is sent, so a restarted node with more than a thousand busy
+//!   peers needs over a second to tell them all.
+//! - quinn-proto, from 0.11.19 on, guards against floods of connection ids, gapped STREAM and
+//!   CRYPTO frames and bad transport parameters. This crate adds nothing there.
 //!
 //! # Example
 //!
@@ -65,11 +86,13 @@
 //!
 //! let mut stream = dialed.open().await?;
 //! stream.write_all(b"ahoy").await?;
-//! let mut heard = [0; 4];
-//! accepted.accept().await.unwrap().read_exact(&mut heard).await?;
-//! assert_eq!(&heard, b"ahoy");
-//!
+//! stream.shutdown().await?;
 //! dialed.close(CloseCode::SHUTDOWN, "that was all");
+//!
+//! // What was finished is delivered before the connection ends.
+//! let mut heard = Vec::new();
+//! accepted.accept().await.unwrap().read_to_end(&mut heard).await?;
+//! assert_eq!(heard, b"ahoy");
 //! assert!(matches!(accepted.closed().await, CloseReason::Peer { code: 0x1006, .. }));
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! # }).unwrap();

@@ -114,7 +114,7 @@ impl Link {
                 ),
             )),
             Err(StoppedError::ConnectionLost(error)) => {
-                Err(lost(io::ErrorKind::NotConnected, CloseReason::of(error)))
+                Err(lost(io::ErrorKind::NotConnected, self.reason(error)))
             }
             Err(StoppedError::ZeroRttRejected) => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -154,6 +154,15 @@ impl Link {
         }
     }
 
+    /// How the connection ended, by quinn's account. When its endpoint fails, quinn says that
+    /// this side closed it.
+    pub(crate) fn reason(&self, error: quinn::ConnectionError) -> CloseReason {
+        match CloseReason::of(error) {
+            CloseReason::Local if !self.closing.is_raised() => CloseReason::SocketFailed,
+            reason => reason,
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.quinn.close_reason().is_some()
     }
@@ -170,4 +179,49 @@ fn lost(
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> io::Error {
     io::Error::new(kind, source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libp2p_identity::Keypair;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::{Config, Endpoint};
+
+    #[tokio::test]
+    async fn of_a_thousand_delivered_streams_and_a_closed_connection_nothing_is_kept() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let bind = || Endpoint::bind(local, &Keypair::generate_ed25519(), Config::default());
+        let (dialer, listener) = (bind().unwrap(), bind().unwrap());
+        let to = listener.local_addr().unwrap();
+        let (dialed, accepted) = tokio::join!(dialer.dial(to, None), async {
+            listener.accept().await.unwrap().accept().await
+        });
+        let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+        let reading = tokio::spawn(async move {
+            for _ in 0..1000 {
+                let mut stream = accepted.accept().await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
+            }
+            accepted
+        });
+        for _ in 0..1000 {
+            let mut stream = dialed.open().await.unwrap();
+            stream.write_all(b"one of many").await.unwrap();
+            stream.shutdown().await.unwrap();
+            stream.wait_delivered().await.unwrap();
+        }
+        let accepted = reading.await.unwrap();
+        assert_eq!(dialed.link().finished().len(), 0);
+        assert_eq!(dialer.context.links.all().len(), 1);
+        drop(dialed);
+        drop(accepted);
+        while dialer.open_connections() + listener.open_connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(dialer.context.links.all().len(), 0);
+        assert_eq!(listener.context.links.all().len(), 0);
+    }
 }

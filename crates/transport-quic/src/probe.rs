@@ -1,9 +1,9 @@
-//! Does the other side still answer?
+//! Checks that the other side still answers.
 //!
-//! quinn sends no ping on request. What it does send at once, costs a handful of bytes, must
-//! be acknowledged, and is invisible to the peer's application is MAX_DATA. Raising the
-//! receive window by one byte and lowering it again sends exactly one. The peer has a byte of
-//! credit more for it until the next read, from which quinn then withholds it.
+//! quinn sends no ping on request. It does send MAX_DATA at once, which costs a few bytes, must
+//! be acknowledged, and is invisible to the peer's application. Raising the receive window by
+//! one byte and lowering it again sends exactly one such frame. The peer has one byte of
+//! credit more until the next read, from which quinn withholds it.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ pub(crate) fn encode(key: &[u8; 32]) -> Vec<u8> {
     [PREFIX.as_slice(), key].concat()
 }
 
-/// Whose key an SPKI is; `None` if it is anything but 44 bytes of an Ed25519 key.
+/// The owner of the key in an SPKI; `None` unless it is 44 bytes of an Ed25519 key.
 pub(crate) fn decode(spki: &[u8]) -> Option<PeerId> {
     let key = spki.strip_prefix(&PREFIX)?;
     let key: &[u8; 32] = key.try_into().ok()?;

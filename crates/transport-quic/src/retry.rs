@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 /// Counts handshakes in progress.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// Unvalidated handshakes a second that are let in.
+    /// Unvalidated handshakes per second that are let in.
     rate: u32,
     max_validated: usize,
     max_unvalidated: usize,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_zero_asks_everybody() {
+    fn a_rate_of_zero_asks_every_newcomer() {
         let mut meter = meter(0);
         let verdict = meter.handle_incoming(Instant::now(), HERE, false);
         assert_eq!(verdict, Verdict::Retry);

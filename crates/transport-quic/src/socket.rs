@@ -26,8 +26,10 @@ use crate::burst::Burst;
 /// Receive errors in a row after which the socket counts as broken.
 const ERRORS_IN_A_ROW: u32 = 16;
 
-/// quinn's own socket type keeps its file descriptor to itself, and quinn's connections hold it
-/// for as long as somebody holds the connection. This one can be rebound, and closed.
+/// A UDP socket that can be rebound and closed.
+///
+/// quinn's own socket type hides its file descriptor, and a quinn connection holds its socket for
+/// as long as a handle of the connection exists.
 pub(crate) struct Socket {
     /// None once it is closed. Then nothing arrives, and what is sent vanishes.
     io: RwLock<Option<Arc<UdpSocket>>>,
@@ -82,7 +84,7 @@ impl Socket {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the port back, whoever still holds this object.
+    /// Gives the port back, even if this object is still held.
     pub(crate) fn release(&self) {
         let io = self
             .io
@@ -106,7 +108,7 @@ impl Socket {
         self.broken.get().cloned()
     }
 
-    /// Takes note of the error that ends it, and returns one for quinn, which logs it.
+    /// Records the error that ends it, and returns one for quinn, which logs it.
     pub(crate) fn fail(&self, error: io::Error) -> io::Error {
         let for_quinn = io::Error::new(error.kind(), error.to_string());
         self.broken.get_or_init(|| Arc::new(error));

@@ -1,8 +1,8 @@
-//! TLS 1.3 as both flavours want it: mutual, no resumption, no SNI, no key log.
+//! TLS 1.3 for both flavours: mutual, no resumption, no SNI, no key log.
 //!
-//! The certificate and what can be shared are made once an endpoint. A connection gets its
-//! own verifier, because the verifier is what learns who the peer is: rustls asks it for the
-//! certificate once, and for the handshake's signature once, so each signature is checked
+//! The certificate and everything that can be shared are made once per endpoint. Each connection
+//! gets its own verifier, because the verifier learns who the peer is: rustls asks it about the
+//! certificate once, and about the handshake's signature once, so each signature is checked
 //! exactly once.
 
 use std::sync::Arc;
@@ -181,7 +181,7 @@ fn raw_key(
     Ok((private, CertificateDer::from(spki)))
 }
 
-/// This endpoint's certificate or raw key, shown to everybody.
+/// This endpoint's certificate or raw key, shown to every peer.
 #[derive(Debug)]
 struct Identity {
     key: Arc<CertifiedKey>,

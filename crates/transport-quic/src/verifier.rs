@@ -1,4 +1,4 @@
-//! Decides about the one certificate of the other side, and remembers whose it is.
+//! Checks the one certificate of the other side, and remembers whose it is.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{error::CertificateError, known::Known};
 
-/// How the peer's certificate is to be read.
+/// The format of the peer's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Libp2p,

@@ -1,9 +1,9 @@
-//! How much may be under way on a connection: what its round trip asks for, and no more.
+//! How many bytes may be in flight on a connection: what its round trip needs, and no more.
 //!
-//! A window beyond the bandwidth-delay product brings nothing but queues: on a near path it
-//! overruns the receiver's socket buffer, and the losses cost more than the window gains. It
-//! also is what a peer can make an endpoint hold. So a connection begins with little, and gets
-//! more where its round trip is long. Windows only grow. Reads no clock.
+//! A window beyond the bandwidth-delay product only fills queues: on a short path it overruns the
+//! receiver's socket buffer, and the losses cost more than the window gains. The window also is
+//! what a peer can make an endpoint hold. So a connection starts with a small window, and gets a
+//! larger one if its round trip is long. Windows only grow. Reads no clock.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// socket buffer of several MiB takes in at once.
 pub(crate) const INITIAL: u32 = 4 << 20;
 
-/// Bytes a second that a connection should be able to carry: 1 Gbit/s.
+/// Bytes per second that a connection should be able to carry: 1 Gbit/s.
 const RATE: u64 = 125_000_000;
 
 /// The windows of one connection.
@@ -34,12 +34,12 @@ impl Windows {
         }
     }
 
-    /// The receive window that holds now.
+    /// The current receive window.
     pub(crate) fn receive(&self) -> u64 {
         self.receive
     }
 
-    /// Takes note of the round trip. Returns the new receive and send windows where one grows.
+    /// Takes note of the round trip. Returns the new receive and send windows if one of them grows.
     pub(crate) fn handle_round_trip(&mut self, rtt: Duration) -> Option<(u64, u64)> {
         let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
         let product = micros.saturating_mul(RATE / 1_000_000);

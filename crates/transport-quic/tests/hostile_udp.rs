@@ -7,7 +7,7 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use common::{Node, ask, localhost, within};
 use tokio::{net::UdpSocket, task::JoinSet};
-use transport_quic::{AcceptError, CloseCode, Config, DialError, Incoming};
+use transport_quic::{AcceptError, CloseCode, Config, DialError, Incoming, Keypair};
 
 /// The first datagrams of `count` different dials, as somebody on the path would see them.
 async fn captured_initials(count: usize) -> Vec<Vec<u8>> {
@@ -144,11 +144,19 @@ async fn an_initial_cut_or_changed_anywhere_makes_no_connection() {
     }
 }
 
-/// Sends each Initial from a source of its own; nobody there ever answers.
+/// Sends each Initial from a port of its own; nobody there ever answers.
 async fn flood(initials: &[Vec<u8>], target: SocketAddr) -> Vec<UdpSocket> {
+    flood_from(localhost(), initials, target).await
+}
+
+async fn flood_from(
+    source: SocketAddr,
+    initials: &[Vec<u8>],
+    target: SocketAddr,
+) -> Vec<UdpSocket> {
     let mut sources = Vec::new();
     for initial in initials {
-        let source = UdpSocket::bind(localhost()).await.unwrap();
+        let source = UdpSocket::bind(source).await.unwrap();
         source.send_to(initial, target).await.unwrap();
         sources.push(source);
     }
@@ -169,13 +177,7 @@ async fn above_the_rate_spoofed_initials_are_answered_with_retry_and_honest_ones
         .with_max_unvalidated(1000)
         .with_max_unvalidated_per_address(1000);
     let node = Node::new(config);
-    let endpoint = node.endpoint.clone();
-    let (admitted, mut waiting) = tokio::sync::mpsc::unbounded_channel::<Incoming>();
-    tokio::spawn(async move {
-        while let Ok(incoming) = endpoint.accept().await {
-            admitted.send(incoming).unwrap();
-        }
-    });
+    let mut waiting = admitted(&node);
     let initials = captured_initials(5 * RATE).await;
     let sources = flood(&initials, node.address).await;
     let spoofed: HashSet<_> = sources.iter().map(|s| s.local_addr().unwrap()).collect();
@@ -234,13 +236,7 @@ async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_their_own_r
             .with_max_incoming(4)
             .with_max_unvalidated(4),
     );
-    let endpoint = node.endpoint.clone();
-    let (admitted, mut waiting) = tokio::sync::mpsc::unbounded_channel::<Incoming>();
-    tokio::spawn(async move {
-        while let Ok(incoming) = endpoint.accept().await {
-            admitted.send(incoming).unwrap();
-        }
-    });
+    let mut waiting = admitted(&node);
     let sources = flood(&captured_initials(20).await, node.address).await;
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -277,6 +273,73 @@ async fn half_open_handshakes_are_bounded_and_spoofed_ones_fill_only_their_own_r
     let incoming = within(waiting.recv()).await.unwrap();
     within(incoming.accept()).await.unwrap();
     within(again).await.unwrap().unwrap();
+}
+
+/// Hands over each inbound handshake that the endpoint lets in.
+fn admitted(node: &Node) -> tokio::sync::mpsc::UnboundedReceiver<Incoming> {
+    let endpoint = node.endpoint.clone();
+    let (admitted, waiting) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(incoming) = endpoint.accept().await {
+            admitted.send(incoming).unwrap();
+        }
+    });
+    waiting
+}
+
+#[tokio::test]
+async fn spoofed_initials_cost_their_address_one_round_trip_and_other_addresses_nothing() {
+    let node = Node::new(Config::default());
+    let mut waiting = admitted(&node);
+    let victim: SocketAddr = ([127, 0, 0, 2], 0).into();
+    let sources = flood_from(victim, &captured_initials(80).await, node.address).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let incoming = within(waiting.recv()).await.unwrap();
+        assert!(!incoming.is_validated());
+        held.push(incoming);
+    }
+    for source in &sources[8..] {
+        assert!(is_retry(&answer(source).await));
+    }
+
+    // The victim itself proves its address and gets in, others need no proof.
+    for (local, proved) in [(victim, true), (localhost(), false)] {
+        let honest = Node::at(local, Keypair::generate_ed25519(), Config::default());
+        let dial = honest.endpoint.dial(node.address, Some(node.id()));
+        let (dialed, accepted) = within(async {
+            tokio::join!(dial, async {
+                let incoming = waiting.recv().await.unwrap();
+                assert_eq!(incoming.is_validated(), proved);
+                incoming.accept().await
+            })
+        })
+        .await;
+        dialed.unwrap();
+        assert_eq!(accepted.unwrap().handshake_addr(), honest.address);
+    }
+}
+
+#[tokio::test]
+async fn a_dialer_that_is_asked_comes_back_validated_and_is_not_asked_again() {
+    let node = Node::new(Config::default());
+    let mut waiting = admitted(&node);
+    let dialer = Node::new(Config::default());
+    let dial = dialer.endpoint.dial(node.address, Some(node.id()));
+    let (dialed, accepted) = within(async {
+        tokio::join!(dial, async {
+            let first = waiting.recv().await.unwrap();
+            assert!(!first.is_validated());
+            first.retry().expect("an unvalidated address can be asked");
+            let second = waiting.recv().await.unwrap();
+            assert!(second.is_validated());
+            let second = second.retry().expect_err("it is validated");
+            second.accept().await
+        })
+    })
+    .await;
+    dialed.unwrap();
+    accepted.unwrap();
 }
 
 #[tokio::test]

@@ -5,13 +5,15 @@ mod common;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use common::{Node, localhost, within};
 use tokio::net::UdpSocket;
 use transport_quic::{
-    Config, DialError, Keypair, Multiaddr, ResolveError, Resolver, multiaddr::Protocol,
+    Config, DialError, Endpoints, Keypair, Multiaddr, ResolveError, Resolver, Tuned,
+    multiaddr::Protocol,
 };
 
 const A: u16 = 1;
@@ -133,4 +135,63 @@ async fn a_name_server_that_never_answers_ends_at_the_handshake_deadline() {
         }
         other => panic!("{other}"),
     }
+}
+
+#[tokio::test]
+async fn a_name_is_held_to_the_expected_peer_too() {
+    let resolver = name_server(vec![Ipv4Addr::LOCALHOST.into()]).await;
+    let node = Node::new(Config::default());
+    let _echo = node.echo();
+    let dialer = Node::new(Config::default());
+    let port = node.address.port();
+    let bare: Multiaddr = format!("/dns4/node.example.org/udp/{port}/quic-v1")
+        .parse()
+        .unwrap();
+    let dial = |expected| {
+        let endpoint = &dialer.endpoint;
+        within(endpoint.dial_multiaddr_with(&bare, Some(expected), &resolver))
+    };
+    assert_eq!(dial(node.id()).await.unwrap().peer(), node.id());
+    let failed = dial(dialer.id()).await;
+    assert!(matches!(failed, Err(DialError::WrongPeer { .. })));
+    let conflict = named("dns4", &node);
+    let failed = dialer
+        .endpoint
+        .dial_multiaddr_with(&conflict, Some(dialer.id()), &resolver);
+    assert!(matches!(
+        within(failed).await,
+        Err(DialError::PeerConflict { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_set_of_endpoints_dials_each_address_of_a_name_from_its_own_family() {
+    let resolver = name_server(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]).await;
+    let any: SocketAddr = "[::1]:0".parse().unwrap();
+    let four = Node::new(Config::default());
+    let six = Node::at(any, Keypair::generate_ed25519(), Config::default());
+    let keypair = Keypair::generate_ed25519();
+    let endpoints = Endpoints::new(&keypair, Config::default(), Arc::new(Tuned::default()));
+    for node in [&four, &six] {
+        let _echo = node.echo();
+        let address = named("dns", node);
+        let dialed = within(endpoints.dial_multiaddr_with(&address, None, &resolver)).await;
+        assert_eq!(dialed.unwrap().remote_addr(), node.address);
+    }
+}
+
+#[tokio::test]
+async fn resolution_and_handshake_together_end_at_the_deadline() {
+    let resolver = name_server(vec![Ipv4Addr::LOCALHOST.into(); 16]).await;
+    let silent = std::net::UdpSocket::bind(localhost()).unwrap();
+    let deadline = Duration::from_millis(600);
+    let node = Node::new(Config::default().with_handshake_timeout(deadline));
+    let port = silent.local_addr().unwrap().port();
+    let address = format!("/dns4/node.example.org/udp/{port}/quic-v1");
+    let start = Instant::now();
+    let address = address.parse().unwrap();
+    let dial = node.endpoint.dial_multiaddr_with(&address, None, &resolver);
+    let failed = within(dial).await;
+    assert!(matches!(failed, Err(DialError::Timeout { .. })));
+    assert!(start.elapsed() < deadline * 2, "{:?}", start.elapsed());
 }

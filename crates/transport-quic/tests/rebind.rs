@@ -94,6 +94,7 @@ async fn a_dialer_that_changes_its_port_keeps_its_connections_and_the_listener_s
     let now = dialer.endpoint.local_addr().unwrap();
     assert_ne!(now, dialer.address);
     common::until(|| accepted.remote_addr() == now).await;
+    assert_eq!(accepted.handshake_addr(), dialer.address);
 }
 
 /// Fails from the second socket on.

@@ -178,3 +178,76 @@ fn the_survivor_can_dial_the_restarted_node_at_once() {
         );
     });
 }
+
+/// A dialer that is killed `after` its dial has succeeded, and started again on the same port
+/// and key. Returns how the survivor's probe of its old connection ended when the new one came.
+async fn survivor_of_a_killed_dialer(
+    survivor: &Node,
+    after: Duration,
+) -> (Result<(), ProbeError>, Duration) {
+    let keypair = Keypair::generate_ed25519();
+    let to = survivor.address;
+    let accepting = survivor.accept_one();
+    let first = Mortal::born(localhost(), &keypair, quiet());
+    let address = first.endpoint.local_addr().unwrap();
+    let dialer = first.endpoint.clone();
+    let (done, dialed) = std::sync::mpsc::channel();
+    first.runtime.spawn(async move {
+        let dialed = dialer.dial(to, None).await.unwrap();
+        done.send(Instant::now()).unwrap();
+        std::future::pending::<()>().await;
+        drop(dialed);
+    });
+    let killing = tokio::task::spawn_blocking(move || {
+        let at = dialed.recv().unwrap();
+        std::thread::sleep(after.saturating_sub(at.elapsed()));
+        first.killed();
+    });
+    let old = within(accepting).await.unwrap();
+    within(killing).await.unwrap();
+
+    let accepting = survivor.accept_one();
+    let second = Mortal::born(address, &keypair, quiet());
+    let dialer = second.endpoint.clone();
+    let again = second
+        .runtime
+        .spawn(async move { dialer.dial(to, None).await.unwrap() });
+    let new = within(accepting).await.unwrap();
+    assert_eq!(new.handshake_addr(), old.handshake_addr());
+    let (start, heard) = (Instant::now(), old.received_datagrams());
+    let probe = old.probe(Duration::from_secs(1)).await;
+    let took = start.elapsed();
+    if matches!(probe, Err(ProbeError::Silent { .. })) {
+        assert_eq!(old.received_datagrams(), heard, "the dead send nothing");
+    }
+    let _again = within(again).await.unwrap();
+    tokio::task::spawn_blocking(|| second.killed())
+        .await
+        .unwrap();
+    (probe, took)
+}
+
+#[test]
+fn a_dialer_killed_right_after_its_handshake_and_restarted_resets_its_old_connection() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let survivor = Node::new(quiet());
+        for after in [0, 1, 5].map(Duration::from_millis) {
+            let mut times = Vec::new();
+            for _ in 0..20 {
+                let (probe, took) = survivor_of_a_killed_dialer(&survivor, after).await;
+                println!("killed after {after:?}: {probe:?} in {took:?}");
+                if matches!(probe, Err(ProbeError::Closed(CloseReason::Reset))) {
+                    times.push(took);
+                }
+            }
+            times.sort();
+            println!(
+                "killed after {after:?}: {} of 20, slowest {:?}",
+                times.len(),
+                times.last()
+            );
+            assert_eq!(times.len(), 20);
+        }
+    });
+}

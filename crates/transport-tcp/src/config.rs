@@ -1,15 +1,15 @@
-//! Settings. Each default says why.
+//! Settings. Each default gives its reason.
 
 use std::time::Duration;
 
 use crate::{Resolver, Security};
 
-/// TCP keepalive: when to ask an idle peer's kernel whether it is still there.
+/// TCP keepalive: when to probe whether an idle peer's kernel is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Keepalive {
-    /// Idle time before the first probe. Default 15 s: below the 30 s after which the shortest
-    /// lived NAT mappings met in the field are gone.
+    /// Idle time before the first probe. Default 15 s: below 30 s, the shortest
+    /// lifetime of NAT mappings in the field.
     pub idle: Duration,
     /// Time between probes. Default 5 s.
     pub interval: Duration,
@@ -60,7 +60,7 @@ pub struct DirectConfig {
     pub nodelay: bool,
     /// TCP keepalive. Default [`Keepalive::default`]; `None` turns it off.
     pub keepalive: Option<Keepalive>,
-    /// How long one address has the field to itself before the next is tried as well. Default
+    /// How long one address is tried alone before the next one is tried as well. Default
     /// 250 ms, as RFC 8305 section 8 recommends.
     pub attempt_delay: Duration,
 }
@@ -106,15 +106,15 @@ impl DirectConfig {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// Connections the kernel holds until they are accepted. Default 1024: a second of a rush of
-    /// peers that come back at once. The kernel caps it (`net.core.somaxconn`).
+    /// Connections the kernel holds until they are accepted. Default 1024: enough for one
+    /// second of a crowd of peers that reconnect at once. The kernel caps it (`net.core.somaxconn`).
     pub backlog: u32,
     /// TCP_NODELAY on accepted sockets. Default true, see [`DirectConfig::nodelay`].
     pub nodelay: bool,
     /// TCP keepalive on accepted sockets. Default [`Keepalive::default`]; `None` turns it off.
     pub keepalive: Option<Keepalive>,
-    /// How long accepting rests when the process is out of file descriptors or memory. Default
-    /// 100 ms: long enough not to spin, short enough not to be noticed once there is room.
+    /// How long accepting pauses when the process is out of file descriptors or memory. Default
+    /// 100 ms: long enough not to spin, short enough not to delay connections once there is room.
     pub exhausted_pause: Duration,
 }
 
@@ -157,30 +157,31 @@ impl ListenConfig {
 
 /// Settings of [`Upgrader`](crate::Upgrader).
 ///
-/// Memory for one connection stays under [`UpgradeConfig::max_receive_bytes`] of received data
-/// that nobody has read yet, plus 448 KiB a stream for data that was written and not yet sent,
-/// plus about 1.5 MiB for frames on their way through the muxer and the cipher. An idle
-/// connection holds none of these. The muxer keeps each received frame in an allocation of its
-/// own, some 70 bytes beyond its payload: a peer that sends nothing but one-byte frames to streams
-/// that nobody reads makes the first of these sums larger by that factor, at 13 bytes sent for 70
-/// held.
+/// One connection holds at most [`UpgradeConfig::max_receive_bytes`] of received data that is
+/// unread, plus 448 KiB per stream of written data that is unsent, plus about 1.5 MiB for frames
+/// that pass through the muxer and the cipher. An idle connection holds none of these. The muxer
+/// keeps each received frame in its own allocation, about 70 bytes larger than the payload: a peer
+/// that sends only one-byte frames to streams that nobody reads makes the first sum larger by that
+/// factor. It then sends 13 bytes for every 70 that are held.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpgradeConfig {
     /// Security protocols, the preferred one first. Default TLS, then Noise: TLS uses the CPU's
     /// AES and is the one go-libp2p prefers.
     pub security: Vec<Security>,
-    /// Deadline of agreeing on the security protocol. Default 5 s: two round trips, even over a
+    /// Deadline for agreeing on the security protocol. Default 5 s: two round trips, even over a
     /// slow satellite link with a retransmission.
     pub negotiate_timeout: Duration,
-    /// Deadline of the TLS or Noise handshake. Default 10 s: two round trips and the work of
+    /// Deadline for the TLS or Noise handshake. Default 10 s: two round trips and the work of
     /// a busy or small peer.
     pub secure_timeout: Duration,
-    /// Deadline of agreeing on the muxer, where the handshake has not settled it. Default 5 s,
+    /// Deadline for agreeing on the muxer, if the handshake has not settled it. Default 5 s,
     /// for the reason of [`UpgradeConfig::negotiate_timeout`].
     pub mux_timeout: Duration,
-    /// Deadline of a graceful close; after it the connection is dropped. Default 5 s: a
-    /// peer that reads takes a round trip, and one that does not read must not hold a socket.
+    /// How long a graceful close may take; after it the connection is dropped with what is undelivered. Default 1 s:
+    /// some round trips for a peer that reads, and a peer that does not read must not hold a socket for long. Where much
+    /// is finished just before the close, raise it or use
+    /// [`Stream::wait_delivered`](crate::Stream::wait_delivered).
     pub close_timeout: Duration,
     /// Streams of one connection, both directions together. Default 512. One more outbound stream is
     /// an error, one more inbound stream is reset.
@@ -203,7 +204,7 @@ impl Default for UpgradeConfig {
             negotiate_timeout: Duration::from_secs(5),
             secure_timeout: Duration::from_secs(10),
             mux_timeout: Duration::from_secs(5),
-            close_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(1),
             max_streams: 512,
             max_inbound_streams: 256,
             max_pending_inbound: 256,
@@ -267,8 +268,8 @@ impl UpgradeConfig {
         self
     }
 
-    /// The most received bytes that one connection may hold before somebody reads them: the
-    /// sum of all receive windows the peer can have been granted.
+    /// The most received bytes that one connection may hold unread: the sum of all receive
+    /// windows that the peer can have been granted.
     pub fn max_receive_bytes(&self) -> usize {
         self.muxer_streams()
             .saturating_mul(yamux::DEFAULT_CREDIT as usize)
@@ -276,7 +277,7 @@ impl UpgradeConfig {
     }
 
     /// The muxer's own cap. It counts a dropped stream until its reset is written, so it needs
-    /// room beyond ours: 256 for the outbound streams that yamux lets wait for an ACK.
+    /// room beyond that: 256 for the outbound streams that yamux lets wait for an ACK.
     pub(crate) fn muxer_streams(&self) -> usize {
         self.max_streams.saturating_add(256)
     }

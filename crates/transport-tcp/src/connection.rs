@@ -45,18 +45,18 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub fn peer(&self) -> PeerId {
         self.handle.peer
     }
 
-    /// What secures the connection.
+    /// The security protocol.
     pub fn security(&self) -> Security {
         self.handle.security
     }
 
-    /// The TCP connection underneath, where what was upgraded is a [`ByteStream`](crate::ByteStream) over one: the
-    /// kernel knows its round trip.
+    /// The TCP connection below, if a [`ByteStream`](crate::ByteStream) over a TCP socket was upgraded. The kernel knows
+    /// its round-trip time.
     pub fn link(&self) -> Option<Link> {
         self.handle.link
     }
@@ -81,7 +81,7 @@ impl Connection {
 
     /// Opens a stream. It is announced to the peer with the first bytes written.
     ///
-    /// Waits while 256 streams have not been acknowledged by the peer. Cancel-safe.
+    /// Waits while the peer has not acknowledged 256 earlier streams. Cancel-safe.
     pub async fn open(&self) -> Result<Stream, StreamError> {
         let shared = &self.handle.shared;
         let lease = match shared.request().await {

@@ -1,4 +1,4 @@
-//! What passes through the [`Dialer`](crate::Dialer) seam besides the target.
+//! What the [`Dialer`](crate::Dialer) interface uses besides the target.
 
 use std::{
     fmt, io,
@@ -21,16 +21,16 @@ use tokio::{
 
 use crate::{DialError, DialStage, Dialer, Link, PeerId, Target, trail::Trail};
 
-/// One dial's circumstances.
+/// The deadline, the limits and the log trail of one dial.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DialContext {
-    /// When the dial must be over. Names, proxies and every address count against it.
+    /// When the dial must end. Resolving names, proxies and every address count against it.
     pub deadline: Instant,
-    /// Tells this dial from every other of the process, in logs.
+    /// The number of this dial in logs, unique within the process.
     pub attempt: u64,
-    /// How long it may take to reach what is connected to, a proxy where there is one, its name included. Whoever
-    /// connects keeps to it. Default: as long as the dial. [`Deadline`](crate::Deadline) sets it.
+    /// How long it may take to connect to the first proxy, or to the target if there is no proxy, resolving its name
+    /// included. The dialer that connects keeps to it. Default: as long as the dial. [`Deadline`](crate::Deadline) sets it.
     pub reach: Option<Duration>,
     /// How long each proxy's handshake may take, TLS to it included. Default: as long as the dial.
     pub handshake: Option<Duration>,
@@ -50,14 +50,14 @@ impl DialContext {
         }
     }
 
-    /// Notes that the dial enters a stage, for whoever measures it. A dialer calls this as it goes.
+    /// Records that the dial enters a stage, for [`Metered`](crate::Metered). A dialer calls this as it proceeds.
     pub fn enter(&self, stage: DialStage) {
         if let Some(trail) = &self.trail {
             trail.enter(Instant::now(), stage);
         }
     }
 
-    /// Notes which way the dial takes: `direct`, or the proxies by their addresses, without credentials.
+    /// Records the route of the dial: `direct`, or the addresses of the proxies, without credentials.
     pub fn take(&self, way: &Arc<str>) {
         if let Some(trail) = &self.trail {
             trail.take(way);
@@ -123,7 +123,7 @@ impl<D: Dialer + ?Sized> Dialer for Arc<D> {
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What a dialer brings about and a listener accepts: a TCP socket, or any byte stream in a box.
+/// What a dialer opens and a listener accepts: a TCP socket, or any byte stream in a box.
 pub struct ByteStream {
     kind: Kind,
     /// Read before the stream was handed over, and not yet read by its owner.
@@ -154,7 +154,7 @@ impl ByteStream {
         Kind::Boxed(Box::new(io)).into()
     }
 
-    /// The socket, where it is one.
+    /// The socket, if the stream is one.
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match &self.kind {
             Kind::Tcp(socket) => Some(socket),
@@ -162,18 +162,18 @@ impl ByteStream {
         }
     }
 
-    /// Our end, where it is a socket.
+    /// The local address, if the stream is a socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.as_tcp()?.local_addr().ok()
     }
 
-    /// The other end, where it is a socket. Behind a proxy that is the proxy.
+    /// The remote address, if the stream is a socket. Through a proxy, that is the proxy's address.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.as_tcp()?.peer_addr().ok()
     }
 
-    /// Names the TCP connection underneath, where it is one. It outlives the stream, so that the kernel can be asked
-    /// about the connection after the stream went into an upgrade.
+    /// Names the TCP connection, if the stream is a socket. The name outlives the stream, so that the kernel can be asked
+    /// about the connection after the stream was upgraded.
     pub fn link(&self) -> Option<Link> {
         Link::of(self.as_tcp()?)
     }

@@ -232,6 +232,8 @@ impl Shared {
         }
         self.end_streams(reason);
         self.ends.finish();
+        // A waker keeps the memory of its task, which a handle may outlive for long.
+        drop(self.driver.take());
         self.ended.notify_waiters();
     }
 

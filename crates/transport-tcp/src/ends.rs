@@ -186,7 +186,8 @@ pub(crate) struct Headers {
 
 impl Headers {
     pub(crate) fn note(&mut self, mut read: &[u8], ends: &Ends) {
-        ends.received.fetch_add(read.len() as u64, Ordering::Relaxed);
+        ends.received
+            .fetch_add(read.len() as u64, Ordering::Relaxed);
         while !read.is_empty() {
             if self.body > 0 {
                 let skipped = self.body.min(read.len());

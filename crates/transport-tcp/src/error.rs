@@ -13,28 +13,28 @@ pub use dial::{Attempt, DialError, DialStage, Fault, ProxyError};
 
 use crate::{PeerId, Security, Step};
 
-/// A multiaddr that names no target of a TCP dial.
+/// A multiaddr that is not a target of a TCP dial.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
     /// The address does not begin with a host.
     #[error("{0}: does not begin with ip4, ip6, dns, dns4, dns6, dnsaddr or onion3")]
     NoHost(Multiaddr),
-    /// After the host there is no TCP port.
+    /// No TCP port follows the host.
     #[error("{0}: no tcp port after the host")]
     NoPort(Multiaddr),
-    /// What follows the port belongs to another transport.
+    /// A component after the port belongs to another transport.
     #[error("{address}: `{component}` is not part of a tcp address")]
     Unexpected {
         /// The address.
         address: Multiaddr,
-        /// The component that has no place in it.
+        /// The component.
         component: String,
     },
     /// The host name is empty or longer than the 253 bytes of a DNS name.
     #[error("{0}: host name is empty or over 253 bytes")]
     BadName(Multiaddr),
-    /// The text is no multiaddr.
+    /// The text is not a multiaddr.
     #[error("`{text}` is not a multiaddr")]
     Parse {
         /// The text.
@@ -109,12 +109,12 @@ pub enum UpgradeSetupError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
-    /// A stage was not over by its deadline.
+    /// A step did not end by its deadline.
     #[error("{stage} took longer than {limit:?}")]
     TimedOut {
-        /// The stage.
+        /// The step.
         stage: Step,
-        /// Its deadline, from its beginning.
+        /// Its time limit.
         limit: Duration,
     },
     /// The peers did not agree on a protocol.
@@ -131,17 +131,17 @@ pub enum UpgradeError {
     /// The Noise handshake failed.
     #[error("the Noise handshake failed")]
     Noise(#[source] NoiseError),
-    /// Another peer answered than the one expected.
+    /// A peer other than the expected one answered.
     #[error("expected peer {expected}, found {found}")]
     WrongPeer {
-        /// Whom we wanted.
+        /// The expected peer.
         expected: Box<PeerId>,
-        /// Who proved to be there.
+        /// The peer that proved its identity.
         found: Box<PeerId>,
     },
 }
 
-/// A negotiation that found no protocol.
+/// A negotiation that did not agree on a protocol.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiateError {
@@ -169,15 +169,15 @@ pub enum NoiseError {
     /// A message is not what the pattern asks for, or does not decrypt.
     #[error("a handshake message is invalid")]
     Cipher(#[source] io::Error),
-    /// A handshake message is longer than any honest one.
-    #[error("handshake message of {length} bytes, at most {limit} are taken")]
+    /// A handshake message is longer than any valid one.
+    #[error("handshake message of {length} bytes, over the limit of {limit}")]
     TooLong {
         /// Its length.
         length: usize,
-        /// The most we take.
+        /// The most that is accepted.
         limit: usize,
     },
-    /// The payload is no `NoiseHandshakePayload`.
+    /// The payload is not a `NoiseHandshakePayload`.
     #[error("the handshake payload is malformed")]
     Payload(#[source] io::Error),
     /// The payload has no identity key, or one that cannot be decoded.
@@ -186,15 +186,15 @@ pub enum NoiseError {
     /// The identity key did not sign the static key of this handshake.
     #[error("identity signature does not match")]
     BadSignature,
-    /// The peer lists muxers, and ours is not among them (libp2p's inlined muxer negotiation).
+    /// The peer lists muxers, and yamux is not among them (libp2p's inlined muxer negotiation).
     #[error("no muxer in common")]
     NoMuxer,
-    /// Another peer answered than the one expected.
+    /// A peer other than the expected one answered.
     #[error("expected peer {expected}, found {found}")]
     WrongPeer {
-        /// Whom we wanted.
+        /// The expected peer.
         expected: Box<PeerId>,
-        /// Who proved to be there.
+        /// The peer that proved its identity.
         found: Box<PeerId>,
     },
 }
@@ -259,7 +259,7 @@ impl UpgradeError {
         }
     }
 
-    /// A handshake that began before the peer had agreed to its protocol may fail because it did not.
+    /// A handshake that began before the peer agreed to its protocol may fail because the peer did not agree.
     pub(crate) fn or_refused(self) -> Self {
         let io = match &self {
             Self::Tls(error) | Self::Noise(NoiseError::Io(error)) => error,
@@ -275,7 +275,7 @@ impl UpgradeError {
         }
     }
 
-    /// The security protocol whose handshake failed, where it was one.
+    /// The security protocol, if its handshake failed.
     pub fn security(&self) -> Option<Security> {
         match self {
             Self::Tls(_) => Some(Security::Tls),

@@ -1,5 +1,5 @@
-//! What the fuzz targets feed: the decoders of our own that see a stranger's bytes. Each returns
-//! normally on any input, or the input is a finding.
+//! Entry points of the fuzz targets: the decoders of this crate that read bytes from strangers. Each
+//! returns normally on any input; otherwise the input is a finding.
 
 mod dialers;
 

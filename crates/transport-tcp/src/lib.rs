@@ -1,4 +1,4 @@
-//! Authenticated, multiplexed connections over a byte stream, and the dialer that brings the stream about.
+//! Authenticated, multiplexed connections over any byte stream, and the dialers that open the stream.
 //!
 //! ```text
 //!  Multiaddr ─► Target ─► Dialer ─► ByteStream ─┐
@@ -9,31 +9,38 @@
 //!
 //!  Metered ─► Rules ─┬─► Retry ─► Deadline ─► Balance ─┬─► Warm ─► Socks5 ─┐
 //!                    │                                 └─► Chain ──────────┴─► Direct or Bound reaches the proxy
-//!                    ├─► Direct, Bound, or a closure of yours
+//!                    ├─► Fallback ─► the first route that is up
+//!                    ├─► Direct, Bound, or your own closure
 //!                    └─► refused
 //! ```
 //!
-//! Every dialer but the last in a row takes another one, in whatever order: the picture is one of many.
+//! Every dialer except the last one in a row takes another dialer, in any order. The picture shows one example.
 //!
 //! # Invariants
 //!
-//! - A [`Target`] keeps its host name; only the dialer resolves it. A dialer that goes through a
-//!   proxy resolves nothing locally.
-//! - Dropping [`Dialer::dial`], [`Upgrader::outbound`] or [`Upgrader::inbound`] at any await
-//!   point closes every socket it holds.
-//! - Every stage of an upgrade has a deadline of its own.
-//! - No byte of a peer's is believed before its identity is verified, and a peer other than the
-//!   expected one is refused inside the handshake.
-//! - Whatever a peer sends, the bytes kept for it stay under the bounds that
-//!   [`UpgradeConfig`] states.
+//! - A [`Target`] keeps its host name; only the dialer resolves it. A dialer that uses a proxy resolves nothing on this
+//!   machine.
+//! - Every address that a `/dnsaddr` record gives carries the peer id that the record names, or else the id that the
+//!   dial names. The handshake checks it.
+//! - Dropping [`Dialer::dial`], [`Upgrader::outbound`] or [`Upgrader::inbound`] at any await point closes every socket
+//!   that the future holds.
+//! - Every stage of an upgrade has its own deadline.
+//! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused inside
+//!   the handshake.
+//! - The bytes that are kept for a peer stay below the bounds that [`UpgradeConfig`] states, whatever the peer sends.
+//! - A graceful close delivers what was finished, within [`UpgradeConfig::close_timeout`]. Dropping the last
+//!   [`Connection`] and [`Stream`] is a graceful close.
+//! - No public signature has a type of a lower-level library, except [`ProxyTls`] with rustls' configuration. `Display`
+//!   of an error describes its own level; `source()` gives the next one.
 //!
 //! # Limitations
 //!
 //! - yamux is the only muxer, and a connection has no datagrams.
-//! - A dial uses an ephemeral port. Ports are not reused for dialing: that breaks dials after a
-//!   restart, and a hole punch chooses its port by itself.
+//! - A dial uses an ephemeral port. Ports are not reused for dialing: after a restart such dials would fail, and a hole
+//!   punch chooses its own port.
 //! - TLS sessions are not resumed.
-//! - Streams of one connection share one TCP stream: a lost segment stalls all of them.
+//! - The streams of one connection share one TCP stream: a lost segment stalls all of them.
+//! - [`Stream::wait_delivered`] waits for the acknowledgement on Linux only.
 //!
 //! # Example
 //!
@@ -98,14 +105,14 @@ pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
 pub use connection::Connection;
 pub use dial::{ByteStream, DialContext};
 pub use dialers::{
-    balance::{Balance, BalanceConfig, WayHealth},
+    balance::{Balance, BalanceConfig, RouteHealth},
     bound::Bound,
     chain::Chain,
     deadline::{Deadline, DeadlineConfig},
     direct::Direct,
     fallback::Fallback,
     http_connect::{HttpConnect, ProxyTls},
-    metered::{DialCounters, Metered, WayCounters},
+    metered::{DialCounters, Metered, RouteCounters},
     proxy::Proxy,
     retry::{Retry, RetryConfig},
     rule_text::{RuleError, RuleText},
@@ -125,34 +132,42 @@ pub use link::{Link, LinkInfo};
 pub use listen::Listener;
 pub use multiaddr::{self, Multiaddr};
 pub use resolve::Resolver;
+/// [`ProxyTls`] takes its configuration: whatever a proxy may ask of its clients, a certificate for instance, is set
+/// there, and no type of this crate could say it in fewer words.
+pub use rustls;
 pub use security::{Security, Stage, Step};
 pub use stream::Stream;
 pub use target::{Family, Host, Target};
 pub use upgrade::Upgrader;
 
-/// How the byte stream to a target comes about.
+/// Opens the byte stream to a target.
 ///
-/// This is the place for a proxy, a source address, a policy or a retry. An implementation must
+/// Implement it for a proxy, a source address, a policy or a retry. An implementation must
 ///
-/// - resolve host names itself, or hand them to whoever does. It must not resolve them where the
-///   way to the target is a proxy that could;
+/// - resolve host names itself, or pass them to a proxy that resolves them. It must not resolve a name that the proxy
+///   could resolve;
 /// - end by [`DialContext::deadline`];
-/// - close every socket it opened when its future is dropped;
-/// - report in its error each address it tried, the stage it got to and the cause.
+/// - close every socket that it opened when its future is dropped;
+/// - report in its error each address that it tried, the stage that it reached, and the cause. A refusal is
+///   [`DialError::Refused`].
 ///
-/// A closure is a dialer too: `|target: Target, cx: DialContext| async move { … }`.
+/// A closure is a dialer, too: `|target: Target, cx: DialContext| async move { … }`. It uses the defaults of
+/// [`Dialer::is_direct`] and [`Dialer::check`]. A closure around another dialer is made by [`wrap`], and answers with
+/// the other dialer's. A type around another dialer forwards both methods itself, unless it refuses or changes targets.
 #[async_trait::async_trait]
 pub trait Dialer: Send + Sync {
-    /// Brings about a byte stream to `target`. Dropping the future closes every socket it opened.
+    /// Opens a byte stream to `target`. Dropping the future closes every socket that it opened.
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
 
-    /// Whether `target` is dialed as any other program of this machine would dial it. Whoever has another transport
-    /// may then use that to the same target; otherwise it would go around a proxy or a rule. Default: no.
+    /// Whether `target` is dialed like any other program of this machine would dial it. If so, another transport (QUIC, for
+    /// instance) may dial the same target itself; otherwise it would bypass a proxy or a rule. Default: no, which is always
+    /// safe.
     fn is_direct(&self, _target: &Target) -> bool {
         false
     }
 
-    /// Whether the way is open, as far as can be told without a target. Default: yes.
+    /// Whether the route is up, as far as that can be told without a target. [`Balance`] sends no dials to a route that
+    /// fails this check. Default: yes, without looking.
     async fn check(&self, _cx: &DialContext) -> Result<(), DialError> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::net::TcpStream;
 
-/// Names a TCP connection by its two ends, so that the kernel can be asked about it for as long as it lives.
+/// Names a TCP connection by its two addresses, so that the kernel can be asked about it while it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Link {
     local: SocketAddr,
@@ -17,9 +17,9 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkInfo {
-    /// The smoothed round trip (RFC 6298). Behind a proxy it is the proxy's.
+    /// The smoothed round-trip time (RFC 6298). Through a proxy, that of the connection to the proxy.
     pub rtt: Duration,
-    /// How much it varies.
+    /// The variation of the round-trip time.
     pub rtt_variation: Duration,
     /// Segments sent again since the connection began.
     pub retransmissions: u32,
@@ -47,21 +47,21 @@ impl Link {
         })
     }
 
-    /// This end.
+    /// The local address.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// The other end; behind a proxy, the proxy.
+    /// The remote address; through a proxy, the proxy's.
     pub fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// Asks the kernel, by `sock_diag(7)`: one system call each way, no waiting, no privilege.
+    /// Asks the kernel by `sock_diag(7)`: a few system calls, no waiting, no privilege.
     ///
     /// # Errors
     ///
-    /// `NotFound` once the connection is gone; `Unsupported` on a system that is not Linux or that has no `tcp_diag`.
+    /// `NotFound` after the connection is gone; `Unsupported` on a system other than Linux or without `tcp_diag`.
     pub fn info(&self) -> io::Result<LinkInfo> {
         #[cfg(target_os = "linux")]
         return linux::info(self);

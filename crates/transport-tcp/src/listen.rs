@@ -59,15 +59,15 @@ impl Listener {
         })
     }
 
-    /// The address it listens on; with port 0 asked for, the one the kernel chose.
+    /// The address that it listens on. If port 0 was asked for, it has the port that the kernel chose.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 
     /// The next connection. Cancel-safe: a dropped call loses none.
     ///
-    /// Goes on after a connection that was gone before it was accepted, and pauses where the
-    /// process is out of descriptors or memory. Any error it returns is for good.
+    /// Skips a connection that was gone before it was accepted, and pauses while the process is
+    /// out of file descriptors or memory. An error that it returns is permanent.
     pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
         loop {
             match self.inner.accept().await {
@@ -75,13 +75,15 @@ impl Listener {
                     // A socket that was reset meanwhile takes no options.
                     match tune(&SockRef::from(&socket), self.nodelay, self.keepalive) {
                         Ok(()) => return Ok((socket.into(), from)),
-                        Err(error) => tracing::debug!(%from, %error, "dropped on accept"),
+                        Err(error) => {
+                            tracing::debug!(%from, %error, "the connection was lost before it was accepted")
+                        }
                     }
                 }
                 Err(error) => match verdict(&error) {
                     Verdict::Next => {}
                     Verdict::Pause => {
-                        tracing::warn!(%error, "accepting pauses");
+                        tracing::warn!(%error, "out of resources: accepting pauses");
                         tokio::time::sleep(self.exhausted_pause).await;
                     }
                     Verdict::Fatal => return Err(error),

@@ -32,7 +32,7 @@ impl fmt::Display for Security {
     }
 }
 
-/// A part of an upgrade. Each has a deadline of its own.
+/// A step of an upgrade. Each step has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
@@ -54,43 +54,43 @@ impl fmt::Display for Step {
     }
 }
 
-/// What an upgrade has got to. `elapsed` counts from the upgrade's beginning.
+/// A stage that an upgrade has reached. `elapsed` counts from the start of the upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
     /// The security protocol is agreed upon.
     Negotiated {
-        /// Which it is.
+        /// The protocol.
         security: Security,
-        /// Since the upgrade began.
+        /// The time since the upgrade began.
         elapsed: Duration,
     },
-    /// The handshake is over and the peer's identity proven.
+    /// The handshake is over, and the peer has proven its identity.
     Secured {
-        /// Who it is.
+        /// The peer.
         peer: PeerId,
-        /// By which protocol.
+        /// The protocol of the handshake.
         security: Security,
-        /// Since the upgrade began.
+        /// The time since the upgrade began.
         elapsed: Duration,
     },
     /// The muxer is agreed upon.
     Muxed {
-        /// Whether the handshake settled it, so that it took no round trip.
+        /// Whether the handshake settled it, so that this step took no round trip.
         early: bool,
-        /// Since the upgrade began.
+        /// The time since the upgrade began.
         elapsed: Duration,
     },
 }
 
-/// Which end of the connection we are.
+/// Which end of the connection this side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Dialer,
     Listener,
 }
 
-/// A stream whose other end has proven who it is.
+/// A stream whose other end has proven its identity.
 pub(crate) struct Secured<S> {
     pub(crate) stream: S,
     pub(crate) peer: PeerId,

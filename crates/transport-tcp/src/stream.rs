@@ -47,10 +47,10 @@ impl Stream {
     /// After the stream was shut down: waits until everything written to it has been delivered, its end included.
     /// Cancel-safe. It has no deadline of its own.
     ///
-    /// "Delivered" means that the other host's kernel has acknowledged it, on Linux and where the connection runs over
-    /// a TCP socket; behind a proxy, that the proxy's kernel has. Elsewhere it means that the bytes were handed to
-    /// this machine's kernel, or to the byte stream that was upgraded. It never means that the peer's application has
-    /// read them.
+    /// Over a TCP socket on Linux, "delivered" means that the other host's kernel has acknowledged the bytes; through a
+    /// proxy, that the proxy's kernel has. Elsewhere, or if the kernel does not tell ([`Link::info`](crate::Link::info)),
+    /// it means that the bytes were handed to this machine's kernel, or to the byte stream that was upgraded. It never
+    /// means that the peer's application has read them.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a dial is aimed at: a host that may still be a name, a port, and perhaps a peer.
+//! The target of a dial: a host that may still be a name, a port, and perhaps a peer.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use crate::{AddressError, PeerId};
 /// The longest DNS name, in its text form (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 
-/// Which addresses of a name count.
+/// Which addresses of a name are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Both, from `/dns`.
@@ -35,10 +35,10 @@ pub enum Host {
     Dns {
         /// The name, unresolved.
         name: String,
-        /// Which of its addresses count.
+        /// Which of its addresses are used.
         family: Family,
     },
-    /// `/dnsaddr`: a name whose TXT records are whole multiaddrs. It has no port of its own.
+    /// `/dnsaddr`: a name whose TXT records are complete multiaddrs. It has no port.
     DnsAddr(String),
     /// `/onion3`.
     Onion3 {
@@ -47,7 +47,7 @@ pub enum Host {
     },
 }
 
-/// What a dial is aimed at. Names stay names until the dialer resolves them.
+/// The target of a dial. Host names stay names until the dialer resolves them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     host: Host,
@@ -56,7 +56,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target from its parts. The port of a [`Host::DnsAddr`] is of no consequence.
+    /// A target from its parts. The port of a [`Host::DnsAddr`] is ignored.
     pub fn new(host: Host, port: u16, peer: Option<PeerId>) -> Self {
         Self { host, port, peer }
     }
@@ -115,18 +115,18 @@ impl Target {
         self.port
     }
 
-    /// The peer that is expected there.
+    /// The peer that must answer.
     pub fn peer(&self) -> Option<PeerId> {
         self.peer
     }
 
-    /// The same target with another expectation.
+    /// The same target with another peer that must answer.
     pub fn with_peer(mut self, peer: Option<PeerId>) -> Self {
         self.peer = peer;
         self
     }
 
-    /// The host as a proxy wants to hear it: an IP address, a DNS name, or `….onion`.
+    /// The host in the form that proxies take: an IP address, a DNS name, or `….onion`.
     pub fn host_name(&self) -> String {
         match &self.host {
             Host::Ip(ip) => ip.to_string(),
@@ -147,7 +147,7 @@ impl Target {
         }
     }
 
-    /// The IP address that is meant, in whichever notation: mapped into IPv6, or written where a name could be.
+    /// The IP address that is meant, in any notation: mapped into IPv6, or in the place of a name.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         let ip = match self.host() {
             Host::Ip(ip) => Some(*ip),

@@ -1,6 +1,6 @@
 //! TLS 1.3 as the libp2p TLS spec asks for it: mutual, one self-signed certificate, no names.
 //!
-//! The certificate's format is libp2p-tls' business; the configuration is ours. Nothing in it
+//! The certificate's format is libp2p-tls' business; the configuration is made here. Nothing in it
 //! looks at the environment, so no key ever reaches a key log.
 
 use std::{

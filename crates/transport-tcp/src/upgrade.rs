@@ -18,8 +18,8 @@ use crate::{
     tls::Tls,
 };
 
-/// Turns byte streams into connections. Cheap to clone; everything costly, the certificate
-/// and the signed Noise key, is made once in [`Upgrader::new`].
+/// Turns byte streams into connections. Cheap to clone. The costly parts, the certificate and the
+/// signed Noise key, are made once in [`Upgrader::new`].
 #[derive(Clone)]
 pub struct Upgrader {
     inner: Arc<Inner>,

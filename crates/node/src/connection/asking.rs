@@ -93,7 +93,9 @@ impl Connection {
                 #[cfg(feature = "tcp")]
                 Muxed::Tcp(_) => match self.ping_within(within).await {
                     // A peer that refuses a ping or breaks it off is there.
-                    Err(PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. })) => false,
+                    Err(
+                        PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }),
+                    ) => false,
                     _ => !self.is_closed(),
                 },
             }

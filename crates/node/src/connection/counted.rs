@@ -59,7 +59,10 @@ impl Drop for ServicePermit {
     fn drop(&mut self) {
         let services = self.shared.services.0.lock();
         let mut services = services.unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, open)) = services.iter_mut().find(|(service, _)| *service == self.service) {
+        if let Some((_, open)) = services
+            .iter_mut()
+            .find(|(service, _)| *service == self.service)
+        {
             *open -= 1;
         }
         services.retain(|(_, open)| *open > 0);

@@ -52,9 +52,7 @@ impl Muxed {
     pub(super) fn remote(&self) -> Option<(&'static str, SocketAddr)> {
         match *self {
             #[cfg(feature = "tcp")]
-            Self::Tcp(ref connection) => {
-                Some(("tcp", connection.link()?.remote()))
-            }
+            Self::Tcp(ref connection) => Some(("tcp", connection.link()?.remote())),
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => Some(("quic", connection.handshake_addr())),
         }
@@ -146,7 +144,10 @@ impl Muxed {
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => {
                 let reason = connection.closed().await;
-                (quic_closing(&reason), crate::error::error_chain(&reason).into())
+                (
+                    quic_closing(&reason),
+                    crate::error::error_chain(&reason).into(),
+                )
             }
         }
     }

@@ -45,7 +45,10 @@ pub(super) async fn outbound(
             }),
         }
     };
-    let timed_out = OpenError::TimedOut { peer, after: deadline };
+    let timed_out = OpenError::TimedOut {
+        peer,
+        after: deadline,
+    };
     tokio::time::timeout(deadline, negotiation)
         .await
         .unwrap_or(Err(timed_out))

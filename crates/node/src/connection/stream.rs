@@ -58,7 +58,11 @@ impl Stream {
     ///
     /// The stream was not shut down, or the stream or its connection broke before.
     pub async fn wait_delivered(self) -> io::Result<()> {
-        let Self { inner, home, permit: _permit } = self;
+        let Self {
+            inner,
+            home,
+            permit: _permit,
+        } = self;
         drop(inner);
         let counted = home.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut counted) = counted else {
@@ -148,7 +152,10 @@ pub(super) struct Counted {
 impl RawStream {
     pub(super) fn new(stream: MuxedStream, open: StreamOpen) -> Self {
         Self {
-            counted: Some(Counted { stream, _open: open }),
+            counted: Some(Counted {
+                stream,
+                _open: open,
+            }),
             home: Home::default(),
         }
     }
@@ -159,7 +166,9 @@ impl RawStream {
 
     fn stream(&mut self) -> io::Result<&mut MuxedStream> {
         let counted = self.counted.as_mut();
-        counted.map(|counted| &mut counted.stream).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        counted
+            .map(|counted| &mut counted.stream)
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{
     part::{Attempt, Change, DialRequest, Origin, Reached},
 };
 
-/// The most addresses that one dial tries, names expanded. Further ones are passed over: whoever answers for a name chooses
-/// what it stands for.
+/// The most addresses that one dial tries, names expanded. Further ones are passed over: a name server chooses how many
+/// addresses a name has.
 const MAX_ADDRESSES: usize = 100;
 
 /// Runs the attempts until one has won, or gives every failure.
@@ -103,7 +103,7 @@ impl Race<'_> {
         }
     }
 
-    /// Takes more addresses in: names are looked up at once, beside the attempts that run; the rest is planned.
+    /// Adds addresses. Names are looked up at once, while attempts run; the rest is planned.
     fn add(&mut self, addresses: Vec<Multiaddr>) {
         let mut planned = Vec::new();
         let mut pending = addresses;
@@ -128,16 +128,20 @@ impl Race<'_> {
         }
         planned.reverse();
         let (now, steps) = (Instant::now(), plan(&planned));
-        let foreign = planned.into_iter().filter(|address| {
-            !steps.iter().any(|step| step.addresses.contains(address))
-        });
+        let foreign = planned
+            .into_iter()
+            .filter(|address| !steps.iter().any(|step| step.addresses.contains(address)));
         let foreign: Vec<_> = foreign.collect();
         for address in foreign {
             let cause = AttemptCause::Unsupported;
             self.failed.push(AttemptError { address, cause });
         }
         for step in steps {
-            self.due.extend(step.addresses.into_iter().map(|address| (now + step.at, address)));
+            self.due.extend(
+                step.addresses
+                    .into_iter()
+                    .map(|address| (now + step.at, address)),
+            );
         }
         self.due.sort_by_key(|(at, _)| *at);
     }
@@ -146,7 +150,9 @@ impl Race<'_> {
     fn known(&self, address: &Multiaddr) -> Option<Vec<Multiaddr>> {
         let peer = address::peer(address)?;
         let known = self.core.address_book.addresses(&peer);
-        let named = known.into_iter().map(|address| address.with(Protocol::P2p(peer)));
+        let named = known
+            .into_iter()
+            .map(|address| address.with(Protocol::P2p(peer)));
         // The last one is taken first.
         Some(named.rev().collect::<Vec<_>>()).filter(|known| !known.is_empty())
     }
@@ -185,7 +191,11 @@ impl Race<'_> {
     /// Starts what is due.
     fn start_due(&mut self) {
         let now = Instant::now();
-        let later = self.due.iter().position(|(at, _)| *at > now).unwrap_or(self.due.len());
+        let later = self
+            .due
+            .iter()
+            .position(|(at, _)| *at > now)
+            .unwrap_or(self.due.len());
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
             let expected = address::peer(&address).or(self.expected);
@@ -222,10 +232,19 @@ impl Race<'_> {
             Ok(session) => (Some(session.spawn()), None),
             Err(cause) => (None, Some(cause)),
         };
-        let peer = connection.as_ref().map(Connection::peer).or(attempt.expected);
-        let result = if connection.is_some() { Outcome::Connected } else { Outcome::Failed };
+        let peer = connection
+            .as_ref()
+            .map(Connection::peer)
+            .or(attempt.expected);
+        let result = if connection.is_some() {
+            Outcome::Connected
+        } else {
+            Outcome::Failed
+        };
         if let Some(peer) = &peer {
-            self.core.address_book.note_outcome(peer, &attempt.address, result);
+            self.core
+                .address_book
+                .note_outcome(peer, &attempt.address, result);
         }
         let address = attempt.address;
         self.core.report(Change::Attempted {
@@ -267,7 +286,11 @@ async fn try_one(
         false => core.config.dial_timeout,
     };
     let deadline = Instant::now() + after;
-    let attempt = Attempt { address, expected, deadline };
+    let attempt = Attempt {
+        address,
+        expected,
+        deadline,
+    };
     let outcome = async {
         let connector = connector.ok_or(AttemptCause::Unsupported)?;
         if kind == Kind::Quic && !(core.is_direct)(&attempt.address) {

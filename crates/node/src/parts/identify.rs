@@ -100,7 +100,9 @@ impl Identify {
     }
 
     fn newcomers(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.newcomers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.newcomers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Known>> {
@@ -108,7 +110,9 @@ impl Identify {
     }
 
     fn description(&self) -> MutexGuard<'_, Cached> {
-        self.description.lock().unwrap_or_else(PoisonError::into_inner)
+        self.description
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this node tells the peer at the other end of `connection`. `None`: the node is gone.
@@ -137,9 +141,9 @@ impl Identify {
 
     fn sign(&self) -> Option<SignedIdentify> {
         let keypair = self.context.keypair()?;
-        let (agent, protocol_version) = self.context.config(|config| {
-            (config.agent.clone(), config.protocol_version.clone())
-        })?;
+        let (agent, protocol_version) = self
+            .context
+            .config(|config| (config.agent.clone(), config.protocol_version.clone()))?;
         let description = Description {
             keypair: &keypair,
             agent: &agent,
@@ -187,7 +191,9 @@ impl Identify {
     }
 
     async fn receive_push(self: Arc<Self>, inbound: InboundStream) {
-        let InboundStream { connection, stream, .. } = inbound;
+        let InboundStream {
+            connection, stream, ..
+        } = inbound;
         let pause = {
             let (mut known, now) = (self.known(), Instant::now());
             match known.get_mut(&connection.id()) {
@@ -218,7 +224,9 @@ impl Identify {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
             let known = self.known();
-            known.get(&connection.id()).is_some_and(|known| known.told != Some(version))
+            known
+                .get(&connection.id())
+                .is_some_and(|known| known.told != Some(version))
         };
         let takes_pushes = |connection: &Connection| {
             let info = connection.identified();
@@ -227,7 +235,10 @@ impl Identify {
         let connections = self.context.connections().into_iter();
         let connections = connections.filter(is_behind).filter(takes_pushes);
         let pushes = stream::iter(connections).map(|connection| self.push(connection));
-        pushes.buffer_unordered(PUSHES_AT_ONCE).for_each(|()| async {}).await;
+        pushes
+            .buffer_unordered(PUSHES_AT_ONCE)
+            .for_each(|()| async {})
+            .await;
     }
 
     async fn push(&self, connection: Connection) {
@@ -274,8 +285,12 @@ impl Part for Identify {
     fn handle(&self, now: Instant, change: &Change) {
         match change {
             Change::Connected { connection } => {
-                let budget = PushBudget { tokens: PUSH_BURST, refilled: now };
-                self.known().insert(connection.id(), Known { told: None, budget });
+                let budget = PushBudget {
+                    tokens: PUSH_BURST,
+                    refilled: now,
+                };
+                self.known()
+                    .insert(connection.id(), Known { told: None, budget });
                 self.newcomers().push(connection.clone());
                 self.arrived.notify_one();
             }

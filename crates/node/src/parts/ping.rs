@@ -37,7 +37,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Runs `change` on a connection's liveness. Gives what is to be done.
+    /// Runs `change` on a connection's liveness. Gives the event that must be carried out.
     fn update(
         &mut self,
         id: ConnectionId,
@@ -115,7 +115,8 @@ impl Ping {
         match event {
             LivenessEvent::Ping => {
                 let part = Arc::clone(self);
-                self.context.spawn(async move { part.ping(connection).await });
+                self.context
+                    .spawn(async move { part.ping(connection).await });
             }
             LivenessEvent::Dead => {
                 tracing::debug!(peer = %connection.peer(), "a connection is silent: it is closed");
@@ -129,7 +130,9 @@ impl Ping {
         let outcome = connection.ping().await;
         let (now, id) = (Instant::now(), connection.id());
         let wanted = match &outcome {
-            Ok(rtt) => self.watched().update(id, |liveness, _| liveness.handle_pong(now, *rtt)),
+            Ok(rtt) => self
+                .watched()
+                .update(id, |liveness, _| liveness.handle_pong(now, *rtt)),
             Err(error) => {
                 tracing::debug!(peer = %connection.peer(), %error, "a ping failed");
                 let failure = failure(error);
@@ -142,7 +145,11 @@ impl Ping {
             #[cfg(feature = "metrics")]
             self.rtt.observe(rtt.as_secs_f64());
             let peer = connection.peer();
-            self.context.emit(Event::Pong { peer, connection: id, rtt });
+            self.context.emit(Event::Pong {
+                peer,
+                connection: id,
+                rtt,
+            });
         }
         if let Some((connection, event)) = wanted {
             self.carry_out(connection, event);
@@ -154,7 +161,9 @@ impl Ping {
 /// Only silence is held against a peer. A peer that answers anything at all, or does not speak ping, is there.
 fn failure(error: &PingError) -> PingFailure {
     match error {
-        PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }) => PingFailure::TimedOut,
+        PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }) => {
+            PingFailure::TimedOut
+        }
         _ => PingFailure::Refused,
     }
 }

@@ -1,4 +1,5 @@
 //! A part of the test's own, added through the seams that every part uses.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::{
     fmt,
@@ -30,7 +31,7 @@ use crate::{
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
 const WHISPER: &str = "/whisper/1";
 
-/// Greets whoever asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
+/// Greets each peer that asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
 struct Greeter {
     context: Context,
     greeted: AtomicUsize,
@@ -127,9 +128,9 @@ impl Part for Greeter {
         let write = move |body: Value| {
             let part = Arc::clone(&writer);
             let answer = async move {
-                let greeted = body["greeted"].as_u64().ok_or_else(|| {
-                    QueryError::Malformed("greeted is not a number".to_owned())
-                })?;
+                let greeted = body["greeted"]
+                    .as_u64()
+                    .ok_or_else(|| QueryError::Malformed("greeted is not a number".to_owned()))?;
                 part.greeted.store(greeted as usize, Ordering::Relaxed);
                 Ok(part.count())
             };
@@ -137,9 +138,21 @@ impl Part for Greeter {
         };
         let lines = |_| Answer::Lines(stream::iter([json!(1), json!(2)]).boxed());
         vec![
-            Query { path: "/greetings", write: false, answer: Arc::new(read) },
-            Query { path: "/greetings", write: true, answer: Arc::new(write) },
-            Query { path: "/lines", write: false, answer: Arc::new(lines) },
+            Query {
+                path: "/greetings",
+                write: false,
+                answer: Arc::new(read),
+            },
+            Query {
+                path: "/greetings",
+                write: true,
+                answer: Arc::new(write),
+            },
+            Query {
+                path: "/lines",
+                write: false,
+                answer: Arc::new(lines),
+            },
         ]
     }
 }
@@ -159,7 +172,11 @@ fn greeter(goodbye_to: SocketAddr) -> (Node, Events) {
     built.unwrap()
 }
 
-async fn greeting(node: &Node, peer: crate::PeerId, protocols: &[&str]) -> Result<String, OpenError> {
+async fn greeting(
+    node: &Node,
+    peer: crate::PeerId,
+    protocols: &[&str],
+) -> Result<String, OpenError> {
     let (_, mut stream) = node.open(peer, protocols).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
@@ -167,7 +184,9 @@ async fn greeting(node: &Node, peer: crate::PeerId, protocols: &[&str]) -> Resul
 }
 
 async fn within<T>(job: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), job).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(20), job)
+        .await
+        .unwrap()
 }
 
 #[cfg(all(feature = "tcp", feature = "cli"))]
@@ -183,8 +202,14 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let peer = there.peer_id();
 
     // Two versions: the dialer's preference decides.
-    assert_eq!(within(greeting(&here, peer, &GREET)).await.unwrap(), "/greet/2");
-    assert_eq!(within(greeting(&here, peer, &["/greet/1"])).await.unwrap(), "/greet/1");
+    assert_eq!(
+        within(greeting(&here, peer, &GREET)).await.unwrap(),
+        "/greet/2"
+    );
+    assert_eq!(
+        within(greeting(&here, peer, &["/greet/1"])).await.unwrap(),
+        "/greet/1"
+    );
 
     // An event, with its text and its JSON.
     let event = within(async {
@@ -195,16 +220,29 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
         }
     });
     let event = event.await;
-    assert_eq!((event.name(), event.to_string()), ("greeted", "greeted by /greet/2".to_owned()));
-    assert_eq!(event.downcast_ref::<Greeted>().unwrap().to_json(), json!({"protocol": "/greet/2"}));
+    assert_eq!(
+        (event.name(), event.to_string()),
+        ("greeted", "greeted by /greet/2".to_owned())
+    );
+    assert_eq!(
+        event.downcast_ref::<Greeted>().unwrap().to_json(),
+        json!({"protocol": "/greet/2"})
+    );
 
     // A protocol that is switched on and off again, and is told to the peer.
     let unknown = within(greeting(&here, peer, &[WHISPER])).await;
     assert!(matches!(unknown, Err(OpenError::Unsupported { .. })));
     part.context.enable(WHISPER, true);
-    assert_eq!(within(greeting(&here, peer, &[WHISPER])).await.unwrap(), WHISPER);
+    assert_eq!(
+        within(greeting(&here, peer, &[WHISPER])).await.unwrap(),
+        WHISPER
+    );
     let connection = here.connection(peer).unwrap();
-    let told = || connection.identified().is_some_and(|info| info.protocols.iter().any(|p| p == WHISPER));
+    let told = || {
+        connection
+            .identified()
+            .is_some_and(|info| info.protocols.iter().any(|p| p == WHISPER))
+    };
     within(async {
         while !told() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -215,19 +253,32 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     assert!(within(greeting(&here, peer, &[WHISPER])).await.is_err());
 
     // Admin queries, reading and changing.
-    let admin = crate::admin::serve(there.clone(), ([127, 0, 0, 1], 0).into(), std::future::pending());
+    let admin = crate::admin::serve(
+        there.clone(),
+        ([127, 0, 0, 1], 0).into(),
+        std::future::pending(),
+    );
     let admin = admin.await.unwrap();
     let answer = within(http(admin, "GET /greetings", "")).await;
-    assert!(answer.contains(r#"{"greeted":3,"connected":1}"#), "{answer}");
+    assert!(
+        answer.contains(r#"{"greeted":3,"connected":1}"#),
+        "{answer}"
+    );
     let answer = within(http(admin, "POST /greetings", r#"{"greeted":7}"#)).await;
     assert!(answer.contains(r#""greeted":7"#), "{answer}");
     let answer = within(http(admin, "POST /greetings", r#"{"greeted":"x"}"#)).await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with("greeted is not a number"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.ends_with("greeted is not a number"),
+        "{answer}"
+    );
     let answer = within(http(admin, "GET /lines", "")).await;
     assert!(answer.contains("1\n") && answer.contains("2\n"), "{answer}");
 
     // A socket of its own, and a goodbye over it before the node is gone.
-    let bound = within(part.bound.subscribe().wait_for(Option::is_some)).await.unwrap().unwrap();
+    let bound = within(part.bound.subscribe().wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
     within(there.shutdown()).await;
     let mut text = [0; 16];
     let (length, from) = within(ear.recv_from(&mut text)).await.unwrap();

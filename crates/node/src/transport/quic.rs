@@ -33,14 +33,22 @@ impl Connector for Quic {
         kind == Kind::Quic
     }
 
-    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
+    fn connect(
+        self: Arc<Self>,
+        attempt: Attempt,
+    ) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
         async move {
-            let Attempt { address, expected, .. } = attempt;
+            let Attempt {
+                address, expected, ..
+            } = attempt;
             let dialed = match address::socket(&address) {
                 Some(socket) => self.endpoints.dial(socket, expected).await?,
                 None => self.endpoints.dial_multiaddr(&address, expected).await?,
             };
-            Ok(Reached { muxed: Muxed::Quic(dialed), path: Path::Direct })
+            Ok(Reached {
+                muxed: Muxed::Quic(dialed),
+                path: Path::Direct,
+            })
         }
         .boxed()
     }
@@ -50,12 +58,17 @@ impl Transport for Quic {
     fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>> {
         let at = address::socket(address).ok_or(io::ErrorKind::InvalidInput)?;
         let endpoint = self.endpoints.bind(at).map_err(system)?;
-        Ok(Arc::new(Listening { endpoint, transport: self }))
+        Ok(Arc::new(Listening {
+            endpoint,
+            transport: self,
+        }))
     }
 
     fn close(self: Arc<Self>) -> BoxFuture<'static, ()> {
         async move {
-            self.endpoints.close(CloseCode::SHUTDOWN, "shutting down").await;
+            self.endpoints
+                .close(CloseCode::SHUTDOWN, "shutting down")
+                .await;
         }
         .boxed()
     }
@@ -103,13 +116,18 @@ fn incoming(incoming: transport_quic::Incoming) -> Incoming {
     let shared = Arc::new(std::sync::Mutex::new(Some(incoming)));
     let take = |shared: &std::sync::Mutex<Option<transport_quic::Incoming>>| {
         let taken = shared.lock();
-        taken.unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        taken
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
     };
     let refused = Arc::clone(&shared);
     let handshake = async move {
         let incoming = take(&shared).ok_or(AttemptCause::ShutDown)?;
         let accepted = incoming.accept().await?;
-        Ok(Reached { muxed: Muxed::Quic(accepted), path: Path::Direct })
+        Ok(Reached {
+            muxed: Muxed::Quic(accepted),
+            path: Path::Direct,
+        })
     };
     Incoming {
         address: address::of_quic(remote),

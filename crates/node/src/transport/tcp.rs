@@ -28,7 +28,11 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     /// `resolver` looks `/dnsaddr` names up, whichever dialer is used.
-    pub(crate) fn new(upgrader: Arc<Upgrader>, dialer: Arc<dyn Dialer>, resolver: Resolver) -> Self {
+    pub(crate) fn new(
+        upgrader: Arc<Upgrader>,
+        dialer: Arc<dyn Dialer>,
+        resolver: Resolver,
+    ) -> Self {
         Self {
             upgrader,
             dialer: Arc::new(Metered::new(dialer)),
@@ -47,28 +51,43 @@ impl Connector for Tcp {
         matches!(kind, Kind::Tcp | Kind::DnsAddr)
     }
 
-    fn connect(self: Arc<Self>, attempt: Attempt) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
+    fn connect(
+        self: Arc<Self>,
+        attempt: Attempt,
+    ) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
         async move {
-            let Attempt { address, expected, deadline } = attempt;
+            let Attempt {
+                address,
+                expected,
+                deadline,
+            } = attempt;
             let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
             let context = DialContext::new(deadline);
             let stream = self.dialer.dial(&target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = self.upgrader.outbound(stream, expected, &mut trace).await?;
-            Ok(Reached { muxed: Muxed::Tcp(upgraded), path: Path::Direct })
+            Ok(Reached {
+                muxed: Muxed::Tcp(upgraded),
+                path: Path::Direct,
+            })
         }
         .boxed()
     }
 
-    fn expand(&self, attempt: &Attempt) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
+    fn expand(
+        &self,
+        attempt: &Attempt,
+    ) -> Option<BoxFuture<'static, Result<Vec<Multiaddr>, AttemptCause>>> {
         let Some(Protocol::Dnsaddr(name)) = attempt.address.iter().next() else {
             return None;
         };
-        let (resolver, name, expected) = (self.resolver.clone(), name.into_owned(), attempt.expected);
+        let (resolver, name, expected) =
+            (self.resolver.clone(), name.into_owned(), attempt.expected);
         let look_up = async move {
             let found = resolver.dnsaddr(&name, expected).await;
             let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
-            let usable = |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);
+            let usable =
+                |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);
             Ok(found.into_iter().filter(usable).collect())
         };
         Some(look_up.boxed())
@@ -120,7 +139,10 @@ impl Listening {
         let handshake = async move {
             let mut trace = |stage| tracing::debug!(address = %at, ?stage, "inbound");
             let upgraded = upgrader.inbound(stream, &mut trace).await?;
-            Ok(Reached { muxed: Muxed::Tcp(upgraded), path: Path::Direct })
+            Ok(Reached {
+                muxed: Muxed::Tcp(upgraded),
+                path: Path::Direct,
+            })
         };
         Incoming {
             address,

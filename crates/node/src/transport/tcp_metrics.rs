@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter},
     registry::Registry,
 };
-use transport_tcp::{Dialer, Metered, WayCounters};
+use transport_tcp::{Dialer, Metered, RouteCounters};
 
 /// Adds the counters of `dialer` to the node's.
 pub(crate) fn register(registry: &mut Registry, dialer: Arc<Metered<Arc<dyn Dialer>>>) {
@@ -23,8 +23,10 @@ impl fmt::Debug for DialerMetrics {
     }
 }
 
-/// The counters per route, each with its name, its help and how it is read.
-const PER_ROUTE: [(&str, &str, fn(&WayCounters) -> u64); 4] = [
+/// A counter per route: its name, its help and its value.
+type PerRoute = (&'static str, &'static str, fn(&RouteCounters) -> u64);
+
+const PER_ROUTE: [PerRoute; 4] = [
     (
         "way_dials",
         "TCP dials that ended, by route (direct, or the proxy last tried)",
@@ -74,7 +76,7 @@ impl Collector for DialerMetrics {
         );
         family(&mut encoder, described, "stage", stages)?;
         for (name, help, value) in PER_ROUTE {
-            let values = counters.ways.iter();
+            let values = counters.routes.iter();
             let values = values.map(|(route, counters)| (&**route, value(counters)));
             family(&mut encoder, (name, help), "way", values)?;
         }

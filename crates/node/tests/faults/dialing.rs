@@ -46,12 +46,19 @@ async fn an_address_without_an_id_accepts_only_the_peer_that_the_dial_names() {
     let mut quic = listen(&there, QUIC).await;
     quic.pop();
     let port = quic.iter().nth(1).unwrap();
-    let by_name = Multiaddr::from(Protocol::Dns4("localhost".into())).with(port).with(Protocol::QuicV1);
+    let by_name = Multiaddr::from(Protocol::Dns4("localhost".into()))
+        .with(port)
+        .with(Protocol::QuicV1);
     let mut tcp = listen(&there, TCP).await;
     tcp.pop();
-    let other = "/ip4/127.0.0.1/tcp/1".parse::<Multiaddr>().unwrap().with(Protocol::P2p(PeerId::random()));
+    let other = "/ip4/127.0.0.1/tcp/1"
+        .parse::<Multiaddr>()
+        .unwrap()
+        .with(Protocol::P2p(PeerId::random()));
     for impostor in [by_name, quic, tcp] {
-        let refused = within(here.dial([other.clone(), impostor])).await.unwrap_err();
+        let refused = within(here.dial([other.clone(), impostor]))
+            .await
+            .unwrap_err();
         let DialError::AllFailed(attempts) = &refused else {
             panic!("{refused}");
         };
@@ -79,7 +86,10 @@ async fn a_dead_name_server_delays_neither_good_addresses_nor_shutdown() {
     });
     tokio::task::yield_now().await;
     within(here.shutdown()).await;
-    assert!(matches!(within(dialing).await.unwrap(), Err(DialError::ShutDown)));
+    assert!(matches!(
+        within(dialing).await.unwrap(),
+        Err(DialError::ShutDown)
+    ));
 }
 
 #[tokio::test]
@@ -93,7 +103,11 @@ async fn a_node_that_dials_its_own_address_is_told_so_and_nobody_else() {
         let DialError::AllFailed(attempts) = &refused else {
             panic!("{refused}");
         };
-        assert!(matches!(attempts[0].cause, AttemptCause::Oneself), "{}", error_chain(&refused));
+        assert!(
+            matches!(attempts[0].cause, AttemptCause::Oneself),
+            "{}",
+            error_chain(&refused)
+        );
         assert!(here.connections().is_empty());
         // Everything that the dial leads to is over before this stranger's connection is.
         let stranger = node();
@@ -108,7 +122,11 @@ async fn a_node_that_dials_its_own_address_is_told_so_and_nobody_else() {
             _ => None,
         })
         .await;
-        assert_eq!(here.tracker().connections(std::time::Instant::now(), &here.peer_id()), []);
+        assert_eq!(
+            here.tracker()
+                .connections(std::time::Instant::now(), &here.peer_id()),
+            []
+        );
     }
 }
 
@@ -120,7 +138,10 @@ async fn a_peer_is_dialed_by_its_id_alone_once_its_addresses_are_known() {
     let DialError::AllFailed(attempts) = &refused else {
         panic!("{refused}");
     };
-    assert!(matches!(attempts[0].cause, AttemptCause::NoKnownAddress), "{refused}");
+    assert!(
+        matches!(attempts[0].cause, AttemptCause::NoKnownAddress),
+        "{refused}"
+    );
 
     let tcp = listen(&there, TCP).await;
     let mut quic = listen(&there, QUIC).await;

@@ -36,7 +36,11 @@ async fn a_finished_stream_is_delivered_though_the_node_or_the_connection_is_clo
                 false => connection.close(),
             }
             let outcome = within(received).await.unwrap();
-            assert_eq!(outcome, (true, MEGABYTE), "{transport}, whole node: {whole_node}");
+            assert_eq!(
+                outcome,
+                (true, MEGABYTE),
+                "{transport}, whole node: {whole_node}"
+            );
             within(connection.closed()).await;
         }
     }
@@ -65,7 +69,10 @@ async fn a_stream_says_when_the_other_end_has_everything() {
             Ok(connection) => connection.open(&["/ipfs/id/1.0.0"]).await.unwrap(),
             Err(error) => panic!("{error}"),
         };
-        assert!(within(unfinished.wait_delivered()).await.is_err(), "it was not shut down");
+        assert!(
+            within(unfinished.wait_delivered()).await.is_err(),
+            "it was not shut down"
+        );
     }
 }
 

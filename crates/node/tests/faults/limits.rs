@@ -20,14 +20,23 @@ async fn initials(count: usize) -> Vec<Vec<u8>> {
     let mut dials = Vec::new();
     for _ in 0..count {
         let key = Keypair::generate_ed25519();
-        let endpoint = transport_quic::Endpoint::bind("127.0.0.1:0".parse().unwrap(), &key, Default::default()).unwrap();
-        dials.push(tokio::spawn(async move { endpoint.dial(at, None).await.is_ok() }));
+        let endpoint = transport_quic::Endpoint::bind(
+            "127.0.0.1:0".parse().unwrap(),
+            &key,
+            Default::default(),
+        )
+        .unwrap();
+        dials.push(tokio::spawn(async move {
+            endpoint.dial(at, None).await.is_ok()
+        }));
     }
     let mut first = BTreeMap::new();
     let mut buffer = [0; 1500];
     while first.len() < count {
         let (length, from) = within(trap.recv_from(&mut buffer)).await.unwrap();
-        first.entry(from).or_insert_with(|| buffer[..length].to_vec());
+        first
+            .entry(from)
+            .or_insert_with(|| buffer[..length].to_vec());
     }
     dials.iter().for_each(|dial| dial.abort());
     first.into_values().collect()
@@ -53,9 +62,22 @@ async fn first_packets_with_anothers_source_address_lock_nobody_out() {
         spoofed.send_to(&packet, socket(&quic)).await.unwrap();
     }
     let dialer = Bound::new([Uplink::Address(victim.into())], DirectConfig::default());
-    let honest = Node::builder(Keypair::generate_ed25519()).dialer(Arc::new(dialer)).build().unwrap();
-    within(honest.dial([tcp])).await.unwrap().ping().await.unwrap();
+    let honest = Node::builder(Keypair::generate_ed25519())
+        .dialer(Arc::new(dialer))
+        .build()
+        .unwrap();
+    within(honest.dial([tcp]))
+        .await
+        .unwrap()
+        .ping()
+        .await
+        .unwrap();
     // Others are not locked out of QUIC, either.
     let other = with(Config::default());
-    within(other.dial([quic])).await.unwrap().ping().await.unwrap();
+    within(other.dial([quic]))
+        .await
+        .unwrap()
+        .ping()
+        .await
+        .unwrap();
 }

@@ -1,6 +1,7 @@
 //! Faults that a connection manager is prone to, each shown not to happen.
 
 #![cfg(all(feature = "tcp", feature = "quic"))]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -21,8 +21,14 @@ async fn the_nodes_own_protocols_and_what_is_no_name_are_refused() {
     }
     let long = format!("/{}", "x".repeat(256));
     for protocol in ["", "greet/1", "/a\nb", &long] {
-        assert!(matches!(here.handle(protocol, 1), Err(HandleError::Invalid { .. })));
-        assert!(matches!(here.handle_limited(protocol, 1), Err(HandleError::Invalid { .. })));
+        assert!(matches!(
+            here.handle(protocol, 1),
+            Err(HandleError::Invalid { .. })
+        ));
+        assert!(matches!(
+            here.handle_limited(protocol, 1),
+            Err(HandleError::Invalid { .. })
+        ));
     }
     assert!(here.handle(&long[..256], 1).is_ok());
 }
@@ -35,7 +41,10 @@ async fn who_waits_for_streams_is_told_when_the_node_is_shut_down() {
     tokio::task::yield_now().await;
     within(here.shutdown()).await;
     assert!(within(waiting).await.unwrap());
-    assert!(matches!(here.handle("/late/1", 1), Err(HandleError::ShutDown)));
+    assert!(matches!(
+        here.handle("/late/1", 1),
+        Err(HandleError::ShutDown)
+    ));
 }
 
 #[tokio::test]
@@ -95,7 +104,10 @@ async fn pushes_that_say_nothing_new_are_no_events_and_new_ones_are_few() {
 async fn a_listener_that_broke_is_announced_no_longer() {
     let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
     let weather = lossy.weather();
-    let there = Node::builder(Keypair::generate_ed25519()).binder(Arc::new(lossy)).build().unwrap();
+    let there = Node::builder(Keypair::generate_ed25519())
+        .binder(Arc::new(lossy))
+        .build()
+        .unwrap();
     let mut events = there.events();
     let tcp = listen(&there, TCP).await;
     let quic = listen(&there, QUIC).await;
@@ -106,7 +118,9 @@ async fn a_listener_that_broke_is_announced_no_longer() {
 
     weather.break_socket(std::io::ErrorKind::NetworkDown);
     // A broken socket is found out when it is used.
-    let _ = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[0; 32], "127.0.0.1:9");
+    let _ = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .send_to(&[0; 32], "127.0.0.1:9");
     let failed = wait(&mut events, |event| match event {
         Event::ListenerFailed { address, .. } => Some(address),
         _ => None,
@@ -117,7 +131,10 @@ async fn a_listener_that_broke_is_announced_no_longer() {
     // The peer is told.
     let mut news = here.events();
     let listen = |info: &node::protocols::identify::Info| info.listen.clone();
-    if connection.identified().is_none_or(|info| listen(&info).len() != 1) {
+    if connection
+        .identified()
+        .is_none_or(|info| listen(&info).len() != 1)
+    {
         wait(&mut news, |event| match event {
             Event::Identified { info, .. } => (listen(&info).len() == 1).then_some(()),
             _ => None,
@@ -132,7 +149,11 @@ async fn a_connection_without_room_for_a_ping_lives_while_data_arrives() {
         .with_interval(Duration::from_millis(50))
         .with_timeout(Duration::from_millis(100))
         .with_failures(2);
-    let here = with(Config::default().with_ping(ping).with_negotiation_timeout(Duration::from_secs(1)));
+    let here = with(
+        Config::default()
+            .with_ping(ping)
+            .with_negotiation_timeout(Duration::from_secs(1)),
+    );
     let there = node();
     let mut streams = there.handle("/hold/1", 512).unwrap();
     let address = listen(&there, QUIC).await;

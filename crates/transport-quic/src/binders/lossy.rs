@@ -174,8 +174,8 @@ impl Dice {
         bits as f64 / (1u64 << 53) as f64
     }
 
-    /// The delays of a datagram's copies; none if it is lost. Rolls equally often whatever
-    /// comes out, so that changing one rate leaves the others' outcomes alone.
+    /// The delays of a datagram's copies; none if it is lost. Rolls equally often for
+    /// every outcome, so that changing one rate leaves the others' outcomes alone.
     fn fate(&mut self) -> impl Iterator<Item = Duration> + use<> {
         let [loss, duplicate, reorder, first, second] = std::array::from_fn(|_| self.roll());
         let rates = self.rates;

@@ -1,4 +1,4 @@
-//! Several ways to the same targets, the well and quick ones preferred.
+//! Several routes to the same targets; healthy and fast ones are preferred.
 
 use std::{
     fmt,
@@ -9,23 +9,23 @@ use std::{
 use futures::future::{join_all, select_ok};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-pub use super::health::WayHealth;
+pub use super::health::RouteHealth;
 use super::{
     background::{Activity, Background, FOREVER},
     health::Health,
 };
 use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target, error::Chain};
 
-/// Dials over whichever of several ways is well, the quicker the likelier.
+/// Dials over a healthy one of several routes. A faster route is chosen more often.
 ///
-/// A way that fails by its own fault ([`Fault::Way`], [`Fault::Setup`]) is followed by the next one within the same dial.
-/// After [`BalanceConfig::max_failures`] dials in a row that failed by [`Fault::Way`], or one failed check, it is out: it
-/// gets no dials while another way is well. A way of which nothing was seen for half of [`BalanceConfig::interval`] is
-/// checked by [`Dialer::check`], which may take the other half: a dead one is out within one interval, and is back within
-/// one after it recovered. If all are out, all are tried.
+/// If a route fails by its own fault ([`Fault::Route`], [`Fault::Setup`]), the same dial tries another one. After
+/// [`BalanceConfig::max_failures`] dials in a row that failed by [`Fault::Route`], or one failed check, a route is
+/// unhealthy: it gets no dials while another route is healthy. A route without a dial or check for half of
+/// [`BalanceConfig::interval`] is checked by [`Dialer::check`], which may take the other half. So a dead route is found
+/// within one interval, and a recovered one is used again within one interval. If all are unhealthy, all are tried.
 ///
-/// A task does the checks from the first dial on, until nobody has dialed for [`BalanceConfig::idle`] or the dialer is
-/// dropped. Costs two checks a way and interval at most, and none for ways that are dialed more often than that.
+/// A task does the checks from the first dial on, until there was no dial for [`BalanceConfig::idle`] or the dialer is
+/// dropped. Costs at most two checks per route and interval, and none for routes that are dialed more often.
 pub struct Balance {
     shared: Arc<Shared>,
     task: Background,
@@ -35,14 +35,14 @@ pub struct Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BalanceConfig {
-    /// How long it may take until a dead way is out: a way goes unseen for half of it, and a check takes at most as
-    /// long. Default 5 s: checks every 2.5 s, and as long for each, enough for a lost SYN packet.
+    /// How long it may take until a dead route is found: half of it without a dial or check, and half of it for the
+    /// check. Default 5 s: a check every 2.5 s that may take 2.5 s, enough for a lost SYN packet.
     pub interval: Duration,
-    /// Failures in a row after which a way is out. Default 2: one may be a lost packet.
+    /// Failures in a row after which a route is unhealthy. Default 2: one may be a lost packet.
     pub max_failures: u32,
-    /// How long after the last dial ways are still checked. Default 60 s.
+    /// How long after the last dial the routes are still checked. Default 60 s.
     pub idle: Duration,
-    /// What lots are drawn from. Default random.
+    /// The seed of the random choices. Default random.
     pub seed: u64,
 }
 
@@ -90,7 +90,7 @@ struct Shared {
 }
 
 impl Balance {
-    /// Balances over `ways`. Without any, every dial fails.
+    /// Balances over `ways`, the routes. Without any, every dial fails.
     pub fn new(ways: impl IntoIterator<Item = Arc<dyn Dialer>>, config: BalanceConfig) -> Self {
         let ways: Vec<_> = ways.into_iter().collect();
         let interval = config.interval.clamp(Duration::from_millis(1), FOREVER);
@@ -105,8 +105,8 @@ impl Balance {
         }
     }
 
-    /// What is known of each way, in the order given.
-    pub fn health(&self) -> Vec<WayHealth> {
+    /// The health of each route, in the order given.
+    pub fn health(&self) -> Vec<RouteHealth> {
         self.shared.health().ways()
     }
 }
@@ -149,17 +149,20 @@ impl Shared {
         match checked {
             Ok(Ok(())) => {
                 if health.handle_success(now, way, None) {
-                    tracing::info!(way, "the way is back");
+                    tracing::info!(way, "the route is healthy again");
                 }
             }
             Ok(Err(error)) => {
                 if health.handle_failed_check(now, way) {
-                    tracing::warn!(way, error = %Chain(&error), "the way is out");
+                    tracing::warn!(way, error = %Chain(&error), "the route is unhealthy");
                 }
             }
             Err(_) => {
                 if health.handle_failed_check(now, way) {
-                    tracing::warn!(way, "the way is out: its check was not over in time");
+                    tracing::warn!(
+                        way,
+                        "the route is unhealthy: its check was not over in time"
+                    );
                 }
             }
         }
@@ -183,9 +186,9 @@ impl Shared {
             Ok(_) => {
                 health.handle_success(now.into_std(), way, Some(now - begun));
             }
-            Err(error) if error.fault() == Fault::Way && !cut_short => {
+            Err(error) if error.fault() == Fault::Route && !cut_short => {
                 if health.handle_failure(now.into_std(), way) {
-                    tracing::warn!(way, error = %Chain(error), "the way is out");
+                    tracing::warn!(way, error = %Chain(error), "the route is unhealthy");
                 }
             }
             Err(_) => {}
@@ -226,9 +229,9 @@ impl Dialer for Balance {
                 false => shared.health().pick(&tried),
             };
             let Some(way) = way else {
-                return Err(DialError::NoWay {
+                return Err(DialError::NoRoute {
                     address: target.to_multiaddr(),
-                    ways: failed,
+                    routes: failed,
                 });
             };
             let error = match shared.dial(way, tried.is_empty(), target, cx).await {
@@ -243,13 +246,13 @@ impl Dialer for Balance {
         }
     }
 
-    /// Whether all of the ways are.
+    /// Whether every route is direct.
     fn is_direct(&self, target: &Target) -> bool {
         let ways = &self.shared.ways;
         !ways.is_empty() && ways.iter().all(|way| way.is_direct(target))
     }
 
-    /// Whether one of the ways is open.
+    /// Whether one of the routes is up.
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
         match self.shared.ways.is_empty() {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Dialing from an address or an interface of one's choice.
+//! Dials from a chosen address or interface.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{ByteStream, DialContext, DialError, Dialer, DirectConfig, Target};
 /// an uplink that is not among them.
 ///
 /// To prefer the quickest uplink instead of the first, [`Balance`](crate::Balance) several of these with one uplink each.
-/// Names are resolved by the configured resolver, whose questions take the system's way. Costs one system call a
+/// Names are resolved by the configured resolver, whose questions use the system's routes. Costs one system call per
 /// connection.
 #[derive(Debug, Clone)]
 pub struct Bound {

@@ -1,4 +1,4 @@
-//! A row of proxies, each reached through the one before it.
+//! Several proxies in a row, each reached through the one before it.
 
 use std::{fmt, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, ProxyError, T
 /// The first proxy is reached as it is configured to be; each next one through those before it, so that its name, if
 /// it has one, is resolved by its predecessor. Only the last one learns the target.
 ///
-/// Costs the sum of the proxies' round trips, each counted over all the hops before it.
+/// Costs the sum of the proxies' round trips. A proxy's round trip passes all proxies before it.
 #[derive(Clone)]
 pub struct Chain {
     first: Proxy,

@@ -1,4 +1,4 @@
-//! Limits of their own for the parts of a dial.
+//! Limits the parts of a dial.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target};
 
-/// Gives the parts of a dial their own limits, so that a proxy that cannot be reached is found out long before a slow
-/// target's time is up.
+/// Limits a dial and, separately, its parts: a proxy that cannot be reached then fails long before the time for a slow
+/// target is over.
 ///
 /// The limits apply to every proxy and every attempt below this dialer. None of them extends the dial's deadline.
 /// [`DeadlineConfig::total`] and the dial's deadline hold even if the inner dialer ignores them: its dial is dropped.

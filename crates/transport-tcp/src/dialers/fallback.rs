@@ -8,7 +8,7 @@ use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target};
 
 /// Dials by the first of several routes, and by the next one only if that route is down: by a proxy, else directly.
 ///
-/// A route is down if it failed by its own fault ([`Fault::Way`]): a proxy that cannot be reached, is silent or breaks
+/// A route is down if it failed by its own fault ([`Fault::Route`]): a proxy that cannot be reached, is silent or breaks
 /// off, an uplink without a network. Everything else ends the dial with the error of that route:
 ///
 /// - a refusal, by a rule or by a proxy, so that no later route gets around it;
@@ -43,9 +43,9 @@ impl std::fmt::Debug for Fallback {
 /// Whether nothing but the route itself failed. A refusal among the errors of several routes counts.
 fn is_down(error: &DialError) -> bool {
     match error {
-        DialError::NoWay { ways, .. } => !ways.is_empty() && ways.iter().all(is_down),
+        DialError::NoRoute { routes, .. } => !routes.is_empty() && routes.iter().all(is_down),
         DialError::GaveUp { source, .. } => is_down(source),
-        error => error.fault() == Fault::Way,
+        error => error.fault() == Fault::Route,
     }
 }
 
@@ -75,9 +75,9 @@ impl Dialer for Fallback {
                 break;
             }
         }
-        Err(DialError::NoWay {
+        Err(DialError::NoRoute {
             address: target.to_multiaddr(),
-            ways: failed,
+            routes: failed,
         })
     }
 

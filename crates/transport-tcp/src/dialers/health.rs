@@ -1,4 +1,4 @@
-//! Which of several ways is well, and how fast. It reads no clock and draws from the seed it is given.
+//! Route health and speed. It reads no clock and takes its randomness from the seed it is given.
 
 use std::time::{Duration, Instant};
 
@@ -31,17 +31,17 @@ struct Way {
     failed: u64,
 }
 
-/// What is known of one way.
+/// The health of one route of a [`Balance`](crate::Balance).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WayHealth {
-    /// Whether it takes its share of dials.
+pub struct RouteHealth {
+    /// Whether the route gets its share of dials.
     pub healthy: bool,
-    /// The smoothed time of a dial, once there was one.
+    /// The smoothed duration of a dial, after the first one.
     pub dial_time: Option<Duration>,
-    /// Dials that went this way.
+    /// Dials over this route.
     pub dials: u64,
-    /// Those that failed by the way's own fault.
+    /// Dials that failed by the fault of the route.
     pub failed: u64,
 }
 
@@ -130,8 +130,8 @@ impl Health {
         seen.map_or(now, |seen| seen + self.interval / 2)
     }
 
-    pub(crate) fn ways(&self) -> Vec<WayHealth> {
-        let show = |way: &Way| WayHealth {
+    pub(crate) fn ways(&self) -> Vec<RouteHealth> {
+        let show = |way: &Way| RouteHealth {
             healthy: !way.ejected,
             dial_time: way.smoothed,
             dials: way.dials,

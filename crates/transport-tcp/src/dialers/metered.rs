@@ -1,4 +1,4 @@
-//! What a dialer does, counted and logged.
+//! Counts and logs what a dialer does.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,14 @@ use crate::{
     trail::Trail,
 };
 
-/// Ways that are told apart. There are as many as the configuration has, unless a dialer of somebody else's makes them
-/// up; further ones are counted as `other`.
+/// The most routes that are counted separately. There are as many as the configuration has, unless a custom dialer makes
+/// them up; further ones are counted as `other`.
 const MAX_WAYS: usize = 256;
 
-/// Counts the dials of another dialer and the bytes of the streams it brings about, and logs each dial with its way,
-/// the time of each stage and its outcome (`tracing`, target `transport_tcp::dial`, level debug).
+/// Counts the dials of another dialer and the bytes of the streams that it opens, and logs each dial with its route, the
+/// time of each stage and its outcome (`tracing`, target `transport_tcp::dial`, level debug).
 ///
-/// Costs an allocation and a lock a dial, and an atomic addition a read or write.
+/// Costs one allocation and one lock per dial, and one atomic addition per read or write.
 pub struct Metered<D: ?Sized> {
     counters: Arc<Mutex<Counters>>,
     inner: D,
@@ -42,38 +42,38 @@ struct Way {
     meter: Arc<Meter>,
 }
 
-/// Counters of a [`Metered`]. None of them ever decreases, whatever is closed.
+/// Counters of a [`Metered`]. No counter ever decreases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DialCounters {
-    /// Dials begun.
+    /// Dials that were started.
     pub dials: u64,
-    /// Dials that brought about a stream.
+    /// Dials that opened a stream.
     pub succeeded: u64,
     /// Dials that were dropped before they were over.
     pub dropped: u64,
-    /// Dials that failed, by the stage they had got to.
+    /// Dials that failed, by the stage that they had reached.
     pub failed: BTreeMap<DialStage, u64>,
-    /// By the way they took: `direct`, or the proxies' URLs without credentials.
-    pub ways: BTreeMap<Arc<str>, WayCounters>,
+    /// Counters by route: `direct`, or the proxies' URLs without credentials.
+    pub routes: BTreeMap<Arc<str>, RouteCounters>,
 }
 
-/// Counters of one way. A dial counts for the last way it tried.
+/// Counters of one route. A dial counts for the last route that it tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WayCounters {
-    /// Dials that were over.
+pub struct RouteCounters {
+    /// Dials that ended.
     pub dials: u64,
-    /// Those that failed.
+    /// Dials that failed.
     pub failed: u64,
-    /// Bytes written to its streams, proxies' handshakes not included.
+    /// Bytes written to its streams, without the proxies' handshakes.
     pub sent: u64,
-    /// Bytes read from them.
+    /// Bytes read from its streams, without the proxies' handshakes.
     pub received: u64,
 }
 
 impl<D: Dialer> Metered<D> {
-    /// Counts what `inner` does.
+    /// Counts the dials of `inner`.
     pub fn new(inner: D) -> Self {
         let counters = Arc::default();
         Self { counters, inner }
@@ -81,11 +81,11 @@ impl<D: Dialer> Metered<D> {
 }
 
 impl<D: ?Sized> Metered<D> {
-    /// How it stands now.
+    /// The counters now.
     pub fn counters(&self) -> DialCounters {
         let counters = lock(&self.counters);
         let ways = counters.ways.iter().map(|(label, way)| {
-            let counted = WayCounters {
+            let counted = RouteCounters {
                 dials: way.dials,
                 failed: way.failed,
                 sent: way.meter.sent.load(Ordering::Relaxed),
@@ -98,7 +98,7 @@ impl<D: ?Sized> Metered<D> {
             succeeded: counters.succeeded,
             dropped: counters.dropped,
             failed: counters.failed.clone(),
-            ways: ways.collect(),
+            routes: ways.collect(),
         }
     }
 }

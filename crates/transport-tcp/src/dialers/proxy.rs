@@ -259,7 +259,7 @@ pub(crate) async fn dial(
     proxy.handshake(stream, target, cx).await.map_err(failed)
 }
 
-/// Whether the proxy is there and lets us in.
+/// Whether the proxy is up and accepts the credentials.
 pub(crate) async fn check(proxy: &Proxy, cx: &DialContext) -> Result<(), DialError> {
     let failed = |broken: Broken| broken.into_error(proxy, proxy.address());
     let stream = proxy.reach(cx).await.map_err(failed)?;

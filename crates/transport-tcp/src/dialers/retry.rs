@@ -1,4 +1,4 @@
-//! Another try, after a pause.
+//! Dials again after a pause.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep_until};
 use super::background::FOREVER;
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error::Chain};
 
-/// Dials again when that may help, [`DialError::is_worth_retrying`], after a pause with full jitter.
+/// Dials again if that may help ([`DialError::is_worth_retrying`]), after a pause with full jitter.
 ///
-/// Before the attempt n + 1 it rests a random time between nothing and the smaller of `base · 2ⁿ⁻¹` and `cap`. It does
-/// not rest beyond the dial's deadline: what failed last is then the answer. Costs nothing as long as dials succeed.
+/// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. It never
+/// pauses beyond the dial's deadline: it then returns the last error. Costs nothing while dials succeed.
 #[derive(Debug, Clone)]
 pub struct Retry<D> {
     inner: D,
@@ -22,13 +22,13 @@ pub struct Retry<D> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryConfig {
-    /// Attempts in all, at least 1. Default 3: one for a lost packet and one for a restart.
+    /// Attempts in total, at least 1. Default 3: one for a lost packet and one for a restart.
     pub attempts: u32,
     /// The longest pause before the second attempt. Default 200 ms, a slow round trip.
     pub base: Duration,
     /// The longest pause of all. Default 5 s.
     pub cap: Duration,
-    /// Where the jitter starts from, together with the dial's [`DialContext::attempt`]. Default random.
+    /// The seed of the jitter, together with the dial's [`DialContext::attempt`]. Default random.
     pub seed: u64,
 }
 

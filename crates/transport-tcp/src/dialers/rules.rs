@@ -1,4 +1,4 @@
-//! The way to a target chosen by what the target is.
+//! Chooses the route by the kind of target.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
@@ -10,11 +10,11 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, PeerId,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HostKind {
-    /// An IPv4 address, in whichever notation.
+    /// An IPv4 address, in any notation.
     Ip4,
-    /// An IPv6 address that is no IPv4 address mapped into one.
+    /// An IPv6 address that is not an IPv4-mapped one.
     Ip6,
-    /// A name that is no onion service's.
+    /// A name that is not an onion service.
     Dns,
     /// An onion service.
     Onion,
@@ -31,7 +31,7 @@ impl HostKind {
     }
 }
 
-/// Which targets a rule is for: those that meet each condition there is. A condition is met by any one of its values.
+/// Matches the targets of a rule. A target must meet every condition, and meets a condition by any one of its values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
     pub(crate) networks: Vec<IpNet>,
@@ -47,14 +47,14 @@ impl Matcher {
         Self::default()
     }
 
-    /// Addresses in this network. A name is in none: it is not resolved to find out. An address in a name's place, or an
-    /// IPv4 one mapped into IPv6, is the address it means.
+    /// Addresses in this network. A host name is in no network, because it is not resolved to find out. An address in the
+    /// place of a name, or an IPv4-mapped IPv6 address, counts as the address that it means.
     pub fn cidr(mut self, network: IpNet) -> Self {
         self.networks.push(network);
         self
     }
 
-    /// This name and those below it, in whichever case. `example.com` and `.example.com` are the same.
+    /// This name and the names below it, ignoring case. `example.com` and `.example.com` are the same.
     pub fn suffix(mut self, suffix: &str) -> Self {
         self.suffixes.push(normal(suffix));
         self
@@ -72,13 +72,13 @@ impl Matcher {
         self
     }
 
-    /// Targets where this peer is expected.
+    /// Targets that name this peer.
     pub fn peer(mut self, peer: PeerId) -> Self {
         self.peers.push(peer);
         self
     }
 
-    /// Whether `target` is one of them.
+    /// Whether `target` meets every condition.
     pub fn matches(&self, target: &Target) -> bool {
         let ip = target.ip();
         meets(&self.networks, |net| ip.is_some_and(|ip| net.contains(&ip)))
@@ -109,9 +109,9 @@ fn normal(name: &str) -> String {
     name.trim_matches('.').to_ascii_lowercase()
 }
 
-/// Dials each target by the first rule that is for it, and refuses what no rule is for.
+/// Dials each target by the first rule that matches it, and refuses a target that no rule matches.
 ///
-/// For a way for the rest, end with a rule for [`Matcher::any`]. Costs a walk over the rules a dial.
+/// To dial all other targets, end with a rule for [`Matcher::any`]. Costs a walk over the rules per dial.
 #[derive(Clone, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
@@ -126,12 +126,12 @@ struct Rule {
 }
 
 impl Rules {
-    /// No rule: everything is refused.
+    /// No rules: every target is refused.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a rule: what `matcher` is for is dialed by `dialer`. `label` names the rule in logs.
+    /// Adds a rule: targets that match are dialed by `dialer`. `label` names the rule in logs.
     pub fn via(mut self, label: &str, matcher: Matcher, dialer: impl Dialer + 'static) -> Self {
         self.rules.push(Rule {
             label: label.into(),
@@ -141,7 +141,7 @@ impl Rules {
         self
     }
 
-    /// Adds a rule: what `matcher` is for is refused. `label` names the rule in the error.
+    /// Adds a rule: targets that match are refused. `label` names the rule in the error.
     pub fn refuse(mut self, label: &str, matcher: Matcher) -> Self {
         self.rules.push(Rule {
             label: label.into(),
@@ -180,7 +180,7 @@ impl Dialer for Rules {
         }
     }
 
-    /// Whether the rule for `target` says so.
+    /// Whether the dialer of the rule for `target` is direct.
     fn is_direct(&self, target: &Target) -> bool {
         let dialer = self.find(target).and_then(|rule| rule.dialer.as_ref());
         dialer.is_some_and(|dialer| dialer.is_direct(target))

@@ -1,4 +1,4 @@
-//! One of this machine's ways to the network.
+//! A local address or interface to dial from.
 
 use std::{
     fmt, io,
@@ -9,7 +9,7 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 
-/// One of this machine's ways to the network.
+/// A local address or interface to dial from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Uplink {

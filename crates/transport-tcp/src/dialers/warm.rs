@@ -1,4 +1,4 @@
-//! Connections to a proxy that are ready before they are needed.
+//! Keeps connections to a proxy ready.
 
 use std::{
     collections::VecDeque,
@@ -24,12 +24,12 @@ use crate::{ByteStream, DialContext, DialError, Dialer, Target, error::Chain};
 /// Keeps a few connections to a proxy ready, greeted and authenticated, so that a dial takes one round trip to the
 /// proxy: that of the request.
 ///
-/// A task of its own makes them, from the first dial on, and replaces what was taken or has aged. It rests when nobody
-/// has dialed for [`WarmConfig::idle`], and ends with the dialer. Where none is ready, or the one taken turns out
-/// broken, the dial goes the long way.
+/// A task opens them from the first dial on, and replaces connections that were used or are too old. It stops when there
+/// was no dial for [`WarmConfig::idle`], and ends with the dialer. If no connection is ready, or the one taken turns out
+/// to be broken, the dial opens a new connection to the proxy.
 ///
-/// Costs at most [`WarmConfig::size`] connections, ready or being made, and while in use one connection for each of
-/// them every [`WarmConfig::max_age`].
+/// Costs at most [`WarmConfig::size`] connections, ready or being opened. While in use, each of them is replaced every
+/// [`WarmConfig::max_age`].
 pub struct Warm {
     pool: Arc<Pool>,
     task: Background,
@@ -41,13 +41,13 @@ pub struct Warm {
 pub struct WarmConfig {
     /// Connections kept ready. Default 4: a dial of a peer with a few addresses.
     pub size: usize,
-    /// When one is too old to be used. Default 20 s: below the 30 s that dante gives a client to say what it wants.
+    /// When one is too old to be used. Default 20 s: below the 30 s that dante waits for a client's request.
     pub max_age: Duration,
-    /// How long after the last dial they are still replaced. Default 60 s.
+    /// How long after the last dial connections are still replaced. Default 60 s.
     pub idle: Duration,
-    /// How long making one may take. Default 10 s.
+    /// How long opening one may take. Default 10 s.
     pub timeout: Duration,
-    /// How long making them rests after a failure. Default 1 s.
+    /// How long opening connections pauses after a failure. Default 1 s.
     pub pause: Duration,
 }
 
@@ -116,7 +116,7 @@ impl Warm {
         }
     }
 
-    /// How many are ready now.
+    /// The number of connections that are ready now.
     pub fn ready(&self) -> usize {
         self.pool.ready().len()
     }

@@ -1,4 +1,4 @@
-//! A dial that failed: where, through whom, and what may be done about it.
+//! A dial that failed: where, through which proxy, and what may help.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{ResolveError, chain::Chain};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DialStage {
-    /// Choosing the way.
+    /// Choosing the route.
     Choose,
     /// Resolving the name.
     Resolve,
@@ -24,9 +24,9 @@ pub enum DialStage {
     Greet,
     /// A proxy was asked for the target and has not answered.
     Request,
-    /// Resting before the next attempt.
+    /// Waiting before the next attempt.
     Pause,
-    /// Somewhere in a dialer that is not ours.
+    /// Somewhere in a dialer that is not part of this crate.
     Other,
 }
 
@@ -50,7 +50,7 @@ impl DialStage {
 impl fmt::Display for DialStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Choose => "choosing the way",
+            Self::Choose => "choosing the route",
             Self::Resolve => "resolving",
             Self::Connect => "connecting",
             Self::Reach => "connecting to the proxy",
@@ -63,29 +63,31 @@ impl fmt::Display for DialStage {
     }
 }
 
-/// Whose fault a failed dial is, and so what may help.
+/// What is at fault when a dial fails, and so what may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The target's. Another way leads to the same failure; the same way may do later.
+    /// The target. Another route leads to the same failure; the same route may work later.
     Target,
-    /// The way's: a proxy or an uplink that is down, slow or broken. Another way may do, or the same later.
-    Way,
-    /// The way's, for good: wrong credentials, or a kind of target it does not serve. Another way may do.
+    /// The route: a proxy or an uplink that is down, slow or broken. Another route may work, or the same one later.
+    Route,
+    /// The route's configuration: wrong credentials, or a kind of target that it does not serve. Another route may work.
     Setup,
-    /// Nobody's: a rule says no. Neither time nor another way may change that.
+    /// A rule that refuses the target. Neither time nor another route may change that.
     Policy,
 }
 
-/// One socket address that a dial tried, and what came of it.
+/// One socket address that a dial tried, and how that failed.
 #[derive(Debug)]
 pub struct Attempt {
     /// The address.
     pub address: SocketAddr,
-    /// Why it failed: the stage is part of the text.
+    /// The cause. Its text begins with the step that failed.
     pub error: io::Error,
 }
 
-/// A dial that brought about no byte stream.
+/// A dial that opened no byte stream.
+///
+/// Variants with several causes list them all in their message; the others name their cause by `source()`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -97,10 +99,10 @@ pub enum DialError {
         /// The rule.
         rule: Arc<str>,
     },
-    /// No rule is for the target, and there is none for the rest.
-    #[error("{0}: no rule is for this address")]
+    /// No rule matches the target.
+    #[error("{0}: no rule matches this address")]
     NoRule(Multiaddr),
-    /// This dialer has no way to such a host.
+    /// This dialer cannot reach such a host.
     #[error("{address}: this dialer cannot reach {host}")]
     Unsupported {
         /// The target.
@@ -108,7 +110,7 @@ pub enum DialError {
         /// The kind of host.
         host: &'static str,
     },
-    /// The target has a name and the dialer has no resolver.
+    /// The target has a host name, and the dialer was configured without a resolver.
     #[error("{0}: a host name, and this dialer has no resolver")]
     NoResolver(Multiaddr),
     /// The name was not resolved.
@@ -120,16 +122,16 @@ pub enum DialError {
         source: ResolveError,
     },
     /// The name has no address that TCP can dial.
-    #[error("{0}: resolved to no tcp address")]
+    #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
     /// The deadline passed while names were being resolved or addresses tried.
     #[error("{address}: timed out while {stage}{}", Tried(.tried))]
     TimedOut {
         /// The target.
         address: Multiaddr,
-        /// What was going on.
+        /// What the dial was doing.
         stage: DialStage,
-        /// The addresses that had failed by then.
+        /// The addresses that had failed before.
         tried: Vec<Attempt>,
     },
     /// Every address failed.
@@ -140,32 +142,32 @@ pub enum DialError {
         /// Each address and its cause.
         tried: Vec<Attempt>,
     },
-    /// A proxy did not bring it about.
+    /// A proxy did not connect to the target.
     #[error("{address}: via {proxy}: {stage}")]
     Proxy {
         /// The target.
         address: Multiaddr,
         /// The proxy, without credentials.
         proxy: Arc<str>,
-        /// How far it got.
+        /// How far the dial got.
         stage: DialStage,
-        /// What the proxy did.
+        /// What went wrong with the proxy.
         source: ProxyError,
     },
-    /// Every way failed.
-    #[error("{address}: every way failed{}", Ways(.ways))]
-    NoWay {
+    /// Every route failed.
+    #[error("{address}: every route failed{}", Routes(.routes))]
+    NoRoute {
         /// The target.
         address: Multiaddr,
-        /// What came of each.
-        ways: Vec<DialError>,
+        /// The error of each, in the order in which they were tried.
+        routes: Vec<DialError>,
     },
     /// The last of several attempts failed.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
-        /// How many there were.
+        /// The number of attempts.
         attempts: u32,
-        /// The last one's failure.
+        /// The error of the last attempt.
         source: Box<DialError>,
     },
     /// A check of a dialer was not over in time.
@@ -197,7 +199,7 @@ pub enum ProxyError {
     /// It was silent until the deadline.
     #[error("no answer in time")]
     TimedOut,
-    /// It hung up in the middle.
+    /// It closed the connection too early.
     #[error("it closed the connection")]
     Closed,
     /// The connection to it broke.
@@ -206,20 +208,20 @@ pub enum ProxyError {
     /// The TLS handshake with it failed.
     #[error(transparent)]
     Tls(io::Error),
-    /// What it says is not its protocol.
-    #[error("not the answer of such a proxy: {0}")]
+    /// Its answer does not follow the protocol.
+    #[error("its answer does not follow the protocol: {0}")]
     Malformed(&'static str),
-    /// Its answer does not end.
+    /// Its answer is too long.
     #[error("its answer is longer than {limit} bytes")]
     TooLong {
-        /// How much is read.
+        /// The most bytes that are read.
         limit: usize,
     },
-    /// It wants credentials and none are configured, or an authentication that we do not speak.
-    #[error("it asks for an authentication that is not configured")]
+    /// It asks for credentials and none are configured, or for an authentication method that this crate does not speak.
+    #[error("it asks for authentication that is not configured")]
     AuthenticationRequired,
     /// It does not accept the credentials.
-    #[error("authentication failed: it refuses the user or the password")]
+    #[error("it refuses the user or the password")]
     AuthenticationFailed,
     /// Its own rules forbid the target.
     #[error("it does not allow this target")]
@@ -230,18 +232,18 @@ pub enum ProxyError {
     /// It could not connect to the target.
     #[error("it could not connect: {0}")]
     NotConnected(&'static str),
-    /// An HTTP status that is no success.
-    #[error("status {0}")]
+    /// An HTTP status that is not a success.
+    #[error("it answered with status {0}")]
     Status(u16),
 }
 
 impl ProxyError {
     fn fault(&self) -> Fault {
         match self {
-            // What keeps us from the proxy for good makes it a way that is none.
+            // What keeps this side from the proxy for good makes the route unusable.
             Self::Unreachable(error) => match error.fault() {
                 Fault::Setup | Fault::Policy => Fault::Setup,
-                Fault::Way | Fault::Target => Fault::Way,
+                Fault::Route | Fault::Target => Fault::Route,
             },
             Self::Tls(error) if is_certificate(error) => Fault::Setup,
             Self::TimedOut
@@ -249,7 +251,7 @@ impl ProxyError {
             | Self::Io(_)
             | Self::Tls(_)
             | Self::Malformed(_)
-            | Self::TooLong { .. } => Fault::Way,
+            | Self::TooLong { .. } => Fault::Route,
             Self::AuthenticationRequired
             | Self::AuthenticationFailed
             | Self::NotAllowed
@@ -258,7 +260,7 @@ impl ProxyError {
         }
     }
 
-    /// An I/O error of a proxy's connection. An early end is a thing of its own.
+    /// An I/O error of a proxy's connection. An early end has a variant of its own.
     pub(crate) fn from_io(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof
@@ -277,7 +279,7 @@ impl ProxyError {
     }
 }
 
-/// Whether a proxy's certificate is not the one that was asked for.
+/// Whether the proxy's certificate was refused.
 fn is_certificate(error: &io::Error) -> bool {
     let source = error.get_ref().and_then(|error| error.downcast_ref());
     matches!(source, Some(rustls::Error::InvalidCertificate(_)))
@@ -294,8 +296,8 @@ impl DialError {
             Self::TimedOut { stage, .. }
             | Self::CheckTimedOut { stage }
             | Self::Proxy { stage, .. } => *stage,
-            Self::NoWay { ways, .. } => {
-                let stages = ways.iter().map(DialError::stage);
+            Self::NoRoute { routes, .. } => {
+                let stages = routes.iter().map(DialError::stage);
                 stages.max().unwrap_or(DialStage::Choose)
             }
             Self::GaveUp { source, .. } => source.stage(),
@@ -303,7 +305,7 @@ impl DialError {
         }
     }
 
-    /// Whose fault it is.
+    /// What is at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Refused { .. } | Self::NoRule(_) => Fault::Policy,
@@ -311,41 +313,43 @@ impl DialError {
             Self::Resolve { .. } | Self::NoAddress(_) => Fault::Target,
             Self::TimedOut { stage, .. } => match stage {
                 DialStage::Resolve | DialStage::Connect | DialStage::Request => Fault::Target,
-                _ => Fault::Way,
+                _ => Fault::Route,
             },
-            Self::CheckTimedOut { .. } => Fault::Way,
+            Self::CheckTimedOut { .. } => Fault::Route,
             Self::Failed { tried, .. } => match tried.iter().all(|attempt| is_ours(&attempt.error))
             {
-                true => Fault::Way,
+                true => Fault::Route,
                 false => Fault::Target,
             },
-            // Whether the proxy or the target was silent cannot be told once the proxy was asked for it.
+            // Once the proxy was asked for the target, either of them may be the silent one.
             Self::Proxy {
                 stage: DialStage::Request,
                 source: ProxyError::TimedOut,
                 ..
             } => Fault::Target,
             Self::Proxy { source, .. } => source.fault(),
-            Self::NoWay { ways, .. } => match ways.iter().any(|way| way.fault() != Fault::Setup) {
-                true => Fault::Way,
-                false => Fault::Setup,
-            },
-            Self::Other { .. } => Fault::Way,
+            Self::NoRoute { routes, .. } => {
+                match routes.iter().any(|route| route.fault() != Fault::Setup) {
+                    true => Fault::Route,
+                    false => Fault::Setup,
+                }
+            }
+            Self::Other { .. } => Fault::Route,
             Self::GaveUp { source, .. } => source.fault(),
         }
     }
 
-    /// Whether the same dial may do in a while.
+    /// Whether the same dial may succeed later.
     pub fn is_worth_retrying(&self) -> bool {
         match self {
             Self::NoAddress(_) => false,
             Self::Resolve { source, .. } => source.is_temporary(),
-            _ => matches!(self.fault(), Fault::Target | Fault::Way),
+            _ => matches!(self.fault(), Fault::Target | Fault::Route),
         }
     }
 }
 
-/// An attempt that was over before a packet left.
+/// An attempt that failed before a packet was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("{stage} failed")]
 pub(crate) struct Unsent {
@@ -374,9 +378,9 @@ impl fmt::Display for Tried<'_> {
     }
 }
 
-struct Ways<'a>(&'a [DialError]);
+struct Routes<'a>(&'a [DialError]);
 
-impl fmt::Display for Ways<'_> {
+impl fmt::Display for Routes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .iter()

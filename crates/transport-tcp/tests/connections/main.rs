@@ -7,6 +7,7 @@ mod support;
 mod close;
 mod deadlines;
 mod dial;
+mod dnsaddr;
 mod ends;
 mod life;
 mod upgrade;

@@ -10,7 +10,7 @@ use crate::{
     support::{
         Node,
         hole::Port,
-        names::{Names, a},
+        names::{Names, a, dnsaddr},
     },
 };
 
@@ -47,6 +47,37 @@ fn a_dropped_dial_of_a_name_leaves_nothing() {
                 polls,
             )
             .await
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_dropped_dial_of_a_dnsaddr_leaves_nothing() {
+    alone(async {
+        let port = Port::new();
+        let zone = [
+            (
+                "_dnsaddr.net.example",
+                vec![
+                    dnsaddr("/dnsaddr/more.example"),
+                    dnsaddr(&format!("/ip4/127.0.0.2/tcp/{}", port.number())),
+                ],
+            ),
+            (
+                "_dnsaddr.more.example",
+                vec![dnsaddr(&format!(
+                    "/dns4/some.example/tcp/{}",
+                    port.number()
+                ))],
+            ),
+            ("some.example", vec![a([127, 0, 0, 1])]),
+        ];
+        let names = Names::serve(zone.into()).await;
+        for_every_cut("a dial of a dnsaddr", async |polls| {
+            let config = DirectConfig::default().with_resolver(names.resolver());
+            let config = config.with_attempt_delay(Duration::from_millis(5));
+            dial(config, "/dnsaddr/net.example", polls).await
         })
         .await;
     });

@@ -237,7 +237,7 @@ async fn an_oversized_handshake_message_is_refused_unread() {
         let (result, ()) = tokio::join!(victim.inbound(far), attack);
         let error = result.unwrap_err();
         let expected = format!(
-            "the Noise handshake failed: handshake message of {length} bytes, at most 8192 are taken"
+            "the Noise handshake failed: handshake message of {length} bytes, over the limit of 8192"
         );
         assert_eq!(crate::support::chain(&error), expected);
     }

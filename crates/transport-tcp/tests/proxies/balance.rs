@@ -138,13 +138,13 @@ async fn when_all_are_out_all_are_tried() {
     let balance = balance(&[&one, &two]);
     for _ in 0..5 {
         let error = dial(&balance, TARGET).await.unwrap_err();
-        let DialError::NoWay { ways, .. } = &error else {
+        let DialError::NoRoute { routes: ways, .. } = &error else {
             panic!("{error}");
         };
         assert_eq!(ways.len(), 2);
-        assert_eq!(error.fault(), Fault::Way);
+        assert_eq!(error.fault(), Fault::Route);
         let text = crate::support::chain(&Outcome::Way.error(&target()));
-        let expected = format!("{TARGET}: every way failed; {text}; {text}");
+        let expected = format!("{TARGET}: every route failed; {text}; {text}");
         assert_eq!(error.to_string(), expected);
     }
     assert_eq!(healthy(&balance), [false, false]);
@@ -310,7 +310,7 @@ async fn a_runtime_that_is_gone_took_the_task_with_it_and_the_next_dial_starts_a
 #[tokio::test(start_paused = true)]
 async fn without_ways_every_dial_fails_and_none_is_worth_another() {
     let error = dial(&balance(&[]), TARGET).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("{TARGET}: every way failed"));
+    assert_eq!(error.to_string(), format!("{TARGET}: every route failed"));
     assert!(!error.is_worth_retrying());
 }
 

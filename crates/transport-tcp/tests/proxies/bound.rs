@@ -68,7 +68,7 @@ async fn an_uplink_that_is_not_there_is_named_and_nothing_goes_around_it() {
         for (text, cause) in texts.iter().zip(causes) {
             assert!(text.starts_with(cause), "{text}");
         }
-        assert_eq!(error.fault(), Fault::Way, "{error}");
+        assert_eq!(error.fault(), Fault::Route, "{error}");
         assert!(error.is_worth_retrying());
     }
     nobody_came(&listener).await;

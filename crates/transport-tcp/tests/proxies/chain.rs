@@ -147,7 +147,7 @@ async fn a_hop_that_the_one_before_it_does_not_reach_is_named_with_that_one_and_
          /dns/proxy.example/tcp/3128: via socks5://192.0.2.1:1080: \
          waiting for the proxy to connect: it could not connect: connection refused"
     );
-    assert_eq!(error.fault(), Fault::Way);
+    assert_eq!(error.fault(), Fault::Route);
 
     // A proxy that must not reach the next one never will.
     let row = Row::with(|socks, _| socks[0].reply = 2);

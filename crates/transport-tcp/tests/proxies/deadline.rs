@@ -261,7 +261,7 @@ async fn a_dialer_that_ignores_its_context_is_dropped_at_the_limit_all_the_same(
                 ..
             }
         );
-        assert!(other && error.fault() == Fault::Way, "{error}");
+        assert!(other && error.fault() == Fault::Route, "{error}");
         let begun = Instant::now();
         let checked = dialer.check(&DialContext::new(begun + MINUTE)).await;
         assert!(matches!(checked, Err(DialError::CheckTimedOut { .. })));

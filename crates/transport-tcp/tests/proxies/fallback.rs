@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use hickory_resolver::proto::rr::RecordType;
 use tokio::time::Instant;
 use transport_tcp::{
-    Balance, BalanceConfig, DialContext, DialError, DialStage, Dialer, Direct, DirectConfig,
-    Fallback, Fault, Matcher, Retry, RetryConfig, RuleText, Rules, Socks5, Target,
+    Balance, BalanceConfig, DialContext, DialError, DialStage, Dialer, DirectConfig, Fallback,
+    Fault, Matcher, Retry, RetryConfig, RuleText, Rules, Socks5,
 };
 
 use crate::support::{
@@ -31,7 +31,6 @@ async fn the_next_route_is_tried_only_when_this_one_is_down() {
     for (outcome, falls) in [
         (Outcome::Open, false),
         (Outcome::Way, true),
-        (Outcome::Silence, true),
         (Outcome::Foreign, true),
         // A refusal, a misconfiguration and the target's own failure are not for another route to mend.
         (Outcome::Policy, false),
@@ -42,25 +41,23 @@ async fn the_next_route_is_tried_only_when_this_one_is_down() {
         (Outcome::Unresolved, false),
     ] {
         let (first, second) = (Scripted::new(outcome), Scripted::new(Outcome::Open));
-        let dialer = fallback(&[&first, &second]);
-        let target: Target = TARGET.parse().unwrap();
-        // So that a silent one leaves time.
-        let outcome_is = dialer.dial(&target, &context()).await;
-        if outcome == Outcome::Silence {
-            // It used up the dial's time: nothing is left for another one.
-            assert!(matches!(outcome_is, Err(DialError::NoWay { .. })));
-            continue;
-        }
+        let dialed = dial(&fallback(&[&first, &second]), TARGET).await;
         assert_eq!(second.dials().len(), usize::from(falls), "{outcome:?}");
-        assert_eq!(
-            outcome_is.is_ok(),
-            falls || outcome == Outcome::Open,
-            "{outcome:?}"
-        );
-        if let Err(error) = outcome_is {
+        let succeeds = falls || outcome == Outcome::Open;
+        assert_eq!(dialed.is_ok(), succeeds, "{outcome:?}");
+        if let Err(error) = dialed {
+            let target = TARGET.parse().unwrap();
             assert_eq!(error.fault(), outcome.error(&target).fault());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_used_up_the_dials_time_leaves_none_for_the_next() {
+    let routes = [Outcome::Silence, Outcome::Open].map(Scripted::new);
+    let error = dial(&fallback(&[&routes[0], &routes[1]]), TARGET).await;
+    assert!(matches!(error, Err(DialError::NoRoute { .. })));
+    assert!(routes[1].dials().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,12 +86,12 @@ async fn when_every_route_is_down_each_is_named() {
     let routes = [(); 3].map(|()| Scripted::new(Outcome::Way));
     let dialer = fallback(&[&routes[0], &routes[1], &routes[2]]);
     let error = dial(&dialer, TARGET).await.unwrap_err();
-    let DialError::NoWay { ways, .. } = &error else {
+    let DialError::NoRoute { routes: ways, .. } = &error else {
         panic!("{error}");
     };
-    assert_eq!((ways.len(), error.fault()), (3, Fault::Way));
+    assert_eq!((ways.len(), error.fault()), (3, Fault::Route));
     let none = dial(&Fallback::new([]), TARGET).await.unwrap_err();
-    assert!(matches!(none, DialError::NoWay { .. }));
+    assert!(matches!(none, DialError::NoRoute { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +135,7 @@ async fn while_the_proxy_is_up_no_name_is_asked_of_this_machines_name_servers() 
     // A name that the proxy does not reach, and what no proxy can resolve.
     for target in ["/dns4/peer.example/tcp/80", "/dnsaddr/peer.example"] {
         let error = dial(&dialer, target).await.unwrap_err();
-        assert_ne!(error.fault(), Fault::Way, "{error}");
+        assert_ne!(error.fault(), Fault::Route, "{error}");
         assert!(names.asked().is_empty());
     }
     // Once it is down, "else directly" means that they are.
@@ -171,12 +168,11 @@ async fn a_rule_says_by_the_proxy_else_directly_and_a_refusal_before_it_holds() 
 }
 
 #[tokio::test]
-async fn rules_behind_the_first_route_are_not_bypassed_by_the_second() {
+async fn a_rule_inside_the_first_route_is_not_bypassed_by_the_second() {
     let rules = Rules::new().refuse("no", Matcher::any());
     let direct = Scripted::new(Outcome::Open);
     let dialer = Fallback::new([Arc::new(rules) as Arc<dyn Dialer>, Arc::new(direct.clone())]);
     let error = dial(&dialer, TARGET).await.unwrap_err();
     assert!(matches!(error, DialError::Refused { .. }) && direct.dials().is_empty());
     assert_eq!(error.stage(), DialStage::Choose);
-    drop(Direct::default());
 }

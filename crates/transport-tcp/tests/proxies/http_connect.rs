@@ -99,7 +99,7 @@ async fn wrong_or_missing_credentials_are_told_apart() {
     assert_eq!(
         crate::support::chain(&error),
         "/dns4/a.example/tcp/80: via http://192.0.2.1:3128: waiting for the proxy to connect: \
-         authentication failed: it refuses the user or the password"
+         it refuses the user or the password"
     );
 }
 
@@ -112,7 +112,7 @@ async fn each_status_has_its_error_and_its_fault() {
             "it does not support this: a CONNECT to this target",
             Setup,
         ),
-        (401, "status 401", Target),
+        (401, "it answered with status 401", Target),
         (403, "it does not allow this target", Setup),
         (
             405,
@@ -135,9 +135,9 @@ async fn each_status_has_its_error_and_its_fault() {
             "it could not connect: status 504, gateway timeout",
             Target,
         ),
-        (302, "status 302", Target),
-        (500, "status 500", Target),
-        (999, "status 999", Target),
+        (302, "it answered with status 302", Target),
+        (500, "it answered with status 500", Target),
+        (999, "it answered with status 999", Target),
     ] {
         let (_, dialer) = proxy(|http| http.status = status);
         let error = dial(&dialer, "/ip4/192.0.2.7/tcp/80").await.unwrap_err();

@@ -18,7 +18,7 @@ use tracing_subscriber::{
 };
 use transport_tcp::{
     Balance, BalanceConfig, ByteStream, Chain, DialContext, DialStage, Dialer, HttpConnect,
-    Matcher, Metered, Retry, RetryConfig, Rules, Socks5, Target, Warm, WarmConfig, WayCounters,
+    Matcher, Metered, Retry, RetryConfig, RouteCounters, Rules, Socks5, Target, Warm, WarmConfig,
 };
 
 use crate::support::{
@@ -44,10 +44,10 @@ fn socks(network: &Network) -> Socks5 {
     Socks5::new(at(ONE)).through(network.clone())
 }
 
-fn way<D: Dialer + ?Sized>(metered: &Metered<D>, label: &str) -> WayCounters {
+fn way<D: Dialer + ?Sized>(metered: &Metered<D>, label: &str) -> RouteCounters {
     let counters = metered.counters();
-    let ways: Vec<_> = counters.ways.keys().collect();
-    let way = counters.ways.get(label);
+    let ways: Vec<_> = counters.routes.keys().collect();
+    let way = counters.routes.get(label);
     *way.unwrap_or_else(|| panic!("{label} is none of {ways:?}"))
 }
 
@@ -85,7 +85,7 @@ async fn dials_are_counted_by_how_they_end_and_failures_by_stage_and_way() {
     assert_eq!((counters.succeeded, counters.dropped), (3, 1));
     let stages = [DialStage::Choose, DialStage::Reach, DialStage::Request];
     assert_eq!(counters.failed, stages.map(|stage| (stage, 1)).into());
-    let ways: Vec<_> = counters.ways.keys().map(|label| &**label).collect();
+    let ways: Vec<_> = counters.routes.keys().map(|label| &**label).collect();
     assert_eq!(ways, ["none", "socks5://192.0.2.1:1080"]);
     let one = way(&metered, "socks5://192.0.2.1:1080");
     assert_eq!((one.dials, one.failed), (5, 2));
@@ -99,7 +99,7 @@ async fn dials_are_counted_by_how_they_end_and_failures_by_stage_and_way() {
 async fn bytes_are_counted_as_they_go_and_stay_when_the_streams_have_gone() {
     let metered = Metered::new(socks(&network()));
     let label = "socks5://192.0.2.1:1080";
-    let mut last = WayCounters::default();
+    let mut last = RouteCounters::default();
     for n in 1..=3 {
         let mut stream = dial(&metered, TARGET).await.unwrap();
         assert_eq!(way(&metered, label).sent, last.sent, "the handshake counts");
@@ -151,7 +151,7 @@ async fn a_dial_over_several_ways_counts_for_the_last() {
     }
     let counters = metered.counters();
     assert_eq!((counters.dials, counters.succeeded), (10, 10));
-    assert_eq!(counters.ways.len(), 1);
+    assert_eq!(counters.routes.len(), 1);
     assert_eq!(way(&metered, "socks5://192.0.2.1:1080").failed, 0);
 }
 
@@ -170,7 +170,7 @@ async fn ways_that_somebody_makes_up_are_not_told_apart_without_end() {
         dial(&metered, TARGET).await.unwrap();
     }
     let counters = metered.counters();
-    assert_eq!(counters.ways.len(), 257);
+    assert_eq!(counters.routes.len(), 257);
     assert_eq!(way(&metered, "other").dials, 1_000 - 256);
 }
 

@@ -48,9 +48,9 @@ async fn what_no_other_try_mends_is_said_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn ways_that_all_failed_are_tried_again_if_one_of_them_may_do() {
-    let no_way = |ways: &[Outcome]| DialError::NoWay {
+    let no_way = |ways: &[Outcome]| DialError::NoRoute {
         address: target().to_multiaddr(),
-        ways: ways.iter().map(|way| way.error(&target())).collect(),
+        routes: ways.iter().map(|way| way.error(&target())).collect(),
     };
     assert!(!no_way(&[]).is_worth_retrying());
     assert!(!no_way(&[Outcome::Setup, Outcome::Setup]).is_worth_retrying());

@@ -117,7 +117,7 @@ async fn wrong_or_missing_credentials_are_told_apart() {
         assert_eq!(
             crate::support::chain(&error),
             "/dns4/a.example/tcp/80: via socks5://192.0.2.1:1080: the proxy's greeting: \
-             authentication failed: it refuses the user or the password"
+             it refuses the user or the password"
         );
     }
     let (_, dialer) = proxy(guarded);
@@ -141,7 +141,7 @@ async fn credentials_that_socks_cannot_say_are_refused() {
 
 #[tokio::test]
 async fn each_reply_has_its_error_and_its_fault() {
-    use Fault::{Setup, Target, Way};
+    use Fault::{Route, Setup, Target};
     for (code, message, fault) in [
         (1, "it could not connect: general failure", Target),
         (2, "it does not allow this target", Setup),
@@ -153,13 +153,13 @@ async fn each_reply_has_its_error_and_its_fault() {
         (8, "it does not support this: this type of address", Setup),
         (
             9,
-            "not the answer of such a proxy: unknown method or reply",
-            Way,
+            "its answer does not follow the protocol: unknown method or reply",
+            Route,
         ),
         (
             255,
-            "not the answer of such a proxy: unknown method or reply",
-            Way,
+            "its answer does not follow the protocol: unknown method or reply",
+            Route,
         ),
     ] {
         let (_, dialer) = proxy(|socks| socks.reply = code);
@@ -189,7 +189,7 @@ async fn a_proxy_that_is_not_there_is_unreachable() {
     };
     assert_eq!(source.to_string(), refused(&at(PROXY).into()).to_string());
     assert_eq!(error.stage(), DialStage::Reach);
-    assert_eq!(error.fault(), Fault::Way);
+    assert_eq!(error.fault(), Fault::Route);
     assert!(error.is_worth_retrying());
 }
 

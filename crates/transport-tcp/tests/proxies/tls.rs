@@ -101,7 +101,7 @@ async fn a_proxy_that_speaks_no_tls_is_found_out() {
             false => matches!(cause, ProxyError::Tls(_)),
         };
         assert!(expected, "{error}");
-        assert_eq!(error.fault(), Fault::Way);
+        assert_eq!(error.fault(), Fault::Route);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Error, Result};
 use clap::Args;
 use serde::Serialize;
-use transport_tcp::{DialError, Dialer, Direct, DirectConfig, Resolver, Socks5};
+use transport_tcp::{DialError, Dialer, Direct, Socks5};
 
 /// How to dial.
 #[derive(Args)]
@@ -32,8 +32,7 @@ impl Way {
     /// The dialer that these flags describe.
     pub fn dialer(&self) -> Result<Arc<dyn Dialer>> {
         let Some(proxy) = self.socks5 else {
-            let config = DirectConfig::default().with_resolver(Resolver::system()?);
-            return Ok(Arc::new(Direct::new(config)));
+            return Ok(Arc::new(Direct::default()));
         };
         let socks5 = Socks5::new(proxy);
         Ok(Arc::new(match (&self.user, &self.password) {
@@ -58,10 +57,17 @@ impl Failure {
         Self {
             event: "error",
             stage: dial_error.map(|error| error.stage().name()),
-            // The dialer's message says it all; its causes and the stack around it would only repeat it.
-            message: dial_error.map_or_else(|| format!("{error:#}"), DialError::to_string),
+            // The dialer's error and its causes; the stack around it would only repeat them.
+            message: dial_error.map_or_else(|| format!("{error:#}"), |error| chain(error)),
         }
     }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
 }
 
 /// Prints what came of the job and turns it into an exit code. `dial_error` finds the dialer's error in that of the

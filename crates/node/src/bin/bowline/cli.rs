@@ -105,14 +105,14 @@ pub(crate) struct Slots {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
-    /// The peer's address; a /p2p/ID at its end is checked against the peer
+    /// The peer's address. If it ends in /p2p/ID, only that peer is accepted
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
     /// Number of pings
-    #[arg(short = 'c', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
     /// Seconds between pings
-    #[arg(short = 'i', long, default_value_t = 0.2, value_parser = seconds)]
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds)]
     pub(crate) interval: f64,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
@@ -135,7 +135,7 @@ pub(crate) struct Dialing {
 
 #[derive(Debug, Args)]
 pub(crate) struct Identify {
-    /// The peer's address; a /p2p/ID at its end is checked against the peer
+    /// The peer's address. If it ends in /p2p/ID, only that peer is accepted
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
     #[command(flatten)]

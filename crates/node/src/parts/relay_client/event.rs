@@ -157,7 +157,7 @@ mod tests {
                     retry_in,
                 },
                 "reservation_refused",
-                json!({"relay": text, "status": 201, "reason": "it has no room", "retry_s": 1.5}),
+                json!({"relay": text, "status": 201, "reason": "the relay has no room", "retry_s": 1.5}),
             ),
             (
                 ClientEvent::Failed {

@@ -21,13 +21,19 @@ pub const PROTOCOL: &str = "/ipfs/id/1.0.0";
 pub const PUSH_PROTOCOL: &str = "/ipfs/id/push/1.0.0";
 
 /// Reads a description of `peer`. What the peer left out is empty.
-pub(crate) async fn read(stream: impl AsyncRead + Unpin, peer: PeerId) -> Result<Info, IdentifyError> {
+pub(crate) async fn read(
+    stream: impl AsyncRead + Unpin,
+    peer: PeerId,
+) -> Result<Info, IdentifyError> {
     let message = wire::read(stream).await?;
     Info::decode(&message, peer)
 }
 
 /// Sends an encoded description and ends the stream.
-pub(crate) async fn write(mut stream: impl AsyncWrite + Unpin, frames: &[u8]) -> std::io::Result<()> {
+pub(crate) async fn write(
+    mut stream: impl AsyncWrite + Unpin,
+    frames: &[u8],
+) -> std::io::Result<()> {
     stream.write_all(frames).await?;
     stream.shutdown().await
 }

@@ -8,7 +8,7 @@ use crate::{
     Fallback, HttpConnect, Proxy, ProxyTls, Retry, RetryConfig, Rules, Socks5, Warm, WarmConfig,
 };
 
-/// Where there is a choice of ways or routes, how long one may take to be reached if the rule does not say. Long enough for two
+/// How long a proxy may take to be reached if there is another way or route and the rule does not say. Long enough for two
 /// lost SYN packets, short enough to leave time for the next way.
 const REACH: Duration = Duration::from_secs(5);
 

@@ -1,0 +1,179 @@
+//! The map between the end of a handshake and the session.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use conn_state::{
+    Closing, ConnectionId, Direction, LimitsConfig, Recommended, SharedTracker, State,
+    TrackerConfig,
+};
+use libp2p_identity::{Keypair, PeerId};
+use transport_tcp::Upgrader;
+
+use super::{ConnectionPermit, Connections};
+use crate::{
+    connection::{Connection, Muxed, Parameters, Path, Timeouts},
+    error::AttemptCause,
+    part::{Change, Source},
+};
+
+fn connections(limits: LimitsConfig) -> Arc<Connections> {
+    let local = PeerId::random();
+    let config = TrackerConfig::default();
+    let tracker = SharedTracker::new(Instant::now(), local, Recommended::default(), config);
+    Connections::new(tracker, limits)
+}
+
+/// Two ends of a multiplexed connection in memory.
+async fn pair() -> (transport_tcp::Connection, transport_tcp::Connection) {
+    let upgrader = || Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (near_end, far_end) = (upgrader(), upgrader());
+    let (mut ignore, mut ignore_too) = (|_| {}, |_| {});
+    let (near, far) = tokio::join!(
+        near_end.outbound(near, None, &mut ignore),
+        far_end.inbound(far, &mut ignore_too),
+    );
+    (near.unwrap(), far.unwrap())
+}
+
+fn connection(
+    connections: &Connections,
+    permit: &ConnectionPermit,
+    muxed: &transport_tcp::Connection,
+) -> Connection {
+    let tracker = connections.tracker().clone();
+    let timeout = Duration::from_secs(1);
+    Connection::new(Parameters {
+        id: permit.id(),
+        muxed: Muxed::Tcp(muxed.clone()),
+        address: "/memory/1".parse().unwrap(),
+        path: Path::Direct,
+        direction: Direction::Inbound,
+        timeouts: Arc::new(Timeouts {
+            negotiation: timeout,
+            ping: timeout,
+        }),
+        streams: tracker.stream_count(permit.id()).unwrap(),
+        tracker,
+    })
+}
+
+fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)>>> {
+    let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    connections.observe(Box::new(move |change| {
+        let entry = match change {
+            Change::Connected { connection } => (connection.id(), "connected"),
+            Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
+            _ => return,
+        };
+        log.lock().unwrap().push(entry);
+    }));
+    seen
+}
+
+#[tokio::test]
+async fn a_close_between_the_handshake_and_the_registration_is_not_lost() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let seen = seen(&connections);
+    let (near, far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let handshake = permit.run(async { Ok(far.peer()) }).await.unwrap();
+    // The handshake is over, and no map knows the connection as a live one yet.
+    connections.close(permit.id(), Closing::TooLongTransient);
+    let connection = connection(&connections, &permit, &near);
+    let refused = connections.register(&mut permit, &connection).unwrap_err();
+    assert!(
+        matches!(refused, AttemptCause::Closed(Closing::TooLongTransient)),
+        "{refused}"
+    );
+    drop(permit);
+    assert!(connections.all().is_empty() && seen.lock().unwrap().is_empty());
+    assert_eq!(connections.tracker().state(&handshake), State::NotConnected);
+    assert_eq!(
+        connections.tracker().state(&near.peer()),
+        State::NotConnected
+    );
+}
+
+#[tokio::test]
+async fn a_close_right_after_the_registration_reaches_the_connection() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let seen = seen(&connections);
+    let (near, _far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let connection = connection(&connections, &permit, &near);
+    connections.register(&mut permit, &connection).unwrap();
+    assert_eq!(
+        connections.best(&near.peer()).unwrap().id(),
+        connection.id()
+    );
+    connections.close(connection.id(), Closing::Superseded);
+    assert_eq!(connection.closed().await, Closing::Superseded);
+    let id = permit.id();
+    drop(permit);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(id, "connected"), (id, "disconnected")]
+    );
+    assert!(connections.best(&near.peer()).is_none());
+}
+
+#[tokio::test]
+async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_before() {
+    let limits = LimitsConfig::for_memory(0)
+        .with_exempt_private(false)
+        .with_max_per_address(1);
+    let connections = connections(limits);
+    let address: IpAddr = [192, 0, 2, 1].into();
+    let claimed: Vec<_> = (0..10)
+        .map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap())
+        .collect();
+    // Ten claims take no room from the one that has proved its address.
+    let proved = connections
+        .begin_inbound(Source::Validated(address))
+        .unwrap();
+    drop(proved);
+    let mut kept = Vec::new();
+    for (n, mut permit) in claimed.into_iter().enumerate() {
+        let (near, far) = pair().await;
+        let connection = connection(&connections, &permit, &near);
+        let registered = connections.register(&mut permit, &connection);
+        assert_eq!(registered.is_ok(), n == 0, "{n}");
+        kept.push((permit, near, far));
+    }
+}
+
+#[tokio::test]
+async fn changes_reported_while_one_is_delivered_come_after_it_and_all_come() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let (order, weak) = (
+        Arc::new(Mutex::new(Vec::new())),
+        Arc::downgrade(&connections),
+    );
+    let log = Arc::clone(&order);
+    connections.observe(Box::new(move |change| {
+        let name = match change {
+            Change::Connected { .. } => "connected",
+            Change::Local => "local",
+            _ => "other",
+        };
+        log.lock().unwrap().push(name);
+        if name == "connected"
+            && let Some(connections) = weak.upgrade()
+        {
+            connections.report(Change::Local);
+            log.lock().unwrap().push("reported");
+        }
+    }));
+    let (near, _far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let connection = connection(&connections, &permit, &near);
+    connections.register(&mut permit, &connection).unwrap();
+    assert_eq!(*order.lock().unwrap(), ["connected", "reported", "local"]);
+}
