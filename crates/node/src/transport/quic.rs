@@ -89,7 +89,8 @@ impl Listener for Listening {
         self.endpoint.local_addr().map(|at| at.port())
     }
 
-    /// Dials start from the listening socket, so that peers see the address at which this node listens.
+    /// Dials start from the listening socket, so that peers see the address at which this node listens. An endpoint that
+    /// breaks leaves the set by itself; the others stay until [`Transport::close`], which sends the last packets of each.
     fn start(&self) {
         self.transport.endpoints.add(self.endpoint.clone());
     }
@@ -100,12 +101,6 @@ impl Listener for Listening {
             accepted.map(incoming).map_err(io::Error::other)
         }
         .boxed()
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.transport.endpoints.remove(&self.endpoint);
     }
 }
 
