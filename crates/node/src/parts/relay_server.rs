@@ -162,9 +162,9 @@ impl RelayServer {
         // One by one first, because the decoder names no term whose value has the wrong type.
         for (name, value) in terms.as_object().into_iter().flatten() {
             let term = serde_json::from_value::<Terms>(json!({name: value}));
-            term.map_err(|error| QueryError::Malformed(format!("{name}: {error}")))?;
+            term.map_err(|error| QueryError::Invalid(format!("{name}: {error}")))?;
         }
-        let malformed = |error: serde_json::Error| QueryError::Malformed(error.to_string());
+        let malformed = |error: serde_json::Error| QueryError::Invalid(error.to_string());
         let terms: Terms = serde_json::from_value(terms).map_err(malformed)?;
         let terms = relay.set_terms(&terms);
         let terms = terms.map_err(|error| QueryError::Invalid(error.to_string()))?;
