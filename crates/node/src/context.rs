@@ -19,7 +19,7 @@ use crate::{
     establish,
     event::{Event, PartEvent},
     local::Announcer,
-    part::{Change, DialRequest, Existing, Incoming, Origin},
+    part::{Change, Circuits, DialRequest, Existing, Incoming, Origin},
 };
 
 /// The methods of the node that a part may use. It does not keep the node alive: when the node is gone, every method
@@ -71,6 +71,23 @@ impl Context {
             expected: Some(peer),
             origin: Origin::Part,
             existing: Existing::Use,
+            circuits: Circuits::Allowed,
+        };
+        self.dial(request).await
+    }
+
+    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none.
+    pub(crate) async fn connect_to_relay(
+        &self,
+        relay: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<Connection, DialError> {
+        let request = DialRequest {
+            addresses,
+            expected: Some(relay),
+            origin: Origin::Part,
+            existing: Existing::PreferUnlimited,
+            circuits: Circuits::Refused,
         };
         self.dial(request).await
     }

@@ -10,7 +10,7 @@ use crate::{
     connection::Connection,
     core::Core,
     error::DialError,
-    part::{DialRequest, Existing},
+    part::{Circuits, DialRequest, Existing},
 };
 use libp2p_identity::PeerId;
 
@@ -57,19 +57,19 @@ fn expected_peer(request: &DialRequest) -> Result<Option<PeerId>, DialError> {
 fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connection> {
     let best = core.connections.best(peer)?;
     let is_circuit = |address| address::kind(address) == Kind::Circuit;
+    let only_circuits =
+        request.circuits == Circuits::Allowed && request.addresses.iter().all(is_circuit);
     match request.existing {
         Existing::Use => Some(best),
         // If the existing connection is limited, a direct connection is worth a dial.
-        Existing::PreferUnlimited => {
-            (!best.is_limited() || request.addresses.iter().all(is_circuit)).then_some(best)
-        }
+        Existing::PreferUnlimited => (!best.is_limited() || only_circuits).then_some(best),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::Origin;
+    use crate::part::{Circuits, Origin};
     use multiaddr::{Multiaddr, Protocol};
 
     fn request(addresses: &[Multiaddr], expected: Option<PeerId>) -> DialRequest {
@@ -78,6 +78,7 @@ mod tests {
             expected,
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
         }
     }
 

@@ -191,6 +191,9 @@ pub enum AttemptCause {
     #[cfg(feature = "quic")]
     #[error(transparent)]
     Accept(#[from] transport_quic::AcceptError),
+    /// The address of a relay leads through another relay.
+    #[error("a relay is not reached through another relay")]
+    NestedCircuit,
     /// The relay did not open a circuit.
     #[error("no connection through the relay {relay}: {reason}")]
     Relay {

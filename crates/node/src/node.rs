@@ -16,7 +16,7 @@ use crate::{
     error::{DialError, HandleError, ListenError, OpenError},
     event::Events,
     listen::{self, Bound},
-    part::{DialRequest, Existing, GOODBYE, Origin, Part, Query},
+    part::{Circuits, DialRequest, Existing, GOODBYE, Origin, Part, Query},
     router::IncomingStreams,
     supervisor,
 };
@@ -103,6 +103,7 @@ impl Node {
             expected: None,
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
         };
         dial::dial(&self.0, request).await
     }

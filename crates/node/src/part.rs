@@ -181,6 +181,15 @@ pub(crate) enum Existing {
     PreferUnlimited,
 }
 
+/// Whether a dial may go through relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Circuits {
+    /// Circuits are tried after direct addresses.
+    Allowed,
+    /// Circuits fail. A dial of a relay uses this, because two peers may each claim to be behind the other.
+    Refused,
+}
+
 /// The parameters of a dial.
 #[derive(Debug, Clone)]
 pub(crate) struct DialRequest {
@@ -189,6 +198,7 @@ pub(crate) struct DialRequest {
     pub(crate) expected: Option<PeerId>,
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
+    pub(crate) circuits: Circuits,
 }
 
 /// One attempt of a dial, as a connector sees it.

@@ -51,7 +51,7 @@ impl Connection {
         let (by_transport, detail) = self.0.muxed.closed().await;
         match self.0.closing.get() {
             Some(closing) => (*closing, None),
-            None => (by_transport, Some(detail)),
+            None => (by_transport, detail),
         }
     }
 }

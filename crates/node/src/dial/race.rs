@@ -20,7 +20,7 @@ use crate::{
     core::Core,
     error::{AttemptCause, AttemptError},
     establish,
-    part::{Attempt, Change, DialRequest, Origin, Reached},
+    part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
 };
 
 /// The most addresses that one dial tries, including those from look-ups. A dial ignores further addresses, because a
@@ -36,6 +36,7 @@ pub(super) async fn run(
     let mut race = Race {
         core,
         origin: request.origin,
+        circuits: request.circuits,
         expected,
         seen: BTreeSet::new(),
         due: Vec::new(),
@@ -57,6 +58,7 @@ pub(super) async fn run(
 struct Race<'a> {
     core: &'a Arc<Core>,
     origin: Origin,
+    circuits: Circuits,
     expected: Option<PeerId>,
     seen: BTreeSet<Multiaddr>,
     /// The next attempts, the earliest first.
@@ -120,6 +122,10 @@ impl Race<'_> {
                         self.failed.push(AttemptError { address, cause });
                     }
                 },
+                Kind::Circuit if self.circuits == Circuits::Refused => {
+                    let cause = AttemptCause::NestedCircuit;
+                    self.failed.push(AttemptError { address, cause });
+                }
                 kind => match self.expand(kind, &address) {
                     Some(Ok(look_up)) => self.running.push(look_up),
                     Some(Err(cause)) => self.failed.push(AttemptError { address, cause }),

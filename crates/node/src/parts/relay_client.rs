@@ -4,6 +4,8 @@
 //! relays, announces the addresses at them, and upgrades each circuit to a connection.
 
 mod event;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Instant};
 
@@ -104,7 +106,7 @@ impl RelayClient {
         relay: PeerId,
         addresses: Vec<Multiaddr>,
     ) -> Result<(Stream, Multiaddr), String> {
-        let connection = self.cx.connect(relay, addresses).await;
+        let connection = self.cx.connect_to_relay(relay, addresses).await;
         let connection = connection.map_err(|error| error_chain(&error))?;
         if let Some(rtt) = connection.rtt() {
             self.client.handle_rtt(&relay, rtt);
@@ -163,7 +165,7 @@ impl RelayClient {
         let failed = |reason: String| failed(relay, reason);
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;
-        let connection = self.cx.connect(relay, vec![at]).await;
+        let connection = self.cx.connect_to_relay(relay, vec![at]).await;
         let connection = connection.map_err(|error| failed(error_chain(&error)))?;
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;
