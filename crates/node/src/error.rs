@@ -227,7 +227,12 @@ impl fmt::Display for Joined<'_> {
         for (n, attempt) in self.0.iter().enumerate() {
             let separator = if n == 0 { "" } else { "; " };
             // Several causes cannot be one `source()`, so the message contains all of them.
-            write!(f, "{separator}{}", error_chain(attempt))?;
+            let (address, cause) = (attempt.to_string(), error_chain(&attempt.cause));
+            match cause.starts_with(&address) {
+                // The transport's error names the address.
+                true => write!(f, "{separator}{cause}")?,
+                false => write!(f, "{separator}{address}: {cause}")?,
+            }
         }
         Ok(())
     }

@@ -128,26 +128,28 @@ impl Muxed {
         }
     }
 
-    /// Waits until the connection is closed. Returns the reason and the transport's text about it.
-    pub(super) async fn closed(&self) -> (Closing, Arc<str>) {
+    /// Waits until the connection is closed. Returns the reason, and what the transport adds to it.
+    pub(super) async fn closed(&self) -> (Closing, Option<Arc<str>>) {
         match *self {
             #[cfg(feature = "tcp")]
             Self::Tcp(ref connection) => {
                 let reason = connection.closed().await;
-                let closing = match reason {
-                    transport_tcp::CloseReason::Remote => Closing::Remote { code: None },
-                    transport_tcp::CloseReason::Failed(_) => Closing::Lost,
-                    _ => Closing::Local,
-                };
-                (closing, crate::error::error_chain(&reason).into())
+                match reason {
+                    transport_tcp::CloseReason::Remote => (Closing::Remote { code: None }, None),
+                    transport_tcp::CloseReason::Failed(error) => (
+                        Closing::Lost,
+                        Some(crate::error::error_chain(&*error).into()),
+                    ),
+                    _ => (Closing::Local, None),
+                }
             }
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => {
                 let reason = connection.closed().await;
-                (
-                    quic_closing(&reason),
-                    crate::error::error_chain(&reason).into(),
-                )
+                let closing = quic_closing(&reason);
+                let says_it_all = matches!(closing, Closing::Local | Closing::Silent);
+                let detail = || crate::error::error_chain(&reason).into();
+                (closing, (!says_it_all).then(detail))
             }
         }
     }

@@ -186,6 +186,8 @@ macro_rules! on_stream {
             Ok(MuxedStream::Tcp($stream)) => $body,
             #[cfg(feature = "quic")]
             Ok(MuxedStream::Quic($stream)) => $body,
+            #[cfg(not(any(feature = "tcp", feature = "quic")))]
+            Ok(none) => match *none {},
             Err(error) => Poll::Ready(Err(error)),
         }
     };
