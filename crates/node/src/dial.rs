@@ -1,4 +1,4 @@
-//! From addresses to one connection: expanded, ranked, staggered, the losers cancelled.
+//! Dialing: expands and ranks the addresses, starts the attempts one after another, and keeps the first connection.
 
 mod plan;
 mod race;
@@ -36,7 +36,7 @@ pub(crate) async fn dial(core: &Arc<Core>, request: DialRequest) -> Result<Conne
     }
 }
 
-/// The one peer that the request names, if it names any.
+/// The peer that the request names. Fails if the request names two peers.
 fn expected_peer(request: &DialRequest) -> Result<Option<PeerId>, DialError> {
     if request.addresses.is_empty() && request.expected.is_none() {
         return Err(DialError::NoAddress);
@@ -53,7 +53,7 @@ fn expected_peer(request: &DialRequest) -> Result<Option<PeerId>, DialError> {
     }
 }
 
-/// The connection that there is already, if it will do.
+/// The existing connection, if the request accepts it.
 fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connection> {
     let best = core.connections.best(peer)?;
     let is_circuit = |address| address::kind(address) == Kind::Circuit;
@@ -61,7 +61,7 @@ fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connect
         request.circuits == Circuits::Allowed && request.addresses.iter().all(is_circuit);
     match request.existing {
         Existing::Use => Some(best),
-        // A direct connection is worth a dial where there is only a limited one.
+        // If the existing connection is limited, a direct connection is worth a dial.
         Existing::PreferUnlimited => (!best.is_limited() || only_circuits).then_some(best),
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod keys;
+mod killed;
 mod nodes;
 mod relaying;
 mod rules;

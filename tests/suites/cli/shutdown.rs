@@ -42,6 +42,33 @@ fn a_signal_closes_the_connections_cleanly() {
     }
 }
 
+/// Each handshake is caught at another moment: what the node still has to send then must not keep the close back.
+const SHORT_LIVES: usize = 15;
+
+#[test]
+fn a_node_that_is_stopped_right_after_a_handshake_still_tells_its_peer() {
+    for listen in [TCP, QUIC] {
+        let home = Home::new().unwrap();
+        let mut survivor = home.up(&["--listen", listen]).unwrap();
+        for _ in 0..SHORT_LIVES {
+            let leaver = Home::new().unwrap();
+            let args = ["--listen", listen, "--bootstrap", &survivor.addresses()[0]];
+            let leaver = leaver.up(&args).unwrap();
+            let connected = survivor.process.wait_for("connected", soon(), |event| {
+                event.kind() == "connected" && event.text("peer_id") == leaver.peer_id()
+            });
+            connected.unwrap();
+            leaver.process.signal(Signal::TERM).unwrap();
+            let gone = Deadline::within(AT_ONCE);
+            survivor
+                .process
+                .wait_for("disconnected", gone, |event| event.kind() == "disconnected")
+                .unwrap();
+            assert_done(&leaver.process.finish(gone).unwrap());
+        }
+    }
+}
+
 #[test]
 fn a_signal_right_after_the_ready_line_ends_the_node() {
     let home = Home::new().unwrap();

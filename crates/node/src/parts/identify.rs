@@ -1,4 +1,4 @@
-//! Identify: asks each peer to describe itself, answers the same question, and pushes what changes.
+//! Identify: requests each peer's identify message, answers such requests, and pushes changes to peers.
 
 use std::{
     collections::BTreeMap,
@@ -23,40 +23,41 @@ use crate::{
     },
 };
 
-/// How long a change of the node's own description waits for further ones before it is pushed.
+/// The pause between a change of this node's description and the push, so that one push carries several changes.
 const PUSH_DELAY: Duration = Duration::from_millis(50);
-/// How many pushes of one connection are read without a pause: a node that starts registers several protocols.
+/// The number of pushes that the node reads from one connection without a pause. A starting peer registers several
+/// protocols.
 const PUSH_BURST: u32 = 8;
-/// The pause that each further push of the connection waits for.
+/// The pause before each further push of the connection.
 const PUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// How many pushes of one connection are served at once, those that wait included. Further ones are reset.
+/// The number of open push streams per connection, including those that wait. Further streams are reset.
 const PUSHES_SERVED: usize = 4;
 
-/// Learns who peers are, and tells them who this node is.
+/// Receives the descriptions of peers, and sends this node's description.
 pub(crate) struct Identify {
     context: Context,
     timeout: Duration,
     description: Mutex<Cached>,
     known: Mutex<BTreeMap<ConnectionId, Known>>,
-    /// Connections whose peer has not been asked yet. It holds what connects between two turns of `run`.
+    /// Connections whose peer has not been asked yet. `run` empties the list.
     newcomers: Mutex<Vec<Connection>>,
     arrived: Notify,
     local_changed: Notify,
 }
 
-/// This node's description, signed, until something of it changes.
+/// This node's signed description, until the description changes.
 #[derive(Default)]
 struct Cached {
-    /// How often it has changed.
+    /// The number of changes of the description.
     version: u64,
     signed: Option<Arc<SignedIdentify>>,
 }
 
-/// What is kept of one connection.
+/// The state of one connection.
 struct Known {
-    /// The version of the description that the peer has last been told, or would not be told.
+    /// The version of the description that the node sent last, or tried to send.
     told: Option<u64>,
-    /// A push to the peer is under way.
+    /// Whether a push to the peer is running.
     pushing: bool,
     budget: PushBudget,
 }
@@ -68,7 +69,7 @@ struct PushBudget {
 }
 
 impl PushBudget {
-    /// Takes a token. Gives how long to wait for it.
+    /// Takes a token. Returns the time to wait for the token.
     fn take(&mut self, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.refilled);
         let earned = u32::try_from(elapsed.as_secs() / PUSH_INTERVAL.as_secs()).unwrap_or(u32::MAX);
@@ -115,7 +116,7 @@ impl Identify {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this node tells the peer at the other end of `connection`. `None`: the node is gone.
+    /// Encodes this node's description for the peer of `connection`. `None`: the node is gone.
     fn describe(&self, connection: &Connection) -> Option<Vec<u8>> {
         let (version, cached) = {
             let description = self.description();
@@ -126,7 +127,7 @@ impl Identify {
             None => {
                 let signed = Arc::new(self.sign()?);
                 let mut description = self.description();
-                // What has changed meanwhile is signed anew by the next caller.
+                // If the description has changed meanwhile, the next caller signs it again.
                 if description.version == version {
                     description.signed = Some(Arc::clone(&signed));
                 }
@@ -173,10 +174,13 @@ impl Identify {
     fn note_failure(&self, connection: &Connection, error: &IdentifyError) {
         let reason = crate::error::error_chain(error);
         if let IdentifyError::WrongPeer { .. } = error {
-            tracing::warn!(reason, "a connection is closed");
+            tracing::warn!(
+                reason,
+                "a connection is closed because its identify message is false"
+            );
             self.context.close(connection.id(), Closing::Violation);
         } else {
-            tracing::debug!(peer = %connection.peer(), reason, "identify failed");
+            tracing::debug!(peer = %connection.peer(), reason, "a peer sent no usable identify message");
         }
     }
 
@@ -186,7 +190,7 @@ impl Identify {
         };
         let answered = timeout(self.timeout, identify::write(inbound.stream, &frames)).await;
         if let Ok(Err(error)) = answered {
-            tracing::debug!(peer = %inbound.connection.peer(), %error, "identify could not be answered");
+            tracing::debug!(peer = %inbound.connection.peer(), %error, "an identify request could not be answered");
         }
     }
 
@@ -222,8 +226,9 @@ impl Identify {
         }
     }
 
-    /// Tells every connected peer that takes pushes what it has not been told yet. Each push is a task of its own, so that a
-    /// peer that stalls delays no other; a connection has one push at a time, so that an older description never comes last.
+    /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of
+    /// its own: a peer that stalls delays no other peer. A connection has one push at a time, so that an older version never
+    /// arrives after a newer one.
     fn push_to_all(self: &Arc<Self>) {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
@@ -238,7 +243,7 @@ impl Identify {
         let connections = self.context.connections().into_iter();
         for connection in connections.filter(is_behind).filter(takes_pushes) {
             if let Some(known) = self.known().get_mut(&connection.id()) {
-                // A push that fails is not repeated before something changes.
+                // A failed push is not repeated before the next change.
                 (known.pushing, known.told) = (true, Some(version));
             }
             self.context.spawn(Arc::clone(self).push(connection));
@@ -249,7 +254,7 @@ impl Identify {
         let pushed = async {
             let opened = connection.open_limited(&[PUSH_PROTOCOL]).await;
             let (_, stream) = opened.map_err(|error| crate::error::error_chain(&error))?;
-            // What has changed while the peer agreed is told, too.
+            // After the negotiation, so that the push carries what changed meanwhile.
             let Some(frames) = self.describe(&connection) else {
                 return Ok(());
             };
@@ -322,7 +327,7 @@ impl Part for Identify {
                 drop(description);
                 self.local_changed.notify_one();
             }
-            // The peer may have asked before the last change, and could not be pushed to then.
+            // The peer may have asked before the last change, when this node did not know whether the peer accepts pushes.
             Change::Identified { .. } => self.local_changed.notify_one(),
             _ => {}
         }

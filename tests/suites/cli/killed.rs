@@ -1,0 +1,152 @@
+//! A node that is killed right after a handshake and starts again with the same key on the same port.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::harness::process::Signal;
+use tests::harness::{Event, Home, Up};
+
+use super::{QUIC, TCP, soon};
+
+/// The times between the survivor's report of the first handshake and the kill. At 0 ms the survivor has no stateless
+/// reset token of the peer yet, at 5 ms it has one.
+const DELAYS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+];
+
+/// The number of kills over each transport, shared out among the delays.
+const ROUNDS: usize = 200;
+
+/// How many pairs of nodes run at the same time. Each has a survivor of its own.
+const PAIRS: usize = 4;
+
+/// The longest time for which the survivor may have two connections.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The node that is not killed. Its standard output says which connections it has.
+struct Survivor {
+    up: Up,
+}
+
+impl Survivor {
+    fn start(home: &Home, listen: &str) -> Result<Self> {
+        let up = home.up(&["--listen", listen])?;
+        Ok(Self { up })
+    }
+
+    /// Waits until the peer has a connection other than `known`. Gives its id, and the ids of those that closed before that.
+    fn connected(&mut self, peer: &str, known: &str) -> Result<(String, Vec<String>)> {
+        let mut closed = Vec::new();
+        loop {
+            let event = self.up.process.next(soon())?;
+            let connection = event.text("connection").to_owned();
+            match event.kind() {
+                "connected" if event.text("peer_id") == peer && connection != known => {
+                    return Ok((connection, closed));
+                }
+                "disconnected" => closed.push(connection),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the connection is closed.
+    fn disconnected(&mut self, connection: &str) -> Result<Event> {
+        let is_it = |event: &Event| {
+            event.kind() == "disconnected" && event.text("connection") == connection
+        };
+        self.up.process.wait_for("the close", soon(), is_it)
+    }
+
+    fn start_peer(&self, home: &Home, listen: &str) -> Result<Up> {
+        let address = &self.up.addresses()[0];
+        home.up(&["--listen", listen, "--bootstrap", address])
+    }
+}
+
+/// Kills a peer of the survivor and starts it again. Gives how long the survivor still had the dead connection after
+/// the new handshake.
+fn round(survivor: &mut Survivor, listen: &str, delay: Duration) -> Result<Duration> {
+    let home = Home::new()?;
+    let peer = survivor.start_peer(&home, listen)?;
+    let id = peer.peer_id().to_owned();
+    let address = peer.addresses()[0].clone();
+    let listen = address.split("/p2p/").next().unwrap_or(&address);
+    let (old, _) = survivor.connected(&id, "")?;
+    thread::sleep(delay);
+    peer.process.signal(Signal::KILL)?;
+    peer.process.finish(soon())?;
+
+    let back = survivor.start_peer(&home, listen)?;
+    ensure!(back.peer_id() == id, "the peer came back with another key");
+    let (new, closed) = survivor.connected(&id, &old)?;
+    let connected = Instant::now();
+    let mut held = Duration::ZERO;
+    if !closed.contains(&old) {
+        survivor.disconnected(&old)?;
+        held = connected.elapsed();
+    }
+    back.process.signal(Signal::TERM)?;
+    back.process.finish(soon())?;
+    // The new connection is the one that was kept.
+    survivor.disconnected(&new)?;
+    Ok(held)
+}
+
+/// Runs all rounds over one transport. Gives the delay and the time of each.
+fn rounds(listen: &str) -> Result<Vec<(Duration, Duration)>> {
+    let pair = |first: usize| -> Result<Vec<(Duration, Duration)>> {
+        let home = Home::new()?;
+        let mut survivor = Survivor::start(&home, listen)?;
+        let mut times = Vec::new();
+        for number in (first..ROUNDS).step_by(PAIRS) {
+            let delay = DELAYS[number % DELAYS.len()];
+            let held = round(&mut survivor, listen, delay)
+                .with_context(|| format!("round {number}, killed after {delay:?}"))?;
+            times.push((delay, held));
+        }
+        Ok(times)
+    };
+    let outcomes = thread::scope(|scope| {
+        let pairs: Vec<_> = (0..PAIRS)
+            .map(|first| scope.spawn(move || pair(first)))
+            .collect();
+        let outcomes = pairs.into_iter().map(|pair| pair.join().unwrap());
+        outcomes.collect::<Result<Vec<_>>>()
+    })?;
+    Ok(outcomes.concat())
+}
+
+#[track_caller]
+fn assert_has_one_connection_within_a_second(listen: &str) {
+    let outcomes = rounds(listen).unwrap();
+    assert_eq!(outcomes.len(), ROUNDS);
+    for delay in DELAYS {
+        let of_delay = outcomes.iter().filter(|(of, _)| *of == delay);
+        let mut times: Vec<Duration> = of_delay.map(|(_, held)| *held).collect();
+        times.sort_unstable();
+        let (count, median) = (times.len(), times[times.len() / 2]);
+        let longest = times[count - 1];
+        let doubled = times.iter().filter(|held| !held.is_zero()).count();
+        println!(
+            "{listen}: {count} kills after {delay:?}: two connections {doubled} times, median {median:?}, longest {longest:?}"
+        );
+        assert!(
+            longest < LIMIT,
+            "{listen}, killed after {delay:?}: {times:?}"
+        );
+    }
+}
+
+#[test]
+fn a_peer_killed_right_after_a_quic_handshake_has_one_connection_within_a_second_of_its_return() {
+    assert_has_one_connection_within_a_second(QUIC);
+}
+
+#[test]
+fn a_peer_killed_right_after_a_tcp_handshake_has_one_connection_within_a_second_of_its_return() {
+    assert_has_one_connection_within_a_second(TCP);
+}
