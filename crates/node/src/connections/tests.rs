@@ -84,7 +84,7 @@ async fn a_close_between_the_handshake_and_the_registration_is_not_lost() {
     let (near, far) = pair().await;
     let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
     let handshake = permit.run(async { Ok(far.peer()) }).await.unwrap();
-    // The handshake is over, and no map knows the connection as a live one yet.
+    // The handshake is over, but the map does not contain the connection as live yet.
     connections.close(permit.id(), Closing::TooLongTransient);
     let connection = connection(&connections, &permit, &near);
     let refused = connections.register(&mut permit, &connection).unwrap_err();
@@ -134,7 +134,7 @@ async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_b
     let claimed: Vec<_> = (0..10)
         .map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap())
         .collect();
-    // Ten claims take no room from the one that has proved its address.
+    // Ten connections with claimed addresses take no place from the connection with a proved address.
     let proved = connections
         .begin_inbound(Source::Validated(address))
         .unwrap();

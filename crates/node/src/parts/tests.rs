@@ -1,4 +1,4 @@
-//! A part of the test's own, added through the seams that every part uses.
+//! A test part that is added through the interfaces that every part uses.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::{
@@ -31,7 +31,8 @@ use crate::{
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
 const WHISPER: &str = "/whisper/1";
 
-/// Greets each peer that asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
+/// The test part. It greets each peer that asks, in two protocol versions. It has a protocol that is switched on and
+/// off, and says goodbye over its own socket.
 struct Greeter {
     context: Context,
     greeted: AtomicUsize,
@@ -229,7 +230,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
         json!({"protocol": "/greet/2"})
     );
 
-    // A protocol that is switched on and off again, and is told to the peer.
+    // A protocol that is switched on and off again. The peer learns of both changes.
     let unknown = within(greeting(&here, peer, &[WHISPER])).await;
     assert!(matches!(unknown, Err(OpenError::Unsupported { .. })));
     part.context.enable(WHISPER, true);
@@ -274,7 +275,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let answer = within(http(admin, "GET /lines", "")).await;
     assert!(answer.contains("1\n") && answer.contains("2\n"), "{answer}");
 
-    // A socket of its own, and a goodbye over it before the node is gone.
+    // The part's own socket, and a goodbye over it before the node ends.
     let bound = within(part.bound.subscribe().wait_for(Option::is_some))
         .await
         .unwrap()
