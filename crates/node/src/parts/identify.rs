@@ -55,9 +55,9 @@ struct Cached {
 
 /// The state of one connection.
 struct Known {
-    /// The version of the description that the node sent last, or tried to send.
+    /// The version of the description that the peer received last, or refused last.
     told: Option<u64>,
-    /// Whether a push to the peer is running.
+    /// A push to the peer is under way.
     pushing: bool,
     budget: PushBudget,
 }
@@ -226,9 +226,9 @@ impl Identify {
         }
     }
 
-    /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of
-    /// its own: a peer that stalls delays no other peer. A connection has one push at a time, so that an older version never
-    /// arrives after a newer one.
+    /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
+    /// own, so that a peer that stalls delays no other. A connection has one push at a time, so that an older description never
+    /// arrives last.
     fn push_to_all(self: &Arc<Self>) {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
@@ -243,7 +243,7 @@ impl Identify {
         let connections = self.context.connections().into_iter();
         for connection in connections.filter(is_behind).filter(takes_pushes) {
             if let Some(known) = self.known().get_mut(&connection.id()) {
-                // A failed push is not repeated before the next change.
+                // A push that fails is not repeated before something changes.
                 (known.pushing, known.told) = (true, Some(version));
             }
             self.context.spawn(Arc::clone(self).push(connection));
@@ -254,7 +254,7 @@ impl Identify {
         let pushed = async {
             let opened = connection.open_limited(&[PUSH_PROTOCOL]).await;
             let (_, stream) = opened.map_err(|error| crate::error::error_chain(&error))?;
-            // After the negotiation, so that the push carries what changed meanwhile.
+            // What has changed while the peer agreed is told, too.
             let Some(frames) = self.describe(&connection) else {
                 return Ok(());
             };
