@@ -266,9 +266,17 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself.
+    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
+    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
-        self.map().pending.push_back(change);
+        let mut map = self.map();
+        if let Change::Identified { connection, .. } = &change
+            && map.live(connection.id()).is_none()
+        {
+            return;
+        }
+        map.pending.push_back(change);
+        drop(map);
         self.deliver();
     }
 

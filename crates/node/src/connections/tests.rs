@@ -19,6 +19,7 @@ use crate::{
     connection::{Connection, Muxed, Parameters, Path, Timeouts},
     error::AttemptCause,
     part::{Change, Source},
+    protocols::identify,
 };
 
 fn connections(limits: LimitsConfig) -> Arc<Connections> {
@@ -70,6 +71,7 @@ fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)
         let entry = match change {
             Change::Connected { connection } => (connection.id(), "connected"),
             Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
+            Change::Identified { connection, .. } => (connection.id(), "identified"),
             _ => return,
         };
         log.lock().unwrap().push(entry);
@@ -122,6 +124,36 @@ async fn a_close_right_after_the_registration_reaches_the_connection() {
         [(id, "connected"), (id, "disconnected")]
     );
     assert!(connections.best(&near.peer()).is_none());
+}
+
+#[tokio::test]
+async fn a_description_that_comes_after_the_end_of_its_connection_is_not_told() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let seen = seen(&connections);
+    let (near, _far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let connection = connection(&connections, &permit, &near);
+    connections.register(&mut permit, &connection).unwrap();
+    let identified = || Change::Identified {
+        connection: connection.clone(),
+        info: Arc::new(identify::Info {
+            peer: near.peer(),
+            agent: String::new(),
+            protocol_version: String::new(),
+            protocols: Vec::new(),
+            listen: Vec::new(),
+            signed: false,
+            observed: None,
+        }),
+    };
+    connections.report(identified());
+    drop(permit);
+    connections.report(identified());
+    let id = connection.id();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["connected", "identified", "disconnected"].map(|what| (id, what))
+    );
 }
 
 #[tokio::test]

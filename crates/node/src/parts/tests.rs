@@ -275,6 +275,24 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let answer = within(http(admin, "GET /lines", "")).await;
     assert!(answer.contains("1\n") && answer.contains("2\n"), "{answer}");
 
+    // What a part may do with its node.
+    let (context, other) = (&part.context, here.peer_id());
+    assert_eq!(context.peer_id(), Some(peer));
+    let connected = within(context.connect(other, Vec::new())).await.unwrap();
+    assert_eq!(connected.peer(), other);
+    assert!(
+        within(context.open(other, &["/ipfs/ping/1.0.0"]))
+            .await
+            .is_ok()
+    );
+    let heard: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+    context.learn(
+        &other,
+        conn_state::Source::Hearsay,
+        std::slice::from_ref(&heard),
+    );
+    assert!(context.addresses(&other).contains(&heard) && context.is_direct(&heard));
+
     // The part's own socket, and a goodbye over it before the node ends.
     let bound = within(part.bound.subscribe().wait_for(Option::is_some))
         .await
