@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use node::{
-    Config, Keypair, Multiaddr, Node,
+    AttemptCause, Config, DialError, Event, Keypair, Multiaddr, Node,
     conn_state::LimitsConfig,
     multiaddr::Protocol,
     transport_quic,
@@ -11,7 +11,7 @@ use node::{
 };
 use tokio::net::UdpSocket;
 
-use super::common::{QUIC, TCP, listen, with, within};
+use super::common::{QUIC, TCP, listen, node, wait, with, within};
 
 /// The first datagrams of this many dials.
 async fn initials(count: usize) -> Vec<Vec<u8>> {
@@ -80,4 +80,31 @@ async fn first_packets_with_anothers_source_address_lock_nobody_out() {
         .ping()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_refused_at_once_and_reported() {
+    for transport in [TCP, QUIC] {
+        let limits = LimitsConfig::for_memory(0).with_max_inbound(1);
+        let there = with(Config::default().with_limits(limits));
+        let mut events = there.events();
+        let address = listen(&there, transport).await;
+        let first = node();
+        let _admitted = within(first.dial([address.clone()])).await.unwrap();
+        let second = node();
+        let refused = within(second.dial([address])).await.unwrap_err();
+        let DialError::AllFailed(attempts) = &refused else {
+            panic!("{refused}");
+        };
+        assert!(
+            !matches!(attempts[0].cause, AttemptCause::TimedOut { .. }),
+            "{transport}: {refused}"
+        );
+        let cause = wait(&mut events, |event| match event {
+            Event::InboundFailed { cause, .. } => Some(cause),
+            _ => None,
+        })
+        .await;
+        assert!(matches!(*cause, AttemptCause::Refused(_)), "{cause}");
+    }
 }
