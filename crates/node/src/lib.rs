@@ -113,6 +113,6 @@ pub use {
 };
 
 /// The README's code compiles and runs.
-#[cfg(all(doctest, feature = "tcp", feature = "quic", feature = "relay"))]
+#[cfg(all(doctest, feature = "quic", feature = "relay"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
