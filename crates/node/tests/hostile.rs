@@ -215,6 +215,7 @@ async fn garbage_is_turned_away_and_the_node_goes_on() {
 }
 
 /// Connects to `address` and answers one identify with `description`. Every other stream is left to wait.
+#[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 async fn stalling(address: &Multiaddr, description: Vec<u8>) -> transport_tcp::Connection {
     let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
     let socket = TcpStream::connect(socket(address)).await.unwrap();

@@ -359,3 +359,30 @@ impl Part for Identify {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
+        let begun = Instant::now();
+        let mut budget = PushBudget {
+            tokens: PUSH_BURST,
+            refilled: begun,
+        };
+        for _ in 0..PUSH_BURST {
+            assert_eq!(budget.take(begun), Duration::ZERO);
+        }
+        assert_eq!(budget.take(begun), PUSH_INTERVAL);
+        assert_eq!(budget.take(begun), 2 * PUSH_INTERVAL);
+        // What waits was paid for in advance.
+        assert_eq!(budget.take(begun + 2 * PUSH_INTERVAL), PUSH_INTERVAL);
+        assert_eq!(budget.take(begun + 4 * PUSH_INTERVAL), Duration::ZERO);
+        let rested = begun + Duration::from_secs(3600);
+        for _ in 0..PUSH_BURST {
+            assert_eq!(budget.take(rested), Duration::ZERO);
+        }
+        assert_eq!(budget.take(rested), PUSH_INTERVAL);
+    }
+}

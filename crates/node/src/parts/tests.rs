@@ -315,3 +315,25 @@ async fn http(at: SocketAddr, request: &str, body: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[cfg(feature = "relay")]
+#[tokio::test]
+async fn the_terms_of_a_relay_are_an_object_and_nothing_else() {
+    use crate::{Config, RelayConfig, RelayServerConfig};
+    let relay = RelayConfig::default().with_server(RelayServerConfig::default());
+    let config = Config::default().with_relay(relay);
+    let builder = Node::builder(Keypair::generate_ed25519()).config(config);
+    let node = builder.build().unwrap();
+    let before = node.relay_terms();
+    let queries = node.queries();
+    let change = queries.iter().find(|q| q.path == "/slots" && q.write);
+    for terms in [json!([7]), json!([null, 7]), json!(null), json!("slots")] {
+        let answer = (change.unwrap().answer)(terms.clone());
+        let Answer::Document(answer) = answer else {
+            panic!("{terms}");
+        };
+        let refused = answer.await;
+        assert!(matches!(refused, Err(QueryError::Invalid(_))), "{terms}");
+    }
+    assert_eq!(node.relay_terms(), before);
+}
