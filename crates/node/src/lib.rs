@@ -50,11 +50,11 @@ listening.shutdown().await;
 "#
 )]
 // Without one of the transports or parts, some code for them is unused.
-#![cfg_attr(not(feature = "tcp"), allow(dead_code, unused, unreachable_code))]
-#![cfg_attr(not(feature = "quic"), allow(dead_code, unused, unreachable_code))]
-#![cfg_attr(not(feature = "relay"), allow(dead_code, unused))]
-#![cfg_attr(not(feature = "cli"), allow(dead_code))]
-#![cfg_attr(not(feature = "metrics"), allow(dead_code))]
+#![cfg_attr(
+    not(all(feature = "tcp", feature = "quic", feature = "relay")),
+    allow(unused)
+)]
+#![cfg_attr(not(all(feature = "cli", feature = "metrics")), allow(dead_code))]
 
 mod address;
 mod address_book;

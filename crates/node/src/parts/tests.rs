@@ -13,7 +13,6 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use libp2p_identity::Keypair;
-use multiaddr::Multiaddr;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Event, Events, Node, OpenError, PartEvent,
+    Events, Node, OpenError, PartEvent,
     context::Context,
     part::{Answer, Change, InboundStream, Part, Query, QueryError, Service},
 };
@@ -197,7 +196,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let (there, mut events) = greeter(ear.local_addr().unwrap());
     let part = there.part::<Greeter>().unwrap();
     let here = Node::builder(Keypair::generate_ed25519()).build().unwrap();
-    let address: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    let address: multiaddr::Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
     let address = there.listen(address).await.unwrap();
     here.dial(address).await.unwrap();
     let peer = there.peer_id();
@@ -215,7 +214,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     // An event, with its text and its JSON.
     let event = within(async {
         loop {
-            if let Event::Part(event) = events.next().await.unwrap() {
+            if let crate::Event::Part(event) = events.next().await.unwrap() {
                 return event;
             }
         }
@@ -285,7 +284,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
             .await
             .is_ok()
     );
-    let heard: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+    let heard: multiaddr::Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
     context.learn(
         &other,
         conn_state::Source::Hearsay,
