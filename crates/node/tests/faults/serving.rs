@@ -211,14 +211,17 @@ async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_st
             .await;
         }
     };
-    let first = there.handle("/greet/1", 1).unwrap();
+    connection.identify().await.unwrap();
+    let handler = there.handle("/greet/1", 1).unwrap();
     told(&mut events, true).await;
-    let second = there.handle("/greet/1", 1).unwrap();
-    drop(first);
-    connection.open(&["/greet/1"]).await.unwrap();
-    drop(second);
+    drop(handler);
     told(&mut events, false).await;
     assert!(connection.open(&["/greet/1"]).await.is_err());
+
+    let first = there.handle("/greet/1", 1).unwrap();
+    let _second = there.handle("/greet/1", 1).unwrap();
+    drop(first);
+    connection.open(&["/greet/1"]).await.unwrap();
 }
 
 #[tokio::test]
