@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Event, Events, Node, OpenError, PartEvent,
     context::Context,
-    part::{Answer, Change, GOODBYE, InboundStream, Part, Query, QueryError, Service},
+    part::{Answer, Change, GOODBYE, InboundStream, Origin, Part, Query, QueryError, Service},
 };
 
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
@@ -352,4 +352,49 @@ async fn parts_are_told_to_stop_when_the_node_is_dropped() {
     for _ in 0..3 {
         assert_eq!(within(heard.recv()).await, Some("told to stop"));
     }
+}
+
+/// Writes down the attempts of all dials.
+#[derive(Default)]
+struct Clerk(Mutex<Vec<(Multiaddr, Origin, bool)>>);
+
+impl Part for Clerk {
+    fn name(&self) -> &'static str {
+        "clerk"
+    }
+
+    fn handle(&self, _: Instant, change: &Change) {
+        if let Change::Attempted {
+            address,
+            origin,
+            succeeded,
+            ..
+        } = change
+        {
+            let attempt = (address.clone(), *origin, *succeeded);
+            self.0.lock().unwrap().push(attempt);
+        }
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        stop.cancelled_owned().boxed()
+    }
+}
+
+#[cfg(feature = "tcp")]
+#[tokio::test]
+async fn a_part_is_told_of_each_attempt_of_a_dial() {
+    let builder = Node::builder(Keypair::generate_ed25519());
+    let built = builder.build_with(|_| vec![Arc::new(Clerk::default()) as Arc<dyn Part>]);
+    let here = built.unwrap().0;
+    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let good = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let good = good.unwrap().remove(0);
+    // Port 0 is nobody's.
+    let dead: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    within(here.dial([dead.clone()])).await.unwrap_err();
+    within(here.dial([good.clone()])).await.unwrap();
+    let clerk = here.part::<Clerk>().unwrap();
+    let expected = [(dead, Origin::User, false), (good, Origin::User, true)];
+    assert_eq!(*clerk.0.lock().unwrap(), expected);
 }
