@@ -56,6 +56,8 @@ struct Shared {
     rtt: AtomicU64,
     identified: Mutex<Option<Arc<identify::Info>>>,
     identifying: tokio::sync::Mutex<()>,
+    /// Held from the question who the peer is until the answer has been reported.
+    describing: tokio::sync::Mutex<()>,
     pinging: tokio::sync::Mutex<()>,
     inbound_streams: AtomicU32,
     services: counted::Services,
@@ -110,6 +112,7 @@ impl Connection {
             rtt: AtomicU64::new(u64::MAX),
             identified: Mutex::new(None),
             identifying: tokio::sync::Mutex::default(),
+            describing: tokio::sync::Mutex::default(),
             pinging: tokio::sync::Mutex::default(),
             inbound_streams: AtomicU32::new(0),
             services: counted::Services::default(),

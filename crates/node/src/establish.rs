@@ -1,9 +1,10 @@
 //! The pipeline of every connection: permit → handshake → register → session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use conn_state::{Closing, Direction};
 use multiaddr::Multiaddr;
+use tokio::time::timeout;
 
 use crate::{
     connection::{Connection, Parameters},
@@ -13,6 +14,9 @@ use crate::{
     part::{Change, Incoming, Reached},
     session,
 };
+
+/// How long a connection that has ended waits for its last answer to be reported. The answer has arrived or never will.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Runs the pipeline for an inbound connection. Returns when the connection has ended.
 pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
@@ -116,6 +120,8 @@ impl Session {
     pub(crate) async fn run(mut self) {
         session::run(&self.core, &self.connection).await;
         let (closing, detail) = self.connection.closed_with_detail().await;
+        // A peer that answered identify and left at once has still been identified.
+        let _ = timeout(LAST_ANSWER, self.connection.describing()).await;
         self.permit.end(closing, detail);
     }
 }

@@ -12,12 +12,14 @@ use node::{
     conn_state::LivenessConfig,
     error_chain,
     multiaddr::Protocol,
+    transport_tcp::Upgrader,
     transport_tcp::{self, Upgrader},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 fn socket(address: &Multiaddr) -> (std::net::Ipv4Addr, u16) {
     let mut parts = address.iter();
@@ -144,14 +146,20 @@ async fn a_third_ping_stream_is_refused() {
 #[tokio::test]
 async fn a_negotiation_that_stalls_ends_at_its_deadline() {
     let config = Config::default().with_negotiation_timeout(Duration::from_millis(200));
-    let (here, there) = (node(), with(config));
+    let there = with(config);
     let address = listen(&there, TCP).await;
-    let connection = here.dial([address]).await.unwrap();
-    connection.identify().await.unwrap();
-    let mut stalled = connection.open_optimistic("/never/1").await.unwrap();
-    // Nothing is written, so nothing but the deadline can end it.
-    let ended = within(stalled.read(&mut [0; 1])).await;
-    assert!(!matches!(ended, Ok(1)), "{ended:?}");
+    let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
+    let stream = TcpStream::connect(socket(&address)).await.unwrap();
+    let mut ignore = |_| {};
+    let upgraded = upgrader.outbound(stream, Some(there.peer_id()), &mut ignore);
+    let connection = within(upgraded).await.unwrap();
+    let mut stalled = connection.open().await.unwrap().compat();
+    // Half of the first message. Nothing but the deadline can end this.
+    stalled.write_all(b"\x13/multi").await.unwrap();
+    stalled.flush().await.unwrap();
+    let mut rest = Vec::new();
+    let _ = within(stalled.read_to_end(&mut rest)).await;
+    assert!(rest.len() < 64, "{rest:?}");
 }
 
 #[tokio::test]

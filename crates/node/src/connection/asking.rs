@@ -68,6 +68,11 @@ impl Connection {
         outcome.unwrap_or(Err(timed_out))
     }
 
+    /// Waits until no answer to identify is on its way to the node's parts and its host. The guard keeps the next one away.
+    pub(crate) async fn describing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.describing.lock().await
+    }
+
     /// Stores the identify message of the peer. Returns whether it differs from the stored message.
     pub(crate) fn set_identified(&self, info: Arc<Info>) -> bool {
         let identified = self.0.identified.lock();

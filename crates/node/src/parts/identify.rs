@@ -156,8 +156,10 @@ impl Identify {
     }
 
     async fn ask(self: Arc<Self>, connection: Connection) {
+        // The connection's end waits until the answer is reported.
+        let _describing = connection.describing().await;
         match connection.identify().await {
-            Ok(info) => self.note(connection, info),
+            Ok(info) => self.note(connection.clone(), info),
             Err(error) => self.note_failure(&connection, &error),
         }
     }
@@ -363,6 +365,7 @@ impl Part for Identify {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Keypair, Node, event::Event};
 
     #[test]
     fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
@@ -384,5 +387,20 @@ mod tests {
             assert_eq!(budget.take(rested), Duration::ZERO);
         }
         assert_eq!(budget.take(rested), PUSH_INTERVAL);
+    }
+
+    #[cfg(feature = "tcp")]
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_connection_that_has_ended() {
+        let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
+        let (here, there) = (node(), node());
+        let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+        let mut events = here.events();
+        let connection = here.dial(address.unwrap()).await.unwrap();
+        let part = here.part::<Identify>().unwrap();
+        assert!(!part.known().is_empty());
+        connection.close();
+        while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
+        assert!(part.known().is_empty());
     }
 }

@@ -221,3 +221,23 @@ impl Part for Ping {
         registry.register("ping_rtt_seconds", "Round trips of pings", self.rtt.clone());
     }
 }
+
+#[cfg(all(test, feature = "tcp"))]
+mod tests {
+    use super::*;
+    use crate::{Keypair, Node};
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_connection_that_has_ended() {
+        let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
+        let (here, there) = (node(), node());
+        let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+        let mut events = here.events();
+        let connection = here.dial(address.unwrap()).await.unwrap();
+        let part = here.part::<Ping>().unwrap();
+        assert!(!part.watched().connections.is_empty());
+        connection.close();
+        while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
+        assert!(part.watched().connections.is_empty() && part.watched().due.is_empty());
+    }
+}

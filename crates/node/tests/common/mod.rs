@@ -7,7 +7,15 @@
 
 use std::time::Duration;
 
-use node::{Config, Event, Events, EventsError, Keypair, Multiaddr, Node};
+use node::{
+    Config, Event, Events, EventsError, Keypair, Multiaddr, Node, multiaddr::Protocol,
+    transport_tcp::Target,
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
 pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
@@ -50,4 +58,23 @@ pub(crate) async fn wait<T>(events: &mut Events, mut wanted: impl FnMut(Event) -
 pub(crate) async fn within<T>(job: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(30), job).await;
     done.expect("the job ends")
+}
+
+/// A path to `address` that goes dead, and no end notices, once the sender fires.
+pub(crate) async fn fragile_path(address: &Multiaddr) -> (Multiaddr, oneshot::Sender<()>) {
+    let target = Target::from_multiaddr(address).unwrap();
+    let forwarder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = forwarder.local_addr().unwrap().port();
+    let (kill, killed) = oneshot::channel();
+    let peer = Protocol::P2p(target.peer().unwrap());
+    tokio::spawn(async move {
+        let (mut near, _) = forwarder.accept().await.unwrap();
+        let mut far = TcpStream::connect(target.authority()).await.unwrap();
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = killed => std::future::pending().await,
+        }
+    });
+    let through: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    (through.with(peer), kill)
 }

@@ -120,7 +120,8 @@ async fn a_connection_beyond_the_limit_is_ended_at_once_and_reported() {
 }
 
 #[tokio::test]
-async fn while_there_is_no_room_for_a_handshake_a_quic_dial_is_refused_at_once() {
+async fn while_there_is_no_room_for_a_handshake_a_quic_dial_must_prove_its_address_and_is_refused()
+{
     let state = Recommended::default().with_max_transient(1, 1);
     let there = with(Config::default().with_state(state));
     let (tcp, quic) = (listen(&there, TCP).await, listen(&there, QUIC).await);
@@ -139,6 +140,14 @@ async fn while_there_is_no_room_for_a_handshake_a_quic_dial_is_refused_at_once()
         }
     })
     .await;
+    // Without a proof of its address, a dial is asked for one (RFC 9000, section 17.2.5: a Retry packet).
+    let unproved = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let packet = initials(1).await.remove(0);
+    unproved.send_to(&packet, socket(&quic)).await.unwrap();
+    let mut answer = [0; 1500];
+    within(unproved.recv(&mut answer)).await.unwrap();
+    assert_eq!(answer[0] & 0xf0, 0xf0, "{:x}", answer[0]);
+    // With the proof, it is refused.
     let refused = within(node().dial([quic])).await.unwrap_err();
     let DialError::AllFailed(attempts) = &refused else {
         panic!("{refused}");

@@ -7,6 +7,7 @@
 mod common;
 mod dialing;
 mod ending;
+mod keeping;
 mod limits;
 mod names;
 mod racing;

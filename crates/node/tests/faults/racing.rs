@@ -7,7 +7,7 @@ use std::{
 
 use node::{
     AttemptCause, AttemptError, Config, DialError, Keypair, Multiaddr, Node, PeerId,
-    conn_state::State,
+    conn_state::{Cause, Closing, State},
     multiaddr::Protocol,
     transport_tcp::{self, ByteStream, DialContext, Target},
 };
@@ -152,4 +152,17 @@ async fn a_look_up_ends_at_the_deadline_of_the_dial() {
         matches!(failed[..], [AttemptError { cause: AttemptCause::TimedOut { after }, .. }] if after == deadline),
         "{failed:?}"
     );
+}
+
+#[tokio::test]
+async fn the_tracker_knows_why_an_attempt_failed() {
+    let (node, _) = nowhere(Config::default(), &["192.0.2.1"]);
+    let peer = PeerId::random();
+    let address = addresses(&[V4]).remove(0).with(Protocol::P2p(peer));
+    failures(node.dial([address]).await);
+    let history = node.tracker().history(&peer);
+    let last = history.last().unwrap();
+    assert_eq!(last.cause, Cause::Closed(Closing::Handshake));
+    let detail = last.detail.as_deref().unwrap();
+    assert!(detail.contains("resolved to no TCP address"), "{detail}");
 }

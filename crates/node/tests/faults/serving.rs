@@ -153,6 +153,38 @@ async fn a_push_that_says_nothing_new_is_no_event_and_one_field_changes_no_other
 }
 
 #[tokio::test]
+async fn a_peer_that_takes_pushes_is_told_what_changed_before_it_said_so() {
+    let there = node();
+    let connection = mute(&listen(&there, TCP).await).await;
+    let mut events = there.events();
+    let _handler = there.handle("/news/1", 1).unwrap();
+    push(&connection, PROTOCOLS, b"/ipfs/id/push/1.0.0").await;
+    wait(&mut events, |event| {
+        matches!(event, Event::Identified { .. }).then_some(())
+    })
+    .await;
+    // This peer answers none of the questions that `there` asks. One of its streams is a push.
+    let mut open = Vec::new();
+    let pushed = async {
+        loop {
+            let mut stream = connection.accept().await.unwrap().compat();
+            let answer = b"\x13/multistream/1.0.0\n";
+            stream.write_all(answer).await.unwrap();
+            stream.flush().await.unwrap();
+            let mut proposal = vec![0; answer.len() + 1];
+            stream.read_exact(&mut proposal).await.unwrap();
+            let mut protocol = vec![0; proposal[answer.len()].into()];
+            stream.read_exact(&mut protocol).await.unwrap();
+            if protocol == b"/ipfs/id/push/1.0.0\n" {
+                return;
+            }
+            open.push(stream);
+        }
+    };
+    within(pushed).await;
+}
+
+#[tokio::test]
 async fn a_peer_that_describes_itself_with_anothers_key_is_cut_off() {
     let there = node();
     let mut events = there.events();
@@ -211,14 +243,17 @@ async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_st
             .await;
         }
     };
-    let first = there.handle("/greet/1", 1).unwrap();
+    connection.identify().await.unwrap();
+    let handler = there.handle("/greet/1", 1).unwrap();
     told(&mut events, true).await;
-    let second = there.handle("/greet/1", 1).unwrap();
-    drop(first);
-    connection.open(&["/greet/1"]).await.unwrap();
-    drop(second);
+    drop(handler);
     told(&mut events, false).await;
     assert!(connection.open(&["/greet/1"]).await.is_err());
+
+    let first = there.handle("/greet/1", 1).unwrap();
+    let _second = there.handle("/greet/1", 1).unwrap();
+    drop(first);
+    connection.open(&["/greet/1"]).await.unwrap();
 }
 
 #[tokio::test]

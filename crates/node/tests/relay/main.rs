@@ -11,7 +11,7 @@ mod slots;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use common::{QUIC, TCP, listen, node, wait, with, within};
+use common::{QUIC, TCP, fragile_path, listen, node, wait, with, within};
 use node::{
     AttemptCause, Config, Connection, DialError, Event, Events, IncomingStreams, Keypair,
     Multiaddr, Node, OpenError, RelayConfig, RelayServerConfig, ReservationEvent, Slot,

@@ -261,3 +261,41 @@ async fn a_peer_that_renews_from_a_full_address_keeps_its_slot_and_is_counted_on
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_relay_tells_its_present_addresses_with_each_slot() {
+    let relay = relay(Caps::default(), TableConfig::default());
+    let seeker = node();
+    let connection = within(seeker.dial([listen(&relay, TCP).await])).await;
+    let connection = connection.unwrap();
+    let second = listen(&relay, QUIC).await;
+    let (_, mut hop) = within(connection.open(&[HOP_PROTOCOL])).await.unwrap();
+    let answer = driver::reserve(&mut hop, relay.peer_id(), seeker.peer_id());
+    let answer = within(answer).await;
+    let Answer::Granted { reservation, .. } = &answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(reservation.addresses.len(), 2, "{reservation:?}");
+    let plain: Multiaddr = second.iter().take(3).collect();
+    let is_second = |address: &Multiaddr| address.iter().take(3).collect::<Multiaddr>() == plain;
+    assert!(reservation.addresses.iter().any(is_second));
+}
+
+#[tokio::test]
+async fn a_holder_that_answers_no_probe_loses_its_connection_and_keeps_its_slot_for_the_grace() {
+    let often = Some(Duration::from_millis(100));
+    let table = TableConfig::default().with_heartbeat(often, Duration::from_secs(3));
+    let relay = relay(Caps::default(), table);
+    let (path, kill) = fragile_path(&listen(&relay, TCP).await).await;
+    let holder = behind(&[&path]);
+    reached_at(&holder).await;
+    let mut events = relay.events();
+    kill.send(()).unwrap();
+    let reason = wait(&mut events, |event| match event {
+        Event::Disconnected { reason, .. } => Some(reason),
+        _ => None,
+    })
+    .await;
+    assert_eq!(reason, node::Closing::Silent);
+    slot(&relay, |slot| slot.state == SlotState::Grace).await;
+}
