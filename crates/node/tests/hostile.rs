@@ -12,7 +12,6 @@ use node::{
     conn_state::LivenessConfig,
     error_chain,
     multiaddr::Protocol,
-    transport_tcp::Upgrader,
     transport_tcp::{self, Upgrader},
 };
 use tokio::{

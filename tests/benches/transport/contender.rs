@@ -87,6 +87,11 @@ impl Contender {
         matches!(self.who, Who::RustLibp2p | Who::Bowline)
     }
 
+    /// Whether it stands for the `bowline` binary. Noise and TLS differ in nothing that stays after a connection.
+    pub(crate) fn is_bowline_up(&self) -> bool {
+        self.who == Who::Bowline && self.stack != Stack::TcpNoise
+    }
+
     /// The command for one of its jobs.
     pub(crate) fn command(&self, job: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

@@ -11,7 +11,7 @@ mod measure;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use tests::harness::bench::{self, Area, Options, Report, Target};
+use tests::harness::bench::{self, Area, Entry, Options, Report, Target};
 use tests::harness::peers::Stack;
 
 use contender::Contender;
@@ -30,6 +30,10 @@ fn measure_all(options: &Options) -> Result<Report<Sizes>> {
     let mut bulk = Area::new("bulk over one stream", "GiB/s");
     let mut connects = Area::new("connect to first pong, p50", "ms");
     let mut memory = Area::new("resident memory an idle connection, server", "KiB");
+    let mut left = Area::new(
+        "resident memory over the start, after all connections have ended",
+        "MiB",
+    );
     for round in 1..=rounds {
         for contender in &contenders {
             eprintln!("round {round} of {rounds}: {}", contender.name());
@@ -42,9 +46,22 @@ fn measure_all(options: &Options) -> Result<Report<Sizes>> {
                 let entry = contender.entry(memory_target);
                 memory.add(entry, measure::memory(contender, &sizes)?, &[]);
             }
+            if contender.is_bowline_up() {
+                // No other contender takes part.
+                let entry = Entry {
+                    against: None,
+                    ..contender.entry(|_| Some(Target::AtMost(30.0)))
+                };
+                let (mib, notes) = measure::left(contender, &sizes)?;
+                left.add(entry, mib, &notes);
+            }
         }
     }
-    Ok(Report::new(options, sizes, vec![bulk, connects, memory]))
+    Ok(Report::new(
+        options,
+        sizes,
+        vec![bulk, connects, memory, left],
+    ))
 }
 
 fn bulk_target(stack: Stack) -> Option<Target> {

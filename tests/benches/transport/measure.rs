@@ -1,4 +1,4 @@
-//! The three measurements, each of one contender once.
+//! The measurements, each of one contender once.
 
 use std::fs;
 use std::thread;
@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Serialize;
+use tests::harness::peers::Stack;
 use tests::harness::process::{Deadline, Event, Process, run};
+use tests::harness::{Home, Up};
 
 use crate::contender::Contender;
 
 /// How long a whole measurement may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// After this the handshakes' buffers are freed and identify has run.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -23,6 +25,8 @@ pub(crate) struct Sizes {
     pub(crate) write_bytes: u32,
     pub(crate) connects: u32,
     pub(crate) held: u32,
+    pub(crate) left: u32,
+    pub(crate) left_seconds: u32,
 }
 
 /// Connect to first pong.
@@ -38,12 +42,16 @@ impl Sizes {
         write_bytes: 65_536,
         connects: 300,
         held: 1000,
+        left: 5000,
+        left_seconds: 30,
     };
     pub(crate) const QUICK: Self = Self {
         bulk_bytes: 1 << 26,
         write_bytes: 65_536,
         connects: 30,
         held: 50,
+        left: 50,
+        left_seconds: 10,
     };
 }
 
@@ -88,29 +96,65 @@ pub(crate) fn memory(contender: &Contender, sizes: &Sizes) -> Result<f64> {
     let (server, address) = serve(contender, deadline)?;
     thread::sleep(SETTLE);
     let before = resident_kib(&server)?;
-    let count = sizes.held.to_string();
-    let mut holder = Process::spawn(
-        "hold",
-        &mut contender.holder(&["hold", &address, "--count", &count])?,
-    )?;
+    let holder = hold(contender, &address, sizes.held, deadline)?;
+    thread::sleep(SETTLE);
+    let after = resident_kib(&server)?;
+    let_go(contender, holder, deadline)?;
+    Ok((after - before) / f64::from(sizes.held))
+}
+
+/// MiB of resident memory that `bowline up` has more than at its start, some time after many connections have ended.
+/// The notes give the resident memory at the start and with all connections.
+pub(crate) fn left(
+    contender: &Contender,
+    sizes: &Sizes,
+) -> Result<(f64, [(&'static str, f64); 2])> {
+    let deadline = Deadline::within(PATIENCE);
+    let listen = match contender.stack {
+        Stack::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+        Stack::TcpTls | Stack::TcpNoise => "/ip4/127.0.0.1/tcp/0",
+    };
+    let home = Home::new()?;
+    let mut command = home.bowline_with_data(&["up", "--json", "--listen", listen]);
+    command.env("BOWLINE_LIMITS__MAX_INBOUND", (2 * sizes.left).to_string());
+    let server = Up::start(&mut command, deadline)?;
+    let address = server.address_with("127.0.0.1")?;
+    let server = server.process;
+    let mib = || resident_kib(&server).map(|kib| kib / 1024.0);
+    thread::sleep(SETTLE);
+    let start = mib()?;
+    let holder = hold(contender, &address, sizes.left, deadline)?;
+    thread::sleep(SETTLE);
+    let full = mib()?;
+    let_go(contender, holder, deadline)?;
+    thread::sleep(Duration::from_secs(sizes.left_seconds.into()));
+    Ok((mib()? - start, [("start_mib", start), ("full_mib", full)]))
+}
+
+/// Bowline's client, once it holds `count` connections.
+fn hold(contender: &Contender, address: &str, count: u32, deadline: Deadline) -> Result<Process> {
+    let mut command = contender.holder(&["hold", address, "--count", &count.to_string()])?;
+    let mut holder = Process::spawn("hold", &mut command)?;
     let held = holder.wait_for("held", deadline, |event| event.kind() == "held");
-    let held = held.map_err(|error| failed(contender, &error, &[&holder, &server]))?;
+    let held = held.map_err(|error| failed(contender, &error, &[&holder]))?;
     ensure!(
-        held.number("count")? as u32 == sizes.held,
+        held.number("count")? as u32 == count,
         "not all connections are held: {}",
         held.0
     );
-    thread::sleep(SETTLE);
-    let after = resident_kib(&server)?;
+    Ok(holder)
+}
+
+/// Lets the client close its connections and waits for its end.
+fn let_go(contender: &Contender, mut holder: Process, deadline: Deadline) -> Result<()> {
     holder.close_stdin();
     let ended = holder.finish(deadline)?;
     ensure!(
         ended.code == Some(0),
-        "hold against {} ended with {:?}",
-        contender.name(),
-        ended
+        "hold against {} ended with {ended:?}",
+        contender.name()
     );
-    Ok((after - before) / f64::from(sizes.held))
+    Ok(())
 }
 
 /// Runs one job of the contender against its own server and gives the event of the job's name.

@@ -8,8 +8,13 @@ use crate::step;
 pub(super) fn run(flags: &[String]) -> Result<()> {
     let part = Part::Rust;
     let foreign = part.build().context("the rust peer does not build")?;
-    let built = step::release(&["bench-peer"])?;
+    let built = step::release(&["bench-peer", "bowline"])?;
     let ours = step::executable(&built, "bench-peer")?;
-    let variables = [("BENCH_PEER".to_owned(), ours), (part.variable(), foreign)];
+    let bowline = step::executable(&built, "bowline")?;
+    let variables = [
+        ("BENCH_PEER".to_owned(), ours),
+        ("BOWLINE_BIN".to_owned(), bowline),
+        (part.variable(), foreign),
+    ];
     super::drive("transport", flags, &variables)
 }

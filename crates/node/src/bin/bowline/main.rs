@@ -1,5 +1,6 @@
 //! `bowline`: a peer-to-peer node, and commands that talk to nodes.
 
+mod allocator;
 mod ask;
 mod cli;
 mod dialing;
@@ -20,11 +21,6 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 use failure::Failure;
-
-/// Every large read and write allocates a buffer of 64 KiB and frees it. mimalloc keeps freed buffers, and the
-/// system's allocator returns them to the kernel. mimalloc raises the throughput by more than half.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

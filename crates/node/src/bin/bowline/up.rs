@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    allocator::Reclaimer,
     cli,
     failure::Failure,
     identify, key,
@@ -61,10 +62,16 @@ async fn serve(
     let _mark = AdminMark::leave(&settings.data_dir, admin)?;
     announce(node, admin, output)?;
     let mut failures = bootstrap(node, &settings.bootstrap);
+    let reclaimer = Reclaimer::start();
     let outcome = loop {
         tokio::select! {
             event = events.next() => match event {
-                Ok(event) => print(&event, output)?,
+                Ok(event) => {
+                    if let Event::Disconnected { .. } = event {
+                        reclaimer.notify();
+                    }
+                    print(&event, output)?;
+                }
                 Err(EventsError::Lagged { missed }) => {
                     let object = json!({"event": "lagged", "missed": missed});
                     output.line(&object, || format!("{missed} events were missed"))?;
