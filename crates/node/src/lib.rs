@@ -49,11 +49,8 @@ listening.shutdown().await;
 ```
 "#
 )]
-// Without one of the transports or parts, some code for them is unused.
-#![cfg_attr(
-    not(all(feature = "tcp", feature = "quic", feature = "relay")),
-    allow(unused)
-)]
+// Without one of the transports or parts, some code for them is unused. `relay` includes `tcp`.
+#![cfg_attr(not(all(feature = "quic", feature = "relay")), allow(unused))]
 #![cfg_attr(not(all(feature = "cli", feature = "metrics")), allow(dead_code))]
 
 mod address;
