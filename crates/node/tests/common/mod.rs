@@ -12,7 +12,7 @@ use node::{
     transport_tcp::Target,
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
@@ -77,4 +77,14 @@ pub(crate) async fn fragile_path(address: &Multiaddr) -> (Multiaddr, oneshot::Se
     });
     let through: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
     (through.with(peer), kill)
+}
+
+/// A connection whose handshake has begun at the other end, and does not go on.
+pub(crate) async fn half_open(address: &Multiaddr) -> TcpStream {
+    let at = Target::from_multiaddr(address).unwrap().authority();
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let hello = b"\x13/multistream/1.0.0\n";
+    stream.write_all(hello).await.unwrap();
+    within(stream.read_exact(&mut hello.clone())).await.unwrap();
+    stream
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use node::{Closing, Config, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::common::{QUIC, TCP, listen, node, wait, with, within};
+use super::common::{QUIC, TCP, half_open, listen, node, wait, with, within};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -104,23 +104,8 @@ async fn a_shutdown_with_a_peer_that_does_not_read_ends_in_time_and_says_why() {
 async fn a_shutdown_drops_handshakes_that_are_under_way() {
     let there = node();
     let address = listen(&there, TCP).await;
-    let target = node::transport_tcp::Target::from_multiaddr(&address).unwrap();
-    let alive = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
-    let before = alive();
-    let silent = std::net::TcpStream::connect(target.authority()).unwrap();
-    within(async {
-        while alive() == before {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let silent = half_open(&address).await.into_std().unwrap();
     within(there.shutdown()).await;
-    silent.set_nonblocking(true).unwrap();
-    // The other side's greeting comes before the end.
     let rest = std::io::Read::read_to_end(&mut &silent, &mut Vec::new());
     assert!(
         !matches!(&rest, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),

@@ -7,11 +7,11 @@ use node::{
     conn_state::{Closing, LimitsConfig, Recommended},
     multiaddr::Protocol,
     transport_quic,
-    transport_tcp::{Bound, DirectConfig, Target, Uplink},
+    transport_tcp::{Bound, DirectConfig, Uplink},
 };
 use tokio::net::UdpSocket;
 
-use super::common::{QUIC, TCP, listen, node, wait, with, within};
+use super::common::{QUIC, TCP, half_open, listen, node, wait, with, within};
 
 /// What a peer learns that is one too many: go-libp2p's code for it.
 const RESOURCE_LIMIT: Closing = Closing::Remote { code: Some(0x1001) };
@@ -125,21 +125,7 @@ async fn while_there_is_no_room_for_a_handshake_a_quic_dial_must_prove_its_addre
     let state = Recommended::default().with_max_transient(1, 1);
     let there = with(Config::default().with_state(state));
     let (tcp, quic) = (listen(&there, TCP).await, listen(&there, QUIC).await);
-    let alive = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
-    let before = alive();
-    let at = Target::from_multiaddr(&tcp).unwrap().authority();
-    // It takes the only room, and says nothing until the end of the test.
-    let _silent = std::net::TcpStream::connect(at).unwrap();
-    within(async {
-        while alive() == before {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let _only_room = half_open(&tcp).await;
     // Without a proof of its address, a dial is asked for one (RFC 9000, section 17.2.5: a Retry packet).
     let unproved = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let packet = initials(1).await.remove(0);
