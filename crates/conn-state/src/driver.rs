@@ -4,11 +4,18 @@ use std::{
     future::{pending, poll_fn},
     hash::Hash,
     task::Poll,
+    time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{Action, SharedTracker, State, Update, WhenConnected, locked::is_sooner};
+
+/// A host that wakes no later than this is not late. Timers and a busy scheduler take a few milliseconds.
+const PUNCTUAL: Duration = Duration::from_millis(50);
+
+/// The most time that a late host gets to read what has arrived.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// The peer was not in the wanted state by the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +31,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
     /// again and again: otherwise nothing is closed, probed or drained.
     pub async fn next_action(&self) -> Action {
         loop {
+            self.catch_up().await;
             self.handle_timeout(Instant::now().into_std());
             let at = self.poll_timeout();
             // A report that makes the next timeout sooner wakes this task too.
@@ -45,6 +53,18 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
                 },
                 () = due => {}
             }
+        }
+    }
+
+    /// A host that wakes late for a timeout has been stopped or starved, and reads what peers have sent just as late. It gets as
+    /// much time again, so that an answer which has arrived counts before silence does.
+    async fn catch_up(&self) {
+        let Some(at) = self.poll_timeout() else {
+            return;
+        };
+        let late = Instant::now().saturating_duration_since(Instant::from_std(at));
+        if late > PUNCTUAL {
+            sleep(late.min(CATCH_UP)).await;
         }
     }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, ConnectionId, Limit, Reason, Recommended, Route, SharedTracker, State,
-    TrackerConfig,
+    Action, Closing, ConnectionId, Limit, Path, Reason, Recommended, Remote, Route, SharedTracker,
+    State, TrackerConfig,
 };
 use tokio::{
     task::{JoinHandle, yield_now},
@@ -173,4 +173,52 @@ async fn whoever_acts_sleeps_until_something_is_due_and_is_woken_by_what_is_due_
         Duration::from_secs(1),
         "and not 30 s later"
     );
+}
+
+/// A probed connection and the one that came after it from the same socket.
+async fn replaced(tracker: &SharedTracker<&'static str>) -> ConnectionId {
+    let remote = Remote::new("quic", ([192, 0, 2, 1], 1).into());
+    let path = || Path::new(Route::Direct).with_remote(remote);
+    let connect = || {
+        let id = tracker.handle_inbound(now()).expect("room");
+        let up = tracker.handle_authenticated(now(), id, &"bob", path());
+        up.expect("it is in its handshake");
+        id
+    };
+    let old = connect();
+    connect();
+    assert_eq!(tracker.next_action().await, Action::Probe(old));
+    old
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_stopped_reads_the_answer_before_it_takes_a_connection_for_dead() {
+    for (late, answers) in [(10, false), (400, true)] {
+        let tracker = tracker();
+        let old = replaced(&tracker).await;
+        // The host runs again this long after the probe's end, and its sockets are read right then.
+        tokio::time::advance(Duration::from_millis(500 + late)).await;
+        let action = tracker.next_action();
+        tokio::pin!(action);
+        let mut first = poll_once(&mut action);
+        if answers {
+            assert_eq!(
+                first, None,
+                "nothing is decided before what has arrived is read"
+            );
+            tracker.handle_alive(now(), old);
+            first = timeout(Duration::from_secs(60), action).await.ok();
+        }
+        let closed = matches!(first, Some(Action::Drain(id) | Action::Close(id, _)) if id == old);
+        assert_eq!(closed, !answers, "{late} ms late: {first:?}");
+    }
+}
+
+/// What a future gives when it is polled once.
+fn poll_once<T>(future: &mut std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut cx) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
 }

@@ -286,7 +286,18 @@ impl Connection {
     /// [`OpenError`], within [`crate::Config::negotiation_timeout`].
     pub async fn open_limited(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
         let deadline = self.0.timeouts.negotiation;
-        negotiate::outbound(&self.current(), protocols, Trust::Confirmed, deadline).await
+        let current = self.current();
+        let opened = negotiate::outbound(&current, protocols, Trust::Confirmed, deadline).await;
+        let successor = self.current();
+        match opened {
+            // The connection was replaced while the stream opened.
+            Err(OpenError::Connection { .. } | OpenError::Negotiation { .. })
+                if successor.id() != current.id() =>
+            {
+                negotiate::outbound(&successor, protocols, Trust::Confirmed, deadline).await
+            }
+            opened => opened,
+        }
     }
 
     /// Opens a stream without waiting for the peer's agreement to `protocol`. The first written bytes travel with the
@@ -308,12 +319,14 @@ impl Connection {
     }
 
     pub(crate) async fn open_raw(&self) -> Result<RawStream, OpenError> {
+        // Counted before it is there, so that a drained connection is not closed while a stream opens.
+        let open = counted::StreamOpen::new(self);
         let opened = self.0.muxed.open().await;
         let stream = opened.map_err(|source| OpenError::Connection {
             peer: self.peer(),
             source: Arc::new(source),
         })?;
-        Ok(RawStream::new(stream, counted::StreamOpen::new(self)))
+        Ok(RawStream::new(stream, open))
     }
 
     /// Waits for the next stream that the peer opens. Returns `None` when the connection is closed. Cancel-safe.
