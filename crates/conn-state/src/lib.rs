@@ -147,8 +147,9 @@ pub trait Policy<Id>: Send + Sync {
     /// How long a replaced connection may then stay silent until it is closed. If it answers meanwhile, the contest is
     /// repeated.
     ///
-    /// It is closed without this delay if the new connection comes from the same socket of the peer
-    /// ([`Path::remote`]) and its handshake took no longer than [`Self::probe`]: an answer would have been there.
+    /// It is closed sooner if the new connection comes from the same socket of the peer ([`Path::remote`]): once the probe has
+    /// been unanswered for 8 times as long as the new connection's handshake took, and for [`Self::probe`] at least. The
+    /// handshake shows how quickly the path and the peer answer.
     fn patience(&self) -> Duration {
         Recommended::default().patience
     }

@@ -5,6 +5,10 @@ use std::{hash::Hash, time::Duration};
 use super::{Happening, Probe, Timer, Tracker, between, later};
 use crate::{Action, Cause, Closing, Contender, Contest, Phase, Verdict};
 
+/// How many times the newer connection's handshake a probe of the older one may take. An answer is one packet of the peer's,
+/// a handshake several of both ends; the rest is for a busy machine and for a lost packet.
+const ANSWER_HANDSHAKES: u32 = 8;
+
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// Whether a connection could stay. What the host was told to close takes nobody's place.
     fn contends(&self, slot: u32) -> bool {
@@ -75,16 +79,18 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         remote(old).is_some() && remote(old) == remote(new)
     }
 
-    /// Whether an unanswered probe proves that a connection is dead: a newer one comes from the same socket, so the packets
-    /// of both take the same path; and that path is quick enough for an answer, because the newer one's handshake, which
-    /// takes at least one round trip, took no longer than the probe waited.
-    fn is_replaced(&self, old: u32) -> bool {
-        self.rivals(old).into_iter().any(|new| {
+    /// How long a connection may leave a probe unanswered if a newer one comes from the same socket. The packets of both take
+    /// the same path to the same peer, so that the newer one's handshake, which takes at least one round trip and the peer's
+    /// attention, shows how long an answer takes.
+    fn longest_answer(&self, old: u32) -> Option<Duration> {
+        let handshake = |new: u32| {
             let connection = &self.connections[new];
-            let handshake = between(connection.opened, connection.up);
             let is_newer = connection.up >= self.connections[old].up;
-            is_newer && self.have_same_remote(old, new) && handshake <= self.policy.probe()
-        })
+            let counts = is_newer && self.have_same_remote(old, new);
+            counts.then(|| between(connection.opened, connection.up))
+        };
+        let quickest = self.rivals(old).into_iter().filter_map(handshake).min()?;
+        Some(quickest.saturating_mul(ANSWER_HANDSHAKES))
     }
 
     fn judge(&mut self, old: u32, new: u32, old_answers: Option<bool>, now: u64) {
@@ -115,10 +121,14 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// A connection that is being drained left a probe unanswered. Unless that proves that it is dead, it may be slow, and
     /// streams may be open on it.
     fn give_up(&mut self, slot: u32, now: u64) {
-        if self.is_replaced(slot) {
+        let mut patience = self.policy.patience();
+        if let Some(longest) = self.longest_answer(slot) {
+            patience = patience.min(longest.saturating_sub(self.policy.probe()));
+        }
+        if patience.is_zero() {
             return self.close(slot, Closing::Unresponsive);
         }
-        let at = later(now, self.policy.patience());
+        let at = later(now, patience);
         self.await_answer(slot, Probe { at, overdue: true });
     }
 

@@ -139,7 +139,7 @@ impl Link {
     }
 
     /// Whether this may be asked of the host now.
-    fn may(&self, now: Instant, action: Action, is_replaced: bool, rules: &Rules) -> bool {
+    fn may(&self, now: Instant, action: Action, longest: Option<Duration>, rules: &Rules) -> bool {
         let is_used = matches!(self.phase, Phase::Limited | Phase::Established);
         let is_over = self.due.is_some_and(|due| due <= now);
         let silent_for = |time| self.probed.is_some_and(|at| at + time <= now);
@@ -152,11 +152,9 @@ impl Link {
                 Action::Close(_, Closing::TooLongTransient) => self.is_transient() && is_over,
                 Action::Close(_, Closing::Superseded) => is_draining && is_over,
                 Action::Close(_, Closing::Unresponsive) => {
-                    let patience = match is_replaced {
-                        true => Duration::ZERO,
-                        false => rules.patience(),
-                    };
-                    is_draining && silent_for(rules.probe() + patience)
+                    let patient = rules.probe() + rules.patience();
+                    let longest = longest.unwrap_or(patient);
+                    is_draining && silent_for(longest.clamp(rules.probe(), patient))
                 }
                 _ => false,
             }
@@ -323,18 +321,15 @@ impl Reference {
         gone.map(drop).ok_or(TrackError::Unknown { id })
     }
 
-    /// Whether a newer one comes from the same socket, after a handshake that was quick.
-    fn is_replaced(&self, id: ConnectionId) -> bool {
-        let Some(old) = self.links.get(&id).filter(|old| old.remote.is_some()) else {
-            return false;
-        };
-        let mut newer = self.links.iter().filter(|(_, new)| new.up >= old.up);
-        newer.any(|(other, new)| {
-            let is_quick = new
-                .up
-                .is_some_and(|up| up <= new.opened + self.rules.probe());
-            *other != id && (new.peer, new.remote) == (old.peer, old.remote) && is_quick
-        })
+    /// How long it may be silent if a newer one comes from the same socket: eight times the quickest handshake of those.
+    fn longest_answer(&self, id: ConnectionId) -> Option<Duration> {
+        let old = self.links.get(&id).filter(|old| old.remote.is_some())?;
+        let newer = self.links.iter().filter(|(other, new)| {
+            let is_same = (new.peer, new.remote) == (old.peer, old.remote);
+            **other != id && new.up >= old.up && is_same
+        });
+        let handshakes = newer.filter_map(|(_, new)| Some(new.up? - new.opened));
+        handshakes.min().map(|quickest| 8 * quickest)
     }
 
     /// The tracker says what is to be done: it must be something that may be, and it counts as done.
@@ -344,10 +339,10 @@ impl Reference {
             Action::Probe(id) | Action::Drain(id) | Action::Resume(id) | Action::Close(id, _) => id,
             _ => return Err(format!("the unheard-of {action:?}")),
         };
-        let is_replaced = self.is_replaced(id);
+        let longest = self.longest_answer(id);
         let link = self.links.get_mut(&id);
         let link = link.ok_or_else(|| format!("{action:?} of none"))?;
-        if !link.may(now, action, is_replaced, &rules) {
+        if !link.may(now, action, longest, &rules) {
             return Err(format!("{action:?} of {link:?}"));
         }
         match action {

@@ -113,6 +113,36 @@ fn one_byte_on_the_old_connection_saves_it_whatever_socket_the_new_one_comes_fro
 }
 
 #[test]
+fn a_slower_handshake_from_the_same_socket_gives_the_old_connection_more_time_to_answer() {
+    let path = Path::new(Route::Direct).with_remote(socket());
+    for (handshake, close_at) in [(62, 500), (63, 504), (100, 800), (437, 3_496), (438, 3_500)] {
+        let mut host = Host::new(Recommended::default());
+        let old = accept(&host, path);
+        let new = host.tracker.handle_inbound(host.now).expect("room");
+        host.wait(handshake * MS);
+        host.tracker
+            .handle_authenticated(host.now, new, &"bob", path)
+            .expect("it is in its handshake");
+        assert_eq!(host.actions(), [Action::Probe(old)]);
+        host.streams(old).handle_opened(host.now);
+        host.wait(499 * MS);
+        assert_eq!(host.actions(), []);
+        host.wait(MS);
+        let mut after = vec![Action::Drain(old)];
+        let close = Action::Close(old, Closing::Unresponsive);
+        if close_at > 500 {
+            assert_eq!(host.actions(), after, "{handshake} ms");
+            host.wait((close_at - 501) * MS);
+            after.clear();
+            assert_eq!(host.actions(), after, "{handshake} ms");
+            host.wait(MS);
+        }
+        after.push(close);
+        assert_eq!(host.actions(), after, "{handshake} ms");
+    }
+}
+
+#[test]
 fn patience_stays_on_a_slow_path_from_another_socket_and_after_a_migration() {
     let path = Path::new(Route::Direct).with_remote(socket());
     let elsewhere = Remote::new("quic", SocketAddr::from(([192, 0, 2, 1], 4002)));

@@ -7,6 +7,9 @@ use super::{Occurrence, Side, World};
 /// How long after the handshake of the new connection.
 const AT_MOST: u64 = 1_000;
 
+/// A handshake up to this shows that an answer would have come before the probe ended: eight of them are shorter.
+const QUICK: u64 = 62;
+
 /// A connection that died with the peer's earlier life, while a newer one comes from the same socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owed {
@@ -36,6 +39,9 @@ impl World {
         if !is_by_socket(&new) || self.script.dials[new].from == side || self.script.is_slow {
             return;
         }
+        if self.handshake(new, side) > QUICK {
+            return;
+        }
         let links = (0..self.links.len()).filter(|link| *link != new && is_by_socket(link));
         let dead = links.filter(|link| {
             let is_of_earlier_life = self.links[*link].ends[1 - side]
@@ -51,6 +57,14 @@ impl World {
         });
         self.owed.extend(owed.collect::<Vec<_>>());
         self.plan(by, Occurrence::Look);
+    }
+
+    /// How long the handshake of a connection took that has just come up at this end.
+    fn handshake(&self, link: usize, side: Side) -> u64 {
+        let known = self.end(link, side);
+        let known = known.and_then(|id| self.hosts[side].tracker.connection(self.instant(), id));
+        let age = known.expect("it has just come up").age.as_millis();
+        u64::try_from(age).expect("a short story")
     }
 
     /// What is owed is gone in time, unless the new one was lost meanwhile.
