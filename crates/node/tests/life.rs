@@ -326,3 +326,18 @@ async fn listening_everywhere_is_on_one_port_and_all_or_nothing() {
     assert!(error.is_address_in_use(), "{error}");
     assert!(second.listen_addresses().is_empty());
 }
+
+#[tokio::test]
+async fn a_quic_dial_starts_from_the_socket_that_listens() {
+    let (here, there) = (node(), node());
+    let mut own = listen(&here, QUIC).await;
+    own.pop();
+    let mut events = there.events();
+    here.dial([listen(&there, QUIC).await]).await.unwrap();
+    let seen = wait(&mut events, |event| match event {
+        Event::Connected { address, .. } => Some(address),
+        _ => None,
+    })
+    .await;
+    assert_eq!(seen, own);
+}

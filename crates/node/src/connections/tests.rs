@@ -11,6 +11,7 @@ use conn_state::{
     Closing, ConnectionId, Direction, LimitsConfig, Recommended, SharedTracker, State,
     TrackerConfig,
 };
+use futures::AsyncWriteExt;
 use libp2p_identity::{Keypair, PeerId};
 use transport_tcp::Upgrader;
 
@@ -342,4 +343,21 @@ async fn streams_of_a_drained_connection_go_to_its_successor_until_it_is_resumed
     let fallen_back = drained.open_optimistic("/a/1").await.unwrap();
     assert_eq!(drained.streams(), 1);
     drop(fallen_back);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_answered_by_any_byte_that_arrives() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let key = Keypair::generate_ed25519();
+    let (_permit, connection, far) = registered(&connections, &key).await.unwrap();
+    // The far end never takes the ping's stream, so that nothing else answers.
+    let data = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut stream = far.open().await.unwrap();
+        stream.write_all(b"data").await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    };
+    let (answers, _open) = tokio::join!(connection.answers(Duration::from_secs(10)), data);
+    assert!(answers);
 }

@@ -3,6 +3,9 @@
 //! relay-slots decides which peer gets a slot or a circuit, and implements the protocol. This file reports connections
 //! to relay-slots, opens stop streams, and probes or closes connections on request.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     sync::{

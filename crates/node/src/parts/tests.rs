@@ -1,11 +1,13 @@
 //! A test part that is added through the interfaces that every part uses.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+mod lives;
+
 use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -18,14 +20,14 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UdpSocket,
-    sync::{mpsc, watch},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Events, Node, OpenError, PartEvent,
     context::Context,
-    part::{Answer, Change, GOODBYE, InboundStream, Origin, Part, Query, QueryError, Service},
+    part::{Answer, Change, InboundStream, Part, Query, QueryError, Service},
 };
 
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
@@ -315,127 +317,4 @@ async fn http(at: SocketAddr, request: &str, body: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
-}
-
-#[cfg(feature = "relay")]
-#[tokio::test]
-async fn the_terms_of_a_relay_are_an_object_and_nothing_else() {
-    use crate::{Config, RelayConfig, RelayServerConfig};
-    let relay = RelayConfig::default().with_server(RelayServerConfig::default());
-    let config = Config::default().with_relay(relay);
-    let builder = Node::builder(Keypair::generate_ed25519()).config(config);
-    let node = builder.build().unwrap();
-    let before = node.relay_terms();
-    let queries = node.queries();
-    let change = queries.iter().find(|q| q.path == "/slots" && q.write);
-    for terms in [json!([7]), json!([null, 7]), json!(null), json!("slots")] {
-        let answer = (change.unwrap().answer)(terms.clone());
-        let Answer::Document(answer) = answer else {
-            panic!("{terms}");
-        };
-        let refused = answer.await;
-        assert!(matches!(refused, Err(QueryError::Invalid(_))), "{terms}");
-    }
-    assert_eq!(node.relay_terms(), before);
-}
-
-/// A part that never stops by itself. It notes when it is told to, and its end drops the sender.
-struct Stubborn {
-    told: Mutex<Option<mpsc::UnboundedSender<&'static str>>>,
-}
-
-impl Part for Stubborn {
-    fn name(&self) -> &'static str {
-        "stubborn"
-    }
-
-    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        let told = self.told.lock().unwrap().take().unwrap();
-        async move {
-            stop.cancelled().await;
-            let _ = told.send("told to stop");
-            std::future::pending().await
-        }
-        .boxed()
-    }
-}
-
-fn stubborn() -> (Node, mpsc::UnboundedReceiver<&'static str>) {
-    let (told, heard) = mpsc::unbounded_channel();
-    let part = |_| {
-        let told = Mutex::new(Some(told.clone()));
-        Arc::new(Stubborn { told }) as Arc<dyn Part>
-    };
-    let builder = Node::builder(Keypair::generate_ed25519());
-    let built = builder.build_with(|_| (0..3).map(part).collect());
-    (built.unwrap().0, heard)
-}
-
-#[tokio::test(start_paused = true)]
-async fn parts_that_do_not_stop_are_ended_together_after_their_time() {
-    let (node, mut heard) = stubborn();
-    let begun = tokio::time::Instant::now();
-    node.shutdown().await;
-    assert!(begun.elapsed() < 2 * GOODBYE, "{:?}", begun.elapsed());
-    for _ in 0..3 {
-        assert_eq!(heard.recv().await, Some("told to stop"));
-    }
-    // Each part's task has ended, though the node is still held.
-    assert_eq!(within(heard.recv()).await, None);
-    drop(node);
-}
-
-#[tokio::test(start_paused = true)]
-async fn parts_are_told_to_stop_when_the_node_is_dropped() {
-    let (node, mut heard) = stubborn();
-    tokio::task::yield_now().await;
-    drop(node);
-    for _ in 0..3 {
-        assert_eq!(within(heard.recv()).await, Some("told to stop"));
-    }
-}
-
-/// Writes down the attempts of all dials.
-#[derive(Default)]
-struct Clerk(Mutex<Vec<(Multiaddr, Origin, bool)>>);
-
-impl Part for Clerk {
-    fn name(&self) -> &'static str {
-        "clerk"
-    }
-
-    fn handle(&self, _: Instant, change: &Change) {
-        if let Change::Attempted {
-            address,
-            origin,
-            succeeded,
-            ..
-        } = change
-        {
-            let attempt = (address.clone(), *origin, *succeeded);
-            self.0.lock().unwrap().push(attempt);
-        }
-    }
-
-    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        stop.cancelled_owned().boxed()
-    }
-}
-
-#[cfg(feature = "tcp")]
-#[tokio::test]
-async fn a_part_is_told_of_each_attempt_of_a_dial() {
-    let builder = Node::builder(Keypair::generate_ed25519());
-    let built = builder.build_with(|_| vec![Arc::new(Clerk::default()) as Arc<dyn Part>]);
-    let here = built.unwrap().0;
-    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
-    let good = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
-    let good = good.unwrap().remove(0);
-    // Port 0 is nobody's.
-    let dead: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-    within(here.dial([dead.clone()])).await.unwrap_err();
-    within(here.dial([good.clone()])).await.unwrap();
-    let clerk = here.part::<Clerk>().unwrap();
-    let expected = [(dead, Origin::User, false), (good, Origin::User, true)];
-    assert_eq!(*clerk.0.lock().unwrap(), expected);
 }

@@ -17,7 +17,10 @@ async fn an_old_connection_that_answers_is_kept_and_a_dead_one_makes_room_for_th
         let mut keys = [Keypair::generate_ed25519(), Keypair::generate_ed25519()];
         keys.sort_by_key(|key| key.public().to_peer_id());
         let [lower, key] = keys;
-        let builder = Node::builder(lower).config(Config::default().with_state(state));
+        let mut config = Config::default().with_state(state);
+        // A dead connection is not closed in order: that would take this long.
+        config.upgrade = config.upgrade.with_close_timeout(Duration::from_secs(3600));
+        let builder = Node::builder(lower).config(config);
         let here = builder.build().unwrap();
         let there = || Node::builder(key.clone()).build().unwrap();
         let (before, after) = (there(), there());

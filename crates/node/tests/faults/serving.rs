@@ -154,15 +154,23 @@ async fn a_push_that_says_nothing_new_is_no_event_and_one_field_changes_no_other
 
 #[tokio::test]
 async fn a_peer_that_takes_pushes_is_told_what_changed_before_it_said_so() {
-    let there = node();
-    let connection = mute(&listen(&there, TCP).await).await;
-    let mut events = there.events();
+    let (there, witness) = (node(), node());
+    let address = listen(&there, TCP).await;
+    let connection = mute(&address).await;
+    let witnessed = witness.dial([address]).await.unwrap();
+    let mut events = witness.events();
+    witnessed.identify().await.unwrap();
+    // Once the witness has been told, the change has been pushed to all that were known to take pushes.
     let _handler = there.handle("/news/1", 1).unwrap();
+    let knows =
+        |info: &node::protocols::identify::Info| info.protocols.iter().any(|p| p == "/news/1");
+    while witnessed.identified().is_none_or(|info| !knows(&info)) {
+        wait(&mut events, |event| {
+            matches!(event, Event::Identified { .. }).then_some(())
+        })
+        .await;
+    }
     push(&connection, PROTOCOLS, b"/ipfs/id/push/1.0.0").await;
-    wait(&mut events, |event| {
-        matches!(event, Event::Identified { .. }).then_some(())
-    })
-    .await;
     // This peer answers none of the questions that `there` asks. One of its streams is a push.
     let mut open = Vec::new();
     let pushed = async {

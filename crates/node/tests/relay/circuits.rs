@@ -68,6 +68,23 @@ async fn a_node_without_relays_takes_no_circuits() {
     assert!(matches!(refused, Err(OpenError::Unsupported { .. })));
 }
 
+#[tokio::test]
+async fn nothing_is_relayed_over_a_connection_that_a_relay_limits() {
+    let relay = relay(Caps::default(), TableConfig::default());
+    let relaying = RelayConfig::default()
+        .with_reserve_at([listen(&relay, TCP).await])
+        .with_server(RelayServerConfig::default());
+    let both = with(Config::default().with_relay(relaying));
+    let seeker = node();
+    let dialed = within(seeker.dial([reached_at(&both).await])).await;
+    let limited = dialed.unwrap();
+    assert!(limited.is_limited());
+    for protocol in [HOP_PROTOCOL, STOP_PROTOCOL] {
+        let refused = within(limited.open_limited(&[protocol])).await;
+        assert!(matches!(refused, Err(OpenError::Unsupported { .. })));
+    }
+}
+
 fn upgrader() -> Upgrader {
     Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap()
 }

@@ -282,20 +282,29 @@ async fn a_relay_tells_its_present_addresses_with_each_slot() {
 }
 
 #[tokio::test]
-async fn a_holder_that_answers_no_probe_loses_its_connection_and_keeps_its_slot_for_the_grace() {
+async fn of_two_holders_that_are_probed_only_the_one_that_is_silent_loses_its_connection() {
     let often = Some(Duration::from_millis(100));
     let table = TableConfig::default().with_heartbeat(often, Duration::from_secs(3));
     let relay = relay(Caps::default(), table);
-    let (path, kill) = fragile_path(&listen(&relay, TCP).await).await;
-    let holder = behind(&[&path]);
-    reached_at(&holder).await;
+    let relay_at = listen(&relay, TCP).await;
+    let alive = behind(&[&relay_at]);
+    reached_at(&alive).await;
+    let (path, kill) = fragile_path(&relay_at).await;
+    let silent = behind(&[&path]);
+    reached_at(&silent).await;
     let mut events = relay.events();
     kill.send(()).unwrap();
-    let reason = wait(&mut events, |event| match event {
-        Event::Disconnected { reason, .. } => Some(reason),
+    // Both have been probed by then, the one that answers first.
+    let (peer, reason) = wait(&mut events, |event| match event {
+        Event::Disconnected { peer, reason, .. } => Some((peer, reason)),
         _ => None,
     })
     .await;
-    assert_eq!(reason, node::Closing::Silent);
-    slot(&relay, |slot| slot.state == SlotState::Grace).await;
+    assert_eq!((peer, reason), (silent.peer_id(), node::Closing::Silent));
+    let state = |peer| {
+        let slots = granted_by(&relay);
+        slots.iter().find(|slot| slot.peer == peer).unwrap().state
+    };
+    assert_eq!(state(silent.peer_id()), SlotState::Grace);
+    assert_eq!(state(alive.peer_id()), SlotState::Active);
 }
