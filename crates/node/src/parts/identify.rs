@@ -1,5 +1,7 @@
 //! Identify: requests each peer's identify message, answers such requests, and pushes changes to peers.
 
+mod budget;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::budget::PushBudget;
 use crate::{
     connection::Connection,
     context::Context,
@@ -25,11 +28,6 @@ use crate::{
 
 /// The pause between a change of this node's description and the push, so that one push carries several changes.
 const PUSH_DELAY: Duration = Duration::from_millis(50);
-/// The number of pushes that the node reads from one connection without a pause. A starting peer registers several
-/// protocols.
-const PUSH_BURST: u32 = 8;
-/// The pause before each further push of the connection.
-const PUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of open push streams per connection, including those that wait. Further streams are reset.
 const PUSHES_SERVED: usize = 4;
 
@@ -60,31 +58,6 @@ struct Known {
     /// A push to the peer is under way.
     pushing: bool,
     budget: PushBudget,
-}
-
-/// A token bucket. It bounds how often a peer's pushes reach the events and the other parts.
-struct PushBudget {
-    tokens: u32,
-    refilled: Instant,
-}
-
-impl PushBudget {
-    /// Takes a token. Returns the time to wait for the token.
-    fn take(&mut self, now: Instant) -> Duration {
-        let elapsed = now.saturating_duration_since(self.refilled);
-        let earned = u32::try_from(elapsed.as_secs() / PUSH_INTERVAL.as_secs()).unwrap_or(u32::MAX);
-        if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(PUSH_BURST);
-            self.refilled = now;
-        }
-        if self.tokens > 0 {
-            self.tokens -= 1;
-            return Duration::ZERO;
-        }
-        // The refill moves into the future with each push that waits.
-        self.refilled += PUSH_INTERVAL;
-        self.refilled.saturating_duration_since(now)
-    }
 }
 
 impl Identify {
@@ -304,10 +277,7 @@ impl Part for Identify {
     fn handle(&self, now: Instant, change: &Change) {
         match change {
             Change::Connected { connection } => {
-                let budget = PushBudget {
-                    tokens: PUSH_BURST,
-                    refilled: now,
-                };
+                let budget = PushBudget::full(now);
                 self.known().insert(
                     connection.id(),
                     Known {
@@ -359,48 +329,5 @@ impl Part for Identify {
             }
         }
         .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Keypair, Node, event::Event};
-
-    #[test]
-    fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
-        let begun = Instant::now();
-        let mut budget = PushBudget {
-            tokens: PUSH_BURST,
-            refilled: begun,
-        };
-        for _ in 0..PUSH_BURST {
-            assert_eq!(budget.take(begun), Duration::ZERO);
-        }
-        assert_eq!(budget.take(begun), PUSH_INTERVAL);
-        assert_eq!(budget.take(begun), 2 * PUSH_INTERVAL);
-        // What waits was paid for in advance.
-        assert_eq!(budget.take(begun + 2 * PUSH_INTERVAL), PUSH_INTERVAL);
-        assert_eq!(budget.take(begun + 4 * PUSH_INTERVAL), Duration::ZERO);
-        let rested = begun + Duration::from_secs(3600);
-        for _ in 0..PUSH_BURST {
-            assert_eq!(budget.take(rested), Duration::ZERO);
-        }
-        assert_eq!(budget.take(rested), PUSH_INTERVAL);
-    }
-
-    #[cfg(feature = "tcp")]
-    #[tokio::test]
-    async fn nothing_is_kept_of_a_connection_that_has_ended() {
-        let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
-        let (here, there) = (node(), node());
-        let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
-        let mut events = here.events();
-        let connection = here.dial(address.unwrap()).await.unwrap();
-        let part = here.part::<Identify>().unwrap();
-        assert!(!part.known().is_empty());
-        connection.close();
-        while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
-        assert!(part.known().is_empty());
     }
 }
