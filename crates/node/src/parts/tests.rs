@@ -15,7 +15,6 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use libp2p_identity::Keypair;
-use multiaddr::Multiaddr;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

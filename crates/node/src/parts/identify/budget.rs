@@ -43,7 +43,7 @@ impl PushBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Keypair, Node, event::Event};
+    use crate::{Keypair, Node, event::Event, parts::Identify};
 
     #[test]
     fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
