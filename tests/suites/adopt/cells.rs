@@ -90,7 +90,7 @@ impl Cell {
             }
             Case::Wrong => {
                 let password = ["--user", USER, "--password", "s3same-shut"];
-                self.stays_out(&microsocks()?, &password, "authentication failed", deadline)
+                self.stays_out(&microsocks()?, &password, "refuses the user or the password", deadline)
             }
             Case::Missing => {
                 self.stays_out(&microsocks()?, &[], "asks for an authentication", deadline)

@@ -71,7 +71,7 @@ fn cell(pair: &Pair, host: Host, auth: Auth, node: &Node) -> Result<String> {
         }
         Auth::Wrong => {
             let proxy = server.address.to_string();
-            ping.failed(&[&proxy, "authentication failed"])?;
+            ping.failed(&[&proxy, "refuses the user or the password"])?;
             let after = server.connections(host.text(), port);
             ensure!(after == before, "the server connected us: {}", server.log());
             Ok("refused by name, no password shown".to_owned())

@@ -47,7 +47,7 @@ pub(crate) fn gone(pair: Pair, node: &Node) -> Result<String> {
 pub(crate) fn quic_by_proxy(pair: &Pair, node: &Node) -> Result<String> {
     let address = node.up.address_with("/quic-v1")?;
     let rule = format!("* via {}", pair.open.url());
-    Ping::run(&node.home, &address, &rule)?.failed(&["quic would go around"])?;
+    Ping::run(&node.home, &address, &rule)?.failed(&["QUIC would bypass the dialer"])?;
     Ok("refused, and said why".to_owned())
 }
 
