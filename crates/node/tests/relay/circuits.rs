@@ -86,15 +86,15 @@ async fn nothing_is_relayed_over_a_connection_that_a_relay_limits() {
 }
 
 fn upgrader() -> Upgrader {
-    Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap()
+    Upgrader::new(&Keypair::generate_ed25519(), Default::default()).expect("the key fits")
 }
 
 /// Reads a message of the relay protocol.
 async fn message(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
-    let length = stream.read_u8().await.unwrap();
+    let length = stream.read_u8().await.expect("a length");
     assert!(length < 0x80, "longer than a test needs");
     let mut message = vec![0; length.into()];
-    stream.read_exact(&mut message).await.unwrap();
+    stream.read_exact(&mut message).await.expect("a message");
     message
 }
 
