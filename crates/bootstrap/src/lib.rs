@@ -1,5 +1,5 @@
 //! Joining the network, and rejoining it after a loss.
 //!
-//! This crate will hold the state machine from isolated to joined, backoff with full jitter, the sources of candidate peers (a
-//! static list, saved peers, `/dnsaddr`, Kademlia), and the store of known-good addresses that survives a restart. It holds no
-//! code yet.
+//! This crate contains no code yet. It will contain the state machine that joins the network, a backoff with full
+//! jitter, and a store of working addresses that survives a restart. The candidate peers will come from a static list,
+//! saved peers, `/dnsaddr` and Kademlia.

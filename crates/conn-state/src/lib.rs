@@ -1,4 +1,4 @@
-//! Tracks which peers are connected, over which connections and how well, as one gapless sequence of events per peer.
+//! Tracks the state of every peer and connection. The changes of each peer form one sequence of events without gaps.
 //!
 //! ```text
 //!  handle_inbound ─► handshaking ─┬─► limited ◄─► established ─► draining ─► closed
@@ -17,24 +17,26 @@
 //!
 //! # Invariants
 //!
-//! - No event of a peer is missing, duplicated or out of order: the `from` of each is the `to` of the one before.
-//! - A snapshot and its subscription fit together: every event is either in the snapshot or comes after it.
+//! - No event of a peer is missing, duplicated or out of order: the `from` of an event equals the `to` of the previous
+//!   event.
+//! - A subscription continues where its snapshot ends: the snapshot includes an event, or the subscription delivers the
+//!   event.
 //! - A subscriber that does not read delays nobody. It misses events, learns how many, and gets a new snapshot.
-//! - The cores read no clock and open no socket: `now` is an argument. They decide, and the host acts.
-//! - Everything is checked before anything is changed. An error changes nothing.
-//! - Only silence in the receive direction makes [`Liveness`] declare a connection dead.
-//! - Hearsay never displaces an address that worked from an [`AddressBook`].
+//! - The cores read no clock and open no socket: `now` is an argument. The cores decide, and the host acts.
+//! - A method makes all of its checks before it changes anything, so an error changes nothing.
+//! - [`Liveness`] declares a connection dead only if nothing is received.
+//! - Hearsay, an address from a third party, never displaces an address that worked from an [`AddressBook`].
 //! - Memory is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection,
 //!   [`LimitsConfig::max_tracked_addresses`] addresses, and [`AddressBookConfig::max_peers`] peers in the book.
 //!
 //! # Limitations
 //!
 //! - An inbound connection has no peer, and therefore no state, before its handshake ends.
-//! - Two ends keep the same connection only if both follow [`Recommended`]. If the other end runs another stack, this host
-//!   keeps the connections that the other end keeps, until they are drained.
-//! - A host that cannot probe must say so by [`WithoutProbes`].
-//! - An answer that takes longer than [`Policy::probe`] counts as none. On so slow a path, each of two hosts may give up the
-//!   connection that the other one keeps; both then know that no connection is left.
+//! - Two ends keep the same connection only if both follow [`Recommended`]. If the other end runs another stack, this
+//!   host keeps the connections that the other end keeps, until they are drained.
+//! - A host that cannot probe must wrap its policy in [`WithoutProbes`].
+//! - An answer that takes longer than [`Policy::probe`] counts as no answer. On such a slow path, each of two hosts may
+//!   close the connection that the other host keeps. Both hosts then know that they have no connection.
 //! - There are at most 2³² − 1 peers. The events of a peer are kept only while the history has room for them.
 //!
 //! ```
@@ -107,12 +109,12 @@ pub use without_probes::WithoutProbes;
 
 /// The decisions that a host may take into its own hands. [`Recommended`] holds the recommended ones.
 ///
-/// `Id` names a peer. A policy keeps no state: the same question gets the same answer. The two methods without a default
-/// are the decisions; a policy of your own can pass either on to a [`Recommended`] that it owns. The defaults of the others
-/// are [`Recommended`]'s.
+/// `Id` names a peer. A policy keeps no state: the same question gets the same answer. The two methods without a
+/// default are the decisions; your own policy can delegate either method to a [`Recommended`] that it owns. The other
+/// methods default to the values of [`Recommended`].
 pub trait Policy<Id>: Send + Sync {
-    /// Whether a connection over `route` is [`Phase::Established`] or [`Phase::Limited`] once its handshake has succeeded. Any
-    /// other phase counts as established.
+    /// Whether a connection over `route` is [`Phase::Established`] or [`Phase::Limited`] once its handshake has
+    /// succeeded. Any other phase counts as established.
     fn phase(&self, route: Route) -> Phase;
 
     /// Which of two connections to one peer stays.

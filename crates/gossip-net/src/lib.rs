@@ -1,4 +1,4 @@
 //! Broadcast to all subscribers of a topic, wire-compatible with iroh-gossip.
 //!
-//! This crate will hold HyParView's membership, Plumtree's broadcast trees, and the arbiter that keeps exactly one connection
-//! after both ends have dialed at once. It holds no code yet.
+//! This crate contains no code yet. It will contain HyParView's membership, Plumtree's broadcast trees, and the rule
+//! that keeps exactly one connection when both ends dial at the same time.

@@ -1,11 +1,11 @@
-//! Multiaddrs: which kind an address is of, and its pieces.
+//! The kind of a multiaddr, and its components.
 
 use std::net::{IpAddr, SocketAddr};
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 
-/// Which transport or part dials an address.
+/// The kind of an address, which decides which transport or part dials it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Quic,
@@ -44,7 +44,8 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
     kind
 }
 
-/// The relay's address and id in the address of a peer behind that relay. The relay's own address may be only its id.
+/// Splits the address of a peer behind a relay into the relay's address and the relay's id. The relay's address may
+/// consist of only `/p2p/ID`.
 pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
     let mut parts = address.iter();
     let relay: Multiaddr = (&mut parts)
@@ -64,7 +65,7 @@ fn is_host(protocol: &Protocol<'_>) -> bool {
     matches!(protocol, Ip4(_) | Ip6(_) | Dns(_) | Dns4(_) | Dns6(_))
 }
 
-/// The IP address, unless there is a name in its place.
+/// The IP address at the start of the address. `None`: the address starts with a host name.
 pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(v4) => Some(v4.into()),
@@ -73,7 +74,7 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// The target that the dialer's rules match: host, port and peer of an address of any transport.
+/// The host, port and peer of an address of any transport, which the dialer's rules match.
 #[cfg(feature = "tcp")]
 pub(crate) fn target(address: &Multiaddr) -> Option<transport_tcp::Target> {
     let as_tcp = address.iter().filter_map(|protocol| match protocol {
@@ -85,7 +86,7 @@ pub(crate) fn target(address: &Multiaddr) -> Option<transport_tcp::Target> {
     transport_tcp::Target::from_multiaddr(&as_tcp).ok()
 }
 
-/// Whether the IP address is a loopback, link-local or private one.
+/// Whether the address starts with a loopback, link-local or private IP address.
 pub(crate) fn is_private(address: &Multiaddr) -> bool {
     match ip(address) {
         Some(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
@@ -151,7 +152,8 @@ pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// The addresses under which others reach a socket bound to `bound`: itself, or those of every interface.
+/// The addresses at which peers reach a socket that is bound to `bound`: that address, or the addresses of all
+/// interfaces.
 pub(crate) fn expand(bound: SocketAddr) -> Vec<SocketAddr> {
     if !bound.ip().is_unspecified() {
         return vec![bound];

@@ -1,4 +1,4 @@
-//! What is known of peers' addresses. The core is conn-state's; this file gives it multiaddrs, a lock and the time.
+//! The known addresses of peers. This file wraps conn-state's address book and adds multiaddrs, a lock and the clock.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::address;
 
-/// Peers' addresses, each without the peer's id.
+/// The addresses of peers. Each address is stored without the peer's id.
 pub(crate) struct AddressBook(Mutex<Core<PeerId, Multiaddr>>);
 
 impl AddressBook {
@@ -25,7 +25,7 @@ impl AddressBook {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers `addresses` of `peer`. An address that names another peer, or that no peer can be dialed at, is passed over.
+    /// Remembers `addresses` of `peer`. Ignores an address that names another peer or that the node cannot dial.
     pub(crate) fn learn(&self, peer: &PeerId, source: Source, addresses: &[Multiaddr]) {
         let of_peer = addresses.iter().filter_map(|address| plain(address, peer));
         let now = Instant::now();
@@ -34,7 +34,7 @@ impl AddressBook {
         book.handle_learned(now, peer, source, of_peer, None);
     }
 
-    /// Notes whether a dial of `address` gave a connection to `peer`.
+    /// Records whether a dial of `address` succeeded.
     pub(crate) fn note_outcome(&self, peer: &PeerId, address: &Multiaddr, outcome: Outcome) {
         if let Some(address) = plain(address, peer) {
             self.lock()
@@ -42,7 +42,7 @@ impl AddressBook {
         }
     }
 
-    /// The addresses of `peer`, the best first.
+    /// The addresses of `peer`, best first.
     pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
         let known = self.lock().addresses(Instant::now(), peer);
         known.into_iter().map(|known| known.address).collect()

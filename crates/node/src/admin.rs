@@ -3,18 +3,19 @@
 //! | path | answer |
 //! | --- | --- |
 //! | `/status` | the node's id, addresses and number of connections, as JSON |
-//! | `/peers` | every connection with its peer's state, as a JSON array |
+//! | `/peers` | every connection with the state of its peer, as a JSON array |
 //! | `/why?peer=ID` | the latest changes of that peer's state, as JSON |
-//! | `/events` | all peers' states, then every change of them, one JSON object per line |
-//! | `/healthz` | 200 while the process serves |
-//! | `/readyz` | 200 while the node listens, otherwise 503 |
+//! | `/events` | the state of every peer, then every change of a state, one JSON object per line |
+//! | `/healthz` | status 200 while the process runs |
+//! | `/readyz` | status 200 while the node listens, and 503 otherwise |
 //! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
 //!
-//! The node's parts add paths of their own, such as `/slots`. The endpoint answers any other path with 404 and no text.
+//! The node's parts add further paths, such as `/slots`. The endpoint answers any other path with 404 and an empty
+//! body.
 //!
-//! The endpoint asks for no password: bind it to loopback. It refuses requests for a host name other than `localhost` or an
-//! IP address, so that no web page can reach it through a name of its own. For the same reason a POST must have the
-//! content type `application/json`.
+//! The endpoint has no password, so bind it to loopback. It accepts a request only if the `Host` header contains
+//! `localhost` or an IP address, so that no web page can reach the endpoint through a DNS name. For the same reason a
+//! POST must have the content type `application/json`.
 
 mod queries;
 mod states;
@@ -46,8 +47,8 @@ struct Admin {
     started: Instant,
 }
 
-/// Binds `address` and serves the endpoint until `stop` completes or the runtime ends. Returns the address that it is bound
-/// to: a port of 0 takes a free one.
+/// Binds `address` and serves the endpoint until `stop` completes or the runtime ends. Returns the bound address. A
+/// port of 0 stands for a free port.
 ///
 /// # Errors
 ///
@@ -69,7 +70,7 @@ pub async fn serve(
     Ok(bound)
 }
 
-/// The paths of the node itself and those of its parts.
+/// The paths of the node and of its parts.
 fn app(node: Node) -> Router {
     let router = Router::new()
         .route("/status", get(status))
@@ -99,7 +100,7 @@ async fn only_local_names(request: Request, next: Next) -> Response {
     if host.is_none_or(is_local_name) {
         next.run(request).await
     } else {
-        let problem = "this endpoint serves only localhost and IP addresses as host names";
+        let problem = "the Host header of a request must contain localhost or an IP address";
         (StatusCode::FORBIDDEN, problem).into_response()
     }
 }

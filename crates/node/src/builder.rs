@@ -15,7 +15,7 @@ use crate::{
     parts::{Identify, Ping},
 };
 
-/// What a node is made of. Everything but the key has a default.
+/// Builds a [`Node`]. Every setting except the key has a default.
 pub struct Builder {
     keypair: Keypair,
     config: Config,
@@ -28,7 +28,7 @@ pub struct Builder {
 }
 
 impl Node {
-    /// Starts to build a node with this identity.
+    /// Returns a builder for a node with this identity.
     pub fn builder(keypair: Keypair) -> Builder {
         Builder {
             keypair,
@@ -50,32 +50,33 @@ impl Builder {
         self
     }
 
-    /// Sets what opens byte streams to TCP addresses. Default: [`transport_tcp::Direct`].
+    /// Sets the dialer, which opens the byte streams to TCP addresses. Default: [`transport_tcp::Direct`].
     ///
-    /// Addresses that the dialer does not dial directly ([`transport_tcp::Dialer::is_direct`]) are dialed by nothing else: QUIC
-    /// would bypass a proxy, and a `/dnsaddr` look-up would tell a name server about the peer.
+    /// If the dialer does not dial an address directly ([`transport_tcp::Dialer::is_direct`]), the node dials the
+    /// address only through the dialer. QUIC would bypass a proxy, and a `/dnsaddr` look-up would tell a name server
+    /// about the peer.
     #[cfg(feature = "tcp")]
     pub fn dialer(mut self, dialer: Arc<dyn transport_tcp::Dialer>) -> Self {
         self.dialer = Some(dialer);
         self
     }
 
-    /// Sets what looks `/dnsaddr` names up, and host names in TCP addresses unless [`Self::dialer`] is set. Default: the name
-    /// servers of this machine's configuration.
+    /// Sets the resolver of `/dnsaddr` names. Without [`Self::dialer`], it also resolves the host names in TCP
+    /// addresses. Default: the name servers of this machine's configuration.
     #[cfg(feature = "tcp")]
     pub fn resolver(mut self, resolver: transport_tcp::Resolver) -> Self {
         self.resolver = Some(resolver);
         self
     }
 
-    /// Sets what binds the UDP sockets under QUIC. Default: [`transport_quic::Tuned`].
+    /// Sets the binder of the UDP sockets for QUIC. Default: [`transport_quic::Tuned`].
     #[cfg(feature = "quic")]
     pub fn binder(mut self, binder: Arc<dyn transport_quic::UdpBinder>) -> Self {
         self.binder = Some(binder);
         self
     }
 
-    /// Builds the node. It dials as soon as it is asked and listens where it is told. Needs a tokio runtime.
+    /// Builds and starts the node. Call this method inside a tokio runtime. The node listens after [`Node::listen`].
     ///
     /// # Errors
     ///
@@ -84,8 +85,8 @@ impl Builder {
         Ok(self.build_with_events()?.0)
     }
 
-    /// Like [`Self::build`], and gives every event from the first on. A node that wants to be reached through relays asks
-    /// them at once, so that a later [`Node::events`] may miss their answers.
+    /// Like [`Self::build`], but also returns a subscription that starts with the first event. A node with relays in
+    /// its configuration asks them for slots at once, so a later call of [`Node::events`] may miss their answers.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl Builder {
         self.build_with(|_| Vec::new())
     }
 
-    /// Builds the node with further parts, which receive changes after the node's own.
+    /// Builds the node with further parts, which receive each change after the node's own parts.
     pub(crate) fn build_with(
         self,
         further: impl FnOnce(&Context) -> Vec<Arc<dyn Part>>,
@@ -109,7 +110,7 @@ impl Builder {
         let context = Context::new(&core);
         let mut parts = parts(&core, &context, &transports);
         parts.extend(further(&context));
-        // Events are subscribed to before the parts start.
+        // The subscription must exist before the parts start.
         let started = Node::start(Arc::clone(&core));
         core.assemble(parts);
         Ok(started)
@@ -127,7 +128,7 @@ impl Builder {
     }
 }
 
-/// What the host replaces of the transports.
+/// The components of the transports that the host replaces.
 struct Overrides {
     #[cfg(feature = "tcp")]
     dialer: Option<Arc<dyn transport_tcp::Dialer>>,
@@ -231,7 +232,7 @@ fn relays(core: &Core, context: &Context, transports: &Transports) -> [Arc<dyn P
     [Arc::new(server), Arc::new(client)]
 }
 
-/// The part that counts connections, with the counters of the other parts and of the transports.
+/// The metrics part, with the counters of all other parts and of the transports.
 #[cfg(feature = "metrics")]
 fn metrics(others: &[Arc<dyn Part>], transports: &Transports) -> Arc<dyn Part> {
     let metrics = Arc::new(crate::parts::Metrics::new());

@@ -10,47 +10,48 @@ use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, T
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
 
-/// A node's settings. The defaults suit a machine that runs all the time.
+/// A node's settings. The defaults suit a machine that always runs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The node's software, as identify names it. Default `bowline/VERSION`.
+    /// The name of the program in identify messages. Default `bowline/VERSION`.
     pub agent: String,
-    /// The protocol family, as identify names it. Default `ipfs/0.1.0`, which libp2p peers expect.
+    /// The protocol family in identify messages. Default `ipfs/0.1.0`, which libp2p peers expect.
     pub protocol_version: String,
-    /// How many connections are admitted. Default: [`LimitsConfig::for_memory`] of this machine.
+    /// The limits on inbound connections. Default: [`LimitsConfig::for_memory`] with the memory of this machine.
     pub limits: LimitsConfig,
-    /// Which of two connections to one peer stays, and how long a transient connection may last.
+    /// The policy that chooses between two connections to one peer and limits the time of a transient connection.
     pub state: Recommended,
-    /// How many events about peers' states are kept. Default: 65,536 in all, 64 per peer.
+    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer.
     pub history: TrackerConfig,
-    /// How much is remembered of peers' addresses.
+    /// The limits of the address book.
     pub address_book: AddressBookConfig,
-    /// When connections are pinged, and when silence means that a connection is dead.
+    /// The interval of pings, and the silence after which a connection counts as dead.
     pub ping: LivenessConfig,
-    /// Inbound streams that may be open at once on one connection. Default 256.
+    /// The number of inbound streams that may be open at the same time on one connection. Default 256.
     pub max_inbound_streams: usize,
-    /// How long two ends may take to agree on a stream's protocol. Default 10 s.
+    /// The time in which two ends must agree on the protocol of a stream. Default 10 s.
     pub negotiation_timeout: Duration,
-    /// How long one attempt may take, from the first packet to an authenticated connection. Default 15 s.
+    /// The time limit of one dial attempt, from the first packet to an authenticated connection. Default 15 s.
     pub dial_timeout: Duration,
-    /// Like [`Self::dial_timeout`], for loopback and private addresses. Default 5 s: hosts there are near.
+    /// Like [`Self::dial_timeout`], but for loopback and private addresses. Default 5 s, because their hosts are near.
     pub dial_timeout_private: Duration,
-    /// How many attempts of one dial run at once. Default 8.
+    /// The number of attempts of one dial that run at the same time. Default 8.
     pub dials_per_peer: usize,
-    /// How many attempts of all dials run at once. Default 160.
+    /// The number of attempts of all dials that run at the same time. Default 160.
     pub dials: usize,
-    /// How many events are kept for a subscriber that falls behind. Older ones are dropped and counted. Default 1,024.
+    /// The number of events that the node keeps for a subscriber that falls behind. The node drops and counts older
+    /// events. Default 1,024.
     pub event_capacity: usize,
-    /// How long [`crate::Node::shutdown`] lets connections deliver what was finished. Default 3 s.
+    /// The time that [`crate::Node::shutdown`] gives connections to deliver their finished streams. Default 3 s.
     pub shutdown_timeout: Duration,
-    /// Whether the node relays for others, and which relays it wants to be reached through.
+    /// Relaying for other peers, and the relays through which peers can reach this node.
     #[cfg(feature = "relay")]
     pub relay: RelayConfig,
-    /// How TCP connections are secured and multiplexed.
+    /// The security and multiplexing of TCP connections.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
-    /// How QUIC connections behave.
+    /// The settings of QUIC.
     #[cfg(feature = "quic")]
     pub quic: transport_quic::Config,
 }
@@ -173,7 +174,7 @@ impl Config {
     }
 }
 
-/// This machine's memory in bytes; 0 if it cannot be read, which grants the smallest limits.
+/// This machine's memory in bytes. The result is 0 if the memory is unknown, which leads to the smallest limits.
 fn physical_memory() -> u64 {
     let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
         return 0;

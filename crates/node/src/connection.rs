@@ -1,4 +1,4 @@
-//! One connection, whichever transport carries it.
+//! One connection over any transport.
 
 mod asking;
 mod closing;
@@ -32,14 +32,15 @@ pub(crate) use path::{Path, RelayLimit};
 pub(crate) use stream::RawStream;
 pub use stream::Stream;
 
-/// How many successors are followed from a drained connection to the one that took its place. A successor may have been
-/// drained in its turn; there are no more of them than connections to one peer.
+/// The number of steps from a drained connection to its last successor. A successor may be drained too. The limit
+/// equals the default number of connections to one peer.
 const MAX_SUCCESSORS: usize = 8;
 
-/// A handle to an authenticated, multiplexed connection. The node keeps the connection until it closes, so that dropping a
+/// A handle to an authenticated, multiplexed connection. The node itself keeps the connection open, so dropping a
 /// handle changes nothing.
 ///
-/// Where the node keeps another connection to the same peer in place of this one, streams are opened on that connection.
+/// If the node replaces this connection by another connection to the same peer, this handle opens new streams on the
+/// other connection.
 #[derive(Clone)]
 pub struct Connection(Arc<Shared>);
 
@@ -63,18 +64,18 @@ struct Shared {
     draining: AtomicBool,
     /// While the connection is drained: the connection that is kept.
     successor: Mutex<Option<Connection>>,
-    /// Why the node closes the connection, once it does.
+    /// The reason for which the node closes the connection. It is set when the node closes the connection.
     closing: OnceLock<Closing>,
 }
 
-/// What a connection keeps of its node's settings.
+/// The node's settings that a connection needs.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     pub(crate) negotiation: Duration,
     pub(crate) ping: Duration,
 }
 
-/// What a connection is made of.
+/// The arguments of [`Connection::new`].
 pub(crate) struct Parameters {
     pub(crate) id: ConnectionId,
     pub(crate) muxed: Muxed,
@@ -125,7 +126,7 @@ impl Connection {
         self.0.id
     }
 
-    /// The peer at the other end, as the handshake proved.
+    /// The peer at the other end. The handshake has proved its identity.
     pub fn peer(&self) -> PeerId {
         self.0.muxed.peer()
     }
@@ -135,12 +136,12 @@ impl Connection {
         &self.0.address
     }
 
-    /// Whether the connection is direct or goes through a relay, and how much the relay still lets it carry.
+    /// The route of the connection: direct, or through a relay with the rest of the relay's limit.
     pub fn route(&self) -> Route {
         self.0.path.route()
     }
 
-    /// The connection's path as the tracker compares it with others.
+    /// The path of the connection, in the form that the tracker compares.
     pub(crate) fn tracked_path(&self) -> conn_state::Path {
         let path = conn_state::Path::new(self.route());
         match self
@@ -166,13 +167,13 @@ impl Connection {
         phase != Phase::Established
     }
 
-    /// Which end dialed.
+    /// The end that dialed.
     pub fn direction(&self) -> Direction {
         self.0.direction
     }
 
-    /// The connection's layers: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; over a circuit `relay/tls/yamux` or
-    /// `relay/noise/yamux`, whatever carries the circuit.
+    /// The connection's layers: `tcp/tls/yamux`, `tcp/noise/yamux` or `quic`; over a circuit always `relay/tls/yamux`
+    /// or `relay/noise/yamux`.
     pub fn via(&self) -> &'static str {
         self.0.path.via(self.0.muxed.via())
     }
@@ -182,41 +183,42 @@ impl Connection {
         self.0.opened.elapsed()
     }
 
-    /// The round trip of the latest answered ping.
+    /// The round-trip time of the latest answered ping.
     pub fn rtt(&self) -> Option<Duration> {
         let micros = self.0.rtt.load(Ordering::Relaxed);
         (micros != u64::MAX).then(|| Duration::from_micros(micros))
     }
 
-    /// The TCP connection underneath, whose round trip the kernel measures. Behind a proxy that is the connection to the proxy.
+    /// The TCP connection below this connection. The kernel measures its round-trip time. If the node dialed through a
+    /// proxy, the TCP connection ends at the proxy.
     #[cfg(feature = "tcp")]
     pub fn link(&self) -> Option<transport_tcp::Link> {
         self.0.muxed.link()
     }
 
-    /// What has been received on the connection so far: bytes over TCP, datagrams over QUIC. It only grows.
+    /// The amount of received data: bytes over TCP, datagrams over QUIC. It only grows.
     pub(crate) fn received(&self) -> u64 {
         self.0.muxed.received()
     }
 
-    /// What the peer last said about itself on this connection.
+    /// The latest identify message of the peer on this connection.
     pub fn identified(&self) -> Option<Arc<identify::Info>> {
         let identified = self.0.identified.lock();
         identified.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many streams the peer has open to this node.
+    /// The number of open streams that the peer opened.
     pub fn inbound_streams(&self) -> usize {
         self.0.inbound_streams.load(Ordering::Relaxed) as usize
     }
 
-    /// How many streams are open on the connection, whichever end opened them.
+    /// The number of open streams, from both ends.
     pub fn streams(&self) -> u32 {
         self.0.streams.open()
     }
 
-    /// Whether the node keeps another connection to the same peer in place of this one, and closes this one once its
-    /// streams have ended.
+    /// Whether the connection is drained: the node opens no new streams on it and closes it when its streams have
+    /// ended, because another connection to the same peer replaces it.
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
     }
@@ -232,26 +234,26 @@ impl Connection {
         self.0.draining.store(true, Ordering::Release);
     }
 
-    /// Ends the draining: the connection is kept after all.
+    /// Ends the draining, because the connection stays after all.
     pub(crate) fn resume(&self) {
         self.0.draining.store(false, Ordering::Release);
         *self.successor() = None;
     }
 
-    /// The connection that streams are opened on: this one, or the one that took its place.
+    /// The connection on which new streams are opened: this connection, or its successor.
     fn current(&self) -> Connection {
         let mut current = self.clone();
         for _ in 0..MAX_SUCCESSORS {
             let next = current.successor().clone();
             match next {
-                Some(next) if !next.is_closed() => current = next,
+                Some(next) if !next.is_closing() => current = next,
                 _ => break,
             }
         }
         current
     }
 
-    /// The connection that streams are opened on, unless it is limited.
+    /// The connection on which new streams are opened. Fails if that connection is limited.
     fn unlimited(&self) -> Result<Self, OpenError> {
         let current = self.current();
         match current.is_limited() {
@@ -260,12 +262,12 @@ impl Connection {
         }
     }
 
-    /// Whether the connection is closed, by either end.
+    /// Whether either end has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.0.muxed.is_closed()
     }
 
-    /// Opens a stream that speaks the first of `protocols` that the peer knows, and says which.
+    /// Opens a stream for the first of `protocols` that the peer supports. Returns that protocol and the stream.
     ///
     /// # Errors
     ///
@@ -274,7 +276,7 @@ impl Connection {
         self.unlimited()?.open_limited(protocols).await
     }
 
-    /// Like [`Self::open`], but also over a limited connection: for protocols that need few bytes.
+    /// Like [`Self::open`], but works on a limited connection too. Use it for protocols that need few bytes.
     ///
     /// # Errors
     ///
@@ -284,8 +286,8 @@ impl Connection {
         negotiate::outbound(&self.current(), protocols, Trust::Confirmed, deadline).await
     }
 
-    /// Opens a stream without waiting until the peer agrees to `protocol`: what is written travels with the proposal, which
-    /// saves a round trip. Reading fails if the peer does not know the protocol.
+    /// Opens a stream without waiting for the peer's agreement to `protocol`. The first written bytes travel with the
+    /// proposal, which saves a round trip. Reading fails if the peer does not support the protocol.
     ///
     /// # Errors
     ///
@@ -294,8 +296,8 @@ impl Connection {
         self.unlimited()?.open_here(protocol).await
     }
 
-    /// Like [`Self::open_optimistic`], but on this very connection, even while it is drained or limited: for questions about the
-    /// connection itself.
+    /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited. Ping and
+    /// identify need this.
     pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
         let deadline = self.0.timeouts.negotiation;
         let opened = negotiate::outbound(self, &[protocol], Trust::Optimistic, deadline).await;
@@ -311,7 +313,7 @@ impl Connection {
         Ok(RawStream::new(stream, counted::StreamOpen::new(self)))
     }
 
-    /// The peer's next stream, or `None` once the connection is closed. Cancel-safe.
+    /// Waits for the next stream that the peer opens. Returns `None` when the connection is closed. Cancel-safe.
     pub(crate) async fn accept_raw(&self) -> Option<RawStream> {
         let stream = self.0.muxed.accept().await?;
         Some(RawStream::new(stream, counted::StreamOpen::new(self)))

@@ -1,7 +1,8 @@
-//! The one map of connections: from their first packet to their end.
+//! The map of all connections, from their first packet to their end.
 //!
-//! A connection is `Handshaking` until it is registered and `Live` afterwards, under one lock, so that the tracker's wish to
-//! close it finds it at any moment. Changes are queued under that lock and delivered in order.
+//! A connection is `Handshaking` until it is registered, and `Live` afterwards. One lock protects this change, so a
+//! request to close the connection always finds an entry. Changes are queued under the same lock and delivered in
+//! order.
 
 mod permit;
 #[cfg(all(test, feature = "tcp"))]
@@ -30,12 +31,12 @@ pub(crate) use permit::ConnectionPermit;
 pub(crate) struct Connections {
     map: Mutex<Map>,
     tracker: SharedTracker<PeerId>,
-    /// Held while changes are delivered. It is never taken while the map is locked.
+    /// Locked while changes are delivered. It is never locked while the map is locked.
     delivery: Mutex<()>,
     observer: OnceLock<Observer>,
 }
 
-/// Receives every change, in order and without the map's lock.
+/// Receives every change, in order, while the map is not locked.
 pub(crate) type Observer = Box<dyn Fn(&Change) + Send + Sync>;
 
 struct Map {
@@ -43,8 +44,8 @@ struct Map {
     /// The live connections of each peer, oldest first.
     peers: BTreeMap<PeerId, Vec<ConnectionId>>,
     limits: Limits<ConnectionId, PeerId>,
-    /// Changes that are not delivered yet. The caller that adds a change also delivers it, so that this
-    /// holds no more than what happens during one delivery.
+    /// Changes that are not delivered yet. The caller that adds a change also delivers it, so the queue holds
+    /// only the changes that happen during one delivery.
     pending: VecDeque<Change>,
 }
 
@@ -53,7 +54,7 @@ enum Entry {
     Live(Connection),
 }
 
-/// How a handshake is ended from outside.
+/// Cancels a handshake from outside, with a reason.
 #[derive(Debug, Clone, Default)]
 struct Handshake {
     cancelled: CancellationToken,
@@ -76,7 +77,7 @@ impl Connections {
         })
     }
 
-    /// Sets who receives the changes. Once.
+    /// Sets the observer, which receives the changes. Further calls have no effect.
     pub(crate) fn observe(&self, observer: Observer) {
         let _ = self.observer.set(observer);
     }
@@ -89,7 +90,7 @@ impl Connections {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an inbound connection whose handshake begins.
+    /// Counts an inbound connection at the start of its handshake.
     pub(crate) fn begin_inbound(
         self: &Arc<Self>,
         source: Source,
@@ -113,7 +114,7 @@ impl Connections {
         Ok(permit)
     }
 
-    /// Counts a connection that this node dials. The limits on connections to one peer apply once the peer is known.
+    /// Counts a connection that this node dials. The limits per peer apply when the peer is known.
     pub(crate) fn begin_dial(
         self: &Arc<Self>,
         peer: Option<&PeerId>,
@@ -135,7 +136,7 @@ impl Connections {
         ConnectionPermit::new(id, Arc::clone(self), handshake, claimed)
     }
 
-    /// Makes a connection whose handshake is done a live one, and delivers that change before it returns.
+    /// Changes the entry of a connection from `Handshaking` to `Live`, and delivers `Connected` before it returns.
     pub(crate) fn register(
         &self,
         permit: &mut ConnectionPermit,
@@ -169,14 +170,14 @@ impl Connections {
         Ok(())
     }
 
-    /// Forgets a connection, at whatever stage it is.
+    /// Removes a connection from the map, the limits and the tracker, at any stage.
     fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Arc<str>>) {
         let now = Instant::now();
         let mut map = self.map();
         let entry = map.entries.remove(&id);
         map.limits.handle_closed(id);
         if let Err(error) = self.tracker.handle_closed(now, id, closing, detail.clone()) {
-            tracing::error!(%error, "the tracker did not know a connection that ended");
+            tracing::error!(%error, "a connection ended that the tracker did not know");
         }
         if let Some(Entry::Live(connection)) = entry {
             let remaining = map.remove_from_peer(connection.peer(), id);
@@ -205,7 +206,7 @@ impl Connections {
         connection.close_for(reason);
     }
 
-    /// Opens no more streams on a connection. The best other one to the same peer takes them.
+    /// Drains a connection: new streams use the best other connection to the same peer.
     pub(crate) fn drain(&self, id: ConnectionId) {
         let mut map = self.map();
         let Some(connection) = map.live(id) else {
@@ -225,7 +226,7 @@ impl Connections {
         self.deliver();
     }
 
-    /// Lets streams be opened on a drained connection again.
+    /// Ends the draining: new streams use the connection again.
     pub(crate) fn resume(&self, id: ConnectionId) {
         let mut map = self.map();
         let Some(connection) = map.live(id) else {
@@ -242,16 +243,16 @@ impl Connections {
         self.map().live(id)
     }
 
-    /// The live connection to `peer` that streams are best opened on, as the tracker judges.
+    /// The best live connection to `peer` for new streams. The tracker chooses.
     pub(crate) fn best(&self, peer: &PeerId) -> Option<Connection> {
         let map = self.map();
         let best = self.tracker.best(peer).and_then(|best| map.live(best));
-        best.filter(|best| !best.is_closed()).or_else(|| {
-            // The best one has just ended and is not forgotten yet.
+        best.filter(|best| !best.is_closing()).or_else(|| {
+            // The best connection is about to end and is still in the map.
             let others = map.peers.get(peer)?.iter().rev();
             others
                 .filter_map(|id| map.live(*id))
-                .find(|other| !other.is_closed())
+                .find(|other| !other.is_closing())
         })
     }
 
@@ -265,13 +266,21 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself.
+    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
+    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
-        self.map().pending.push_back(change);
+        let mut map = self.map();
+        if let Change::Identified { connection, .. } = &change
+            && map.live(connection.id()).is_none()
+        {
+            return;
+        }
+        map.pending.push_back(change);
+        drop(map);
         self.deliver();
     }
 
-    /// Delivers what is pending, unless a delivery is under way: that one then delivers it.
+    /// Delivers the pending changes. If a delivery is running, it delivers these changes too.
     fn deliver(&self) {
         loop {
             let turn = match self.delivery.try_lock() {
@@ -280,7 +289,7 @@ impl Connections {
                 Err(TryLockError::WouldBlock) => return,
             };
             self.deliver_all(turn);
-            // A change may have come after the last look and before the lock was given back.
+            // Another caller may have added a change before this delivery released its lock.
             if self.map().pending.is_empty() {
                 return;
             }
@@ -306,7 +315,7 @@ impl Map {
         }
     }
 
-    /// How many other connections to the peer remain.
+    /// Removes a connection from the peer's list. Returns the number of remaining connections to the peer.
     fn remove_from_peer(&mut self, peer: PeerId, id: ConnectionId) -> usize {
         let Some(ids) = self.peers.get_mut(&peer) else {
             return 0;

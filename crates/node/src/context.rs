@@ -1,7 +1,7 @@
-//! The API for parts: a weak handle with a handful of capabilities.
+//! The API for parts: a weak handle to the node.
 #![allow(
     dead_code,
-    reason = "parts to come use more of it than today's; parts/tests.rs uses all of it"
+    reason = "the current parts do not use every method; parts/tests.rs does"
 )]
 
 use std::sync::{Arc, Weak};
@@ -19,10 +19,11 @@ use crate::{
     establish,
     event::{Event, PartEvent},
     local::Announcer,
-    part::{Change, DialRequest, Existing, Incoming, Origin},
+    part::{Change, Circuits, DialRequest, Existing, Incoming, Origin},
 };
 
-/// What a part may do with its node. It keeps no node alive: once the node is gone, every method says so or does nothing.
+/// The methods of the node that a part may use. It does not keep the node alive: when the node is gone, every method
+/// returns an error, returns nothing or does nothing.
 #[derive(Clone)]
 pub(crate) struct Context(Weak<Core>);
 
@@ -56,7 +57,7 @@ impl Context {
         dial::dial(&core, request).await
     }
 
-    /// The best connection to `peer`, dialed at `addresses` if there is none.
+    /// Returns the best connection to `peer`. Dials `addresses` if there is no connection.
     pub(crate) async fn connect(
         &self,
         peer: PeerId,
@@ -70,6 +71,23 @@ impl Context {
             expected: Some(peer),
             origin: Origin::Part,
             existing: Existing::Use,
+            circuits: Circuits::Allowed,
+        };
+        self.dial(request).await
+    }
+
+    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none.
+    pub(crate) async fn connect_to_relay(
+        &self,
+        relay: PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<Connection, DialError> {
+        let request = DialRequest {
+            addresses,
+            expected: Some(relay),
+            origin: Origin::Part,
+            existing: Existing::PreferUnlimited,
+            circuits: Circuits::Refused,
         };
         self.dial(request).await
     }
@@ -102,62 +120,61 @@ impl Context {
         connection.open(protocols).await
     }
 
-    /// Closes a connection for `reason`. Unresponsive and silent connections are cut at once, all others deliver what was
-    /// finished.
+    /// Closes a connection for `reason`. The close is graceful unless the peer is silent or has violated a protocol.
     pub(crate) fn close(&self, id: ConnectionId, reason: Closing) {
         if let Some(core) = self.core() {
             core.connections.close(id, reason);
         }
     }
 
-    /// Takes an inbound connection that a part received, such as a circuit, through the pipeline of all connections. It
-    /// returns when the connection has ended.
+    /// Passes an inbound connection that a part received, such as a circuit, to the pipeline of all connections.
+    /// Returns when the connection has ended.
     pub(crate) async fn establish(&self, incoming: Incoming) {
         if let Some(core) = self.core() {
             establish::inbound(core, incoming).await;
         }
     }
 
-    /// Runs a task that the node waits for at shutdown.
+    /// Starts a task. The shutdown of the node waits for the task.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(core) = self.core() {
             core.tasks.spawn(task);
         }
     }
 
-    /// Tells the host about an event of the part's own.
+    /// Sends an event of the part to the host.
     pub(crate) fn emit_part(&self, event: impl PartEvent) {
         self.emit(Event::Part(Arc::new(event)));
     }
 
-    /// Tells the host about an event.
+    /// Sends an event to the host.
     pub(crate) fn emit(&self, event: Event) {
         if let Some(core) = self.core() {
             core.events.send(event);
         }
     }
 
-    /// Tells every part, and the host where it is meant to know, that something happened.
+    /// Sends a change to all parts, and to the host if the change has a public event.
     pub(crate) fn report(&self, change: Change) {
         if let Some(core) = self.core() {
             core.report(change);
         }
     }
 
-    /// Announces `addresses` (without this node's id) on behalf of `announcer`, in place of those that it announced before.
+    /// Replaces the addresses that `announcer` announces. They do not contain this node's id.
     pub(crate) fn publish(&self, announcer: Announcer, addresses: Vec<Multiaddr>) {
         if let Some(core) = self.core() {
             core.announce(announcer, addresses);
         }
     }
 
-    /// What this node announces, without its id.
+    /// The addresses that this node announces, without its id.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.local.addresses())
     }
 
-    /// The protocols that this node answers to.
+    /// The protocols that this node accepts.
     pub(crate) fn protocols(&self) -> Vec<String> {
         let offered = self.core().map(|core| core.router.offered(false));
         offered
@@ -167,27 +184,28 @@ impl Context {
             .collect()
     }
 
-    /// Switches a protocol of the part's on or off.
+    /// Switches a protocol of the part on or off.
     pub(crate) fn enable(&self, protocol: &str, enabled: bool) {
         if let Some(core) = self.core() {
             core.router.enable(protocol, enabled);
         }
     }
 
-    /// Remembers addresses of a peer. An address with another peer's id is passed over.
+    /// Remembers addresses of a peer. Ignores an address with the id of another peer.
     pub(crate) fn learn(&self, peer: &PeerId, source: Source, addresses: &[Multiaddr]) {
         if let Some(core) = self.core() {
             core.address_book.learn(peer, source, addresses);
         }
     }
 
-    /// What is known of a peer's addresses, the best first.
+    /// The known addresses of a peer, best first.
     pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.address_book.addresses(peer))
     }
 
-    /// Whether the dialer dials this address directly. A part with a socket of its own must respect it.
+    /// Whether the dialer dials this address directly. A part with its own socket must not use an address that is not
+    /// direct.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
         self.core().is_some_and(|core| (core.is_direct)(address))
     }

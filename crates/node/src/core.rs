@@ -1,4 +1,4 @@
-//! What everything in a running node shares: connections, router, addresses, tasks and events. No feature appears here.
+//! The shared state of a running node: connections, router, addresses, tasks and events. No feature appears here.
 
 use std::{
     sync::{
@@ -38,9 +38,9 @@ pub(crate) struct Core {
     pub(crate) address_book: AddressBook,
     pub(crate) events: EventSender,
     pub(crate) tasks: TaskTracker,
-    /// No dial, listener or handler begins any more.
+    /// Fires at shutdown. From then on, no dial, listener or handler begins.
     pub(crate) stopping: CancellationToken,
-    /// Bounds the attempts of all dials together.
+    /// Limits the number of attempts of all dials together.
     pub(crate) dials: Semaphore,
     pub(crate) is_direct: IsDirect,
     transports: Vec<Arc<dyn Transport>>,
@@ -52,7 +52,7 @@ pub(crate) struct Core {
 /// Whether the dialer dials an address directly.
 pub(crate) type IsDirect = Box<dyn Fn(&Multiaddr) -> bool + Send + Sync>;
 
-/// The parts, which need the core in order to be made.
+/// The parts and connectors. They are set after the core is constructed, because parts need the core.
 struct Assembly {
     parts: Vec<Arc<dyn Part>>,
     connectors: Vec<Arc<dyn Connector>>,
@@ -106,7 +106,7 @@ impl Core {
         core
     }
 
-    /// Adds the parts and starts them. Once, before anything else happens.
+    /// Adds the parts and starts them. The builder calls this method once, before anything else happens.
     pub(crate) fn assemble(self: &Arc<Self>, parts: Vec<Arc<dyn Part>>) {
         let mut connectors: Vec<Arc<dyn Connector>> = Vec::new();
         let mut services = Vec::new();
@@ -128,7 +128,7 @@ impl Core {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for part in parts {
             let name = part.name();
-            // The task is not one of `tasks`: a part that panics or is late must be named.
+            // The task is not one of `tasks`, because the log must name a part that panics or is late.
             let task = tokio::spawn(part.run(self.stopping.child_token()));
             running.push(RunningPart { name, task });
         }
@@ -142,7 +142,7 @@ impl Core {
         &self.transports
     }
 
-    /// What reaches addresses of this kind.
+    /// The connector for addresses of this kind.
     pub(crate) fn connector(&self, kind: Kind) -> Option<&Arc<dyn Connector>> {
         let connectors = &self.assembly.get()?.connectors;
         connectors.iter().find(|connector| connector.handles(kind))
@@ -158,7 +158,7 @@ impl Core {
         Announcer::Listener(self.listeners.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Announces `addresses` (without this node's id) in place of those that `announcer` announced before.
+    /// Replaces the addresses that `announcer` announces. They do not contain this node's id.
     pub(crate) fn announce(&self, announcer: Announcer, addresses: Vec<Multiaddr>) {
         let Some(new) = self.local.announce(announcer, addresses) else {
             return;
@@ -170,7 +170,7 @@ impl Core {
         self.report(Change::Local);
     }
 
-    /// Tells every part, and the host where it is meant to know.
+    /// Sends a change to all parts, and to the host if the change has a public event.
     pub(crate) fn report(&self, change: Change) {
         self.connections.report(change);
     }
@@ -186,7 +186,7 @@ impl Core {
     }
 }
 
-/// What the host is told of a change.
+/// The public event of a change. `None`: the host does not learn of the change.
 fn public(change: &Change) -> Option<Event> {
     Some(match change {
         Change::Connected { connection } => Event::Connected {
@@ -231,7 +231,7 @@ fn public(change: &Change) -> Option<Event> {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Parts and the supervisor hold no core while they wait.
+        // Parts and the supervisor hold no core while they wait, so they end now.
         self.stopping.cancel();
     }
 }

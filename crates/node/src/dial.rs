@@ -1,4 +1,4 @@
-//! From addresses to one connection: expanded, ranked, staggered, the losers cancelled.
+//! Dialing: expands and ranks the addresses, starts the attempts one after another, and keeps the first connection.
 
 mod plan;
 mod race;
@@ -10,7 +10,7 @@ use crate::{
     connection::Connection,
     core::Core,
     error::DialError,
-    part::{DialRequest, Existing},
+    part::{Circuits, DialRequest, Existing},
 };
 use libp2p_identity::PeerId;
 
@@ -36,7 +36,7 @@ pub(crate) async fn dial(core: &Arc<Core>, request: DialRequest) -> Result<Conne
     }
 }
 
-/// The one peer that the request names, if it names any.
+/// The peer that the request names. Fails if the request names two peers.
 fn expected_peer(request: &DialRequest) -> Result<Option<PeerId>, DialError> {
     if request.addresses.is_empty() && request.expected.is_none() {
         return Err(DialError::NoAddress);
@@ -53,23 +53,23 @@ fn expected_peer(request: &DialRequest) -> Result<Option<PeerId>, DialError> {
     }
 }
 
-/// The connection that there is already, if it will do.
+/// The existing connection, if the request accepts it.
 fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connection> {
     let best = core.connections.best(peer)?;
     let is_circuit = |address| address::kind(address) == Kind::Circuit;
+    let only_circuits =
+        request.circuits == Circuits::Allowed && request.addresses.iter().all(is_circuit);
     match request.existing {
         Existing::Use => Some(best),
-        // A direct connection is worth a dial where there is only a limited one.
-        Existing::PreferUnlimited => {
-            (!best.is_limited() || request.addresses.iter().all(is_circuit)).then_some(best)
-        }
+        // If the existing connection is limited, a direct connection is worth a dial.
+        Existing::PreferUnlimited => (!best.is_limited() || only_circuits).then_some(best),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::Origin;
+    use crate::part::{Circuits, Origin};
     use multiaddr::{Multiaddr, Protocol};
 
     fn request(addresses: &[Multiaddr], expected: Option<PeerId>) -> DialRequest {
@@ -78,6 +78,7 @@ mod tests {
             expected,
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What can go wrong: one enum per operation.
+//! The errors: one enum per operation.
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use conn_state::{Closing, Refused, State, TrackError};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-/// An error and all of its sources in one line.
+/// Formats an error and all of its sources as one line.
 ///
 /// ```
 /// let source = std::io::Error::other("disk full");
@@ -18,7 +18,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     let mut next = error.source();
     while let Some(source) = next {
         let text = source.to_string();
-        // An error that is transparent repeats its source.
+        // A transparent error repeats the text of its source.
         if !line.ends_with(&text) {
             line.push_str(": ");
             line.push_str(&text);
@@ -28,7 +28,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     line
 }
 
-/// Why a node could not be built.
+/// An error of [`crate::Builder::build`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -38,7 +38,7 @@ pub enum SetupError {
     Tcp(#[source] transport_tcp::UpgradeSetupError),
 }
 
-/// Why an address could not be listened on.
+/// An error of [`crate::Node::listen`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
@@ -48,12 +48,12 @@ pub enum ListenError {
         /// The address asked for.
         address: Multiaddr,
     },
-    /// The operating system refused.
+    /// The operating system refused to bind the address.
     #[error("cannot listen on {address}")]
     Bind {
         /// The address asked for.
         address: Multiaddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The node is shut down.
@@ -65,12 +65,12 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// Whether another socket holds the port.
+    /// Whether another socket uses the port.
     pub fn is_address_in_use(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
     }
 
-    /// Whether this machine has no such address, or no address of its family.
+    /// Whether this machine lacks the address, or all addresses of its family.
     pub fn is_address_unavailable(&self) -> bool {
         match self {
             Self::Bind { source, .. } => {
@@ -83,7 +83,7 @@ impl ListenError {
     }
 }
 
-/// Why a protocol could not be handled.
+/// An error of [`crate::Node::handle`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError {
@@ -93,7 +93,7 @@ pub enum HandleError {
         /// The protocol asked for.
         protocol: String,
     },
-    /// multistream-select carries no such name: names start with `/` and have at most 256 bytes.
+    /// The name is invalid: a protocol name starts with `/`, has at most 256 bytes and has no line break.
     #[error(
         "{protocol:?} is not a protocol name: it must start with '/' and have at most 256 bytes"
     )]
@@ -106,7 +106,7 @@ pub enum HandleError {
     ShutDown,
 }
 
-/// Why a dial gave no connection.
+/// An error of [`crate::Node::dial`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -118,7 +118,7 @@ pub enum DialError {
     DifferentPeers {
         /// The first peer named.
         first: PeerId,
-        /// Another one.
+        /// A different peer.
         second: PeerId,
     },
     /// The addresses name this node.
@@ -127,7 +127,7 @@ pub enum DialError {
         /// This node's id.
         peer: PeerId,
     },
-    /// Every address failed. The message names each one, with its stage and cause.
+    /// Every address failed. The message names each address with the cause of its failure.
     #[error("{}", Joined(.0))]
     AllFailed(Vec<AttemptError>),
     /// The node is shut down.
@@ -135,18 +135,18 @@ pub enum DialError {
     ShutDown,
 }
 
-/// Why one address gave no connection.
+/// The failure of one address of a dial.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}")]
 pub struct AttemptError {
-    /// The address tried.
+    /// The address of the attempt.
     pub address: Multiaddr,
-    /// At which stage the attempt failed, and why.
+    /// The cause of the failure.
     #[source]
     pub cause: AttemptCause,
 }
 
-/// At which stage an attempt failed, and why.
+/// The cause of a failed attempt. The variant tells the stage.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptCause {
@@ -156,16 +156,16 @@ pub enum AttemptCause {
     /// No address of the peer is known.
     #[error("no address of this peer is known")]
     NoKnownAddress,
-    /// The attempt would bypass the dialer, which does not dial this address directly.
+    /// The attempt would bypass the dialer, whose rules do not allow a direct connection to this address.
     #[error("{what} would bypass the dialer: no rule allows a direct connection to this address")]
     NotDirect {
-        /// What would bypass the dialer.
+        /// The part of the attempt that would bypass the dialer.
         what: &'static str,
     },
     /// The name could not be resolved.
     #[error("cannot resolve the name")]
     Resolve(#[source] Box<dyn Error + Send + Sync>),
-    /// No byte stream was opened.
+    /// The dialer opened no byte stream.
     #[cfg(feature = "tcp")]
     #[error(transparent)]
     Connect(#[from] transport_tcp::DialError),
@@ -184,28 +184,31 @@ pub enum AttemptCause {
     /// The attempt did not end in time.
     #[error("timed out after {} s", after.as_secs_f32())]
     TimedOut {
-        /// The time that the attempt had.
+        /// The time limit of the attempt.
         after: Duration,
     },
     /// The peer's QUIC handshake failed.
     #[cfg(feature = "quic")]
     #[error(transparent)]
     Accept(#[from] transport_quic::AcceptError),
-    /// The relay opened no circuit.
-    #[error("the relay {relay}: {reason}")]
+    /// The address of a relay leads through another relay.
+    #[error("a relay is not reached through another relay")]
+    NestedCircuit,
+    /// The relay did not open a circuit.
+    #[error("no connection through the relay {relay}: {reason}")]
     Relay {
         /// The relay.
         relay: PeerId,
-        /// What happened, in one line.
+        /// The reason, in one line.
         reason: String,
     },
     /// The other end is this node itself.
     #[error("this node itself answers at the address")]
     Oneself,
-    /// The tracker had the handshake closed.
+    /// The tracker ended the handshake.
     #[error("{0}")]
     Closed(Closing),
-    /// The tracker takes no more connections in their handshake.
+    /// The tracker refuses the connection, for example because too many peers are transient.
     #[error(transparent)]
     Tracker(#[from] TrackError),
     /// A limit of this node refuses the connection.
@@ -223,33 +226,38 @@ impl fmt::Display for Joined<'_> {
         f.write_str("cannot connect to ")?;
         for (n, attempt) in self.0.iter().enumerate() {
             let separator = if n == 0 { "" } else { "; " };
-            // Several causes have no one source: each is written out.
-            write!(f, "{separator}{}", error_chain(attempt))?;
+            // Several causes cannot be one `source()`, so the message contains all of them.
+            let (address, cause) = (attempt.to_string(), error_chain(&attempt.cause));
+            match cause.starts_with(&address) {
+                // The transport's error names the address.
+                true => write!(f, "{separator}{cause}")?,
+                false => write!(f, "{separator}{address}: {cause}")?,
+            }
         }
         Ok(())
     }
 }
 
-/// Why a stream could not be opened.
+/// An error of [`crate::Connection::open`] and similar methods.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no connection to the peer.
     #[error("not connected to {peer}")]
     NotConnected {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
     },
-    /// A relay limits the connection, and the stream is not for a limited one.
+    /// A relay limits the connection, and the stream needs an unlimited connection.
     #[error("{peer} is connected only through a relay that limits the connection")]
     Limited {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
     },
     /// There was no unlimited connection by the deadline.
     #[error("{peer} was still {state} at the deadline")]
     NotInTime {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
         /// The peer's state at the deadline.
         state: State,
@@ -257,33 +265,33 @@ pub enum OpenError {
     /// The connection is closed or allows no more streams.
     #[error("cannot open a stream to {peer}")]
     Connection {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
-        /// What the transport says.
+        /// The error of the transport.
         source: Arc<io::Error>,
     },
-    /// The peer speaks none of the protocols.
-    #[error("{peer} speaks none of {}", .protocols.join(", "))]
+    /// The peer supports none of the protocols.
+    #[error("{peer} supports none of these protocols: {}", .protocols.join(", "))]
     Unsupported {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
-        /// The protocols proposed.
+        /// The proposed protocols.
         protocols: Vec<String>,
     },
-    /// The negotiation of the protocol broke.
+    /// The negotiation of the protocol failed.
     #[error("cannot negotiate a protocol with {peer}")]
     Negotiation {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
-        /// What went wrong.
+        /// The error of the negotiation.
         source: Arc<io::Error>,
     },
     /// The peer did not answer in time.
     #[error("{peer} did not agree on a protocol within {} s", after.as_secs_f32())]
     TimedOut {
-        /// The peer that the stream was for.
+        /// The peer of the stream.
         peer: PeerId,
-        /// The time that the negotiation had.
+        /// The time limit of the negotiation.
         after: Duration,
     },
 }

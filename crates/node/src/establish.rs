@@ -14,7 +14,7 @@ use crate::{
     session,
 };
 
-/// Takes an inbound connection through the pipeline. Returns when the connection has ended.
+/// Runs the pipeline for an inbound connection. Returns when the connection has ended.
 pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
     let Incoming {
         address,
@@ -39,7 +39,7 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
         .and_then(|reached| register(&core, permit, reached, address.clone(), Direction::Inbound));
     match registered {
         Ok(session) => session.run().await,
-        // A node that dials itself is told so by its dial.
+        // If the node dialed itself, the dial reports the failure.
         Err(AttemptCause::Oneself) => {}
         Err(cause) => report_failure(&core, address, cause),
     }
@@ -55,7 +55,7 @@ fn report_failure(core: &Core, address: Multiaddr, cause: AttemptCause) {
     });
 }
 
-/// Registers a connection whose handshake is done. The caller runs its session.
+/// Registers a connection after its handshake. The caller must run the session.
 pub(crate) fn register(
     core: &Arc<Core>,
     mut permit: ConnectionPermit,
@@ -66,7 +66,7 @@ pub(crate) fn register(
     let Reached { muxed, path } = reached;
     if muxed.peer() == core.peer_id {
         permit.end(Closing::Refused, None);
-        // Gracefully, so that the other end, which is this node too, learns the same.
+        // The close is graceful, so that the other end, which is also this node, learns the reason.
         muxed.close(Closing::Refused);
         return Err(AttemptCause::Oneself);
     }
@@ -99,7 +99,7 @@ pub(crate) fn register(
     })
 }
 
-/// A registered connection with what must run so that it is served and, in the end, forgotten.
+/// The session of a registered connection. It serves the connection, and finally drops the permit.
 pub(crate) struct Session {
     core: Arc<Core>,
     connection: Connection,

@@ -1,4 +1,4 @@
-//! What a node tells its host.
+//! The public events of a node.
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::sync::broadcast;
 
 use crate::{error::AttemptCause, protocols::identify};
 
-/// Something that happened to a node.
+/// An event of a node.
 ///
-/// An event names connections by their ids and keeps none of them alive. [`crate::Node::connection_by_id`] gives the
+/// An event names connections by their ids and keeps no connection open. [`crate::Node::connection_by_id`] returns the
 /// connection while it is open.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The node can be reached at one more address.
+    /// Peers can reach the node at a new address.
     Listening {
         /// The address, with this node's id.
         address: Multiaddr,
@@ -25,7 +25,7 @@ pub enum Event {
     ListenerFailed {
         /// The address that the listener was bound to.
         address: Multiaddr,
-        /// What the operating system or the transport said.
+        /// The error of the operating system or the transport.
         reason: Arc<str>,
     },
     /// A connection is authenticated and multiplexed.
@@ -36,56 +36,56 @@ pub enum Event {
         connection: ConnectionId,
         /// The other end's address as this node sees it, without the peer's id.
         address: Multiaddr,
-        /// Which end dialed.
+        /// The end that dialed.
         direction: Direction,
         /// The layers of the connection, see [`crate::Connection::via`].
         via: &'static str,
     },
-    /// A peer described itself: the first time on a connection, or with something new.
+    /// The first identify message of a peer on a connection arrived, or a message with a change.
     Identified {
         /// The peer.
         peer: PeerId,
-        /// The connection that the description came over.
+        /// The connection over which the message arrived.
         connection: ConnectionId,
-        /// The description. All holders share it.
+        /// The content of the message. All copies of the event share it.
         info: Arc<identify::Info>,
     },
     /// The peer answered a ping of this node.
     Pong {
         /// The peer.
         peer: PeerId,
-        /// The connection that the ping went over.
+        /// The connection of the ping.
         connection: ConnectionId,
-        /// The round trip.
+        /// The round-trip time.
         rtt: Duration,
     },
-    /// A connection is gone.
+    /// A connection has ended.
     Disconnected {
         /// The peer at the other end.
         peer: PeerId,
         /// The connection.
         connection: ConnectionId,
-        /// Why it ended.
+        /// The reason.
         reason: Closing,
-        /// What the transport adds to the reason, in one line.
+        /// The text of the transport about the reason, in one line.
         detail: Option<Arc<str>>,
-        /// How many other connections to the peer remain.
+        /// The number of remaining connections to the peer.
         remaining: usize,
     },
     /// An inbound connection was refused, or its handshake failed.
     InboundFailed {
-        /// Where the connection came from.
+        /// The address of the other end.
         address: Multiaddr,
-        /// The peer, if the handshake got far enough to tell.
+        /// The peer, if the handshake has proved it.
         peer: Option<PeerId>,
-        /// At which stage it failed, and why.
+        /// The cause of the failure.
         cause: Arc<AttemptCause>,
     },
     /// An event of one of the node's parts, such as [`crate::ReservationEvent`].
     Part(Arc<dyn PartEvent>),
 }
 
-/// An event of one part of the node. `Display` gives it as a line for people.
+/// An event of one part of the node. `Display` prints the event as a line for people.
 ///
 /// ```
 /// use node::{Event, PartEvent};
@@ -112,14 +112,14 @@ pub trait PartEvent: Any + fmt::Debug + fmt::Display + Send + Sync {
 }
 
 impl dyn PartEvent {
-    /// The event as the type `E`, if it is one.
+    /// Returns the event as the type `E`, if it has that type.
     pub fn downcast_ref<E: PartEvent>(&self) -> Option<&E> {
         let any: &dyn Any = self;
         any.downcast_ref()
     }
 }
 
-/// Sends events to every subscriber. A full ring drops its oldest events.
+/// Sends events to every subscriber. A full buffer drops its oldest events.
 #[derive(Debug)]
 pub(crate) struct EventSender(broadcast::Sender<Event>);
 
@@ -139,18 +139,18 @@ impl EventSender {
     }
 }
 
-/// A subscription: every event since it was made, provided that its reader keeps up.
+/// A subscription. A reader that keeps up receives every event since the subscription began.
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Event>);
 
-/// Why there is no next event.
+/// An error of [`Events::next`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventsError {
-    /// The reader fell behind. The next call continues after the gap.
+    /// The reader fell behind and missed events. The next call continues after the missed events.
     #[error("{missed} events were missed because the subscriber read too slowly")]
     Lagged {
-        /// How many events this subscription lost.
+        /// The number of missed events.
         missed: u64,
     },
     /// The node is gone.
@@ -163,7 +163,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Lagged`] when this reader was too slow, [`EventsError::Closed`] when the node is gone.
+    /// [`EventsError::Lagged`] if this reader was too slow, and [`EventsError::Closed`] if the node is gone.
     pub async fn next(&mut self) -> Result<Event, EventsError> {
         self.0.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(missed) => EventsError::Lagged { missed },

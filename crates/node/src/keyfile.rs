@@ -1,4 +1,4 @@
-//! The identity on disk: one private key in libp2p's protobuf encoding, readable only by its owner.
+//! The key file: one private key in libp2p's protobuf encoding. Only its owner can read it.
 //!
 //! An existing file is never overwritten, whatever its content.
 
@@ -12,10 +12,10 @@ use std::{
 use libp2p_identity::{DecodingError, Keypair};
 use zeroize::Zeroizing;
 
-/// The longest key file. An Ed25519 key takes 68 bytes and an RSA key a few thousand.
+/// The maximum length of a key file. An Ed25519 key takes 68 bytes, and an RSA key takes a few thousand.
 const MAX_LENGTH: u64 = 64 * 1024;
 
-/// Why a key file could not be read or created.
+/// An error of [`load`] or [`create`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
@@ -24,7 +24,7 @@ pub enum KeyFileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file holds no valid key.
@@ -32,10 +32,10 @@ pub enum KeyFileError {
     Corrupted {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the content.
+        /// The fault in the content.
         reason: String,
     },
-    /// The file exists.
+    /// The file exists already.
     #[error("the key file {} exists already; the file was not changed", path.display())]
     Exists {
         /// The file.
@@ -46,7 +46,7 @@ pub enum KeyFileError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The key cannot be encoded.
@@ -88,7 +88,7 @@ pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
 
 /// Writes `keypair` to `path`, which must not exist. Creates the directory if needed.
 ///
-/// The file appears complete or not at all.
+/// The file appears only when it is complete.
 ///
 /// # Errors
 ///

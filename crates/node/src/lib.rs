@@ -6,22 +6,28 @@
 //! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
 //!
-//! The node decides nothing about security, admission or peers' states: the leaf crates do. The node carries their decisions
-//! out. Each feature of the node is a *part*, which runs one leaf crate.
+//! The leaf crates make all decisions about security, admission and peers' states. The node carries these decisions
+//! out. A *part* of the node runs one leaf crate or one small protocol.
 //!
 //! # Invariants
 //!
-//! - One map holds every connection from its first packet to its end, and one pipeline establishes all of them: over TCP, over QUIC
-//!   and over circuits, inbound and outbound.
-//! - Every task of a node belongs to the node: after [`Node::shutdown`] none is left.
-//! - Every wait for a peer has a deadline, and every caller is answered.
-//! - A subscriber that falls behind misses events and is told how many; it never delays a connection.
+//! - One map holds every connection from its first packet to its end. One pipeline establishes all connections: over
+//!   TCP, over QUIC and over circuits, inbound and outbound.
+//! - Every task of a node belongs to the node: after [`Node::shutdown`] no task is left.
+//! - Every wait for a peer has a deadline, and every call returns.
+//! - A subscriber that falls behind misses events and learns their number. It never delays a connection.
 //! - An attempt accepts only the peer that its own address names, or else the peer that its dial names.
+//!
+//! # Features
+//!
+//! A library needs the features `tcp`, `quic` and `relay` at the most. The default features add the binary (`cli`) and its
+//! metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and `bootstrap` add nothing.
-//! - The network interfaces are read when the node starts to listen. Later changes are not seen.
+//! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and
+//!   `bootstrap` add nothing.
+//! - The node reads the network interfaces when it starts to listen. It does not notice later changes.
 //!
 #![cfg_attr(
     all(feature = "tcp", feature = "quic"),
@@ -43,7 +49,7 @@ listening.shutdown().await;
 ```
 "#
 )]
-// Without one of the transports or parts, some of what is made for them has no user.
+// Without one of the transports or parts, some code for them is unused.
 #![cfg_attr(not(feature = "tcp"), allow(dead_code, unused, unreachable_code))]
 #![cfg_attr(not(feature = "quic"), allow(dead_code, unused, unreachable_code))]
 #![cfg_attr(not(feature = "relay"), allow(dead_code, unused))]
@@ -105,3 +111,8 @@ pub use {
     },
     relay_slots::{self, RateTerm, Slot, Terms as RelayTerms, TermsError},
 };
+
+/// The README's code compiles and runs.
+#[cfg(all(doctest, feature = "tcp", feature = "quic", feature = "relay"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

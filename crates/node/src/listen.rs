@@ -1,4 +1,4 @@
-//! Listening: from an address to a stream of inbound connections.
+//! Listening: binds addresses and accepts inbound connections.
 
 use std::{io, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     part::Listener,
 };
 
-/// A socket that is bound but does not accept yet. Dropping it gives the port back.
+/// A socket that is bound but does not accept yet. Dropping it frees the port.
 pub(crate) struct Bound {
     address: Multiaddr,
     listener: Arc<dyn Listener>,
@@ -54,7 +54,7 @@ impl Bound {
         self.port
     }
 
-    /// Accepts from now on. Gives the addresses, with this node's id, under which others reach the socket.
+    /// Starts to accept. Returns the addresses at which peers reach the socket, with this node's id.
     pub(crate) fn start(self, core: &Arc<Core>) -> Vec<Multiaddr> {
         let announcer = core.next_listener();
         self.listener.start();
@@ -74,7 +74,7 @@ impl Bound {
     }
 }
 
-/// Accepts until the node stops or the socket breaks. The announced addresses end with the socket.
+/// Accepts connections until the node stops or the socket breaks. A broken socket's addresses are no longer announced.
 async fn accept(
     core: Arc<Core>,
     address: Multiaddr,
@@ -98,7 +98,7 @@ async fn accept(
         return;
     }
     let reason = crate::error::error_chain(&error);
-    tracing::error!(%address, reason, "a listener broke: its addresses are no longer announced");
+    tracing::error!(%address, reason, "a listener failed: the node no longer announces its addresses");
     core.announce(announcer, Vec::new());
     core.events.send(Event::ListenerFailed {
         address,

@@ -1,4 +1,4 @@
-//! What this node announces: its addresses by announcer.
+//! The addresses that this node announces, by announcer.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-/// Who announces some of the node's addresses. The order is that of the announced list.
+/// The source of announced addresses. The list of all announced addresses has the order of this enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Announcer {
     /// A listener, by its number.
@@ -17,7 +17,7 @@ pub(crate) enum Announcer {
     Relay(PeerId),
 }
 
-/// The addresses under which others reach this node, without its id.
+/// The addresses at which peers reach this node, without its id.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     addresses: Mutex<BTreeMap<Announcer, Vec<Multiaddr>>>,
@@ -30,7 +30,8 @@ impl Local {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces what `announcer` announces. Gives the addresses that nobody announced before; `None`: nothing has changed.
+    /// Replaces the addresses of `announcer`. Returns the addresses that no announcer announced before. `None`: the
+    /// list has not changed.
     pub(crate) fn announce(
         &self,
         announcer: Announcer,
@@ -51,7 +52,7 @@ impl Local {
         Some(after.into_iter().filter(is_new).collect())
     }
 
-    /// All addresses, each once: those of the listeners first.
+    /// All addresses without duplicates. The addresses of listeners come first.
     pub(crate) fn addresses(&self) -> Vec<Multiaddr> {
         flatten(&self.lock())
     }

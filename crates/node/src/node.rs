@@ -16,7 +16,7 @@ use crate::{
     error::{DialError, HandleError, ListenError, OpenError},
     event::Events,
     listen::{self, Bound},
-    part::{DialRequest, Existing, GOODBYE, Origin, Part, Query},
+    part::{Circuits, DialRequest, Existing, GOODBYE, Origin, Part, Query},
     router::IncomingStreams,
     supervisor,
 };
@@ -26,9 +26,9 @@ use crate::{
 pub struct Node(Arc<Core>);
 
 impl Node {
-    /// Starts a node over `core`, whose parts are there.
+    /// Starts the supervisor of a node and subscribes to its events.
     pub(crate) fn start(core: Arc<Core>) -> (Self, Events) {
-        // Before anything can happen, so that the first event is among them.
+        // The subscription comes first, so that it includes the first event.
         let events = core.events.subscribe();
         core.tasks.spawn(supervisor::run(Arc::downgrade(&core)));
         (Self(core), events)
@@ -39,8 +39,8 @@ impl Node {
         self.0.peer_id
     }
 
-    /// Listens on one more address. Gives the addresses, with this node's id, under which others reach the socket. A port of 0
-    /// takes a free port; an unspecified IP address stands for all interfaces.
+    /// Listens on a further address. Returns the addresses at which peers reach the socket, with this node's id. A port
+    /// of 0 stands for a free port. An unspecified IP address stands for all interfaces.
     ///
     /// # Errors
     ///
@@ -49,12 +49,12 @@ impl Node {
         Ok(listen::bind(&self.0, &address)?.start(&self.0))
     }
 
-    /// Listens on all interfaces, with every transport, on one port; a `port` of 0 takes a free one. Address families that this
-    /// machine lacks (often IPv6) are left out.
+    /// Listens on one port of all interfaces, with every transport. A `port` of 0 stands for a free port. Ignores
+    /// address families that this machine lacks, often IPv6.
     ///
     /// # Errors
     ///
-    /// The operating system refuses one of the addresses; then the node listens on none of them.
+    /// The operating system refuses one of the addresses. In this case the node listens on no address.
     pub async fn listen_everywhere(&self, mut port: u16) -> Result<Vec<Multiaddr>, ListenError> {
         let mut all: Vec<Bound> = Vec::new();
         let mut left_out = None;
@@ -78,8 +78,7 @@ impl Node {
         }
     }
 
-    /// Every address under which others reach this node, each with its id. The addresses of a listener that broke are not
-    /// among them.
+    /// The addresses at which peers reach this node, with its id. The list excludes the addresses of failed listeners.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.0.local.addresses().into_iter();
         addresses
@@ -87,14 +86,14 @@ impl Node {
             .collect()
     }
 
-    /// Connects to the peer at `addresses` and gives the first connection that is established. Addresses are tried in the
-    /// order of [`crate::plan`]. An address that is only `/p2p/ID` stands for what the node has learned about that peer's
-    /// addresses. If the addresses name a peer that is connected already, the dial gives that connection, unless a relay
-    /// limits it and one of the addresses is direct. Dropping the future cancels every attempt.
+    /// Connects to the peer at `addresses` and returns the first established connection. [`crate::plan`] decides the
+    /// order of the attempts. The address `/p2p/ID` stands for all addresses of the peer that the node knows. If the
+    /// peer is connected already, the dial returns that connection, unless a relay limits the connection and one of the
+    /// addresses is direct. Dropping the future cancels every attempt.
     ///
     /// # Errors
     ///
-    /// Which addresses failed, at which stage and why.
+    /// [`DialError`]. Its message names every failed address with the cause.
     pub async fn dial(
         &self,
         addresses: impl IntoIterator<Item = Multiaddr>,
@@ -104,11 +103,13 @@ impl Node {
             expected: None,
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
         };
         dial::dial(&self.0, request).await
     }
 
-    /// The live connection to `peer` that streams are best opened on: an unlimited one before a limited one, then the newest.
+    /// The best live connection to `peer` for new streams: unlimited connections come before limited ones, and then
+    /// newer connections before older ones.
     pub fn connection(&self, peer: PeerId) -> Option<Connection> {
         self.0.connections.best(&peer)
     }
@@ -123,16 +124,16 @@ impl Node {
         self.0.connections.all()
     }
 
-    /// The addresses at which `peer` may be dialed, best first: those that worked, then those that peers and relays told of.
+    /// The known addresses of `peer`, best first. Addresses that worked come before addresses that were only reported.
     pub fn addresses_of(&self, peer: PeerId) -> Vec<Multiaddr> {
         self.0.address_book.addresses(&peer)
     }
 
-    /// Opens a stream to `peer` over its best connection, for the first of `protocols` that the peer knows.
+    /// Opens a stream to `peer` over its best connection, for the first of `protocols` that the peer supports.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NotConnected`], or why the stream could not be opened.
+    /// [`OpenError::NotConnected`], or an error of [`Connection::open`].
     pub async fn open(
         &self,
         peer: PeerId,
@@ -147,7 +148,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`OpenError::NotInTime`], or why the stream could not be opened.
+    /// [`OpenError::NotInTime`], or an error of [`Self::open`].
     pub async fn open_by(
         &self,
         peer: PeerId,
@@ -163,12 +164,12 @@ impl Node {
         self.open(peer, protocols).await
     }
 
-    /// Registers a handler of `protocol`. Streams over relay-limited connections are refused. Up to `capacity` streams wait for
-    /// [`IncomingStreams::next`]; further ones are reset. A second registration replaces the first.
+    /// Registers a handler of `protocol`. Streams over relay-limited connections are refused. Up to `capacity` streams
+    /// wait for [`IncomingStreams::next`]. The node resets further streams. A second registration replaces the first.
     ///
     /// # Errors
     ///
-    /// The node itself serves the protocol, or it is not a protocol name, or the node is shut down.
+    /// The node itself serves the protocol, the protocol name is invalid, or the node is shut down.
     pub fn handle(&self, protocol: &str, capacity: usize) -> Result<IncomingStreams, HandleError> {
         self.0.router.handle(protocol, capacity, false)
     }
@@ -186,12 +187,12 @@ impl Node {
         self.0.router.handle(protocol, capacity, true)
     }
 
-    /// The peers' states: queries, waiting, and events in order. Only the node reports changes to it.
+    /// The tracker of peers' states, for queries, waits and ordered events. Only the node may report changes to it.
     pub fn tracker(&self) -> &SharedTracker<PeerId> {
         self.0.connections.tracker()
     }
 
-    /// Subscribes to every event from this moment on.
+    /// Subscribes to all events from now on.
     pub fn events(&self) -> Events {
         self.0.events.subscribe()
     }
@@ -205,7 +206,7 @@ impl Node {
         })
     }
 
-    /// What the parts answer at the admin endpoint.
+    /// The queries that the parts answer at the admin endpoint.
     pub(crate) fn queries(&self) -> Vec<Query> {
         let parts = self.0.parts().iter();
         parts.flat_map(|part| Arc::clone(part).queries()).collect()
@@ -216,9 +217,9 @@ impl Node {
         self.0.stopping.clone()
     }
 
-    /// Stops listening, lets the parts say goodbye, closes every connection gracefully and frees every socket. Streams that were
-    /// finished are delivered, within [`crate::Config::shutdown_timeout`]; a part has 1 s. Afterwards no task of the node is
-    /// left, and [`IncomingStreams::next`] gives `None`.
+    /// Stops listening, ends the parts, closes every connection gracefully and closes every socket. The parts have 1 s,
+    /// and the connections deliver their finished streams within [`crate::Config::shutdown_timeout`]. Afterwards no
+    /// task of the node is left, and [`IncomingStreams::next`] returns `None`.
     pub async fn shutdown(&self) {
         let core = &self.0;
         core.stopping.cancel();
@@ -249,13 +250,16 @@ impl Node {
     }
 }
 
-/// Waits for a part's goodbye, and ends a part that is late.
+/// Waits for the end of a part, and aborts a part that is late.
 async fn say_goodbye(RunningPart { name, mut task }: RunningPart) {
     match timeout(GOODBYE, &mut task).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node panicked"),
         Err(_) => {
-            tracing::warn!(part = name, "a part of the node said no goodbye within 1 s");
+            tracing::warn!(
+                part = name,
+                "a part of the node did not stop within 1 s and was aborted"
+            );
             task.abort();
         }
     }

@@ -1,7 +1,7 @@
-//! The seams: a part of the node, a transport, and what passes between them and the core.
+//! The interfaces of parts and transports, and the types that pass between them and the core.
 #![allow(
     dead_code,
-    reason = "parts to come read more of a change than today's; parts/tests.rs shows how"
+    reason = "the current parts do not read every field of a change; parts/tests.rs does"
 )]
 
 use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
@@ -20,10 +20,10 @@ use crate::{
     protocols::identify,
 };
 
-/// One leaf crate that runs inside a node.
+/// A part of the node. It runs one leaf crate or one small protocol.
 ///
-/// A part translates, opens streams and sleeps; the leaf crate decides. A part holds a [`crate::context::Context`], never
-/// the node, and no part imports another.
+/// A part translates, opens streams and sleeps; the leaf crate decides. A part holds a [`crate::context::Context`]
+/// instead of the node. No part imports another part.
 pub(crate) trait Part: Any + Send + Sync {
     /// The part's name, for log lines.
     fn name(&self) -> &'static str;
@@ -33,19 +33,19 @@ pub(crate) trait Part: Any + Send + Sync {
         Vec::new()
     }
 
-    /// Reaches a kind of address that no transport reaches, such as circuits.
+    /// The part's connector, if the part dials a kind of address that no transport dials, such as circuits.
     fn connector(self: Arc<Self>) -> Option<Arc<dyn Connector>> {
         None
     }
 
-    /// Receives a change: in order per peer, with no lock of the core held. It must neither block nor dial: it feeds the
-    /// leaf's core and wakes [`Part::run`].
+    /// Receives a change. All parts receive all changes in the same order, and no lock of the core is held. The method
+    /// must neither block nor dial. It passes the change to the leaf crate and wakes [`Part::run`].
     fn handle(&self, _now: Instant, _change: &Change) {}
 
-    /// The part's only task. When `stop` fires it says goodbye and returns within [`GOODBYE`].
+    /// The part's only task. When `stop` fires, the task says goodbye to peers and returns within [`GOODBYE`].
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()>;
 
-    /// What the part answers at the admin endpoint.
+    /// The queries that the part answers at the admin endpoint.
     fn queries(self: Arc<Self>) -> Vec<Query> {
         Vec::new()
     }
@@ -55,19 +55,19 @@ pub(crate) trait Part: Any + Send + Sync {
     fn register_metrics(&self, _: &mut prometheus_client::registry::Registry) {}
 }
 
-/// How long parts may take to say goodbye when the node shuts down.
+/// The time limit for each part at shutdown.
 pub(crate) const GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Protocols that are answered in the same way.
+/// One or more protocols that the same function serves.
 pub(crate) struct Service {
-    /// The protocols' names, the best first.
+    /// The names of the protocols, best first.
     pub(crate) protocols: Vec<Arc<str>>,
     /// Whether the service also answers on connections that a relay limits.
     pub(crate) limited: bool,
-    /// How many streams of one connection are served at once; those beyond are reset. `None`: only
-    /// [`crate::Config::max_inbound_streams`] bounds them.
+    /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
+    /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
-    /// Whether the service answers from the start. A part switches its protocols with `Context::enable`.
+    /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,
     /// Serves one stream.
     pub(crate) serve: Serve,
@@ -76,7 +76,7 @@ pub(crate) struct Service {
 /// Serves one stream. It runs in the stream's own task.
 pub(crate) type Serve = Arc<dyn Fn(InboundStream) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A stream that a peer opened, its protocol agreed on.
+/// A stream that a peer opened, after the negotiation of its protocol.
 pub(crate) struct InboundStream {
     pub(crate) connection: Connection,
     pub(crate) protocol: Arc<str>,
@@ -84,17 +84,17 @@ pub(crate) struct InboundStream {
     pub(crate) stream: Stream,
 }
 
-/// One question of the admin endpoint.
+/// One query of the admin endpoint.
 pub(crate) struct Query {
-    /// Where it is asked, such as `/slots`.
+    /// The HTTP path of the query, such as `/slots`.
     pub(crate) path: &'static str,
-    /// Whether the question changes something. It is then a POST with a JSON body; otherwise a GET whose parameters are the
-    /// fields of an object of strings.
+    /// Whether the query changes something. Such a query is a POST with a JSON body. Other queries are GETs, and
+    /// `answer` receives their parameters as an object of strings.
     pub(crate) write: bool,
     pub(crate) answer: Arc<dyn Fn(Value) -> Answer + Send + Sync>,
 }
 
-/// What a query answers.
+/// The answer to a query.
 pub(crate) enum Answer {
     /// One JSON document.
     Document(BoxFuture<'static, Result<Value, QueryError>>),
@@ -102,44 +102,45 @@ pub(crate) enum Answer {
     Lines(BoxStream<'static, Value>),
 }
 
-/// Why a query has no answer.
+/// The reason for which a query has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
-    /// The question makes no sense.
+    /// The query cannot be parsed.
     #[error("{0}")]
     Malformed(String),
-    /// A value in the question is out of its bounds.
+    /// A value in the query is out of its bounds.
     #[error("{0}")]
     Invalid(String),
-    /// This node has nothing like it.
+    /// This node has no answer to such queries.
     #[error("{0}")]
     NotFound(String),
 }
 
-/// What happened in the node.
+/// An internal message about an event in the node.
 ///
-/// Changes are queued under the lock of the connection map and delivered to every part in that order. None is lost. The
-/// queue is as long as the changes that happen during one delivery, because the caller that reports a change also delivers.
+/// Changes are queued under the lock of the connection map, and all parts receive them in that order. No change is
+/// lost. The queue holds only the changes that happen during one delivery, because the caller that reports a change
+/// also delivers it.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// A connection is authenticated. Delivered before its session starts.
     Connected { connection: Connection },
-    /// A connection is gone.
+    /// A connection has ended.
     Disconnected {
         connection: Connection,
         closing: Closing,
         detail: Option<Arc<str>>,
-        /// How many other connections to the peer remain.
+        /// The number of remaining connections to the peer.
         remaining: usize,
     },
-    /// No more streams are opened on a connection; its successor takes them.
+    /// A connection is drained: new streams use its successor.
     Draining {
         connection: Connection,
         successor: Option<Connection>,
     },
-    /// A drained connection is kept after all.
+    /// A drained connection stays after all.
     Resumed { connection: Connection },
-    /// A peer described itself anew.
+    /// A new or changed identify message of a peer arrived.
     Identified {
         connection: Connection,
         info: Arc<identify::Info>,
@@ -149,7 +150,7 @@ pub(crate) enum Change {
         peer: Option<PeerId>,
         address: Multiaddr,
         origin: Origin,
-        /// Whether the attempt gave a connection.
+        /// Whether the attempt opened a connection.
         succeeded: bool,
     },
     /// An inbound connection was refused, or its handshake failed.
@@ -158,60 +159,71 @@ pub(crate) enum Change {
         peer: Option<PeerId>,
         cause: Arc<AttemptCause>,
     },
-    /// What this node announces has changed: its addresses or its protocols.
+    /// The announced addresses or protocols of this node changed.
     Local,
 }
 
-/// Who asked for a dial.
+/// The code that requested a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The node's host. Backoff never delays such a dial.
+    /// The host. Backoff never delays such a dial.
     User,
     /// One of the node's parts.
     Part,
 }
 
-/// What to do about connections that exist already.
+/// The use of existing connections by a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// Give the best one, limited or not.
+    /// Return the best existing connection, limited or not.
     Use,
-    /// Give an unlimited one. A limited one only if no address is direct.
+    /// Return an unlimited connection. Return a limited connection only if no address is direct.
     PreferUnlimited,
 }
 
-/// A dial.
+/// Whether a dial may go through relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Circuits {
+    /// Circuits are tried after direct addresses.
+    Allowed,
+    /// Circuits fail. A dial of a relay uses this, because two peers may each claim to be behind the other.
+    Refused,
+}
+
+/// The parameters of a dial.
 #[derive(Debug, Clone)]
 pub(crate) struct DialRequest {
     pub(crate) addresses: Vec<Multiaddr>,
-    /// The peer that must answer, where the addresses do not say.
+    /// The expected peer, if the addresses do not name it.
     pub(crate) expected: Option<PeerId>,
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
+    pub(crate) circuits: Circuits,
 }
 
 /// One attempt of a dial, as a connector sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) address: Multiaddr,
-    /// The peer that must answer: the one that the address names, else the one that the dial names.
+    /// The expected peer: the peer that the address names, or else the peer that the dial names.
     pub(crate) expected: Option<PeerId>,
-    /// When the attempt has failed. The caller enforces it.
+    /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
 }
 
-/// Reaches some kinds of addresses.
+/// Dials some kinds of addresses.
 pub(crate) trait Connector: Send + Sync {
-    /// Whether this connector reaches such addresses.
+    /// Whether this connector dials addresses of this kind.
     fn handles(&self, kind: Kind) -> bool;
 
-    /// Connects, secures and multiplexes. Dropping the future gives everything up.
+    /// Opens an authenticated, multiplexed connection. Dropping the future cancels the attempt.
     fn connect(
         self: Arc<Self>,
         attempt: Attempt,
     ) -> BoxFuture<'static, Result<Reached, AttemptCause>>;
 
-    /// What an address stands for, if it is only a name for others. Dropping the future stops the look-up.
+    /// Looks up the addresses that the address stands for. `None`: the address needs no look-up. Dropping the future
+    /// cancels the look-up.
     fn expand(
         &self,
         _attempt: &Attempt,
@@ -219,61 +231,64 @@ pub(crate) trait Connector: Send + Sync {
         None
     }
 
-    /// Whether connecting dials another peer first, and therefore must not hold one of the node's dial permits.
+    /// Whether the connector dials another peer first. Such an attempt must not occupy one of the node's places for
+    /// attempts.
     fn dials_through(&self) -> bool {
         false
     }
 }
 
-/// A connector that can also be listened on.
+/// A connector that can also listen.
 pub(crate) trait Transport: Connector {
     /// Binds the socket of a listener.
     fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>>;
 
-    /// Closes every socket. Connections have been closed before.
+    /// Closes every socket. The node has closed all connections before.
     fn close(self: Arc<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// A bound socket. Dropping it gives its port back.
+/// A bound socket. Dropping it frees the port.
 pub(crate) trait Listener: Send + Sync {
-    /// The addresses under which others reach the socket: its own, or one per interface.
+    /// The addresses at which peers reach the socket: its own address, or one address per interface.
     fn addresses(&self) -> io::Result<Vec<Multiaddr>>;
 
-    /// Whether the socket is bound to every interface.
+    /// The port of the socket.
     fn port(&self) -> io::Result<u16>;
 
-    /// Announces that the socket accepts from now on: dials may start from it.
+    /// Tells the transport that the node starts to accept. Dials may then start from this socket.
     fn start(&self) {}
 
-    /// The next connection. Cancel-safe. An error is final.
+    /// Waits for the next connection. Cancel-safe. An error is final.
     fn accept(&self) -> BoxFuture<'_, io::Result<Incoming>>;
 }
 
 /// An inbound connection before its handshake. Dropping it closes the connection.
 pub(crate) struct Incoming {
-    /// Where it comes from, without the peer's id.
+    /// The address of the other end, without the peer's id.
     pub(crate) address: Multiaddr,
-    /// What the node's limits count it under, and when.
+    /// The address under which the limits count the connection, and the time at which they do.
     pub(crate) source: Source,
-    /// Authenticates and multiplexes.
+    /// Authenticates and multiplexes the connection.
     pub(crate) handshake: BoxFuture<'static, Result<Reached, AttemptCause>>,
-    /// Tells the other end that it was refused. `None`: dropping does.
+    /// Tells the other end that the node refuses the connection. `None`: dropping the connection is enough.
     pub(crate) refuse: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What the limits on inbound connections count a connection under.
+/// The address under which the limits count an inbound connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The other end has proved that it receives at this address: counted from the first packet on.
+    /// The other end has proved that it receives at this address. The limits count the connection from its first packet
+    /// on.
     Validated(IpAddr),
-    /// Anyone can have written this address: counted once the handshake has proved it. Until then the transport bounds
-    /// such handshakes.
+    /// The address may be forged. The limits count the connection when the handshake has proved the address. Until then
+    /// the transport limits the number of such handshakes.
     Claimed(IpAddr),
-    /// The connection comes through a relay, whose address says nothing about the peer.
+    /// The connection comes through a relay. The relay's address tells nothing about the peer, so no address is
+    /// counted.
     Relayed,
 }
 
-/// A multiplexed connection and how it reaches the other end.
+/// A multiplexed connection and its path to the other end.
 pub(crate) struct Reached {
     pub(crate) muxed: Muxed,
     pub(crate) path: Path,

@@ -1,4 +1,4 @@
-//! From a protocol's name to its handler, for the node's own protocols and the host's.
+//! Finds the handler of a protocol, for the protocols of the parts and of the host.
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +15,14 @@ use crate::{
     part::{Change, InboundStream, Serve, Service},
 };
 
-/// The most bytes of a protocol's name.
+/// The maximum length of a protocol's name, in bytes.
 const MAX_NAME: usize = 256;
 
 /// A stream that a peer opened for one of the host's protocols.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct IncomingStream {
-    /// The connection that it came over.
+    /// The connection of the stream.
     pub connection: Connection,
     /// The protocol.
     pub protocol: Arc<str>,
@@ -30,7 +30,7 @@ pub struct IncomingStream {
     pub stream: Stream,
 }
 
-/// The streams that peers open for one protocol. Dropping it ends the protocol: later streams are refused.
+/// The streams that peers open for one protocol. If you drop this value, the node refuses the protocol.
 pub struct IncomingStreams {
     receiver: mpsc::Receiver<IncomingStream>,
     protocol: Arc<str>,
@@ -38,7 +38,8 @@ pub struct IncomingStreams {
 }
 
 impl IncomingStreams {
-    /// Waits for the next stream. After the shutdown of the node it gives the streams that still wait, then `None`. Cancel-safe.
+    /// Waits for the next stream. After the shutdown of the node, returns the streams that still wait, and then `None`.
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Option<IncomingStream> {
         self.receiver.recv().await
     }
@@ -61,7 +62,7 @@ impl Drop for IncomingStreams {
     }
 }
 
-/// Every protocol that a node answers to.
+/// The handlers of all protocols that a node accepts.
 pub(crate) struct Router {
     routes: RwLock<Routes>,
     connections: Arc<Connections>,
@@ -70,13 +71,13 @@ pub(crate) struct Router {
 #[derive(Default)]
 struct Routes {
     by_name: BTreeMap<Arc<str>, Route>,
-    /// Computed when the routes change, not for every stream.
+    /// The offered names. They are computed when the routes change, and not for every stream.
     offered: OfferedNames,
-    /// Set at shutdown: the host's handlers are gone and no more are taken.
+    /// Set at shutdown. The host's handlers are removed, and the host cannot register further handlers.
     closed: bool,
 }
 
-/// What is offered on unlimited connections, and on limited ones.
+/// The protocols that the node accepts on unlimited connections, and on limited connections.
 struct OfferedNames {
     all: Offered,
     limited: Offered,
@@ -93,12 +94,12 @@ impl Default for OfferedNames {
 }
 
 enum Route {
-    /// A part's.
+    /// A service of a part.
     Service {
         service: Arc<Registered>,
         enabled: bool,
     },
-    /// The host's.
+    /// A handler of the host.
     Handler {
         sender: mpsc::Sender<IncomingStream>,
         limited: bool,
@@ -117,7 +118,7 @@ impl Route {
     }
 }
 
-/// A service, by its number.
+/// A service with its number.
 pub(crate) struct Registered {
     number: usize,
     limited: bool,
@@ -141,7 +142,7 @@ impl Router {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the services of the parts. Called once, before there is a connection.
+    /// Adds the services of the parts. Called once, before the first connection.
     pub(crate) fn add_services(&self, services: Vec<Service>) {
         let mut routes = self.write();
         for (number, service) in services.into_iter().enumerate() {
@@ -162,7 +163,7 @@ impl Router {
         routes.recompute();
     }
 
-    /// Switches one of the parts' protocols on or off.
+    /// Switches a protocol of a part on or off.
     pub(crate) fn enable(&self, protocol: &str, on: bool) {
         let mut routes = self.write();
         match routes.by_name.get_mut(protocol) {
@@ -174,7 +175,7 @@ impl Router {
         self.connections.report(Change::Local);
     }
 
-    /// Registers a handler of the host's. Up to `capacity` streams wait for it.
+    /// Registers a handler of the host. Up to `capacity` streams wait for the handler.
     pub(crate) fn handle(
         self: &Arc<Self>,
         protocol: &str,
@@ -220,7 +221,7 @@ impl Router {
         self.connections.report(Change::Local);
     }
 
-    /// Removes every handler of the host's, so that those who wait for streams learn that there are no more.
+    /// Removes every handler of the host. Every [`IncomingStreams`] then ends.
     pub(crate) fn close(&self) {
         let mut routes = self.write();
         routes.closed = true;
@@ -230,7 +231,7 @@ impl Router {
         routes.recompute();
     }
 
-    /// What is answered to: on a connection that a relay limits, or on any other.
+    /// The protocols that the node accepts on limited connections, or on all other connections.
     pub(crate) fn offered(&self, limited: bool) -> Offered {
         let routes = self.read();
         match limited {
@@ -239,8 +240,8 @@ impl Router {
         }
     }
 
-    /// Takes a stream to the handler of its protocol, and serves it if that is a part's. A stream that finds no room is
-    /// dropped, which resets it.
+    /// Passes a stream to the handler of its protocol. If the handler is a service of a part, serves the stream. If the
+    /// handler has no room, drops the stream, which resets it.
     pub(crate) async fn dispatch(&self, inbound: InboundStream) {
         let registered = match self.read().by_name.get(&inbound.protocol) {
             Some(Route::Service {
@@ -257,7 +258,7 @@ impl Router {
                 None => {
                     tracing::debug!(
                         protocol = &*inbound.protocol,
-                        "too many streams of one service: one is reset"
+                        "a peer opened too many streams of one protocol: a stream is reset"
                     );
                     return;
                 }
@@ -285,7 +286,7 @@ fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
         let protocol = refused.into_inner().protocol;
         tracing::debug!(
             protocol = &*protocol,
-            "the handler has no room for another stream: it is reset"
+            "the handler of a protocol has no room for another stream: the stream is reset"
         );
     }
 }

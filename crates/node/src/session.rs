@@ -10,8 +10,8 @@ use crate::{
 
 /// Serves the peer's streams until the connection is closed.
 ///
-/// Backpressure: streams beyond [`crate::Config::max_inbound_streams`] are reset, never queued. Cancel-safe: dropping the
-/// future leaves the connection as it is.
+/// Streams beyond [`crate::Config::max_inbound_streams`] are reset and never queued. Dropping the future does not
+/// change the connection.
 pub(crate) async fn run(core: &Arc<Core>, connection: &Connection) {
     while let Some(raw) = connection.accept_raw().await {
         spawn_stream(core, connection, raw);
@@ -20,7 +20,7 @@ pub(crate) async fn run(core: &Arc<Core>, connection: &Connection) {
 
 fn spawn_stream(core: &Arc<Core>, connection: &Connection, raw: RawStream) {
     let Some(permit) = connection.permit_stream(core.config.max_inbound_streams) else {
-        tracing::debug!(peer = %connection.peer(), "too many inbound streams: one is reset");
+        tracing::debug!(peer = %connection.peer(), "a peer opened too many streams: a stream is reset");
         return;
     };
     let (connection, router) = (connection.clone(), Arc::clone(&core.router));

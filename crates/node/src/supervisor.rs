@@ -40,7 +40,7 @@ fn probe(core: &Arc<Core>, id: ConnectionId) {
         return;
     };
     let tracker = core.connections.tracker().clone();
-    // A late answer still counts: the tracker then judges anew.
+    // A late answer still counts, because the tracker then decides again.
     let policy: &dyn Policy<PeerId> = &core.config.state;
     let within = policy.probe() + policy.patience();
     core.tasks.spawn(async move {

@@ -1,4 +1,4 @@
-//! The transport crates as connectors and listeners.
+//! The connectors and listeners over the transport crates.
 
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
@@ -9,7 +9,7 @@ pub(crate) mod tcp_metrics;
 
 use std::io;
 
-/// What the operating system said, out of a transport's error, which names the address a second time.
+/// Extracts the error of the operating system from a transport's error. The transport's error would repeat the address.
 fn system(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     let source = error
         .source()

@@ -1,4 +1,4 @@
-//! A circuit relay's slots and circuits, which never leak and never exceed their caps.
+//! Slots and circuits of a circuit relay that never leak and never exceed their caps.
 //!
 //! ```text
 //!                handle_reserve                    handle_disconnected, or no answer
@@ -17,32 +17,33 @@
 //! ```
 //!
 //! A *slot* is a relay's promise to forward circuits to one peer; the circuit relay v2 spec calls it a reservation. A
-//! *circuit* is a stream from a source through the relay to a destination that holds a slot. *Hop* is the protocol between a
-//! peer and the relay, *stop* the protocol between the relay and a circuit's destination. The *grace* is the time for which a
-//! slot is kept after its peer has gone.
+//! *circuit* is a stream from a source through the relay to a destination that holds a slot. *Hop* is the protocol
+//! between a peer and the relay. *Stop* is the protocol between the relay and a circuit's destination. The *grace* is
+//! the time for which the relay keeps the slot of a peer that has disconnected.
 //!
-//! [`Table`] is the core, for any type of peer id. [`Server`] and [`Client`] are the two ends of circuit relay v2 without I/O,
-//! and [`wire`] has their messages and vouchers. With the feature `tokio`, the module `driver` runs both ends over tokio
-//! streams, `splice` pumps a circuit, and `MeteredStream` counts the bytes of a limited circuit. With the feature `serde`,
-//! [`Terms`] and [`Slot`] can be written and read as JSON.
+//! [`Table`] is the core, for any type of peer id. [`Server`] and [`Client`] are the two ends of circuit relay v2
+//! without I/O, and [`wire`] has their messages and vouchers. With the feature `tokio`, the module `driver` runs both
+//! ends over tokio streams, `splice` forwards the bytes of a circuit, and `MeteredStream` counts the bytes of a limited
+//! circuit. With the feature `serde`, [`Terms`] and [`Slot`] can be written and read as JSON.
 //!
 //! # Invariants
 //!
 //! - No admitted request ever exceeds a cap. Lowering a cap evicts nobody.
-//! - A renewal is never refused for lack of room or for its rate. If the new address has no room, the slot is still
-//!   counted at the old address.
+//! - The table never refuses a renewal because it is full or because of a rate. If the caps leave no room at the new
+//!   address, the slot is still counted at the old address.
 //! - The table checks everything before it changes anything, so that a refused request changes nothing.
-//! - What a peer held is free after the grace, whether the peer disconnected or fell silent. When all peers have left and
-//!   their rates have recovered, the table holds nothing: [`Usage::is_empty`].
-//! - The core reads no clock and opens no socket: the host passes `now`. No operation looks at all slots.
+//! - The slot of a peer is free after the grace, whether the peer disconnected or fell silent. When all peers have left
+//!   and their rates have recovered, the table is empty ([`Usage::is_empty`]).
+//! - The core reads no clock and opens no socket: the host passes `now`. No operation iterates over all slots.
 //!
 //! # Limitations
 //!
-//! - Only the heartbeat finds a peer that vanished silently. Its slot is held up to [`TableConfig::heartbeat`] +
-//!   [`TableConfig::answer`] + [`TableConfig::grace`] after its last sign of life.
-//! - The host limits how many connections a peer may have. Each takes about 60 bytes in the table.
-//! - Only the first 64 bits of an IPv6 address are used and kept.
-//! - The table frees the memory of its slots, connections or circuits when the last of their kind is gone.
+//! - Only the heartbeat detects a peer that vanished silently. The table keeps the slot of such a peer for up to
+//!   [`TableConfig::heartbeat`] + [`TableConfig::answer`] + [`TableConfig::grace`] after its last sign of life.
+//! - The host must limit the number of connections per peer. Each connection takes about 60 bytes in the table.
+//! - The table uses and stores only the first 64 bits of an IPv6 address.
+//! - The table frees the memory of its slots, connections or circuits when the last slot, connection or circuit is
+//!   gone.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -105,8 +106,8 @@ pub use terms::{RateTerm, Terms, TermsError};
 
 /// Decides which peers may hold a slot or open a circuit. [`Caps`] is the default rule.
 ///
-/// The table asks before it changes anything, and shows the counts as they are without the request. It has no caps of its
-/// own, so that the answer is final.
+/// The table asks before it changes anything, and shows the counts as they are without the request. It has no caps of
+/// its own, so that the answer is final.
 ///
 /// A rule of your own can add to `Caps`:
 ///
@@ -143,8 +144,8 @@ pub use terms::{RateTerm, Terms, TermsError};
 pub trait Admission<Id> {
     /// Whether one more slot is granted.
     ///
-    /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A refusal
-    /// then only means that the slot is still counted at the old address.
+    /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A
+    /// refusal then only means that the slot is still counted at the old address.
     ///
     /// # Errors
     ///
@@ -163,8 +164,8 @@ pub trait Admission<Id> {
         Caps::default().rates(peer, origin)
     }
 
-    /// Whether `peer` may renew its slot. If not, the peer is told that it has no permission, and its slot stays until it
-    /// expires. Do not refuse here for lack of room: a peer that holds a slot may count on its renewal.
+    /// Whether `peer` may renew its slot. If not, the peer is told that it has no permission, and its slot stays until
+    /// it expires. Do not refuse here for lack of room: a peer that holds a slot may count on its renewal.
     fn may_renew(&self, peer: &Id) -> bool {
         let _ = peer;
         true

@@ -12,16 +12,17 @@
 //!
 //! There are two [`Flavour`]s: libp2p's `/quic-v1`, and raw public keys (RFC 7250) with any ALPN,
 //! which iroh's protocols use. [`Endpoints`] holds several endpoints and dials each address from
-//! the one that the operating system's routes lead out of.
+//! the endpoint that the operating system's routing table selects.
 //!
 //! # A peer that crashed and restarted
 //!
-//! A restarted peer has forgotten its connections, and the other ends do not know it. It answers
-//! their next packet with a stateless reset (RFC 9000 section 10.3) if it recognises the
-//! connection id in the packet and can compute the token that belongs to the id. Both keys are
-//! derived from the identity, so a peer that restarts on the same port can do both. The next
-//! packet is a keep-alive at the latest. To send one at once, [`probe`](Connection::probe) the
-//! old connection when the same peer opens a new one.
+//! A restarted peer has forgotten its connections, and the other ends do not know this. The peer
+//! answers their next packet with a stateless reset (RFC 9000 section 10.3) if it recognises the
+//! connection id in the packet and can compute the token that belongs to the id. The keys for the
+//! ids and for the tokens are derived from the identity, so a peer that restarts on the same port
+//! can do both. The other ends send their next packet when a keep-alive is due, at the latest. To
+//! send a packet at once, [`probe`](Connection::probe) the old connection when the same peer opens
+//! a new one.
 //!
 //! A dialer's first connection id has no token (RFC 9000 section 10.3). A dial therefore ends
 //! only when the next ids have been sent, and [`Connection::can_be_reset`] tells the listener
@@ -31,22 +32,23 @@
 //! # How connections end
 //!
 //! [`Connection::close`] and [`Endpoint::close`] are graceful: they deliver every finished stream,
-//! within [`Config::close_timeout`]. Dropping the last handle of a connection does the same in the
-//! background. [`Connection::abort`] ends a connection at once. Dropping the last handle of an
-//! endpoint ends accepting and dialing; its connections live on.
+//! within [`Config::close_timeout`]. If the last handle of a connection is dropped, the connection
+//! closes in the same way in the background. [`Connection::abort`] ends a connection at once. If
+//! the last handle of an endpoint is dropped, the endpoint stops accepting and dialing, but its
+//! connections stay open.
 //!
 //! # Invariants
 //!
-//! - The peer's certificate is checked once, in the handshake, and a peer other than the expected
-//!   one is refused there: the [`peer`](Connection::peer) of every [`Connection`] is proved.
+//! - The handshake checks the peer's certificate once and refuses a peer other than the expected
+//!   one. The [`peer`](Connection::peer) of every [`Connection`] is therefore proved.
 //! - Dropping a dial or an accept at any await point leaves no connection and no file descriptor.
-//!   An endpoint has one socket, however much it dials.
+//!   An endpoint uses one socket for any number of dials.
 //! - Every handshake has a deadline.
 //! - Forged source addresses use up their own budget only ([`Config::max_unvalidated`]). A dialer
 //!   that has proved its address is not affected.
 //! - A peer cannot make a connection hold more than [`Config::connection_window`] of stream data.
-//! - When an endpoint has closed, or was dropped and its connections have ended, its port is free,
-//!   even if closed handles are still held.
+//! - The port of an endpoint is free when the endpoint has closed, or when it was dropped and its
+//!   connections have ended. Handles of closed connections do not occupy the port.
 //! - TLS secrets are never logged: `SSLKEYLOGFILE` is ignored.
 //!
 //! # Limitations
@@ -55,14 +57,16 @@
 //!   refused dialer sees its new connection close.
 //! - Delivered means acknowledged by the peer's QUIC stack. Its application may not have read the
 //!   data yet, and stacks other than quinn may discard it when the connection closes.
-//! - An IPv6 endpoint of the included binders dials IPv6 only. For both families bind two endpoints
-//!   to one port, and add both to [`Endpoints`].
-//! - There is no 0-RTT, session resumption, QUIC datagram, QUIC v2 or draft version.
-//! - The peer learns of a stream with its first byte: the side that opens a stream must write first.
+//! - An IPv6 endpoint of the included binders dials IPv6 only. To dial both families, bind two
+//!   endpoints to one port, and add both endpoints to [`Endpoints`].
+//! - The crate has no 0-RTT, no session resumption, no QUIC datagrams, and no QUIC version other
+//!   than 1.
+//! - The peer learns of a stream when the first byte arrives, so the end that opens a stream must
+//!   write first.
 //! - [`rebind`](Endpoint::rebind) keeps accepted connections only if it can keep its port; a
 //!   listener on rust-libp2p does not follow a dialer that changes its port.
-//! - At most one reset per millisecond is sent, so a restarted node with more than a thousand busy
-//!   peers needs over a second to tell them all.
+//! - An endpoint sends at most one reset per millisecond, so a restarted node with more than a
+//!   thousand busy peers needs over a second to reset all of their connections.
 //! - quinn-proto, from 0.11.19 on, guards against floods of connection ids, gapped STREAM and
 //!   CRYPTO frames and bad transport parameters. This crate adds nothing there.
 //!
@@ -89,7 +93,7 @@
 //! stream.shutdown().await?;
 //! dialed.close(CloseCode::SHUTDOWN, "that was all");
 //!
-//! // What was finished is delivered before the connection ends.
+//! // The finished stream is delivered before the connection ends.
 //! let mut heard = Vec::new();
 //! accepted.accept().await.unwrap().read_to_end(&mut heard).await?;
 //! assert_eq!(heard, b"ahoy");

@@ -14,30 +14,30 @@
 //!                    └─► refused
 //! ```
 //!
-//! Every dialer except the last one in a row takes another dialer, in any order. The picture shows one example.
+//! A dialer can wrap another dialer, in any order. The picture shows one example.
 //!
 //! # Invariants
 //!
-//! - A [`Target`] keeps its host name; only the dialer resolves it. A dialer that uses a proxy resolves nothing on this
-//!   machine.
-//! - Every address that a `/dnsaddr` record gives carries the peer id that the record names, or else the id that the
-//!   dial names. The handshake checks it.
+//! - A [`Target`] keeps its host name, and only the dialer resolves the name. A dialer that uses a proxy does not
+//!   resolve the name on this machine.
+//! - Every address from a `/dnsaddr` record contains the peer id that the record names, or else the id that the dial
+//!   names. The handshake checks this id.
 //! - Dropping [`Dialer::dial`], [`Upgrader::outbound`] or [`Upgrader::inbound`] at any await point closes every socket
 //!   that the future holds.
 //! - Every stage of an upgrade has its own deadline.
-//! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused inside
-//!   the handshake.
-//! - The bytes that are kept for a peer stay below the bounds that [`UpgradeConfig`] states, whatever the peer sends.
-//! - A graceful close delivers what was finished, within [`UpgradeConfig::close_timeout`]. Dropping the last
-//!   [`Connection`] and [`Stream`] is a graceful close.
-//! - No public signature has a type of a lower-level library, except [`ProxyTls`] with rustls' configuration. `Display`
-//!   of an error describes its own level; `source()` gives the next one.
+//! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused
+//!   inside the handshake.
+//! - A connection never buffers more bytes for a peer than [`UpgradeConfig`] states, whatever the peer sends.
+//! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last
+//!   [`Connection`] and [`Stream`] starts a graceful close.
+//! - No public signature has a type of a lower-level library, except that [`ProxyTls`] takes a configuration of rustls.
+//!   `Display` of an error describes its own level; `source()` gives the next one.
 //!
 //! # Limitations
 //!
 //! - yamux is the only muxer, and a connection has no datagrams.
-//! - A dial uses an ephemeral port. Ports are not reused for dialing: after a restart such dials would fail, and a hole
-//!   punch chooses its own port.
+//! - A dial uses an ephemeral port. Dials do not reuse the port of a listener: such dials would fail after a restart,
+//!   and a hole punch chooses its own port.
 //! - TLS sessions are not resumed.
 //! - The streams of one connection share one TCP stream: a lost segment stalls all of them.
 //! - [`Stream::wait_delivered`] waits for the acknowledgement on Linux only.
@@ -53,7 +53,7 @@
 //! let dialer = Upgrader::new(&alice, UpgradeConfig::default())?;
 //! let listener = Upgrader::new(&bob, UpgradeConfig::default())?;
 //!
-//! // Any byte stream will do: a TCP socket, a proxy's, a relay's, or a pipe in memory.
+//! // Any byte stream will do: a TCP socket, a stream through a proxy or a relay, or a pipe in memory.
 //! let (near, far) = tokio::io::duplex(64 * 1024);
 //! let expected = Some(bob.public().to_peer_id());
 //! let (mut say, mut hear) = (|_| (), |_| ());
@@ -159,9 +159,9 @@ pub trait Dialer: Send + Sync {
     /// Opens a byte stream to `target`. Dropping the future closes every socket that it opened.
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
 
-    /// Whether `target` is dialed like any other program of this machine would dial it. If so, another transport (QUIC, for
-    /// instance) may dial the same target itself; otherwise it would bypass a proxy or a rule. Default: no, which is always
-    /// safe.
+    /// Whether `target` is dialed like any other program of this machine would dial it. If so, another transport (QUIC,
+    /// for instance) may dial the same target itself; otherwise it would bypass a proxy or a rule. Default: no, which
+    /// is always safe.
     fn is_direct(&self, _target: &Target) -> bool {
         false
     }

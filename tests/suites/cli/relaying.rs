@@ -137,7 +137,7 @@ fn terms_are_changed_while_the_relay_runs_and_a_wrong_one_is_named() {
     assert_eq!(terms.events().unwrap()[0].0["ttl_s"], 3600.0);
 
     let _plain = plain.up(&["--listen", TCP]).unwrap();
-    assert_refused(&slots(&plain, &[]), 1, &["no relay"]);
+    assert_refused(&slots(&plain, &[]), 1, &["not a relay"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The queries of the node's parts. This file knows none of the parts.
+//! The queries of the node's parts. This file depends on no part.
 
 use std::{collections::BTreeMap, convert::Infallible, error::Error};
 
@@ -19,7 +19,7 @@ use crate::{
     part::{Answer, Query, QueryError},
 };
 
-/// The longest body of a POST, in bytes.
+/// The maximum length of a POST's body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
 /// Adds one query to the endpoint. Two queries may share a path if one reads and the other writes.
@@ -65,7 +65,7 @@ async fn respond(answer: Answer, stopping: CancellationToken) -> Response {
     }
 }
 
-/// A response of JSON objects, each on a line of its own.
+/// A response of JSON objects, one per line.
 pub(super) fn ndjson(lines: impl Stream<Item = String> + Send + 'static) -> Response {
     let body = lines.map(|lines| Ok::<_, Infallible>(Bytes::from(lines)));
     (

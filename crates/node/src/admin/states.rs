@@ -1,4 +1,4 @@
-//! Peers' states: as they are now, their latest changes with causes, and a stream of changes.
+//! The states of peers: the current states, the latest changes with their causes, and a stream of changes.
 
 use std::{
     collections::BTreeMap,
@@ -86,7 +86,7 @@ fn describe_live(row: &mut Value, connection: &Connection) {
         .into();
 }
 
-/// The round trip that the kernel measured. Behind a proxy it is the round trip to the proxy.
+/// The round-trip time that the kernel measured. Through a proxy, it is the round-trip time to the proxy.
 #[cfg(feature = "tcp")]
 fn tcp_rtt(connection: &Connection) -> Option<Duration> {
     Some(connection.link()?.info().ok()?.rtt)
@@ -102,7 +102,7 @@ pub(super) struct Whom {
     peer: String,
 }
 
-/// The latest events of one peer, the oldest first.
+/// The latest events of one peer, oldest first.
 pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) -> Response {
     let Ok(peer) = whom.peer.parse::<PeerId>() else {
         let problem = format!("'{}' is not a peer id", whom.peer);
@@ -116,7 +116,7 @@ pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) ->
     Json(answer).into_response()
 }
 
-/// The JSON of one change of a peer's state.
+/// One change of a peer's state, as JSON.
 pub fn event(event: &Event<PeerId>) -> Value {
     let at = SystemTime::now().checked_sub(event.at.elapsed());
     let since_epoch = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -143,7 +143,8 @@ fn snapshot(snapshot: &Snapshot<PeerId>) -> Value {
     json!({"event": "snapshot", "peers": peers.collect::<Vec<_>>()})
 }
 
-/// All peers' states, then every change, one JSON object per line, until the client closes or the node stops.
+/// The state of every peer and then each change, one JSON object per line, until the client disconnects or the node
+/// stops.
 pub(super) async fn events(State(admin): State<Admin>) -> Response {
     let (first, updates) = admin.node.tracker().subscribe();
     let live = stream::unfold(updates, async |mut updates| {

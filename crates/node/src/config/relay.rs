@@ -5,31 +5,33 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use multiaddr::Multiaddr;
 use relay_slots::{Caps, ClientConfig, TableConfig};
 
-/// Whether a node is a relay, and at which relays it keeps slots.
+/// The settings for relaying: of a node that is a relay, and of a node that holds slots at relays.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The terms on which the node relays for others. Default `None`: it does not.
+    /// The settings of this node as a relay. Default `None`: the node is not a relay.
     pub server: Option<RelayServerConfig>,
-    /// The addresses of relays that may be asked for a slot. Each must end in the relay's peer id. Default: none.
+    /// The addresses of relays at which the node may hold a slot. Each address must end in the relay's peer id.
+    /// Default: none.
     pub reserve_at: Vec<Multiaddr>,
-    /// How many slots are kept at the same time, and when a relay is asked again.
+    /// The number of slots that the node holds at the same time, and the pauses before it asks a relay again.
     pub client: ClientConfig,
 }
 
-/// The terms of a relay.
+/// The settings of a relay.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayServerConfig {
-    /// How many slots and circuits are granted, in all and per peer, address and network.
+    /// The caps on slots and circuits: in all, and per peer, address and network.
     pub caps: Caps,
-    /// How long slots and circuits last, and how many bytes a circuit carries.
+    /// The durations of slots and circuits, and the number of bytes that a circuit may carry.
     pub table: TableConfig,
-    /// Looks up the autonomous system of an address. Default `None`: [`Caps::slots_per_asn`] limits nothing.
+    /// Looks up the autonomous system of an address. Default `None`: [`Caps::slots_per_asn`] has no effect.
     pub asn: Option<AsnLookup>,
 }
 
-/// Looks up the autonomous system of an address. The relay calls it once per connection; it must not block.
+/// Looks up the autonomous system of an address. The relay calls the function once per connection. The function must
+/// not block.
 #[derive(Clone)]
 pub struct AsnLookup(Arc<dyn Fn(IpAddr) -> Option<u32> + Send + Sync>);
 

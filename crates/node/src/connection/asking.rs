@@ -1,4 +1,4 @@
-//! Questions about the connection itself: ping, identify, and whether the other end is still there.
+//! Requests about the connection itself: ping, identify, and the probe.
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// How often a connection that is probed is looked at for received bytes.
+/// The interval at which a probe checks whether the connection has received bytes.
 const PROBE_LOOK: Duration = Duration::from_millis(10);
 
 impl Connection {
-    /// Sends one ping on a stream of its own and waits for the answer. Pings of a connection are sent one after the other,
-    /// because some peers drop the first of two; the wait for an earlier ping counts towards the timeout.
+    /// Sends one ping on a new stream and waits for the answer. A connection sends one ping at a time, because some
+    /// peers drop the first of two pings. The wait for an earlier ping counts towards the timeout.
     ///
     /// # Errors
     ///
@@ -42,8 +42,8 @@ impl Connection {
         Ok(rtt)
     }
 
-    /// Asks the peer to describe itself. One question is asked at a time, because some peers answer no more; a caller that
-    /// waited for another caller's answer gets that answer.
+    /// Requests the peer's identify message. A connection sends one request at a time, because some peers do not answer
+    /// two. A caller that waits for the request of another caller receives the same answer.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Connection {
         outcome.unwrap_or(Err(timed_out))
     }
 
-    /// Replaces what the peer said about itself. Says whether that is news.
+    /// Stores the identify message of the peer. Returns whether it differs from the stored message.
     pub(crate) fn set_identified(&self, info: Arc<Info>) -> bool {
         let identified = self.0.identified.lock();
         let mut identified = identified.unwrap_or_else(PoisonError::into_inner);
@@ -77,8 +77,7 @@ impl Connection {
         is_news
     }
 
-    /// Whether the other end is still there: whether anything at all is received within `within`. A question is sent to
-    /// provoke an answer.
+    /// Probes the connection: sends a request, and returns whether the connection receives anything within `within`.
     pub(crate) async fn answers(&self, within: Duration) -> bool {
         let before = self.received();
         let received = async {
@@ -92,7 +91,7 @@ impl Connection {
                 Muxed::Quic(ref connection) => connection.probe(within).await.is_ok(),
                 #[cfg(feature = "tcp")]
                 Muxed::Tcp(_) => match self.ping_within(within).await {
-                    // A peer that refuses a ping or breaks it off is there.
+                    // A peer that refuses a ping or breaks it off has answered.
                     Err(
                         PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }),
                     ) => false,

@@ -1,4 +1,4 @@
-//! How a connection ends.
+//! The end of a connection.
 
 use std::sync::Arc;
 
@@ -7,23 +7,24 @@ use conn_state::Closing;
 use super::Connection;
 
 impl Connection {
-    /// Starts to close the connection and returns at once. Streams that were finished are delivered, within the transport's
-    /// `close_timeout`; streams that are still open break. [`Self::closed`] waits for the end.
+    /// Starts a graceful close and returns at once. The connection delivers its finished streams, within the
+    /// transport's `close_timeout`. Streams that are still open break. [`Self::closed`] waits for the end.
+    /// The node uses the connection for no more streams, and a dial of the peer opens a new connection.
     pub fn close(&self) {
         self.close_for(Closing::Local);
     }
 
-    /// Closes the connection at once. What the peer has not acknowledged may be lost.
+    /// Closes the connection at once. Bytes that the peer has not acknowledged may be lost.
     pub fn abort(&self) {
         self.abort_for(Closing::Local);
     }
 
-    /// Waits until the connection is closed, and says why.
+    /// Waits until the connection is closed, and returns the reason.
     pub async fn closed(&self) -> Closing {
         self.closed_with_detail().await.0
     }
 
-    /// Closes the connection for `reason`: gracefully, unless the reason is that the peer is silent.
+    /// Closes the connection for `reason`. The close is graceful unless the peer is silent or has violated a protocol.
     pub(crate) fn close_for(&self, reason: Closing) {
         match reason {
             Closing::Unresponsive | Closing::Silent | Closing::Violation => self.abort_for(reason),
@@ -39,19 +40,24 @@ impl Connection {
         self.0.muxed.abort(reason);
     }
 
-    /// The first reason stands.
+    /// Whether the connection has ended, or this node has begun to close it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.closing.get().is_some() || self.is_closed()
+    }
+
+    /// Stores the reason, unless an earlier reason exists.
     fn note(&self, reason: Closing) {
         if !self.is_closed() {
             let _ = self.0.closing.set(reason);
         }
     }
 
-    /// Like [`Self::closed`], with what the transport adds to the reason.
+    /// Like [`Self::closed`], but also returns the transport's text about the reason.
     pub(crate) async fn closed_with_detail(&self) -> (Closing, Option<Arc<str>>) {
         let (by_transport, detail) = self.0.muxed.closed().await;
         match self.0.closing.get() {
             Some(closing) => (*closing, None),
-            None => (by_transport, Some(detail)),
+            None => (by_transport, detail),
         }
     }
 }

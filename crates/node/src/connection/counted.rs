@@ -1,4 +1,4 @@
-//! What is counted on a connection while it is open: all streams, the inbound ones, and those of each service.
+//! The counts of a connection's open streams: all streams, the inbound streams, and the streams of each service.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::{Connection, Shared};
 
-/// A stream that is open. The tracker is told, so that a drained connection is not closed while it has one.
+/// Counts one open stream for the tracker, which closes a drained connection only when no stream is open.
 pub(crate) struct StreamOpen(Arc<Shared>);
 
 impl StreamOpen {
@@ -30,7 +30,7 @@ impl fmt::Debug for StreamOpen {
     }
 }
 
-/// An inbound stream's place under [`crate::Config::max_inbound_streams`]. Dropping it gives the place back.
+/// Counts one inbound stream against [`crate::Config::max_inbound_streams`] until it is dropped.
 pub(crate) struct StreamPermit(Arc<Shared>);
 
 impl Drop for StreamPermit {
@@ -45,11 +45,11 @@ impl fmt::Debug for StreamPermit {
     }
 }
 
-/// How many streams each service with a limit of its own serves now. Services without a stream have no entry.
+/// The number of open streams of each service that has a limit. A service without streams has no entry.
 #[derive(Default)]
 pub(super) struct Services(Mutex<Vec<(usize, usize)>>);
 
-/// A stream's place under a service's own limit. Dropping it gives the place back.
+/// Counts one stream against the limit of its service until it is dropped.
 pub(crate) struct ServicePermit {
     shared: Arc<Shared>,
     service: usize,
@@ -73,7 +73,7 @@ impl Drop for ServicePermit {
 }
 
 impl Connection {
-    /// Counts one more inbound stream, unless `limit` are open.
+    /// Counts one more inbound stream. Returns `None` if `limit` inbound streams are open.
     pub(crate) fn permit_stream(&self, limit: usize) -> Option<StreamPermit> {
         let counter = &self.0.inbound_streams;
         let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
@@ -82,7 +82,7 @@ impl Connection {
         taken.is_ok().then(|| StreamPermit(Arc::clone(&self.0)))
     }
 
-    /// Counts one more stream of the service, unless it serves `limit` of this connection's.
+    /// Counts one more stream of the service. Returns `None` if the service has `limit` streams on this connection.
     pub(crate) fn permit_service(&self, service: usize, limit: usize) -> Option<ServicePermit> {
         let services = self.0.services.0.lock();
         let mut services = services.unwrap_or_else(PoisonError::into_inner);

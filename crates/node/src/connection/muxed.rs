@@ -1,4 +1,4 @@
-//! The transports' connections behind one type.
+//! One type for the connections of all transports.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ pub(super) enum MuxedStream {
     Quic(transport_quic::Stream),
 }
 
-/// Runs `$body` on whichever transport's connection `$muxed` is.
+/// Runs `$body` on the connection in `$muxed`.
 macro_rules! on_muxed {
     ($muxed:expr, $connection:ident => $body:expr) => {
         match $muxed {
@@ -102,7 +102,7 @@ impl Muxed {
         stream
     }
 
-    /// Starts to close: what was finished is delivered, in the transport's time.
+    /// Starts a graceful close. The transport delivers the finished streams within its `close_timeout`.
     pub(crate) fn close(&self, reason: Closing) {
         match *self {
             #[cfg(feature = "tcp")]
@@ -128,26 +128,28 @@ impl Muxed {
         }
     }
 
-    /// Waits until the connection is closed. Gives the reason and what the transport adds to it.
-    pub(super) async fn closed(&self) -> (Closing, Arc<str>) {
+    /// Waits until the connection is closed. Returns the reason, and what the transport adds to it.
+    pub(super) async fn closed(&self) -> (Closing, Option<Arc<str>>) {
         match *self {
             #[cfg(feature = "tcp")]
             Self::Tcp(ref connection) => {
                 let reason = connection.closed().await;
-                let closing = match reason {
-                    transport_tcp::CloseReason::Remote => Closing::Remote { code: None },
-                    transport_tcp::CloseReason::Failed(_) => Closing::Lost,
-                    _ => Closing::Local,
-                };
-                (closing, crate::error::error_chain(&reason).into())
+                match reason {
+                    transport_tcp::CloseReason::Remote => (Closing::Remote { code: None }, None),
+                    transport_tcp::CloseReason::Failed(error) => (
+                        Closing::Lost,
+                        Some(crate::error::error_chain(&*error).into()),
+                    ),
+                    _ => (Closing::Local, None),
+                }
             }
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => {
                 let reason = connection.closed().await;
-                (
-                    quic_closing(&reason),
-                    crate::error::error_chain(&reason).into(),
-                )
+                let closing = quic_closing(&reason);
+                let says_it_all = matches!(closing, Closing::Local | Closing::Silent);
+                let detail = || crate::error::error_chain(&reason).into();
+                (closing, (!says_it_all).then(detail))
             }
         }
     }
@@ -166,7 +168,7 @@ fn quic_closing(reason: &transport_quic::CloseReason) -> Closing {
     }
 }
 
-/// The application error code that tells the peer why: those of go-libp2p.
+/// The application error code that reports the reason to the peer. The codes are those of go-libp2p.
 #[cfg(feature = "quic")]
 fn code(reason: Closing) -> transport_quic::CloseCode {
     use transport_quic::CloseCode;

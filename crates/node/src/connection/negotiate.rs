@@ -1,4 +1,4 @@
-//! Agreeing on a stream's protocol: [multistream-select 1.0].
+//! The negotiation of a stream's protocol with [multistream-select 1.0].
 //!
 //! [multistream-select 1.0]: https://github.com/multiformats/multistream-select
 
@@ -14,7 +14,7 @@ use crate::error::OpenError;
 pub(crate) enum Trust {
     /// Wait until the peer has agreed.
     Confirmed,
-    /// Take the agreement for granted. Only for a single protocol.
+    /// Do not wait for the agreement. Works only for a single protocol.
     Optimistic,
 }
 
@@ -54,10 +54,10 @@ pub(super) async fn outbound(
         .unwrap_or(Err(timed_out))
 }
 
-/// The protocols that a node answers to, in no order of preference: the dialer proposes.
+/// The protocols that a node accepts. The order has no meaning, because the other end proposes.
 pub(crate) type Offered = Arc<[Arc<str>]>;
 
-/// Answers proposals until one fits. However many protocols a peer proposes, it has until `deadline`.
+/// Answers proposals until one is acceptable. All proposals together may take the time `deadline`.
 pub(crate) async fn inbound(
     raw: RawStream,
     offered: Offered,
@@ -79,7 +79,7 @@ pub(crate) async fn inbound(
     }
 }
 
-/// Lets an `Arc<str>` be proposed without copying it.
+/// Wraps an `Arc<str>`, so that the negotiation needs no copy of the name.
 #[derive(Clone)]
 struct Named(Arc<str>);
 

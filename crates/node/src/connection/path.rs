@@ -1,21 +1,21 @@
-//! How a connection reaches the other end.
+//! The path of a connection to the other end.
 
 use std::{fmt, sync::Arc};
 
 use conn_state::{Limit, Route};
 
-/// How a connection reaches the other end.
+/// The path of a connection to the other end.
 #[derive(Debug, Clone)]
 pub(crate) enum Path {
-    /// From one end to the other.
+    /// Without a relay.
     Direct,
     /// Through a circuit of a relay.
     Relayed(Arc<dyn RelayLimit>),
 }
 
-/// What a relay still lets a circuit carry.
+/// The rest of a relay's limit on a circuit.
 pub(crate) trait RelayLimit: fmt::Debug + Send + Sync {
-    /// The rest, in the direction that has less of it. `None`: the relay does not limit the circuit.
+    /// The rest of the limit, for the direction that has less left. `None`: the relay does not limit the circuit.
     fn remaining(&self) -> Option<Limit>;
 }
 
@@ -32,7 +32,7 @@ impl Path {
         matches!(self, Self::Direct)
     }
 
-    /// The layers of a connection whose muxer names its own as `layers`.
+    /// The layers of the whole connection. `layers` are the layers that the transport reports.
     pub(super) fn via(&self, layers: &'static str) -> &'static str {
         match (self, layers) {
             (Self::Direct, layers) => layers,

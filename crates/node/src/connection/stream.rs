@@ -1,4 +1,4 @@
-//! One stream, whichever transport carries it.
+//! One stream over any transport.
 
 use std::{
     borrow::Cow,
@@ -14,17 +14,19 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::{StreamPermit, counted::StreamOpen, muxed::MuxedStream};
 
-/// How many bytes of several buffers are joined into one write: as many as the muxer puts into a frame.
+/// The most bytes of several buffers that are joined into one write. The muxer puts as many bytes into one frame.
 const JOINED: usize = 32 * 1024;
 
 /// A stream whose protocol both ends have agreed on, or will agree on if it was opened optimistically.
 ///
-/// Dropping a stream that was not shut down resets it: the other end sees an error instead of the stream's end. A stream that a
-/// peer opened counts towards [`crate::Config::max_inbound_streams`] until it is dropped.
+/// It implements the I/O traits of tokio. The feature `compat` of `tokio-util` adds those of `futures`.
+///
+/// Dropping a stream that was not shut down resets it: the other end sees an error instead of the stream's end. A
+/// stream that a peer opened counts towards [`crate::Config::max_inbound_streams`] until it is dropped.
 #[derive(Debug)]
 pub struct Stream {
     inner: Compat<Negotiated<RawStream>>,
-    /// Where the transport's stream is put when `inner` is dropped, which does not give it away.
+    /// Receives the transport's stream when `inner` is dropped, because `inner` has no method that returns it.
     home: Home,
     permit: Option<StreamPermit>,
 }
@@ -46,13 +48,13 @@ impl Stream {
         self
     }
 
-    /// Takes the stream's permit, because the stream becomes something that is counted by itself.
+    /// Takes the stream's permit, because the stream becomes a circuit, which is counted as a connection.
     pub(crate) fn release_permit(&mut self) -> Option<StreamPermit> {
         self.permit.take()
     }
 
-    /// Waits until the peer's stack has acknowledged everything that was written, and the end of the stream. Call it after
-    /// `shutdown`. Over TCP behind a proxy, the proxy's stack acknowledges.
+    /// Waits until the peer's network stack has acknowledged all written bytes and the end of the stream. Call this
+    /// method after `shutdown`. Over TCP through a proxy, the network stack of the proxy sends the acknowledgement.
     ///
     /// # Errors
     ///
@@ -96,7 +98,7 @@ impl AsyncWrite for Stream {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
-    /// A muxer makes a frame of each write, and a cipher writes many small buffers: they become one frame.
+    /// Joins the buffers into one write. A muxer makes one frame per write, and a cipher writes many small buffers.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -118,7 +120,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The first buffers joined, up to [`JOINED`] bytes unless the first alone is longer.
+/// Joins the first buffers, up to [`JOINED`] bytes. A longer first buffer is returned alone.
 fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
     let mut filled = bufs.iter().filter(|buf| !buf.is_empty()).map(|buf| &**buf);
     let first = filled.next().unwrap_or_default();
@@ -137,7 +139,7 @@ fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
 /// A stream before its protocol is agreed on. It counts as open on its connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RawStream {
-    /// Taken only when it is dropped.
+    /// `None` only while the value is dropped.
     counted: Option<Counted>,
     home: Home,
 }
@@ -178,7 +180,7 @@ impl Drop for RawStream {
     }
 }
 
-/// Runs `$body` on whichever transport's stream `$self` is.
+/// Runs `$body` on the stream in `$self`.
 macro_rules! on_stream {
     ($self:ident, $stream:ident => $body:expr) => {
         match $self.get_mut().stream() {
@@ -186,6 +188,8 @@ macro_rules! on_stream {
             Ok(MuxedStream::Tcp($stream)) => $body,
             #[cfg(feature = "quic")]
             Ok(MuxedStream::Quic($stream)) => $body,
+            #[cfg(not(any(feature = "tcp", feature = "quic")))]
+            Ok(none) => match *none {},
             Err(error) => Poll::Ready(Err(error)),
         }
     };

@@ -1,4 +1,4 @@
-//! A connection's place in the map, the limits and the tracker.
+//! The permit of a connection: its entries in the map, the limits and the tracker.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -7,15 +7,15 @@ use conn_state::{Closing, ConnectionId};
 use super::{Connections, Handshake};
 use crate::error::{AttemptCause, error_chain};
 
-/// A connection's place in the map, the limits and the tracker: from its first packet to its end. Dropping it gives the place
-/// back and says that the connection is gone.
+/// Counts a connection in the map, the limits and the tracker, from its first packet to its end. Dropping the permit
+/// removes all three entries and reports the end of the connection.
 pub(crate) struct ConnectionPermit {
     id: ConnectionId,
     connections: Arc<Connections>,
     pub(super) handshake: Handshake,
-    /// The address that the limits count the connection under once the handshake has proved it.
+    /// The address under which the limits count the connection when the handshake has proved the address.
     pub(super) claimed: Option<IpAddr>,
-    /// Why the connection ends, when it does.
+    /// The reason that is reported when the connection ends.
     end: (Closing, Option<Arc<str>>),
 }
 
@@ -39,12 +39,12 @@ impl ConnectionPermit {
         self.id
     }
 
-    /// Says why the connection ends.
+    /// Sets the reason that is reported when the connection ends.
     pub(crate) fn end(&mut self, closing: Closing, detail: Option<Arc<str>>) {
         self.end = (closing, detail);
     }
 
-    /// Runs a handshake until it is over or the tracker has it ended.
+    /// Runs a handshake until it ends or the tracker cancels it.
     pub(crate) async fn run<T>(
         &mut self,
         handshake: impl Future<Output = Result<T, AttemptCause>>,

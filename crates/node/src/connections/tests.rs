@@ -19,6 +19,7 @@ use crate::{
     connection::{Connection, Muxed, Parameters, Path, Timeouts},
     error::AttemptCause,
     part::{Change, Source},
+    protocols::identify,
 };
 
 fn connections(limits: LimitsConfig) -> Arc<Connections> {
@@ -30,9 +31,14 @@ fn connections(limits: LimitsConfig) -> Arc<Connections> {
 
 /// Two ends of a multiplexed connection in memory.
 async fn pair() -> (transport_tcp::Connection, transport_tcp::Connection) {
-    let upgrader = || Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
+    pair_with(&Keypair::generate_ed25519()).await
+}
+
+/// Like [`pair`], with the key of the far end. The near end sees it as its peer.
+async fn pair_with(far: &Keypair) -> (transport_tcp::Connection, transport_tcp::Connection) {
+    let upgrader = |key: &Keypair| Upgrader::new(key, Default::default()).unwrap();
+    let (near_end, far_end) = (upgrader(&Keypair::generate_ed25519()), upgrader(far));
     let (near, far) = tokio::io::duplex(1 << 16);
-    let (near_end, far_end) = (upgrader(), upgrader());
     let (mut ignore, mut ignore_too) = (|_| {}, |_| {});
     let (near, far) = tokio::join!(
         near_end.outbound(near, None, &mut ignore),
@@ -63,6 +69,18 @@ fn connection(
     })
 }
 
+/// A registered connection to the holder of `key`, with its far end.
+async fn registered(
+    connections: &Arc<Connections>,
+    key: &Keypair,
+) -> Result<(ConnectionPermit, Connection, transport_tcp::Connection), AttemptCause> {
+    let (near, far) = pair_with(key).await;
+    let mut permit = connections.begin_inbound(Source::Relayed)?;
+    let connection = connection(connections, &permit, &near);
+    connections.register(&mut permit, &connection)?;
+    Ok((permit, connection, far))
+}
+
 fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)>>> {
     let seen: Arc<Mutex<Vec<_>>> = Arc::default();
     let log = Arc::clone(&seen);
@@ -70,6 +88,7 @@ fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)
         let entry = match change {
             Change::Connected { connection } => (connection.id(), "connected"),
             Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
+            Change::Identified { connection, .. } => (connection.id(), "identified"),
             _ => return,
         };
         log.lock().unwrap().push(entry);
@@ -84,7 +103,7 @@ async fn a_close_between_the_handshake_and_the_registration_is_not_lost() {
     let (near, far) = pair().await;
     let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
     let handshake = permit.run(async { Ok(far.peer()) }).await.unwrap();
-    // The handshake is over, and no map knows the connection as a live one yet.
+    // The handshake is over, but the map does not contain the connection as live yet.
     connections.close(permit.id(), Closing::TooLongTransient);
     let connection = connection(&connections, &permit, &near);
     let refused = connections.register(&mut permit, &connection).unwrap_err();
@@ -125,6 +144,36 @@ async fn a_close_right_after_the_registration_reaches_the_connection() {
 }
 
 #[tokio::test]
+async fn a_description_that_comes_after_the_end_of_its_connection_is_not_told() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let seen = seen(&connections);
+    let (near, _far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let connection = connection(&connections, &permit, &near);
+    connections.register(&mut permit, &connection).unwrap();
+    let identified = || Change::Identified {
+        connection: connection.clone(),
+        info: Arc::new(identify::Info {
+            peer: near.peer(),
+            agent: String::new(),
+            protocol_version: String::new(),
+            protocols: Vec::new(),
+            listen: Vec::new(),
+            signed: false,
+            observed: None,
+        }),
+    };
+    connections.report(identified());
+    drop(permit);
+    connections.report(identified());
+    let id = connection.id();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["connected", "identified", "disconnected"].map(|what| (id, what))
+    );
+}
+
+#[tokio::test]
 async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_before() {
     let limits = LimitsConfig::for_memory(0)
         .with_exempt_private(false)
@@ -134,7 +183,7 @@ async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_b
     let claimed: Vec<_> = (0..10)
         .map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap())
         .collect();
-    // Ten claims take no room from the one that has proved its address.
+    // Ten connections with claimed addresses take no place from the connection with a proved address.
     let proved = connections
         .begin_inbound(Source::Validated(address))
         .unwrap();
@@ -176,4 +225,121 @@ async fn changes_reported_while_one_is_delivered_come_after_it_and_all_come() {
     let connection = connection(&connections, &permit, &near);
     connections.register(&mut permit, &connection).unwrap();
     assert_eq!(*order.lock().unwrap(), ["connected", "reported", "local"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_ends_a_handshake_that_still_runs_and_says_why() {
+    for reason in [Closing::TooLongTransient, Closing::Shutdown] {
+        let connections = connections(LimitsConfig::for_memory(0));
+        let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+        let id = permit.id();
+        let (ended, ()) = tokio::join!(
+            tokio::time::timeout(
+                Duration::from_secs(1),
+                permit.run(std::future::pending::<Result<(), _>>())
+            ),
+            async { connections.close(id, reason) },
+        );
+        let cause = ended.expect("the handshake ends").unwrap_err();
+        match reason {
+            Closing::TooLongTransient => {
+                assert!(matches!(cause, AttemptCause::TimedOut { .. }), "{cause}");
+            }
+            reason => assert!(
+                matches!(cause, AttemptCause::Closed(given) if given == reason),
+                "{cause}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_says_how_many_others_its_peer_has() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let log: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let ended = Arc::clone(&log);
+    connections.observe(Box::new(move |change| {
+        if let Change::Disconnected { remaining, .. } = change {
+            ended.lock().unwrap().push(*remaining);
+        }
+    }));
+    let key = Keypair::generate_ed25519();
+    let (first, _, _far) = registered(&connections, &key).await.unwrap();
+    let (second, _, _far_too) = registered(&connections, &key).await.unwrap();
+    let (third, _, _far_as_well) = registered(&connections, &key).await.unwrap();
+    [second, first, third].into_iter().for_each(drop);
+    assert_eq!(*log.lock().unwrap(), [2, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_is_not_the_best_one_while_another_is_open() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let key = Keypair::generate_ed25519();
+    let (_first, old, _far) = registered(&connections, &key).await.unwrap();
+    let (_second, new, _far_too) = registered(&connections, &key).await.unwrap();
+    let peer = old.peer();
+    let best = connections.best(&peer).unwrap();
+    let other = [old, new].into_iter().find(|one| one.id() != best.id());
+    best.abort();
+    best.closed().await;
+    // Its permit is still held: the map has not forgotten it.
+    assert_eq!(
+        connections.best(&peer).unwrap().id(),
+        other.as_ref().unwrap().id()
+    );
+    let other = other.unwrap();
+    other.abort();
+    other.closed().await;
+    assert!(connections.best(&peer).is_none());
+}
+
+#[tokio::test]
+async fn a_peer_has_no_more_connections_than_the_limit_and_an_ended_one_makes_room() {
+    let limits = LimitsConfig::for_memory(0).with_max_per_peer(2);
+    let connections = connections(limits);
+    let key = Keypair::generate_ed25519();
+    let first = registered(&connections, &key).await.unwrap();
+    let _second = registered(&connections, &key).await.unwrap();
+    for _ in 0..2 {
+        let refused = registered(&connections, &key).await.err().unwrap();
+        assert!(matches!(refused, AttemptCause::Refused(_)), "{refused}");
+    }
+    drop(first);
+    let _third = registered(&connections, &key).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_of_a_drained_connection_go_to_its_successor_until_it_is_resumed() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let key = Keypair::generate_ed25519();
+    let (_first, one, _far) = registered(&connections, &key).await.unwrap();
+    let (_second, two, _far_too) = registered(&connections, &key).await.unwrap();
+    let (kept, drained) = match connections.best(&one.peer()).unwrap().id() == one.id() {
+        true => (one, two),
+        false => (two, one),
+    };
+    let open = || (kept.streams(), drained.streams());
+    connections.drain(drained.id());
+    assert!(drained.is_draining() && !kept.is_draining());
+    let moved = drained.open_optimistic("/a/1").await.unwrap();
+    assert_eq!(open(), (1, 0));
+    // A question about the connection itself stays on it.
+    let asked = drained.open_here("/a/1").await.unwrap();
+    assert_eq!(open(), (1, 1));
+    drop((moved, asked));
+    assert_eq!(open(), (0, 0));
+
+    connections.resume(drained.id());
+    assert!(!drained.is_draining());
+    let back = drained.open_optimistic("/a/1").await.unwrap();
+    assert_eq!(open(), (0, 1));
+    drop(back);
+
+    // A successor that has ended takes no streams.
+    connections.drain(drained.id());
+    kept.abort();
+    kept.closed().await;
+    let fallen_back = drained.open_optimistic("/a/1").await.unwrap();
+    assert_eq!(drained.streams(), 1);
+    drop(fallen_back);
 }

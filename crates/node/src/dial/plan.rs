@@ -1,4 +1,4 @@
-//! The order in which addresses are tried, and when.
+//! The order and the start times of dial attempts.
 
 use std::time::Duration;
 
@@ -8,23 +8,25 @@ use crate::address::{self, Kind};
 
 /// The delay of TCP after QUIC, and of IPv4 after IPv6, on public addresses.
 const PUBLIC_DELAY: Duration = Duration::from_millis(250);
-/// The delay of circuits after the last direct address, if one of those is public: a private address is often that of another host.
+/// The delay of circuits after the last direct address, if a direct address is public. A private address often belongs
+/// to another host.
 const CIRCUIT_DELAY: Duration = Duration::from_millis(500);
-/// The delay on loopback and private addresses, where hosts answer at once.
+/// The delay on loopback and private addresses, whose hosts answer at once.
 const PRIVATE_DELAY: Duration = Duration::from_millis(30);
 
-/// Addresses that are tried together.
+/// Addresses whose attempts start at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// When the addresses are tried, counted from the start of the dial. If everything before has failed, they are tried at once.
+    /// The start of the attempts, counted from the start of the dial. If all earlier attempts have failed, they start
+    /// at once.
     pub at: Duration,
     /// The addresses.
     pub addresses: Vec<Multiaddr>,
 }
 
-/// Plans the order of `addresses`: QUIC before TCP, IPv6 before IPv4, each 250 ms after the one before, or 30 ms on private
-/// addresses. Private and public addresses are planned apart, because one says nothing about the other. Circuits come last: 500
-/// ms after the last direct address, or 30 ms if all direct addresses are private.
+/// Plans the order of `addresses`: QUIC before TCP, and IPv6 before IPv4. Each step starts 250 ms after the previous
+/// step, or 30 ms on private addresses. Private and public addresses have independent steps. Circuits come last: 500 ms
+/// after the last direct address, or 30 ms if all direct addresses are private.
 pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (private, delay) in [(true, PRIVATE_DELAY), (false, PUBLIC_DELAY)] {
@@ -74,7 +76,7 @@ pub fn plan(addresses: &[Multiaddr]) -> Vec<Step> {
     steps
 }
 
-/// Names count as IPv4: what they resolve to is not known here, and a proxy may resolve them.
+/// Host names count as IPv4, because their IP addresses are unknown here and a proxy may resolve them.
 fn is_ipv4(address: &Multiaddr) -> bool {
     !matches!(address::ip(address), Some(std::net::IpAddr::V6(_)))
 }

@@ -1,4 +1,5 @@
-//! The attempts of one dial: each starts when it is due, the first connection wins, the rest is dropped.
+//! The attempts of one dial. Each attempt starts when it is due. The first connection wins, and the other attempts are
+//! dropped.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,14 +20,14 @@ use crate::{
     core::Core,
     error::{AttemptCause, AttemptError},
     establish,
-    part::{Attempt, Change, DialRequest, Origin, Reached},
+    part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
 };
 
-/// The most addresses that one dial tries, names expanded. Further ones are passed over: a name server chooses how many
-/// addresses a name has.
+/// The most addresses that one dial tries, including those from look-ups. A dial ignores further addresses, because a
+/// name server chooses how many addresses a name has.
 const MAX_ADDRESSES: usize = 100;
 
-/// Runs the attempts until one has won, or gives every failure.
+/// Runs the attempts until one has won. Returns all failures if no attempt has won.
 pub(super) async fn run(
     core: &Arc<Core>,
     request: DialRequest,
@@ -35,6 +36,7 @@ pub(super) async fn run(
     let mut race = Race {
         core,
         origin: request.origin,
+        circuits: request.circuits,
         expected,
         seen: BTreeSet::new(),
         due: Vec::new(),
@@ -56,16 +58,17 @@ pub(super) async fn run(
 struct Race<'a> {
     core: &'a Arc<Core>,
     origin: Origin,
+    circuits: Circuits,
     expected: Option<PeerId>,
     seen: BTreeSet<Multiaddr>,
-    /// What is tried next, the soonest first.
+    /// The next attempts, the earliest first.
     due: Vec<(Instant, Multiaddr)>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     at_once: Arc<Semaphore>,
     failed: Vec<AttemptError>,
 }
 
-/// What has ended.
+/// A look-up or an attempt that has ended.
 enum Ended {
     /// A look-up.
     Expanded {
@@ -103,7 +106,7 @@ impl Race<'_> {
         }
     }
 
-    /// Adds addresses. Names are looked up at once, while attempts run; the rest is planned.
+    /// Adds addresses. Looks up names at once, and plans the attempts on all other addresses.
     fn add(&mut self, addresses: Vec<Multiaddr>) {
         let mut planned = Vec::new();
         let mut pending = addresses;
@@ -119,6 +122,10 @@ impl Race<'_> {
                         self.failed.push(AttemptError { address, cause });
                     }
                 },
+                Kind::Circuit if self.circuits == Circuits::Refused => {
+                    let cause = AttemptCause::NestedCircuit;
+                    self.failed.push(AttemptError { address, cause });
+                }
                 kind => match self.expand(kind, &address) {
                     Some(Ok(look_up)) => self.running.push(look_up),
                     Some(Err(cause)) => self.failed.push(AttemptError { address, cause }),
@@ -146,14 +153,14 @@ impl Race<'_> {
         self.due.sort_by_key(|(at, _)| *at);
     }
 
-    /// What the address book knows of a peer.
+    /// The addresses of a peer in the address book.
     fn known(&self, address: &Multiaddr) -> Option<Vec<Multiaddr>> {
         let peer = address::peer(address)?;
         let known = self.core.address_book.addresses(&peer);
         let named = known
             .into_iter()
             .map(|address| address.with(Protocol::P2p(peer)));
-        // The last one is taken first.
+        // `add` takes the last address first.
         Some(named.rev().collect::<Vec<_>>()).filter(|known| !known.is_empty())
     }
 
@@ -165,7 +172,7 @@ impl Race<'_> {
         }
     }
 
-    /// A look-up of what `address` stands for, if it is a name for others.
+    /// A look-up of the addresses that `address` stands for. `None`: the address needs no look-up.
     fn expand(
         &self,
         kind: Kind,
@@ -176,7 +183,7 @@ impl Race<'_> {
         let attempt = self.attempt(address, after);
         let look_up = connector.expand(&attempt)?;
         if !(self.core.is_direct)(address) {
-            let what = "looking the name up";
+            let what = "a DNS look-up of this name";
             return Some(Err(AttemptCause::NotDirect { what }));
         }
         let address = address.clone();
@@ -188,7 +195,7 @@ impl Race<'_> {
         Some(Ok(look_up.boxed()))
     }
 
-    /// Starts what is due.
+    /// Starts the attempts that are due.
     fn start_due(&mut self) {
         let now = Instant::now();
         let later = self
@@ -208,7 +215,7 @@ impl Race<'_> {
         }
     }
 
-    /// If nothing runs any more, what comes next need not wait.
+    /// If no attempt is running, moves the next attempt to the present.
     fn pull_forward(&mut self) {
         let Some((next, _)) = self.due.first().filter(|_| self.running.is_empty()) else {
             return;
@@ -263,7 +270,7 @@ impl Race<'_> {
 }
 
 async fn wait(due: Option<Instant>) {
-    // A timer rounds up to the next millisecond, which is too late for what is due already.
+    // A timer rounds up to the next millisecond, which is too late for an attempt that is already due.
     if let Some(due) = due.filter(|due| *due > Instant::now()) {
         sleep_until(due).await;
     }

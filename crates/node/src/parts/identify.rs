@@ -1,4 +1,4 @@
-//! Identify: asks each peer to describe itself, answers the same question, and pushes what changes.
+//! Identify: requests each peer's identify message, answers such requests, and pushes changes to peers.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use conn_state::{Closing, ConnectionId, Source};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -23,41 +23,42 @@ use crate::{
     },
 };
 
-/// How long a change of the node's own description waits for further ones before it is pushed.
+/// The pause between a change of this node's description and the push, so that one push carries several changes.
 const PUSH_DELAY: Duration = Duration::from_millis(50);
-/// How many peers are pushed to at once.
-const PUSHES_AT_ONCE: usize = 32;
-/// How many pushes of one connection are read without a pause: a node that starts registers several protocols.
+/// The number of pushes that the node reads from one connection without a pause. A starting peer registers several
+/// protocols.
 const PUSH_BURST: u32 = 8;
-/// The pause that each further push of the connection waits for.
+/// The pause before each further push of the connection.
 const PUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// How many pushes of one connection are served at once, those that wait included. Further ones are reset.
+/// The number of open push streams per connection, including those that wait. Further streams are reset.
 const PUSHES_SERVED: usize = 4;
 
-/// Learns who peers are, and tells them who this node is.
+/// Receives the descriptions of peers, and sends this node's description.
 pub(crate) struct Identify {
     context: Context,
     timeout: Duration,
     description: Mutex<Cached>,
     known: Mutex<BTreeMap<ConnectionId, Known>>,
-    /// Connections whose peer has not been asked yet. It holds what connects between two turns of `run`.
+    /// Connections whose peer has not been asked yet. `run` empties the list.
     newcomers: Mutex<Vec<Connection>>,
     arrived: Notify,
     local_changed: Notify,
 }
 
-/// This node's description, signed, until something of it changes.
+/// This node's signed description, until the description changes.
 #[derive(Default)]
 struct Cached {
-    /// How often it has changed.
+    /// The number of changes of the description.
     version: u64,
     signed: Option<Arc<SignedIdentify>>,
 }
 
-/// What is kept of one connection.
+/// The state of one connection.
 struct Known {
-    /// The version of the description that the peer has last been told.
+    /// The version of the description that the peer received last, or refused last.
     told: Option<u64>,
+    /// A push to the peer is under way.
+    pushing: bool,
     budget: PushBudget,
 }
 
@@ -68,7 +69,7 @@ struct PushBudget {
 }
 
 impl PushBudget {
-    /// Takes a token. Gives how long to wait for it.
+    /// Takes a token. Returns the time to wait for the token.
     fn take(&mut self, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.refilled);
         let earned = u32::try_from(elapsed.as_secs() / PUSH_INTERVAL.as_secs()).unwrap_or(u32::MAX);
@@ -115,7 +116,7 @@ impl Identify {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this node tells the peer at the other end of `connection`. `None`: the node is gone.
+    /// Encodes this node's description for the peer of `connection`. `None`: the node is gone.
     fn describe(&self, connection: &Connection) -> Option<Vec<u8>> {
         let (version, cached) = {
             let description = self.description();
@@ -126,7 +127,7 @@ impl Identify {
             None => {
                 let signed = Arc::new(self.sign()?);
                 let mut description = self.description();
-                // What has changed meanwhile is signed anew by the next caller.
+                // If the description has changed meanwhile, the next caller signs it again.
                 if description.version == version {
                     description.signed = Some(Arc::clone(&signed));
                 }
@@ -173,10 +174,13 @@ impl Identify {
     fn note_failure(&self, connection: &Connection, error: &IdentifyError) {
         let reason = crate::error::error_chain(error);
         if let IdentifyError::WrongPeer { .. } = error {
-            tracing::warn!(reason, "a connection is closed");
+            tracing::warn!(
+                reason,
+                "a connection is closed because its identify message is false"
+            );
             self.context.close(connection.id(), Closing::Violation);
         } else {
-            tracing::debug!(peer = %connection.peer(), reason, "identify failed");
+            tracing::debug!(peer = %connection.peer(), reason, "a peer sent no usable identify message");
         }
     }
 
@@ -186,7 +190,7 @@ impl Identify {
         };
         let answered = timeout(self.timeout, identify::write(inbound.stream, &frames)).await;
         if let Ok(Err(error)) = answered {
-            tracing::debug!(peer = %inbound.connection.peer(), %error, "identify could not be answered");
+            tracing::debug!(peer = %inbound.connection.peer(), %error, "an identify request could not be answered");
         }
     }
 
@@ -202,7 +206,10 @@ impl Identify {
                 None => return,
             }
         };
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = connection.closed() => return,
+        }
         let peer = connection.peer();
         let read = timeout(self.timeout, identify::read(stream, peer)).await;
         let after = self.timeout;
@@ -219,40 +226,50 @@ impl Identify {
         }
     }
 
-    /// Tells every connected peer that takes pushes what it has not been told yet.
-    async fn push_to_all(&self) {
+    /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
+    /// own, so that a peer that stalls delays no other. A connection has one push at a time, so that an older description never
+    /// arrives last.
+    fn push_to_all(self: &Arc<Self>) {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
             let known = self.known();
-            known
-                .get(&connection.id())
-                .is_some_and(|known| known.told != Some(version))
+            let known = known.get(&connection.id());
+            known.is_some_and(|known| !known.pushing && known.told != Some(version))
         };
         let takes_pushes = |connection: &Connection| {
             let info = connection.identified();
             info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
         };
         let connections = self.context.connections().into_iter();
-        let connections = connections.filter(is_behind).filter(takes_pushes);
-        let pushes = stream::iter(connections).map(|connection| self.push(connection));
-        pushes
-            .buffer_unordered(PUSHES_AT_ONCE)
-            .for_each(|()| async {})
-            .await;
+        for connection in connections.filter(is_behind).filter(takes_pushes) {
+            if let Some(known) = self.known().get_mut(&connection.id()) {
+                // A push that fails is not repeated before something changes.
+                (known.pushing, known.told) = (true, Some(version));
+            }
+            self.context.spawn(Arc::clone(self).push(connection));
+        }
     }
 
-    async fn push(&self, connection: Connection) {
-        let Some(frames) = self.describe(&connection) else {
-            return;
-        };
+    async fn push(self: Arc<Self>, connection: Connection) {
         let pushed = async {
             let opened = connection.open_limited(&[PUSH_PROTOCOL]).await;
             let (_, stream) = opened.map_err(|error| crate::error::error_chain(&error))?;
+            // What has changed while the peer agreed is told, too.
+            let Some(frames) = self.describe(&connection) else {
+                return Ok(());
+            };
             let written = identify::write(stream, &frames).await;
             written.map_err(|error| error.to_string())
         };
         if let Ok(Err(reason)) = timeout(self.timeout, pushed).await {
             tracing::debug!(peer = %connection.peer(), reason, "an identify push failed");
+        }
+        let version = self.description().version;
+        if let Some(known) = self.known().get_mut(&connection.id()) {
+            known.pushing = false;
+            if known.told != Some(version) {
+                self.local_changed.notify_one();
+            }
         }
     }
 }
@@ -289,8 +306,14 @@ impl Part for Identify {
                     tokens: PUSH_BURST,
                     refilled: now,
                 };
-                self.known()
-                    .insert(connection.id(), Known { told: None, budget });
+                self.known().insert(
+                    connection.id(),
+                    Known {
+                        told: None,
+                        pushing: false,
+                        budget,
+                    },
+                );
                 self.newcomers().push(connection.clone());
                 self.arrived.notify_one();
             }
@@ -304,7 +327,7 @@ impl Part for Identify {
                 drop(description);
                 self.local_changed.notify_one();
             }
-            // The peer may have asked before the last change, and could not be pushed to then.
+            // The peer may have asked before the last change, when this node did not know whether the peer accepts pushes.
             Change::Identified { .. } => self.local_changed.notify_one(),
             _ => {}
         }
@@ -316,7 +339,7 @@ impl Part for Identify {
                 loop {
                     self.local_changed.notified().await;
                     sleep(PUSH_DELAY).await;
-                    self.push_to_all().await;
+                    self.push_to_all();
                 }
             };
             let asking = async {
@@ -334,5 +357,32 @@ impl Part for Identify {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
+        let begun = Instant::now();
+        let mut budget = PushBudget {
+            tokens: PUSH_BURST,
+            refilled: begun,
+        };
+        for _ in 0..PUSH_BURST {
+            assert_eq!(budget.take(begun), Duration::ZERO);
+        }
+        assert_eq!(budget.take(begun), PUSH_INTERVAL);
+        assert_eq!(budget.take(begun), 2 * PUSH_INTERVAL);
+        // What waits was paid for in advance.
+        assert_eq!(budget.take(begun + 2 * PUSH_INTERVAL), PUSH_INTERVAL);
+        assert_eq!(budget.take(begun + 4 * PUSH_INTERVAL), Duration::ZERO);
+        let rested = begun + Duration::from_secs(3600);
+        for _ in 0..PUSH_BURST {
+            assert_eq!(budget.take(rested), Duration::ZERO);
+        }
+        assert_eq!(budget.take(rested), PUSH_INTERVAL);
     }
 }

@@ -1,4 +1,4 @@
-//! Counters for Prometheus: those of connections, and the registry that the other parts add theirs to.
+//! The counters of connections, and the registry for the counters of all parts. Prometheus can read them.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,7 +53,7 @@ impl Metrics {
         }
     }
 
-    /// Lets the builder add the counters of the parts and of the transports.
+    /// Calls `add` with the registry. The builder adds the counters of the parts and the transports.
     pub(crate) fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry());
     }

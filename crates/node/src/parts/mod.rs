@@ -1,4 +1,4 @@
-//! The parts of a node: one file or folder per part. No part imports another.
+//! The parts of a node: one file or folder per part. No part imports another part.
 
 mod identify;
 #[cfg(feature = "metrics")]

@@ -1,4 +1,4 @@
-//! Ping: answers pings, and pings every connection as conn-state's liveness asks for.
+//! Ping: answers pings, and pings every connection when conn-state's `Liveness` asks for it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use crate::{
     protocols::ping::{MAX_INBOUND, PROTOCOL, PingError, serve},
 };
 
-/// Pings all connections from one task. A connection costs an entry here, not a task.
+/// Pings all connections from one task. A connection needs an entry here, but no task.
 pub(crate) struct Ping {
     context: Context,
     config: Arc<LivenessConfig>,
@@ -37,7 +37,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Runs `change` on a connection's liveness. Gives the event that must be carried out.
+    /// Runs `change` on a connection's `Liveness`. Returns the event that the part must carry out.
     fn update(
         &mut self,
         id: ConnectionId,
@@ -89,7 +89,7 @@ impl Ping {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles every connection that is due. Gives when the next one is.
+    /// Handles every connection that is due. Returns the time at which the next connection is due.
     fn handle_due(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         loop {
             let mut watched = self.watched();
@@ -101,7 +101,7 @@ impl Ping {
                 liveness.handle_timeout(now, connection.received());
             });
             if wanted.is_none() && watched.due.first() == Some(&(at, id)) {
-                // The core asks for the same moment again: it is waited for, not spun on.
+                // The core asks for the same moment again. Wait, because a retry at once could loop forever.
                 return Some(now + Duration::from_millis(1));
             }
             drop(watched);
@@ -119,7 +119,7 @@ impl Ping {
                     .spawn(async move { part.ping(connection).await });
             }
             LivenessEvent::Dead => {
-                tracing::debug!(peer = %connection.peer(), "a connection is silent: it is closed");
+                tracing::debug!(peer = %connection.peer(), "a connection is closed because the peer is silent");
                 self.context.close(connection.id(), Closing::Silent);
             }
             _ => {}
@@ -158,7 +158,7 @@ impl Ping {
     }
 }
 
-/// Only silence is held against a peer. A peer that answers anything at all, or does not speak ping, is there.
+/// Only silence counts as a failure. A peer that answers in any way, or does not support ping, is alive.
 fn failure(error: &PingError) -> PingFailure {
     match error {
         PingError::TimedOut { .. } | PingError::Open(OpenError::TimedOut { .. }) => {

@@ -1,9 +1,11 @@
-//! The part that keeps slots at relays, and carries connections over circuits.
+//! The part that holds slots at relays and establishes connections over circuits.
 //!
-//! relay-slots decides which relay is asked when, and what goes over the wire. This file connects to relays for it, announces
-//! the addresses that it gives, and upgrades each circuit to a connection like any other.
+//! relay-slots chooses the relay and the time of each request, and implements the protocol. This file connects to
+//! relays, announces the addresses at them, and upgrades each circuit to a connection.
 
 mod event;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Instant};
 
@@ -30,11 +32,11 @@ use crate::{
     part::{Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source},
 };
 
-/// The part. It exists in every node, because every node can dial through a relay.
+/// The relay client. It exists in every node, because every node can dial through a relay.
 pub(crate) struct RelayClient {
     cx: Context,
     client: driver::RelayClient,
-    /// The relays of the configuration, with their ids.
+    /// The configured relays, with their ids.
     candidates: Vec<(PeerId, Multiaddr)>,
     upgrader: Arc<Upgrader>,
 }
@@ -53,7 +55,7 @@ impl RelayClient {
             match address::peer(at) {
                 Some(relay) => candidates.push((relay, at.clone())),
                 None => {
-                    tracing::warn!(address = %at, "cannot reserve a slot: the address names no peer id of the relay")
+                    tracing::warn!(address = %at, "cannot reserve a slot at this address, because it does not end in the relay's peer id")
                 }
             }
         }
@@ -98,13 +100,13 @@ impl RelayClient {
         });
     }
 
-    /// Opens a hop stream, and says where the relay was reached. The caller has the deadline.
+    /// Opens a hop stream. Returns the stream and the address of the relay. The caller sets the deadline.
     async fn open_hop(
         &self,
         relay: PeerId,
         addresses: Vec<Multiaddr>,
     ) -> Result<(Stream, Multiaddr), String> {
-        let connection = self.cx.connect(relay, addresses).await;
+        let connection = self.cx.connect_to_relay(relay, addresses).await;
         let connection = connection.map_err(|error| error_chain(&error))?;
         if let Some(rtt) = connection.rtt() {
             self.client.handle_rtt(&relay, rtt);
@@ -114,7 +116,7 @@ impl RelayClient {
         Ok((stream, connection.address().clone()))
     }
 
-    /// Serves one stop stream: a relay says that a peer wants to be connected to this node.
+    /// Serves one stop stream, on which a relay announces a peer that connects to this node.
     async fn accept(
         self: Arc<Self>,
         InboundStream {
@@ -129,7 +131,7 @@ impl RelayClient {
             .with(Protocol::P2p(relay))
             .with(Protocol::P2pCircuit);
         drop(connection);
-        // Held until the circuit is a connection of its own, which the node's limits count.
+        // The permit is held until the circuit is a connection, which the node's limits count.
         let permit = stream.release_permit();
         let circuit = match self.client.accept(&relay, stream).await {
             Ok(circuit) => circuit,
@@ -163,7 +165,7 @@ impl RelayClient {
         let failed = |reason: String| failed(relay, reason);
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;
-        let connection = self.cx.connect(relay, vec![at]).await;
+        let connection = self.cx.connect_to_relay(relay, vec![at]).await;
         let connection = connection.map_err(|error| failed(error_chain(&error)))?;
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;
@@ -204,7 +206,7 @@ async fn upgrade_inbound(
     let upgraded = upgrader.inbound(circuit.stream, &mut trace).await?;
     let peer = upgraded.peer();
     if peer != announced {
-        let reason = format!("it announced {announced}, but {peer} is at the other end");
+        let reason = format!("the relay announced {announced}, but {peer} is at the other end");
         return Err(failed(relay, reason));
     }
     Ok(Reached {
@@ -216,12 +218,12 @@ async fn upgrade_inbound(
 fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
     let allowance = circuit.stream.allowance();
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
-        tracing::info!(%relay, seconds, "the relay's limit was cut: it probably writes milliseconds instead of seconds");
+        tracing::info!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
     Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))
 }
 
-/// What a relay still allows a circuit, as the tracker counts it.
+/// The rest of a relay's limit on a circuit, in the tracker's form.
 #[derive(Debug)]
 struct Metered(Arc<Allowance>);
 

@@ -1,7 +1,7 @@
-//! The part that relays for other peers: slots, and circuits between the peers that hold them.
+//! The part that relays for other peers: it grants slots, and carries circuits to the peers that hold slots.
 //!
-//! relay-slots decides who gets a slot or a circuit and what goes over the wire. This file reports connections to it, opens
-//! stop streams for it, and probes or closes connections when it says so.
+//! relay-slots decides which peer gets a slot or a circuit, and implements the protocol. This file reports connections
+//! to relay-slots, opens stop streams, and probes or closes connections on request.
 
 use std::{
     io,
@@ -33,10 +33,10 @@ use crate::{
     part::{Answer, Change, GOODBYE, InboundStream, Part, Query, QueryError, Service},
 };
 
-/// How long circuits may still hand on what they hold at shutdown. It leaves time for the part itself within [`GOODBYE`].
+/// The time that circuits have at shutdown to forward the bytes that they hold. The part needs the rest of [`GOODBYE`].
 const LAST_BYTES: Duration = GOODBYE.saturating_sub(Duration::from_millis(200));
 
-/// The part. It exists in every node, so that a node that is not a relay says so.
+/// The relay server. It exists in every node, so that the admin endpoint can report that a node is not a relay.
 pub(crate) struct RelayServer {
     cx: Context,
     /// `None`: this node is not a relay.
@@ -70,7 +70,7 @@ impl RelayServer {
         }
     }
 
-    /// Serves one hop stream, and the circuit that it may become.
+    /// Serves one hop stream, and the circuit that may follow.
     async fn serve(
         self: Arc<Self>,
         InboundStream {
@@ -94,7 +94,7 @@ impl RelayServer {
                 refusal: Some(refusal),
                 ..
             } => {
-                tracing::debug!(%peer, %refusal, "refused a hop request");
+                tracing::debug!(%peer, %refusal, "the relay refused a hop request");
                 self.counters.refused.fetch_add(1, Relaxed);
             }
             Served::Carried { end, bytes, .. } => {
@@ -121,7 +121,7 @@ impl RelayServer {
                 connection: id,
                 within,
             } => {
-                // A connection that is gone has been reported as disconnected.
+                // The relay already knows that a missing connection has ended.
                 let Some(connection) = self.cx.connection_by_id(node_id(id)) else {
                     return;
                 };
@@ -140,12 +140,14 @@ impl RelayServer {
                 tracing::debug!(%peer, connection = %id, "a peer with a slot did not answer a probe");
                 self.cx.close(node_id(id), Closing::Silent);
             }
-            Event::Freed { peer, cause } => tracing::debug!(%peer, ?cause, "a slot is free"),
-            event => tracing::debug!(?event, "relay"),
+            Event::Freed { peer, cause } => {
+                tracing::debug!(%peer, ?cause, "a peer's slot is free again")
+            }
+            event => tracing::debug!(?event, "an event of the relay"),
         }
     }
 
-    /// Tells the peers that reserve a slot where this relay is.
+    /// Updates the addresses that this relay sends to the holders of slots.
     fn set_addresses(&self) {
         if let Some(relay) = &self.relay {
             relay.set_addresses(self.cx.announced());
@@ -159,7 +161,18 @@ impl RelayServer {
 
     fn change_terms(&self, terms: Value) -> Result<Value, QueryError> {
         let relay = self.relay.as_ref().ok_or_else(not_a_relay)?;
-        let malformed = |error: serde_json::Error| QueryError::Malformed(error.to_string());
+        // The decoder would read a list as the terms in their order.
+        let Some(named) = terms.as_object() else {
+            return Err(QueryError::Invalid(
+                "the terms are not a JSON object".to_owned(),
+            ));
+        };
+        // One by one first, because the decoder names no term whose value has the wrong type.
+        for (name, value) in named {
+            let term = serde_json::from_value::<Terms>(json!({name: value}));
+            term.map_err(|error| QueryError::Invalid(format!("{name}: {error}")))?;
+        }
+        let malformed = |error: serde_json::Error| QueryError::Invalid(error.to_string());
         let terms: Terms = serde_json::from_value(terms).map_err(malformed)?;
         let terms = relay.set_terms(&terms);
         let terms = terms.map_err(|error| QueryError::Invalid(error.to_string()))?;
@@ -168,7 +181,7 @@ impl RelayServer {
 }
 
 fn not_a_relay() -> QueryError {
-    QueryError::NotFound("this node is no relay".to_owned())
+    QueryError::NotFound("this node is not a relay".to_owned())
 }
 
 fn slots_id(id: ConnectionId) -> relay_slots::ConnectionId {
@@ -179,7 +192,7 @@ fn node_id(id: relay_slots::ConnectionId) -> ConnectionId {
     ConnectionId::from_u64(id.0)
 }
 
-/// Where a connection comes from, for the relay's caps.
+/// The origin of a connection, for the relay's caps.
 fn origin(connection: &Connection) -> Origin {
     match (connection.route(), address::ip(connection.address())) {
         (Route::Relayed(_), _) => Origin::Relayed,
@@ -232,7 +245,7 @@ impl Part for RelayServer {
             if cut > 0 {
                 tracing::info!(
                     circuits = cut,
-                    "the relay shut down before these circuits ended"
+                    "the relay stopped and cut circuits that were still open"
                 );
             }
         })
@@ -269,22 +282,22 @@ fn document(answer: Result<Value, QueryError>) -> Answer {
 
 /// Relaying for other peers.
 impl Node {
-    /// The slots that this node grants as a relay. `None`: it is not a relay.
+    /// The slots that this node has granted as a relay. `None`: this node is not a relay.
     pub fn slots(&self) -> Option<Vec<Slot>> {
         Some(self.part::<RelayServer>()?.relay.as_ref()?.slots())
     }
 
-    /// The terms on which this node relays. `None`: it is not a relay.
+    /// The relay terms of this node. `None`: this node is not a relay.
     pub fn relay_terms(&self) -> Option<Terms> {
         Some(self.part::<RelayServer>()?.relay.as_ref()?.terms())
     }
 
-    /// Changes the terms that are given, and returns all terms. Slots and circuits that exist stay. `None`: this node is not
-    /// a relay.
+    /// Changes the terms that `terms` contains, and returns all terms. Existing slots and circuits stay. `None`: this
+    /// node is not a relay.
     ///
     /// # Errors
     ///
-    /// A term is out of its bounds. Nothing is changed then.
+    /// A term is out of its bounds. In this case no term changes.
     pub fn set_relay_terms(&self, terms: &Terms) -> Option<Result<Terms, TermsError>> {
         Some(self.part::<RelayServer>()?.relay.as_ref()?.set_terms(terms))
     }
@@ -306,7 +319,7 @@ mod metrics {
 
     use super::Counters;
 
-    /// Reads the relay's figures when someone asks for the metrics.
+    /// Reads the relay's figures when Prometheus reads the metrics.
     pub(super) struct Collected {
         pub(super) relay: Option<Arc<driver::RelayServer>>,
         pub(super) counters: Arc<Counters>,
@@ -341,7 +354,7 @@ mod metrics {
             for (name, help, value) in [
                 (
                     "relay_refusals",
-                    "Requests that this relay refused by its terms",
+                    "Requests that this relay refused because of its terms",
                     &self.counters.refused,
                 ),
                 (

@@ -1,4 +1,4 @@
-//! The encodings of ping and identify. Both need nothing but a byte stream.
+//! The protocols ping and identify, over any byte stream.
 
 pub mod identify;
 pub mod ping;

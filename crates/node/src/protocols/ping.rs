@@ -1,8 +1,8 @@
 //! [Ping]: 32 bytes, sent and echoed.
 //!
-//! Each ping travels on a stream of its own, because some peers answer only the first ping of a stream. Pings are sent one
-//! after the other, because some peers drop a ping's stream when the next one opens. A peer may keep two of its own ping
-//! streams open and send on them as often as it likes.
+//! Each ping uses a new stream, because some peers answer only the first ping of a stream. This node sends one ping at
+//! a time, because some peers drop a ping's stream when the next ping's stream opens. A peer may keep two ping streams
+//! open and send any number of pings on them.
 //!
 //! [Ping]: https://github.com/libp2p/specs/blob/master/ping/ping.md
 
@@ -17,28 +17,28 @@ use crate::error::OpenError;
 
 /// The protocol's name.
 pub const PROTOCOL: &str = "/ipfs/ping/1.0.0";
-/// Inbound ping streams that one connection may have at once, as the spec says.
+/// The number of inbound ping streams that the specification allows per connection.
 pub const MAX_INBOUND: usize = 2;
 /// An inbound ping stream that stays silent for this long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Why a ping gave no round trip.
+/// The reason for which a ping failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {
-    /// There is no stream to ping on.
+    /// The stream could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The stream broke. A peer that does not speak ping breaks it, too.
-    #[error("the ping's stream broke")]
+    /// The stream broke. This also happens if the peer does not support ping.
+    #[error("the stream of the ping broke")]
     Io(#[from] io::Error),
-    /// The peer echoed other bytes than were sent.
-    #[error("the ping was answered with other bytes")]
+    /// The peer returned different bytes.
+    #[error("the peer answered the ping with different bytes")]
     WrongAnswer,
-    /// Nothing came back in time.
+    /// The peer did not answer in time.
     #[error("the ping was not answered within {} s", after.as_secs_f32())]
     TimedOut {
-        /// The time that the ping had.
+        /// The time limit of the ping.
         after: Duration,
     },
 }
@@ -61,7 +61,7 @@ pub(crate) async fn exchange(
     Ok(rtt)
 }
 
-/// Echoes until the peer closes the stream, breaks it or stays silent.
+/// Echoes pings until the peer closes the stream, breaks the stream or stays silent.
 pub(crate) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut payload = [0; 32];
     while let Ok(Ok(_)) = tokio::time::timeout(IDLE, stream.read_exact(&mut payload)).await {

@@ -1,4 +1,4 @@
-//! QUIC: the endpoints of transport-quic.
+//! QUIC, over the endpoints of transport-quic.
 
 use std::{io, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     part::{Attempt, Connector, Incoming, Listener, Reached, Source, Transport},
 };
 
-/// The endpoints that listen, and those made only to dial from.
+/// The endpoints that listen, and the endpoints that only dial.
 pub(crate) struct Quic {
     endpoints: Endpoints,
 }
@@ -107,7 +107,7 @@ impl Listener for Listening {
 fn incoming(incoming: transport_quic::Incoming) -> Incoming {
     let remote = incoming.remote_addr();
     let validated = incoming.is_validated();
-    // The handshake takes it, or the refusal does.
+    // Either the handshake or the refusal takes the value.
     let shared = Arc::new(std::sync::Mutex::new(Some(incoming)));
     let take = |shared: &std::sync::Mutex<Option<transport_quic::Incoming>>| {
         let taken = shared.lock();
@@ -132,7 +132,7 @@ fn incoming(incoming: transport_quic::Incoming) -> Incoming {
         },
         handshake: handshake.boxed(),
         refuse: Some(Box::new(move || {
-            // A spoofed source never comes back; a real one comes back with a proof of its address, and is refused then.
+            // A forged source never answers a retry. A real source answers with a proof of its address, and is then refused.
             if let Some(incoming) = take(&refused)
                 && let Err(validated) = incoming.retry()
             {

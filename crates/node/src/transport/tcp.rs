@@ -1,4 +1,4 @@
-//! TCP: dialers, upgrade and listeners of transport-tcp.
+//! TCP, over the dialers, the upgrade and the listeners of transport-tcp.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -16,10 +16,10 @@ use crate::{
     part::{Attempt, Connector, Incoming, Listener, Reached, Source, Transport},
 };
 
-/// What dials byte streams, counted.
+/// The dialer of byte streams, with counters.
 pub(crate) type CountedDialer = Metered<Arc<dyn Dialer>>;
 
-/// What is made once and used for every dial and every listener.
+/// The TCP transport: the parts that all dials and listeners share.
 pub(crate) struct Tcp {
     pub(crate) upgrader: Arc<Upgrader>,
     pub(crate) dialer: Arc<CountedDialer>,
@@ -27,7 +27,7 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// `resolver` looks `/dnsaddr` names up, whichever dialer is used.
+    /// `resolver` looks up `/dnsaddr` names, with any dialer.
     pub(crate) fn new(
         upgrader: Arc<Upgrader>,
         dialer: Arc<dyn Dialer>,
@@ -40,7 +40,8 @@ impl Tcp {
         }
     }
 
-    /// Whether the dialer dials this address directly. Nothing else may dial the others: it would bypass a proxy or a refusal.
+    /// Whether the dialer dials this address directly. If not, only the dialer may dial it: anything else would bypass
+    /// a proxy or a refusal.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
         address::target(address).is_some_and(|target| self.dialer.is_direct(&target))
     }

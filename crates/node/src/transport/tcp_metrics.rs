@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use transport_tcp::{Dialer, Metered, RouteCounters};
 
-/// Adds the counters of `dialer` to the node's.
+/// Adds the counters of `dialer` to the registry.
 pub(crate) fn register(registry: &mut Registry, dialer: Arc<Metered<Arc<dyn Dialer>>>) {
     registry.register_collector(Box::new(DialerMetrics(dialer)));
 }

@@ -68,6 +68,23 @@ async fn an_address_without_an_id_accepts_only_the_peer_that_the_dial_names() {
 }
 
 #[tokio::test]
+async fn a_record_of_another_peer_than_the_dial_names_is_not_dialed() {
+    for transport in [TCP, QUIC] {
+        let there = node();
+        let address = listen(&there, transport).await;
+        let here = with_resolver(Config::default(), names::dnsaddr(vec![address]).await);
+        let name: Multiaddr = "/dnsaddr/peers.example".parse().unwrap();
+        let wanted = "/ip4/127.0.0.1/tcp/1"
+            .parse::<Multiaddr>()
+            .unwrap()
+            .with(Protocol::P2p(PeerId::random()));
+        let refused = within(here.dial([wanted, name])).await.unwrap_err();
+        assert!(matches!(refused, DialError::AllFailed(_)), "{refused}");
+        assert!(here.connections().is_empty() && there.connections().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_dead_name_server_delays_neither_good_addresses_nor_shutdown() {
     let there = node();
     let address = listen(&there, TCP).await;
@@ -169,4 +186,30 @@ async fn a_peer_is_dialed_by_its_id_alone_once_its_addresses_are_known() {
     .await;
     let again = within(here.dial([unknown])).await.unwrap();
     assert_eq!(again.peer(), there.peer_id());
+}
+
+#[tokio::test]
+async fn of_a_peers_addresses_the_latest_that_worked_comes_first_and_a_failed_one_last() {
+    let (here, there) = (node(), node());
+    let tcp = listen(&there, TCP).await;
+    let quic = listen(&there, QUIC).await;
+    let plain = |address: &Multiaddr| {
+        let mut plain = address.clone();
+        plain.pop();
+        plain
+    };
+    for worked in [&quic, &tcp] {
+        let connection = within(here.dial([worked.clone()])).await.unwrap();
+        assert_eq!(here.addresses_of(there.peer_id())[0], plain(worked));
+        let mut events = here.events();
+        connection.close();
+        wait(&mut events, |event| {
+            matches!(event, Event::Disconnected { .. }).then_some(())
+        })
+        .await;
+    }
+    within(there.shutdown()).await;
+    within(here.dial([tcp.clone()])).await.unwrap_err();
+    let known = here.addresses_of(there.peer_id());
+    assert_eq!(known, [plain(&quic), plain(&tcp)]);
 }

@@ -99,3 +99,30 @@ async fn a_shutdown_with_a_peer_that_does_not_read_ends_in_time_and_says_why() {
         assert_eq!(reason, Closing::Shutdown, "{transport}");
     }
 }
+
+#[tokio::test]
+async fn a_shutdown_drops_handshakes_that_are_under_way() {
+    let there = node();
+    let address = listen(&there, TCP).await;
+    let target = node::transport_tcp::Target::from_multiaddr(&address).unwrap();
+    let alive = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = alive();
+    let silent = std::net::TcpStream::connect(target.authority()).unwrap();
+    within(async {
+        while alive() == before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    within(there.shutdown()).await;
+    silent.set_nonblocking(true).unwrap();
+    let read = std::io::Read::read(&mut &silent, &mut [0; 64]);
+    assert!(
+        !matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+        "the socket is still open"
+    );
+}

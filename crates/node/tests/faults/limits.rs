@@ -3,15 +3,18 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use node::{
-    Config, Keypair, Multiaddr, Node,
-    conn_state::LimitsConfig,
+    AttemptCause, Config, DialError, Event, Keypair, Multiaddr, Node,
+    conn_state::{Closing, LimitsConfig, Recommended},
     multiaddr::Protocol,
     transport_quic,
-    transport_tcp::{Bound, DirectConfig, Uplink},
+    transport_tcp::{Bound, DirectConfig, Target, Uplink},
 };
 use tokio::net::UdpSocket;
 
-use super::common::{QUIC, TCP, listen, with, within};
+use super::common::{QUIC, TCP, listen, node, wait, with, within};
+
+/// What a peer learns that is one too many: go-libp2p's code for it.
+const RESOURCE_LIMIT: Closing = Closing::Remote { code: Some(0x1001) };
 
 /// The first datagrams of this many dials.
 async fn initials(count: usize) -> Vec<Vec<u8>> {
@@ -80,4 +83,69 @@ async fn first_packets_with_anothers_source_address_lock_nobody_out() {
         .ping()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_ended_at_once_and_reported() {
+    for transport in [TCP, QUIC] {
+        let limits = LimitsConfig::for_memory(0).with_max_inbound(1);
+        let there = with(Config::default().with_limits(limits));
+        let mut events = there.events();
+        let address = listen(&there, transport).await;
+        let first = node();
+        let _admitted = within(first.dial([address.clone()])).await.unwrap();
+        let second = node();
+        match within(second.dial([address])).await {
+            // A QUIC address is not proved before the handshake is over, and is counted only then.
+            Ok(connection) => {
+                assert_eq!(transport, QUIC);
+                let closing = within(connection.closed()).await;
+                assert_eq!(closing, RESOURCE_LIMIT);
+            }
+            Err(refused) => {
+                let DialError::AllFailed(attempts) = &refused else {
+                    panic!("{refused}");
+                };
+                let in_time = !matches!(attempts[0].cause, AttemptCause::TimedOut { .. });
+                assert!(in_time, "{transport}: {refused}");
+            }
+        }
+        let cause = wait(&mut events, |event| match event {
+            Event::InboundFailed { cause, .. } => Some(cause),
+            _ => None,
+        })
+        .await;
+        assert!(matches!(*cause, AttemptCause::Refused(_)), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn while_there_is_no_room_for_a_handshake_a_quic_dial_is_refused_at_once() {
+    let state = Recommended::default().with_max_transient(1, 1);
+    let there = with(Config::default().with_state(state));
+    let (tcp, quic) = (listen(&there, TCP).await, listen(&there, QUIC).await);
+    let alive = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = alive();
+    let at = Target::from_multiaddr(&tcp).unwrap().authority();
+    // It takes the only room, and says nothing until the end of the test.
+    let _silent = std::net::TcpStream::connect(at).unwrap();
+    within(async {
+        while alive() == before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let refused = within(node().dial([quic])).await.unwrap_err();
+    let DialError::AllFailed(attempts) = &refused else {
+        panic!("{refused}");
+    };
+    let at_once = matches!(
+        attempts[0].cause,
+        AttemptCause::Quic(transport_quic::DialError::Handshake { .. })
+    );
+    assert!(at_once, "{:?}", attempts[0].cause);
 }

@@ -9,4 +9,5 @@ mod dialing;
 mod ending;
 mod limits;
 mod names;
+mod racing;
 mod serving;

@@ -3,11 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use node::{
-    Config, Event, HandleError, Keypair, Node,
+    Config, Event, HandleError, Keypair, Multiaddr, Node,
     conn_state::LivenessConfig,
     transport_quic::{Lossy, Rates, Tuned},
+    transport_tcp::{self, Target, Upgrader},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use super::common::{QUIC, TCP, listen, node, wait, with, within};
 
@@ -98,6 +103,122 @@ async fn pushes_that_say_nothing_new_are_no_events_and_new_ones_are_few() {
     })
     .await;
     assert!(told <= 8, "{told} events of 40 pushes");
+}
+
+/// A peer that says nothing about itself but what a test makes it push.
+async fn mute(address: &Multiaddr) -> transport_tcp::Connection {
+    let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
+    let target = Target::from_multiaddr(address).unwrap();
+    let stream = TcpStream::connect(target.authority()).await.unwrap();
+    let upgraded = upgrader.outbound(stream, target.peer(), &mut |_| {}).await;
+    upgraded.unwrap()
+}
+
+/// Pushes one field of identify, and waits until the push was served.
+async fn push(connection: &transport_tcp::Connection, field: u8, value: &[u8]) {
+    let mut stream = connection.open().await.unwrap().compat();
+    let mut bytes = b"\x13/multistream/1.0.0\n\x14/ipfs/id/push/1.0.0\n".to_vec();
+    bytes.extend([value.len() as u8 + 2, field << 3 | 2, value.len() as u8]);
+    bytes.extend(value);
+    stream.write_all(&bytes).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = within(stream.read_to_end(&mut Vec::new())).await;
+}
+
+const PUBLIC_KEY: u8 = 1;
+const PROTOCOLS: u8 = 3;
+const AGENT: u8 = 6;
+
+#[tokio::test]
+async fn a_push_that_says_nothing_new_is_no_event_and_one_field_changes_no_other() {
+    let there = node();
+    let mut events = there.events();
+    let connection = mute(&listen(&there, TCP).await).await;
+    push(&connection, PROTOCOLS, b"/a/1").await;
+    push(&connection, AGENT, b"one").await;
+    for _ in 0..3 {
+        push(&connection, AGENT, b"one").await;
+    }
+    push(&connection, AGENT, b"two").await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|(agent, _)| agent != "two") {
+        let next = wait(&mut events, |event| match event {
+            Event::Identified { info, .. } => Some((info.agent.clone(), info.protocols.clone())),
+            _ => None,
+        });
+        told.push(next.await);
+    }
+    let expected = ["", "one", "two"].map(|agent| (agent.to_owned(), vec!["/a/1".to_owned()]));
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_peer_that_describes_itself_with_anothers_key_is_cut_off() {
+    let there = node();
+    let mut events = there.events();
+    let connection = mute(&listen(&there, TCP).await).await;
+    let foreign = Keypair::generate_ed25519().public().encode_protobuf();
+    push(&connection, PUBLIC_KEY, &foreign).await;
+    let reason = wait(&mut events, |event| match event {
+        Event::Disconnected { reason, .. } => Some(reason),
+        _ => None,
+    })
+    .await;
+    assert_eq!(reason, node::Closing::Violation);
+}
+
+#[tokio::test]
+async fn streams_beyond_the_limit_are_reset_while_those_within_it_are_served() {
+    let there = with(Config::default().with_max_inbound_streams(4));
+    let here = node();
+    let mut streams = there.handle("/hold/1", 16).unwrap();
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    let (mut open, mut held) = (Vec::new(), Vec::new());
+    // Identify and ping take a place for a moment, too.
+    let fill = async {
+        while held.len() < 4 {
+            if let Ok((_, stream)) = connection.open(&["/hold/1"]).await {
+                open.push(stream);
+                held.push(streams.next().await.unwrap());
+            }
+        }
+    };
+    within(fill).await;
+    for _ in 0..3 {
+        let beyond = within(connection.open(&["/hold/1"])).await;
+        assert!(beyond.is_err(), "{beyond:?}");
+    }
+    held.pop();
+    let again = async { while connection.open(&["/hold/1"]).await.is_err() {} };
+    within(again).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_stays() {
+    let (here, there) = (node(), node());
+    let address = listen(&there, TCP).await;
+    let connection = here.dial([address]).await.unwrap();
+    let mut events = here.events();
+    let told = async |events: &mut node::Events, offered: bool| {
+        let is_told = |info: &node::protocols::identify::Info| {
+            info.protocols.iter().any(|p| p == "/greet/1") == offered
+        };
+        while connection.identified().is_none_or(|info| !is_told(&info)) {
+            wait(events, |event| {
+                matches!(event, Event::Identified { .. }).then_some(())
+            })
+            .await;
+        }
+    };
+    let first = there.handle("/greet/1", 1).unwrap();
+    told(&mut events, true).await;
+    let second = there.handle("/greet/1", 1).unwrap();
+    drop(first);
+    connection.open(&["/greet/1"]).await.unwrap();
+    drop(second);
+    told(&mut events, false).await;
+    assert!(connection.open(&["/greet/1"]).await.is_err());
 }
 
 #[tokio::test]

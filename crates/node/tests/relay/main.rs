@@ -122,7 +122,7 @@ fn echo(mut streams: IncomingStreams) {
 async fn circuit(table: TableConfig) -> (Node, Node, Node, Connection) {
     let relay = relay(Caps::default(), table);
     let hidden = behind(&[&listen(&relay, TCP).await]);
-    echo(hidden.handle_limited(ECHO, 4).unwrap());
+    echo(hidden.handle_limited(ECHO, 4).expect("the name is free"));
     let at = reached_at(&hidden).await;
     let seeker = node();
     let connection = within(seeker.dial([at])).await;

@@ -1,4 +1,4 @@
-//! Questions to the running node, through its admin endpoint: `bowline peers`, `events` and `why`.
+//! Queries of the running node through its admin endpoint: `bowline peers`, `events` and `why`.
 
 use std::{error::Error, fs, net::SocketAddr, time::Duration};
 
@@ -13,19 +13,19 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::{cli::Asking, failure::Failure, output::Output, settings};
 
-/// How long the node may take to begin its answer, and then to complete it.
+/// The time limit for the start of an answer, and again for its completion.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read: about 100,000 peers.
+/// The maximum length of an answer. About 100,000 peers fit into it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// The longest text of a refusal that is read.
+/// The maximum length of an error text.
 const MAX_REASON: usize = 4096;
 
-/// The longest line of `/events`.
+/// The maximum length of a line of `/events`.
 const MAX_LINE: usize = MAX_ANSWER;
 
-/// A question to the admin endpoint.
+/// A query of the admin endpoint.
 pub(crate) struct Question<'a> {
     /// The path, with its parameters.
     pub(crate) path: &'a str,
@@ -36,12 +36,12 @@ pub(crate) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// A question that every node answers.
+    /// A query that every node answers.
     fn common(path: &'a str) -> Self {
         Self {
             path,
             body: None,
-            unknown: "the endpoint does not know this question: is it a Bowline node?",
+            unknown: "the admin endpoint does not support this query: is it the admin endpoint of a Bowline node?",
         }
     }
 }
@@ -126,7 +126,7 @@ pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure
             return Err(Failure::job(problem));
         }
     }
-    // The node ended.
+    // The node has stopped.
     Ok(())
 }
 
@@ -163,7 +163,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-/// The node's answer to a question.
+/// The node's answer to a query.
 pub(crate) async fn answer(asking: &Asking, question: &Question<'_>) -> Result<Value, Failure> {
     let (response, at) = send(asking, question).await?;
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
@@ -177,7 +177,7 @@ pub(crate) async fn answer(asking: &Asking, question: &Question<'_>) -> Result<V
     serde_json::from_slice(&body).map_err(|error| broken(at, &error))
 }
 
-/// Sends a question. Gives the answer's head, once it is good, and where the endpoint is.
+/// Sends a query. Returns the response, if its status is 200, and the address of the endpoint.
 async fn send(
     asking: &Asking,
     question: &Question<'_>,
@@ -225,11 +225,11 @@ async fn exchange(
 fn broken(at: SocketAddr, error: &(dyn Error + 'static)) -> Failure {
     let cause = error_chain(error);
     Failure::job(format!(
-        "the exchange with the admin endpoint at {at} failed: {cause}"
+        "the query of the admin endpoint at {at} failed: {cause}"
     ))
 }
 
-/// The failure that an answer other than 200 stands for: a client error explains itself.
+/// The failure for a response with another status than 200. The text of a client error is the message.
 async fn refusal(at: SocketAddr, response: Response<Incoming>, unknown: &str) -> Failure {
     let status = response.status();
     let reason = Limited::new(response.into_body(), MAX_REASON).collect();
@@ -254,7 +254,7 @@ fn admin(asking: &Asking) -> Result<SocketAddr, Failure> {
     let mark = data_dir.join("admin");
     let text = fs::read_to_string(&mark).map_err(|error| {
         Failure::job(format!(
-            "no node runs with the data directory {}: cannot read {}: {error}",
+            "no node is running with the data directory {}: cannot read {}: {error}",
             data_dir.display(),
             mark.display()
         ))

@@ -28,10 +28,10 @@ pub(crate) enum Command {
     Identify(Identify),
     /// List the running node's connections and the state of each peer
     Peers(Asking),
-    /// List the relay slots that the running node has granted, or change its terms as a relay
+    /// List the relay slots that the running node has granted, or change its relay terms
     #[cfg(feature = "relay")]
     Slots(Slots),
-    /// Print all peers' states, then every change as it happens
+    /// Print the state of every peer, and then each change as it happens
     Events(Asking),
     /// Print the latest changes of one peer's state, with their causes
     Why {
@@ -68,7 +68,7 @@ pub(crate) struct Up {
     /// Listen on this address; repeatable [default: TCP and QUIC on port 4077 of all interfaces]
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
-    /// Dial this address at start; repeatable
+    /// Dial this peer at the start; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
     #[cfg(feature = "relay")]
@@ -121,10 +121,10 @@ pub(crate) struct Ping {
 /// The flag of every command that dials.
 #[derive(Debug, Args)]
 pub(crate) struct Dialing {
-    /// Choose how addresses are dialed; repeatable
+    /// Add a dialing rule, such as '* via socks5://127.0.0.1:1080'; repeatable
     ///
-    /// A rule is a match and an action. The first rule that matches an address decides. If there are rules and none of
-    /// them matches, the address is refused. QUIC dials only what the rules dial directly.
+    /// A rule has a match and an action. The first rule that matches an address applies. If no rule matches, the node
+    /// refuses the address. QUIC is used only for addresses that the rules dial directly.
     ///
     /// Examples: '* via socks5://127.0.0.1:1080' dials everything through a proxy; '* via socks5://127.0.0.1:1080 else
     /// direct' dials directly while the proxy is down; 'cidr=10.0.0.0/8 direct' dials a network directly;
@@ -148,20 +148,20 @@ pub(crate) struct Asking {
     /// Query the node that runs with this data directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Query the node with this admin endpoint [default: the one noted in the data directory]
+    /// Query the node with this admin endpoint [default: the endpoint in the file admin of the data directory]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Create an Ed25519 identity; an existing identity is never overwritten
+    /// Create an Ed25519 identity, unless an identity exists
     New {
         /// Store the identity in this directory [default: bowline in the user's data directory]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// Print the peer id of the identity, and its file
+    /// Print the peer id and the path of the key file
     Show {
         /// Read the identity in this directory [default: bowline in the user's data directory]
         #[arg(long, value_name = "DIR")]

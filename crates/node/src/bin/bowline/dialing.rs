@@ -9,7 +9,7 @@ pub(crate) use with_tcp::rules;
 #[cfg(not(feature = "tcp"))]
 pub(crate) use without_tcp::rules;
 
-/// Gives a builder the dialer of the rules. Without rules, the builder keeps its default dialer.
+/// Sets the dialer of a builder to the rules. Without rules, the builder keeps its default dialer.
 pub(crate) type Applied = Box<dyn Fn(Builder) -> Builder>;
 
 #[cfg(feature = "tcp")]
@@ -20,7 +20,7 @@ mod with_tcp {
 
     use super::{Applied, Failure};
 
-    /// The dialer that follows these rules. `key` is the setting that they come from.
+    /// The dialer that follows these rules. `key` names the setting that contains the rules.
     pub(crate) fn rules(key: &str, texts: &[String]) -> Result<Applied, Failure> {
         if texts.is_empty() {
             return Ok(Box::new(|builder| builder));
@@ -52,7 +52,7 @@ mod without_tcp {
         match texts {
             [] => Ok(Box::new(|builder| builder)),
             _ => Err(Failure::usage(format!(
-                "{key}: this build of bowline has no TCP and takes no rules"
+                "{key}: this build of bowline has no TCP and does not support dialing rules"
             ))),
         }
     }

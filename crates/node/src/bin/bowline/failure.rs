@@ -1,10 +1,10 @@
-//! A command's failure: one line on standard error, sometimes an excerpt below it, and an exit code.
+//! The failure of a command: one line on standard error, sometimes an excerpt, and an exit code.
 
 use std::{error::Error, fmt::Display, process::ExitCode};
 
 use node::error_chain;
 
-/// Why a command failed.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,

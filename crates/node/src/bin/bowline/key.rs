@@ -1,4 +1,4 @@
-//! `bowline key`: the identity on disk.
+//! `bowline key`: creates and shows the identity.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{cli::Key, failure::Failure, output::Output, settings};
 
-/// The file of the identity in the data directory.
+/// The path of the key file in the data directory.
 pub(crate) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("identity.key")
 }

@@ -1,4 +1,4 @@
-//! Standard output: one JSON object per line, or lines for people.
+//! Standard output: one JSON object per line, or text for people.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// How a command prints its results.
+/// The output format of a command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -17,7 +17,7 @@ impl Output {
         Self { json }
     }
 
-    /// Prints the heading of a table. JSON has none.
+    /// Prints the heading of a table, unless the output is JSON.
     ///
     /// # Errors
     ///
@@ -29,7 +29,7 @@ impl Output {
         }
     }
 
-    /// Prints `object`, or with `plain` the same for people.
+    /// Prints `object` as JSON, or `plain` as text for people.
     ///
     /// # Errors
     ///

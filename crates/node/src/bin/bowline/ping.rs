@@ -1,4 +1,4 @@
-//! `bowline ping`: whether a peer answers, and how fast.
+//! `bowline ping`: pings a peer and prints the round-trip times.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) async fn connect(
 ) -> Result<(Node, Connection), Failure> {
     let address = settings::multiaddr(address).map_err(Failure::usage)?;
     let rules = dialing::rules("--dialer", &dialing.dialer)?;
-    // The command sends its own pings: those of the node would only disturb them.
+    // The command sends its own pings, and pings of the node would delay them.
     let day = Duration::from_secs(86_400);
     let config = Config::default();
     let ping = config.ping.with_interval(day);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cli, dialing, failure::Failure};
 
-/// The port to listen on where the settings name no address.
+/// The port to listen on if the settings name no address.
 pub(crate) const DEFAULT_PORT: u16 = 4077;
 
 /// Every setting. A field is a section of the TOML file.
@@ -77,7 +77,7 @@ struct RelaySection {
     terms: node::relay_slots::Terms,
 }
 
-/// A list may be written as one string, which is what an environment variable holds.
+/// A list, or one string with the same content, because an environment variable is a string.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
@@ -120,10 +120,10 @@ impl Lines {
     }
 }
 
-/// What `bowline up` runs with.
+/// The settings of `bowline up`, after all checks.
 pub(crate) struct Resolved {
     pub(crate) data_dir: PathBuf,
-    /// Empty: `up` chooses.
+    /// The addresses to listen on. Empty: the default addresses.
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
     pub(crate) admin: SocketAddr,
@@ -197,7 +197,7 @@ fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
     (line, error.message().to_owned())
 }
 
-/// Names the setting, and the file or variable that it comes from.
+/// The message names the setting, and the file or variable that contains it.
 fn explain(error: &figment::Error) -> Failure {
     let key = error.path.join(".");
     let place = error
@@ -339,7 +339,7 @@ fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration,
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
     let directories = directories::ProjectDirs::from("", "", "bowline");
     let directories = directories.ok_or_else(|| {
-        Failure::usage("no home directory to store the identity in: give --data-dir")
+        Failure::usage("this user has no home directory for the identity: set --data-dir")
     })?;
     Ok(directories.data_dir().to_owned())
 }

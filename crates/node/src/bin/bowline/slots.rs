@@ -1,4 +1,4 @@
-//! `bowline slots`: the slots that the running node grants as a relay, and its terms.
+//! `bowline slots`: the slots that the running node has granted as a relay, and its relay terms.
 
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ fn parse(term: &str) -> Result<(String, Value), Failure> {
         Some((name.to_owned(), value))
     });
     parsed.ok_or_else(|| {
-        let problem = format!("'{term}' is not a term and its value, such as slots=64");
+        let problem = format!("'{term}' is not of the form TERM=VALUE, such as slots=64");
         Failure::usage(problem)
     })
 }

@@ -26,7 +26,7 @@ use crate::{
     settings::{self, DEFAULT_PORT, Resolved},
 };
 
-/// How often `up` tries another port: one must be free for every transport and address family at once.
+/// The number of further ports that `up` tries. A port must be free for every transport and address family.
 const PORT_ATTEMPTS: usize = 16;
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
@@ -46,7 +46,7 @@ async fn serve(
     settings: &Resolved,
     output: Output,
 ) -> Result<(), Failure> {
-    // A reader of the ready line may send a signal at once, so the handlers come first.
+    // A program that reads the ready line may send a signal at once, so install the handlers first.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job_error)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job_error)?;
     let (_, mut states) = node.tracker().subscribe();
@@ -100,7 +100,8 @@ async fn serve(
     outcome
 }
 
-/// Listens on every interface and transport with one port: the default one, or a free one if the default one is taken.
+/// Listens on every interface and transport with one port: the default port, or a free port if the default port is
+/// taken.
 async fn listen_default(node: &Node) -> Result<(), Failure> {
     let mut outcome = node.listen_everywhere(DEFAULT_PORT).await;
     for _ in 0..PORT_ATTEMPTS {
@@ -160,7 +161,7 @@ fn announce(node: &Node, admin: SocketAddr, output: Output) -> Result<(), Failur
     })
 }
 
-/// Dials every bootstrap address on its own. The channel gives the failures.
+/// Dials every bootstrap address in its own task. The channel returns the failures.
 fn bootstrap(node: &Node, addresses: &[Multiaddr]) -> mpsc::Receiver<String> {
     let (sender, failures) = mpsc::channel(addresses.len().max(1));
     for address in addresses.iter().cloned() {
@@ -228,7 +229,7 @@ fn describe(event: &Event) -> Option<(Value, String)> {
             });
             (object, format!("disconnected from {peer}: {reason}"))
         }
-        // The first line has the addresses of the node's own sockets.
+        // The ready line has the addresses of the node's own sockets, so print only addresses at relays.
         Event::Listening { address } if address.iter().any(|p| p == Protocol::P2pCircuit) => {
             let object = json!({"event": "listening", "address": address.to_string()});
             (object, format!("listening on {address}"))

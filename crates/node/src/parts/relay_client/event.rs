@@ -1,4 +1,4 @@
-//! What the host is told about this node's slots at relays.
+//! The public events about this node's slots at relays.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{error::error_chain, event::PartEvent};
 
-/// What happened to this node's slots at relays.
+/// An event about this node's slots at relays.
+///
+/// The addresses of [`ClientEvent::Granted`] end in `/p2p-circuit`. [`crate::Event::Listening`] gives the same addresses with
+/// this node's id, so that a peer can dial them.
 ///
 /// ```
 /// use node::{Event, ReservationEvent, relay_slots::ClientEvent};
@@ -72,7 +75,7 @@ impl PartEvent for ReservationEvent {
         }
     }
 
-    /// A relay that is asked will answer, and a node that shuts down says so itself.
+    /// A request needs no line, because the answer gets one. A loss at shutdown needs no line either.
     fn is_notable(&self) -> bool {
         let at_shutdown = matches!(
             self.0,

@@ -1,4 +1,4 @@
-//! A peer's description of itself, checked and bounded.
+//! The content of an identify message, after checks and with bounds.
 
 use std::{io, time::Duration};
 
@@ -9,28 +9,28 @@ use multiaddr::{Multiaddr, Protocol};
 use super::wire::{self, Message};
 use crate::error::OpenError;
 
-/// Protocols kept of one peer. Further ones are passed over.
+/// The most protocols that are kept per peer. Further protocols are ignored.
 const MAX_PROTOCOLS: usize = 256;
-/// Listen addresses kept of one peer. Further ones are passed over.
+/// The most listen addresses that are kept per peer. Further addresses are ignored.
 const MAX_ADDRESSES: usize = 64;
-/// The most bytes of a protocol's name or of a version. A longer one is passed over.
+/// The maximum length of a protocol's name or of a version, in bytes. Longer texts are ignored.
 const MAX_TEXT: usize = 256;
-/// The most bytes of an address. A longer one is passed over.
+/// The maximum length of an address, in bytes. Longer addresses are ignored.
 const MAX_ADDRESS: usize = 512;
 
-/// What a peer says about itself. Everything but the peer's id is a claim.
+/// The content of a peer's identify message. Only the peer's id is proved; everything else is a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// The peer, as the handshake of the connection proved.
+    /// The peer. The handshake of the connection has proved its id.
     pub peer: PeerId,
-    /// The peer's software.
+    /// The name of the peer's program.
     pub agent: String,
     /// The protocol family that the peer claims to belong to.
     pub protocol_version: String,
-    /// The protocols that the peer speaks.
+    /// The protocols that the peer supports.
     pub protocols: Vec<String>,
-    /// Where the peer says that it listens. A valid signed record takes precedence.
+    /// The peer's listen addresses. A valid signed record takes precedence.
     pub listen: Vec<Multiaddr>,
     /// Whether `listen` comes from a record that the peer signed.
     pub signed: bool,
@@ -38,36 +38,36 @@ pub struct Info {
     pub observed: Option<Multiaddr>,
 }
 
-/// Why a peer's description was not accepted.
+/// The reason for which identify failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {
-    /// There is no stream to ask on.
+    /// The stream could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The stream broke.
-    #[error("identify's stream broke")]
+    #[error("the stream of identify broke")]
     Io(#[from] io::Error),
     /// The answer was empty.
-    #[error("the peer answered identify with nothing")]
+    #[error("the identify message is empty")]
     Empty,
     /// The answer was too long.
-    #[error("identify is longer than {limit} bytes")]
+    #[error("the identify message is longer than {limit} bytes")]
     TooLong {
         /// The limit, in bytes.
         limit: usize,
     },
     /// The answer was split over too many frames.
-    #[error("identify is split over more than {limit} frames")]
+    #[error("the identify message has more than {limit} frames")]
     TooManyFrames {
         /// The limit.
         limit: usize,
     },
     /// The answer cannot be decoded.
-    #[error("identify is malformed: {0}")]
+    #[error("the identify message is malformed: {0}")]
     Malformed(String),
-    /// The key in the answer is not the one that the handshake proved.
-    #[error("identify names {found}, but the handshake proved {expected}")]
+    /// The key in the message differs from the key that the handshake proved.
+    #[error("the identify message names {found}, but the handshake proved {expected}")]
     WrongPeer {
         /// The peer that the handshake proved.
         expected: PeerId,
@@ -75,15 +75,15 @@ pub enum IdentifyError {
         found: PeerId,
     },
     /// The peer did not answer in time.
-    #[error("identify was not answered within {} s", after.as_secs_f32())]
+    #[error("the peer sent no identify message within {} s", after.as_secs_f32())]
     TimedOut {
-        /// The time that the peer had.
+        /// The time limit.
         after: Duration,
     },
 }
 
 impl Info {
-    /// Takes what `message` says, provided that it is about `peer`.
+    /// Reads `message`. Fails if the message is about another peer than `peer`.
     pub(crate) fn decode(message: &Message, peer: PeerId) -> Result<Self, IdentifyError> {
         if let Some(key) = &message.public_key {
             check_key(key, peer)?;
@@ -112,7 +112,7 @@ impl Info {
         })
     }
 
-    /// What is known after a push. Fields that `update` leaves out stay as they were.
+    /// Returns the content after a push. A field that `update` leaves out keeps its value.
     pub(crate) fn updated_with(&self, update: Self) -> Self {
         let keep = |new: String, old: &String| if new.is_empty() { old.clone() } else { new };
         let unsaid = update.listen.is_empty() && !update.signed;
@@ -136,7 +136,7 @@ impl Info {
     }
 }
 
-/// What this node says about itself.
+/// This node's description of itself.
 pub(crate) struct Description<'a> {
     pub(crate) keypair: &'a Keypair,
     pub(crate) agent: &'a str,
@@ -145,7 +145,7 @@ pub(crate) struct Description<'a> {
     pub(crate) listen: Vec<Multiaddr>,
 }
 
-/// A node's description of itself with its signed peer record: signed once, encoded for each peer.
+/// This node's description with its signed peer record. It is signed once and encoded for each peer.
 pub(crate) struct SignedIdentify(Message);
 
 impl Description<'_> {
@@ -165,7 +165,7 @@ impl Description<'_> {
 }
 
 impl SignedIdentify {
-    /// The frames for a peer whose address this node sees as `observed`.
+    /// The encoded message for a peer whose address this node sees as `observed`.
     pub(crate) fn encode_for(&self, observed: &Multiaddr) -> Vec<u8> {
         let mut message = self.0.clone();
         message.observed_addr = Some(observed.to_vec());
@@ -223,7 +223,7 @@ fn parse_address(bytes: &[u8]) -> Option<Multiaddr> {
     Multiaddr::try_from(bytes.to_vec()).ok()
 }
 
-/// An address that ends in another peer's id is not this peer's.
+/// Whether the address may belong to the peer: it does not end in the id of another peer.
 fn is_of(address: &Multiaddr, peer: PeerId) -> bool {
     match address.iter().last() {
         Some(Protocol::P2p(other)) => other == peer,

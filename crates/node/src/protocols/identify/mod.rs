@@ -1,4 +1,4 @@
-//! [Identify]: each end describes itself: its key, addresses and protocols, and the other end's address as it sees it.
+//! [Identify]: each end sends its key, its addresses, its protocols, and the other end's address as it sees it.
 //!
 //! [Identify]: https://github.com/libp2p/specs/blob/master/identify/README.md
 
@@ -15,12 +15,12 @@ pub use wire::{MAX_FRAME_SENT, MAX_MESSAGE};
 
 pub(crate) use info::{Description, SignedIdentify};
 
-/// The protocol by which a peer is asked.
+/// The protocol for requests.
 pub const PROTOCOL: &str = "/ipfs/id/1.0.0";
-/// The protocol by which a peer tells what has changed.
+/// The protocol for pushes, with which a peer reports changes.
 pub const PUSH_PROTOCOL: &str = "/ipfs/id/push/1.0.0";
 
-/// Reads a description of `peer`. What the peer left out is empty.
+/// Reads an identify message of `peer`. Fields that the peer left out are empty.
 pub(crate) async fn read(
     stream: impl AsyncRead + Unpin,
     peer: PeerId,
@@ -29,7 +29,7 @@ pub(crate) async fn read(
     Info::decode(&message, peer)
 }
 
-/// Sends an encoded description and ends the stream.
+/// Sends an encoded message and ends the stream.
 pub(crate) async fn write(
     mut stream: impl AsyncWrite + Unpin,
     frames: &[u8],
