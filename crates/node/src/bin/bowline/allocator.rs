@@ -4,13 +4,13 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::Notify, time::sleep};
 
-/// Every large read and write allocates a buffer of 64 KiB and frees it. mimalloc keeps freed buffers for reuse where the
-/// system's allocator returns them, which raises the bulk rate by more than half.
+/// Every large read and write allocates a buffer of 64 KiB and frees it. mimalloc keeps freed buffers, and the
+/// system's allocator returns them to the kernel. mimalloc raises the throughput by more than half.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// mimalloc searches a thread's memory for free pages when the thread has allocated this often (its option
-/// `generic_collect`), counted are allocations of more than 1 KiB.
+/// mimalloc searches a thread's memory for free pages each time that the thread has made this many allocations of more than
+/// 1 KiB (mimalloc's option `generic_collect`).
 const ALLOCATIONS: usize = 10_000;
 
 /// More than the 1 KiB up to which mimalloc does not count an allocation.
@@ -19,13 +19,14 @@ const SIZE: usize = 2 << 10;
 /// The time between two searches. mimalloc returns a free page 1 s after it was found (its option `purge_delay`).
 const INTERVAL: Duration = Duration::from_secs(3);
 
-/// How many searches follow the end of a connection. A search may miss a thread, because tokio gives two tasks to another.
+/// How many searches follow the end of a connection. One search may miss a thread, because tokio may run two of its tasks on
+/// the same thread.
 const SEARCHES: usize = 8;
 
 /// Gives the memory of ended connections back to the system.
 ///
-/// A thread's memory can be freed by every thread, but mimalloc finds that out only in the thread itself, and only while it
-/// allocates. After 5,000 connections have ended, the worker threads of an idle node would keep their memory for ever.
+/// Any thread can free a block, but only the thread that allocated the block gives its page back, and only while that thread
+/// allocates. Without this, an idle node would keep all the memory of 5,000 connections that have ended.
 #[derive(Clone, Default)]
 pub(crate) struct Reclaimer(Arc<Notify>);
 
