@@ -70,7 +70,7 @@ pub async fn serve(
     Ok(bound)
 }
 
-/// The paths of the node itself and those of its parts.
+/// The paths of the node and of its parts.
 fn app(node: Node) -> Router {
     let router = Router::new()
         .route("/status", get(status))

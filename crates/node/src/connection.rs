@@ -246,7 +246,7 @@ impl Connection {
         for _ in 0..MAX_SUCCESSORS {
             let next = current.successor().clone();
             match next {
-                Some(next) if !next.is_closed() => current = next,
+                Some(next) if !next.is_closing() => current = next,
                 _ => break,
             }
         }

@@ -247,12 +247,12 @@ impl Connections {
     pub(crate) fn best(&self, peer: &PeerId) -> Option<Connection> {
         let map = self.map();
         let best = self.tracker.best(peer).and_then(|best| map.live(best));
-        best.filter(|best| !best.is_closed()).or_else(|| {
-            // The best connection has just ended and is still in the map.
+        best.filter(|best| !best.is_closing()).or_else(|| {
+            // The best connection is about to end and is still in the map.
             let others = map.peers.get(peer)?.iter().rev();
             others
                 .filter_map(|id| map.live(*id))
-                .find(|other| !other.is_closed())
+                .find(|other| !other.is_closing())
         })
     }
 
@@ -266,9 +266,17 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself.
+    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
+    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
-        self.map().pending.push_back(change);
+        let mut map = self.map();
+        if let Change::Identified { connection, .. } = &change
+            && map.live(connection.id()).is_none()
+        {
+            return;
+        }
+        map.pending.push_back(change);
+        drop(map);
         self.deliver();
     }
 

@@ -18,6 +18,11 @@
 //! - A subscriber that falls behind misses events and learns their number. It never delays a connection.
 //! - An attempt accepts only the peer that its own address names, or else the peer that its dial names.
 //!
+//! # Features
+//!
+//! A library needs the features `tcp`, `quic` and `relay` at the most. The default features add the binary (`cli`) and its
+//! metrics, so use `default-features = false`.
+//!
 //! # Limitations
 //!
 //! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and
@@ -106,3 +111,8 @@ pub use {
     },
     relay_slots::{self, RateTerm, Slot, Terms as RelayTerms, TermsError},
 };
+
+/// The README's code compiles and runs.
+#[cfg(all(doctest, feature = "tcp", feature = "quic", feature = "relay"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

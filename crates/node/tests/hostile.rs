@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
-    Config, Event, Keypair, Multiaddr, conn_state::LivenessConfig, error_chain,
-    multiaddr::Protocol, transport_tcp::Upgrader,
+    Config, Event, Keypair, Multiaddr,
+    conn_state::LivenessConfig,
+    error_chain,
+    multiaddr::Protocol,
+    transport_tcp::{self, Upgrader},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -216,4 +219,60 @@ async fn garbage_is_turned_away_and_the_node_goes_on() {
         .ping()
         .await
         .unwrap();
+}
+
+/// Connects to `address` and answers one identify with `description`. Every other stream is left to wait.
+#[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+async fn stalling(address: &Multiaddr, description: Vec<u8>) -> transport_tcp::Connection {
+    let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
+    let socket = TcpStream::connect(socket(address)).await.unwrap();
+    let connection = upgrader.outbound(socket, None, &mut |_| {}).await;
+    let connection = connection.unwrap();
+    let streams = connection.clone();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(mut stream) = streams.accept().await {
+            let mut proposed = [0; 36];
+            stream.read_exact(&mut proposed).await.unwrap();
+            if proposed.ends_with(b"/ipfs/id/1.0.0\n") {
+                stream.write_all(&proposed).await.unwrap();
+                stream.write_all(&description).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+            held.push(stream);
+        }
+    });
+    connection
+}
+
+#[tokio::test]
+async fn peers_that_never_take_a_push_delay_nobody_elses() {
+    let config = Config::default().with_negotiation_timeout(Duration::from_secs(3600));
+    let there = with(config);
+    let mut events = there.events();
+    let address = listen(&there, TCP).await;
+    let push = b"/ipfs/id/push/1.0.0";
+    let description = [&[push.len() as u8 + 2, 0x1a, push.len() as u8], &push[..]].concat();
+    let mut kept = Vec::new();
+    for _ in 0..40 {
+        kept.push(stalling(&address, description.clone()).await);
+        wait(&mut events, |event| {
+            matches!(event, Event::Identified { .. }).then_some(())
+        })
+        .await;
+    }
+    let here = node();
+    let connection = here.dial([address]).await.unwrap();
+    connection.identify().await.unwrap();
+    let _streams = there.handle("/late/1", 1).unwrap();
+    within(async {
+        let is_told = |connection: &node::Connection| {
+            let info = connection.identified();
+            info.is_some_and(|info| info.protocols.iter().any(|name| name == "/late/1"))
+        };
+        while !is_told(&connection) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }

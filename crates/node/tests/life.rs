@@ -61,6 +61,22 @@ async fn over_each_transport_two_nodes_identify_and_ping_each_other() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_close_has_begun_is_not_given_for_new_streams() {
+    for address in [TCP, QUIC] {
+        let (here, there) = (node(), node());
+        let mut hellos = there.handle("/hello/1", 4).unwrap();
+        let address = listen(&there, address).await;
+        let first = here.dial([address.clone()]).await.unwrap();
+        first.close();
+        assert!(here.connection(there.peer_id()).is_none());
+        let second = here.dial([address]).await.unwrap();
+        assert_ne!(first.id(), second.id());
+        second.open(&["/hello/1"]).await.unwrap();
+        assert!(within(hellos.next()).await.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_stream_carries_what_is_written_both_ways_and_its_end() {
     for address in [TCP, QUIC] {
         let (here, there) = (node(), node());

@@ -9,6 +9,7 @@ use super::Connection;
 impl Connection {
     /// Starts a graceful close and returns at once. The connection delivers its finished streams, within the
     /// transport's `close_timeout`. Streams that are still open break. [`Self::closed`] waits for the end.
+    /// The node uses the connection for no more streams, and a dial of the peer opens a new connection.
     pub fn close(&self) {
         self.close_for(Closing::Local);
     }
@@ -37,6 +38,11 @@ impl Connection {
     pub(crate) fn abort_for(&self, reason: Closing) {
         self.note(reason);
         self.0.muxed.abort(reason);
+    }
+
+    /// Whether the connection has ended, or this node has begun to close it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.closing.get().is_some() || self.is_closed()
     }
 
     /// Stores the reason, unless an earlier reason exists.

@@ -19,6 +19,8 @@ const JOINED: usize = 32 * 1024;
 
 /// A stream whose protocol both ends have agreed on, or will agree on if it was opened optimistically.
 ///
+/// It implements the I/O traits of tokio. The feature `compat` of `tokio-util` adds those of `futures`.
+///
 /// Dropping a stream that was not shut down resets it: the other end sees an error instead of the stream's end. A
 /// stream that a peer opened counts towards [`crate::Config::max_inbound_streams`] until it is dropped.
 #[derive(Debug)]

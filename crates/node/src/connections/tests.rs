@@ -20,6 +20,7 @@ use crate::{
     connection::{Connection, Muxed, Parameters, Path, Timeouts},
     error::AttemptCause,
     part::{Change, Source},
+    protocols::identify,
 };
 
 fn connections(limits: LimitsConfig) -> Arc<Connections> {
@@ -88,6 +89,7 @@ fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)
         let entry = match change {
             Change::Connected { connection } => (connection.id(), "connected"),
             Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
+            Change::Identified { connection, .. } => (connection.id(), "identified"),
             _ => return,
         };
         log.lock().unwrap().push(entry);
@@ -102,7 +104,7 @@ async fn a_close_between_the_handshake_and_the_registration_is_not_lost() {
     let (near, far) = pair().await;
     let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
     let handshake = permit.run(async { Ok(far.peer()) }).await.unwrap();
-    // The handshake is over, and no map knows the connection as a live one yet.
+    // The handshake is over, but the map does not contain the connection as live yet.
     connections.close(permit.id(), Closing::TooLongTransient);
     let connection = connection(&connections, &permit, &near);
     let refused = connections.register(&mut permit, &connection).unwrap_err();
@@ -143,6 +145,36 @@ async fn a_close_right_after_the_registration_reaches_the_connection() {
 }
 
 #[tokio::test]
+async fn a_description_that_comes_after_the_end_of_its_connection_is_not_told() {
+    let connections = connections(LimitsConfig::for_memory(0));
+    let seen = seen(&connections);
+    let (near, _far) = pair().await;
+    let mut permit = connections.begin_inbound(Source::Relayed).unwrap();
+    let connection = connection(&connections, &permit, &near);
+    connections.register(&mut permit, &connection).unwrap();
+    let identified = || Change::Identified {
+        connection: connection.clone(),
+        info: Arc::new(identify::Info {
+            peer: near.peer(),
+            agent: String::new(),
+            protocol_version: String::new(),
+            protocols: Vec::new(),
+            listen: Vec::new(),
+            signed: false,
+            observed: None,
+        }),
+    };
+    connections.report(identified());
+    drop(permit);
+    connections.report(identified());
+    let id = connection.id();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["connected", "identified", "disconnected"].map(|what| (id, what))
+    );
+}
+
+#[tokio::test]
 async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_before() {
     let limits = LimitsConfig::for_memory(0)
         .with_exempt_private(false)
@@ -152,7 +184,7 @@ async fn a_claimed_address_is_charged_when_the_handshake_has_proved_it_and_not_b
     let claimed: Vec<_> = (0..10)
         .map(|_| connections.begin_inbound(Source::Claimed(address)).unwrap())
         .collect();
-    // Ten claims take no room from the one that has proved its address.
+    // Ten connections with claimed addresses take no place from the connection with a proved address.
     let proved = connections
         .begin_inbound(Source::Validated(address))
         .unwrap();

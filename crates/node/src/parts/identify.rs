@@ -7,7 +7,7 @@ use std::{
 };
 
 use conn_state::{Closing, ConnectionId, Source};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -25,8 +25,6 @@ use crate::{
 
 /// The pause between a change of this node's description and the push, so that one push carries several changes.
 const PUSH_DELAY: Duration = Duration::from_millis(50);
-/// The number of pushes that this node sends at the same time.
-const PUSHES_AT_ONCE: usize = 32;
 /// The number of pushes that the node reads from one connection without a pause. A starting peer registers several
 /// protocols.
 const PUSH_BURST: u32 = 8;
@@ -57,8 +55,10 @@ struct Cached {
 
 /// The state of one connection.
 struct Known {
-    /// The version of the description that the peer received last.
+    /// The version of the description that the peer received last, or refused last.
     told: Option<u64>,
+    /// A push to the peer is under way.
+    pushing: bool,
     budget: PushBudget,
 }
 
@@ -206,7 +206,10 @@ impl Identify {
                 None => return,
             }
         };
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = connection.closed() => return,
+        }
         let peer = connection.peer();
         let read = timeout(self.timeout, identify::read(stream, peer)).await;
         let after = self.timeout;
@@ -223,40 +226,50 @@ impl Identify {
         }
     }
 
-    /// Pushes the description to every connected peer that accepts pushes and has an older version.
-    async fn push_to_all(&self) {
+    /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
+    /// own, so that a peer that stalls delays no other. A connection has one push at a time, so that an older description never
+    /// arrives last.
+    fn push_to_all(self: &Arc<Self>) {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
             let known = self.known();
-            known
-                .get(&connection.id())
-                .is_some_and(|known| known.told != Some(version))
+            let known = known.get(&connection.id());
+            known.is_some_and(|known| !known.pushing && known.told != Some(version))
         };
         let takes_pushes = |connection: &Connection| {
             let info = connection.identified();
             info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
         };
         let connections = self.context.connections().into_iter();
-        let connections = connections.filter(is_behind).filter(takes_pushes);
-        let pushes = stream::iter(connections).map(|connection| self.push(connection));
-        pushes
-            .buffer_unordered(PUSHES_AT_ONCE)
-            .for_each(|()| async {})
-            .await;
+        for connection in connections.filter(is_behind).filter(takes_pushes) {
+            if let Some(known) = self.known().get_mut(&connection.id()) {
+                // A push that fails is not repeated before something changes.
+                (known.pushing, known.told) = (true, Some(version));
+            }
+            self.context.spawn(Arc::clone(self).push(connection));
+        }
     }
 
-    async fn push(&self, connection: Connection) {
-        let Some(frames) = self.describe(&connection) else {
-            return;
-        };
+    async fn push(self: Arc<Self>, connection: Connection) {
         let pushed = async {
             let opened = connection.open_limited(&[PUSH_PROTOCOL]).await;
             let (_, stream) = opened.map_err(|error| crate::error::error_chain(&error))?;
+            // What has changed while the peer agreed is told, too.
+            let Some(frames) = self.describe(&connection) else {
+                return Ok(());
+            };
             let written = identify::write(stream, &frames).await;
             written.map_err(|error| error.to_string())
         };
         if let Ok(Err(reason)) = timeout(self.timeout, pushed).await {
             tracing::debug!(peer = %connection.peer(), reason, "an identify push failed");
+        }
+        let version = self.description().version;
+        if let Some(known) = self.known().get_mut(&connection.id()) {
+            known.pushing = false;
+            if known.told != Some(version) {
+                self.local_changed.notify_one();
+            }
         }
     }
 }
@@ -293,8 +306,14 @@ impl Part for Identify {
                     tokens: PUSH_BURST,
                     refilled: now,
                 };
-                self.known()
-                    .insert(connection.id(), Known { told: None, budget });
+                self.known().insert(
+                    connection.id(),
+                    Known {
+                        told: None,
+                        pushing: false,
+                        budget,
+                    },
+                );
                 self.newcomers().push(connection.clone());
                 self.arrived.notify_one();
             }
@@ -320,7 +339,7 @@ impl Part for Identify {
                 loop {
                     self.local_changed.notified().await;
                     sleep(PUSH_DELAY).await;
-                    self.push_to_all().await;
+                    self.push_to_all();
                 }
             };
             let asking = async {

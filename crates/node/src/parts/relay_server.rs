@@ -161,8 +161,14 @@ impl RelayServer {
 
     fn change_terms(&self, terms: Value) -> Result<Value, QueryError> {
         let relay = self.relay.as_ref().ok_or_else(not_a_relay)?;
+        // The decoder would read a list as the terms in their order.
+        let Some(named) = terms.as_object() else {
+            return Err(QueryError::Invalid(
+                "the terms are not a JSON object".to_owned(),
+            ));
+        };
         // One by one first, because the decoder names no term whose value has the wrong type.
-        for (name, value) in terms.as_object().into_iter().flatten() {
+        for (name, value) in named {
             let term = serde_json::from_value::<Terms>(json!({name: value}));
             term.map_err(|error| QueryError::Invalid(format!("{name}: {error}")))?;
         }

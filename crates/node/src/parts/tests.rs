@@ -1,4 +1,4 @@
-//! A part of the test's own, added through the seams that every part uses.
+//! A test part that is added through the interfaces that every part uses.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod lives;
@@ -33,7 +33,8 @@ use crate::{
 const GREET: [&str; 2] = ["/greet/2", "/greet/1"];
 const WHISPER: &str = "/whisper/1";
 
-/// Greets each peer that asks, in two versions; whispers while it is told to; says goodbye over a socket of its own.
+/// The test part. It greets each peer that asks, in two protocol versions. It has a protocol that is switched on and
+/// off, and says goodbye over its own socket.
 struct Greeter {
     context: Context,
     greeted: AtomicUsize,
@@ -231,7 +232,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
         json!({"protocol": "/greet/2"})
     );
 
-    // A protocol that is switched on and off again, and is told to the peer.
+    // A protocol that is switched on and off again. The peer learns of both changes.
     let unknown = within(greeting(&here, peer, &[WHISPER])).await;
     assert!(matches!(unknown, Err(OpenError::Unsupported { .. })));
     part.context.enable(WHISPER, true);
@@ -276,7 +277,25 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let answer = within(http(admin, "GET /lines", "")).await;
     assert!(answer.contains("1\n") && answer.contains("2\n"), "{answer}");
 
-    // A socket of its own, and a goodbye over it before the node is gone.
+    // What a part may do with its node.
+    let (context, other) = (&part.context, here.peer_id());
+    assert_eq!(context.peer_id(), Some(peer));
+    let connected = within(context.connect(other, Vec::new())).await.unwrap();
+    assert_eq!(connected.peer(), other);
+    assert!(
+        within(context.open(other, &["/ipfs/ping/1.0.0"]))
+            .await
+            .is_ok()
+    );
+    let heard: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+    context.learn(
+        &other,
+        conn_state::Source::Hearsay,
+        std::slice::from_ref(&heard),
+    );
+    assert!(context.addresses(&other).contains(&heard) && context.is_direct(&heard));
+
+    // The part's own socket, and a goodbye over it before the node ends.
     let bound = within(part.bound.subscribe().wait_for(Option::is_some))
         .await
         .unwrap()
@@ -298,4 +317,26 @@ async fn http(at: SocketAddr, request: &str, body: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+#[cfg(feature = "relay")]
+#[tokio::test]
+async fn the_terms_of_a_relay_are_an_object_and_nothing_else() {
+    use crate::{Config, RelayConfig, RelayServerConfig};
+    let relay = RelayConfig::default().with_server(RelayServerConfig::default());
+    let config = Config::default().with_relay(relay);
+    let builder = Node::builder(Keypair::generate_ed25519()).config(config);
+    let node = builder.build().unwrap();
+    let before = node.relay_terms();
+    let queries = node.queries();
+    let change = queries.iter().find(|q| q.path == "/slots" && q.write);
+    for terms in [json!([7]), json!([null, 7]), json!(null), json!("slots")] {
+        let answer = (change.unwrap().answer)(terms.clone());
+        let Answer::Document(answer) = answer else {
+            panic!("{terms}");
+        };
+        let refused = answer.await;
+        assert!(matches!(refused, Err(QueryError::Invalid(_))), "{terms}");
+    }
+    assert_eq!(node.relay_terms(), before);
 }

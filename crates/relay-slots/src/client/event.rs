@@ -76,7 +76,8 @@ pub enum ClientEvent {
     Granted {
         /// The relay.
         relay: PeerId,
-        /// The addresses to announce: those of the relay, each followed by `/p2p-circuit`.
+        /// The addresses to announce: those of the relay, each followed by `/p2p-circuit`. A peer can dial them once the
+        /// client's own `/p2p/ID` is appended.
         addresses: Vec<Multiaddr>,
         /// What circuits may carry. If its duration was cut, the relay confuses its units.
         limit: Option<Limit>,

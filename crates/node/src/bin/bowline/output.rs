@@ -17,7 +17,7 @@ impl Output {
         Self { json }
     }
 
-    /// Prints the heading of a table. JSON has none.
+    /// Prints the heading of a table, unless the output is JSON.
     ///
     /// # Errors
     ///

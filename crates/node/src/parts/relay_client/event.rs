@@ -10,6 +10,9 @@ use crate::{error::error_chain, event::PartEvent};
 
 /// An event about this node's slots at relays.
 ///
+/// The addresses of [`ClientEvent::Granted`] end in `/p2p-circuit`. [`crate::Event::Listening`] gives the same addresses with
+/// this node's id, so that a peer can dial them.
+///
 /// ```
 /// use node::{Event, ReservationEvent, relay_slots::ClientEvent};
 ///

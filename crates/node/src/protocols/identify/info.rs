@@ -66,7 +66,7 @@ pub enum IdentifyError {
     /// The answer cannot be decoded.
     #[error("the identify message is malformed: {0}")]
     Malformed(String),
-    /// The key in the answer is not the one that the handshake proved.
+    /// The key in the message differs from the key that the handshake proved.
     #[error("the identify message names {found}, but the handshake proved {expected}")]
     WrongPeer {
         /// The peer that the handshake proved.

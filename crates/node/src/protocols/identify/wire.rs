@@ -5,11 +5,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::IdentifyError;
 
-/// The most bytes of a frame that this node sends: rust-libp2p refuses longer ones.
+/// The maximum length of a frame that this node sends, in bytes. rust-libp2p refuses longer frames.
 pub const MAX_FRAME_SENT: usize = 4096;
-/// The most bytes that are read of one answer.
+/// The maximum length of a message that this node reads, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
-/// The most frames of one answer.
+/// The maximum number of frames in a message.
 const MAX_FRAMES: usize = 10;
 
 /// The message of the spec. A push may leave out what did not change.
@@ -66,8 +66,9 @@ pub(crate) fn merge(mut bytes: &[u8]) -> Result<Option<Message>, IdentifyError> 
     Ok(message)
 }
 
-/// Encodes `message` into one frame, because some peers read only the first one. A message that is longer than
-/// [`MAX_FRAME_SENT`] becomes several frames: the repeated fields are spread over them. An entry that fits no frame is left out.
+/// Encodes `message` into one frame, because some peers read only the first frame. A message that is longer than
+/// [`MAX_FRAME_SENT`] becomes several frames, which share the repeated fields. An entry that is too long for a frame is
+/// left out.
 pub(crate) fn encode(message: Message) -> Vec<u8> {
     if message.encoded_len() <= MAX_FRAME_SENT {
         return message.encode_length_delimited_to_vec();
