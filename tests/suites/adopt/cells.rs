@@ -93,7 +93,7 @@ impl Cell {
                 self.stays_out(&microsocks()?, &password, "refuses the user or the password", deadline)
             }
             Case::Missing => {
-                self.stays_out(&microsocks()?, &[], "asks for an authentication", deadline)
+                self.stays_out(&microsocks()?, &[], "asks for authentication", deadline)
             }
             Case::Silent => self.is_given_up(deadline),
             Case::Refused => self.is_refused(deadline),
