@@ -90,7 +90,12 @@ impl Cell {
             }
             Case::Wrong => {
                 let password = ["--user", USER, "--password", "s3same-shut"];
-                self.stays_out(&microsocks()?, &password, "refuses the user or the password", deadline)
+                self.stays_out(
+                    &microsocks()?,
+                    &password,
+                    "refuses the user or the password",
+                    deadline,
+                )
             }
             Case::Missing => {
                 self.stays_out(&microsocks()?, &[], "asks for authentication", deadline)
