@@ -1,7 +1,7 @@
 //! The pump between the two streams of a circuit.
 //!
 //! The pump holds one buffer per direction and reads into it only while it is less than half full, so that a slow receiver
-//! slows its sender down. When one end finishes its direction, the other direction goes on. Dropping the future stops the
+//! slows its sender down. When one end finishes its direction, the other direction continues. Dropping the future stops the
 //! pump and loses what is in the buffers.
 
 use std::{

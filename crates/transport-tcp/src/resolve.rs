@@ -35,7 +35,7 @@ pub(crate) const CONCURRENT: usize = 8;
 /// configuration asks for: [`Direct`](crate::Direct) bounds it by the dial's.
 #[derive(Clone, Default)]
 pub struct Resolver {
-    /// Empty until the first question, where the system's configuration is to be used.
+    /// Empty until the first question, if the system's configuration is used.
     inner: Arc<OnceLock<TokioResolver>>,
 }
 

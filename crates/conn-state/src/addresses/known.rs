@@ -18,7 +18,7 @@ pub enum Source {
     Relay,
     /// The peer said so itself, over an authenticated connection.
     Identify,
-    /// A record that the peer signed says so, whoever passed it on.
+    /// A record that the peer signed. It does not matter which peer passed the record on.
     SignedRecord,
     /// A user or an application named it for a dial.
     Dialed,
@@ -101,8 +101,8 @@ impl<A> KnownAddress<A> {
             .map_or(self.learned, |at| at.max(self.learned))
     }
 
-    /// Whether a newcomer may take its place. A newcomer of the same rank may, unless both are hearsay: whoever floods a
-    /// book with hearsay must not drive out the hearsay of others.
+    /// Whether a newcomer may take its place. A newcomer of the same rank may, unless both are hearsay: a peer that
+    /// floods a book with hearsay must not displace the hearsay of others.
     fn gives_way_to(&self, newcomer: &Self) -> bool {
         let (rank, new) = (self.rank(), newcomer.rank());
         let is_hearsay = new == Rank::Named(Source::Hearsay);

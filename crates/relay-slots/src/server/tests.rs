@@ -249,7 +249,7 @@ fn a_listing_has_the_bytes_of_open_and_of_ended_circuits_since_the_slot_was_gran
     meter.add(crate::Direction::ToSource, 100);
     assert_eq!(bytes(&relay), 115);
 
-    // A new slot begins at nothing, though a circuit of the old slot goes on.
+    // A new slot begins at nothing, though a circuit of the old slot is still open.
     let table = relay.server.table_mut();
     table.handle_release(relay.now, connection).unwrap();
     relay.hop(connection, HopMessage::Reserve);

@@ -171,7 +171,7 @@ async fn who_does_not_read_holds_the_sender_up_and_nobody_else() {
     let stuck = tokio::time::timeout(Duration::from_secs(1), sent).await;
     assert!(stuck.is_err(), "somebody took it all");
     assert_eq!(bench.meter.bytes(Direction::ToDestination), 100);
-    // The other direction goes on.
+    // The other direction continues.
     bench.destination.write_all(b"still here").await.unwrap();
     let mut heard = [0; 10];
     bench.source.read_exact(&mut heard).await.unwrap();
