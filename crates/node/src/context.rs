@@ -15,6 +15,7 @@ use crate::{
     connection::{Connection, Stream},
     core::Core,
     dial,
+    dial_budget::DialBudget,
     error::{DialError, OpenError},
     establish,
     event::{Event, PartEvent},
@@ -72,15 +73,18 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::Use,
             circuits: Circuits::Allowed,
+            budget: DialBudget::default(),
         };
         self.dial(request).await
     }
 
-    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none.
+    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none. `budget` is that
+    /// of the dial that needs the relay.
     pub(crate) async fn connect_to_relay(
         &self,
         relay: PeerId,
         addresses: Vec<Multiaddr>,
+        budget: DialBudget,
     ) -> Result<Connection, DialError> {
         let request = DialRequest {
             addresses,
@@ -88,6 +92,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
+            budget,
         };
         self.dial(request).await
     }

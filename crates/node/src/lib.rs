@@ -64,6 +64,7 @@ mod connections;
 mod context;
 mod core;
 mod dial;
+mod dial_budget;
 mod error;
 mod establish;
 mod event;

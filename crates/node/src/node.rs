@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    address,
     connection::{Connection, Stream},
     core::{Core, RunningPart},
     dial,
+    dial_budget::DialBudget,
     error::{DialError, HandleError, ListenError, OpenError},
     event::Events,
-    listen::{self, Bound},
+    listen,
     part::{Circuits, DialRequest, Existing, GOODBYE, Origin, Part, Query},
     router::IncomingStreams,
     supervisor,
@@ -55,27 +55,12 @@ impl Node {
     /// # Errors
     ///
     /// The operating system refuses one of the addresses. In this case the node listens on no address.
-    pub async fn listen_everywhere(&self, mut port: u16) -> Result<Vec<Multiaddr>, ListenError> {
-        let mut all: Vec<Bound> = Vec::new();
-        let mut left_out = None;
-        for address in address::everywhere() {
-            match listen::bind(&self.0, &address(port)) {
-                Ok(bound) => {
-                    port = bound.port();
-                    all.push(bound);
-                }
-                Err(error @ ListenError::Unsupported { .. }) => left_out = Some(error),
-                Err(error) if error.is_address_unavailable() => left_out = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match left_out {
-            Some(error) if all.is_empty() => Err(error),
-            _ => Ok(all
-                .into_iter()
-                .flat_map(|bound| bound.start(&self.0))
-                .collect()),
-        }
+    pub async fn listen_everywhere(&self, port: u16) -> Result<Vec<Multiaddr>, ListenError> {
+        let bound = listen::retry_free_port(port, || listen::bind_everywhere(&self.0, port))?;
+        Ok(bound
+            .into_iter()
+            .flat_map(|bound| bound.start(&self.0))
+            .collect())
     }
 
     /// The addresses at which peers reach this node, with its id. The list excludes the addresses of failed listeners.
@@ -104,6 +89,7 @@ impl Node {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            budget: DialBudget::default(),
         };
         dial::dial(&self.0, request).await
     }

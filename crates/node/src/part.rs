@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     address::Kind,
     connection::{Connection, Muxed, Path, Stream},
+    dial_budget::DialBudget,
     error::AttemptCause,
     protocols::identify,
 };
@@ -199,6 +200,8 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
+    /// What the dial may still spend. The dial of a relay gets the budget of the dial that needs the relay.
+    pub(crate) budget: DialBudget,
 }
 
 /// One attempt of a dial, as a connector sees it.
@@ -209,6 +212,8 @@ pub(crate) struct Attempt {
     pub(crate) expected: Option<PeerId>,
     /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
+    /// What the dial may still spend.
+    pub(crate) budget: DialBudget,
 }
 
 /// Dials some kinds of addresses.

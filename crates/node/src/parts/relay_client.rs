@@ -27,6 +27,7 @@ use crate::{
     config::RelayConfig,
     connection::{Muxed, Path, RelayLimit, Stream},
     context::Context,
+    dial_budget::DialBudget,
     error::{AttemptCause, error_chain},
     local::Announcer,
     part::{Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source},
@@ -106,7 +107,8 @@ impl RelayClient {
         relay: PeerId,
         addresses: Vec<Multiaddr>,
     ) -> Result<(Stream, Multiaddr), String> {
-        let connection = self.cx.connect_to_relay(relay, addresses).await;
+        let budget = DialBudget::default();
+        let connection = self.cx.connect_to_relay(relay, addresses, budget).await;
         let connection = connection.map_err(|error| error_chain(&error))?;
         if let Some(rtt) = connection.rtt() {
             self.client.handle_rtt(&relay, rtt);
@@ -165,7 +167,8 @@ impl RelayClient {
         let failed = |reason: String| failed(relay, reason);
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;
-        let connection = self.cx.connect_to_relay(relay, vec![at]).await;
+        let budget = attempt.budget.clone();
+        let connection = self.cx.connect_to_relay(relay, vec![at], budget).await;
         let connection = connection.map_err(|error| failed(error_chain(&error)))?;
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;

@@ -5,7 +5,9 @@ use std::{io, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
-use transport_quic::{CloseCode, Config, Endpoint, Endpoints, UdpBinder};
+use transport_quic::{
+    CloseCode, Config, ConnectBudget, DialOptions, Endpoint, Endpoints, UdpBinder,
+};
 
 use super::system;
 use crate::{
@@ -39,11 +41,21 @@ impl Connector for Quic {
     ) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
         async move {
             let Attempt {
-                address, expected, ..
+                address,
+                expected,
+                budget,
+                ..
             } = attempt;
             let dialed = match address::socket(&address) {
                 Some(socket) => self.endpoints.dial(socket, expected).await?,
-                None => self.endpoints.dial_multiaddr(&address, expected).await?,
+                None => {
+                    let connects = ConnectBudget::new(budget.connects());
+                    let options = DialOptions::default().with_connects(connects);
+                    let endpoints = &self.endpoints;
+                    endpoints
+                        .dial_multiaddr_with(&address, expected, &options)
+                        .await?
+                }
             };
             Ok(Reached {
                 muxed: Muxed::Quic(dialed),

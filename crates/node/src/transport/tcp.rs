@@ -5,7 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use multiaddr::{Multiaddr, Protocol};
 use transport_tcp::{
-    DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver, Target, Upgrader,
+    ConnectBudget, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver,
+    Target, Upgrader,
 };
 
 use super::system;
@@ -61,9 +62,11 @@ impl Connector for Tcp {
                 address,
                 expected,
                 deadline,
+                budget,
             } = attempt;
             let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
-            let context = DialContext::new(deadline);
+            let mut context = DialContext::new(deadline);
+            context.connects = ConnectBudget::new(budget.connects());
             let stream = self.dialer.dial(&target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = self.upgrader.outbound(stream, expected, &mut trace).await?;
@@ -82,10 +85,11 @@ impl Connector for Tcp {
         let Some(Protocol::Dnsaddr(name)) = attempt.address.iter().next() else {
             return None;
         };
-        let (resolver, name, expected) =
-            (self.resolver.clone(), name.into_owned(), attempt.expected);
+        let (resolver, name) = (self.resolver.clone(), name.into_owned());
+        let (expected, budget) = (attempt.expected, attempt.budget.clone());
         let look_up = async move {
-            let found = resolver.dnsaddr(&name, expected).await;
+            let may_ask = || budget.take_question();
+            let found = resolver.dnsaddr_while(&name, expected, may_ask).await;
             let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
             let usable =
                 |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);

@@ -7,6 +7,7 @@
 mod common;
 mod dialing;
 mod ending;
+mod fan_out;
 mod keeping;
 mod limits;
 mod names;

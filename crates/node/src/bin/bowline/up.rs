@@ -26,9 +26,6 @@ use crate::{
     settings::{self, DEFAULT_PORT, Resolved},
 };
 
-/// The number of further ports that `up` tries. A port must be free for every transport and address family.
-const PORT_ATTEMPTS: usize = 16;
-
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let settings = settings::resolve(args)?;
     let key = key::path(&settings.data_dir);
@@ -104,15 +101,10 @@ async fn serve(
 /// taken.
 async fn listen_default(node: &Node) -> Result<(), Failure> {
     let mut outcome = node.listen_everywhere(DEFAULT_PORT).await;
-    for _ in 0..PORT_ATTEMPTS {
-        match outcome {
-            Err(error) if error.is_address_in_use() => {
-                outcome = node.listen_everywhere(0).await;
-                if let Some(port) = outcome.as_ref().ok().and_then(|all| port(all)) {
-                    eprintln!("port {DEFAULT_PORT} is taken: listening on port {port} instead");
-                }
-            }
-            _ => break,
+    if matches!(&outcome, Err(error) if error.is_address_in_use()) {
+        outcome = node.listen_everywhere(0).await;
+        if let Some(port) = outcome.as_ref().ok().and_then(|all| port(all)) {
+            eprintln!("port {DEFAULT_PORT} is taken: listening on port {port} instead");
         }
     }
     outcome.map(drop).map_err(Failure::job_error)
