@@ -4,6 +4,7 @@ mod best;
 mod bounds;
 mod elsewhere;
 mod memory;
+mod wakes;
 
 use std::{
     sync::Arc,
@@ -147,15 +148,18 @@ fn a_dial_that_ends_at_another_peer_is_that_peers() {
 #[test]
 fn a_peer_is_as_well_connected_as_its_best_connection() {
     let host = Host::new(Recommended::default());
+    assert!(!host.tracker.is_transient(&"bob"), "it is unknown");
     let _handshake = host.dial("bob");
     assert!(host.tracker.is_transient(&"bob"));
     let limited = host.connect("bob", LIMITED);
+    assert!(host.tracker.is_transient(&"bob"));
     assert_eq!(
         host.tracker.state(&"bob").to_string(),
         "transient (limited)"
     );
     let full = host.connect("bob", Route::Direct);
     assert_eq!(host.tracker.state(&"bob"), State::Connected);
+    assert!(!host.tracker.is_transient(&"bob"));
     host.close(limited, Closing::Remote { code: None });
     host.close(full, Closing::Remote { code: None });
     assert_eq!(
