@@ -63,9 +63,29 @@ fn a_full_connection_wins_over_a_limited_one_on_either_side() {
     };
     assert_eq!(arbitrate(9, limited, full, None), Verdict::New);
     assert_eq!(arbitrate(9, full, limited, Some(true)), Verdict::Old);
-    // It may be dead, and what a relay limits all that there is.
-    let full = contender(Outbound, 1000 * MS, 990 * MS);
-    assert_eq!(arbitrate(9, full, limited, None), Verdict::Probe);
+    // It may be dead, and what a relay limits all that there is. That this host dialed both changes nothing: a dial by which
+    // it was relayed says nothing about the full connection.
+    for [one, other] in [
+        [Outbound, Inbound],
+        [Outbound, Outbound],
+        [Inbound, Outbound],
+        [Inbound, Inbound],
+    ] {
+        let full = contender(one, 1000 * MS, 990 * MS);
+        let limited = Contender {
+            phase: Phase::Limited,
+            ..contender(other, 500 * MS, 400 * MS)
+        };
+        for (answers, verdict) in [
+            (None, Verdict::Probe),
+            (Some(true), Verdict::Old),
+            (Some(false), Verdict::New),
+        ] {
+            assert_eq!(arbitrate(9, full, limited, answers), verdict);
+            assert_eq!(arbitrate(1, full, limited, answers), verdict);
+            assert_eq!(arbitrate(9, limited, full, answers), Verdict::New);
+        }
+    }
 }
 
 #[test]
