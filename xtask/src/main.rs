@@ -5,6 +5,7 @@ mod ci;
 mod features;
 mod fuzz;
 mod integration;
+mod mutants;
 mod parts;
 mod step;
 mod tally;
@@ -39,7 +40,9 @@ enum Task {
     Features,
     /// Run the fuzz targets for a limited time
     Fuzz(fuzz::Options),
-    /// Run everything that CI runs: all of the above
+    /// Change the cores' code in many small ways and report what no test notices. Takes hours
+    Mutants(mutants::Options),
+    /// Run everything that CI runs: all of the above except `mutants`
     Ci,
 }
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Tidy(options) => tidy::run(&options).map(|()| None),
         Task::Features => features::run().map(|()| None),
         Task::Fuzz(options) => fuzz::run(&options).map(|()| None),
+        Task::Mutants(options) => mutants::run(&options).map(|()| None),
         Task::Ci => ci::run().map(Some),
     };
     match done {

@@ -235,4 +235,41 @@ mod tests {
     fn states_are_ordered_from_worse_to_better() {
         assert!(State::ALL.is_sorted());
     }
+
+    #[test]
+    fn a_peer_is_transient_in_its_handshake_or_when_limited_and_in_no_other_state() {
+        let transient = State::ALL.map(State::is_transient);
+        assert_eq!(transient, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_connection_is_up_from_the_end_of_its_handshake_until_it_closes() {
+        let up = Phase::ALL.map(Phase::is_up);
+        assert_eq!(up, [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn names_are_the_ones_that_logs_and_users_see() {
+        let phases = Phase::ALL.map(|phase| phase.to_string());
+        assert_eq!(
+            phases,
+            [
+                "handshaking",
+                "limited",
+                "established",
+                "draining",
+                "closed"
+            ]
+        );
+        let states = State::ALL.map(|state| state.to_string());
+        let [none, handshaking, limited, connected] = states;
+        assert_eq!((&*none, &*connected), ("not connected", "connected"));
+        assert_eq!(handshaking, "transient (handshaking)");
+        assert_eq!(limited, "transient (limited)");
+        let directions = [Direction::Inbound, Direction::Outbound];
+        let directions = directions.map(|direction| direction.to_string());
+        assert_eq!(directions, ["inbound", "outbound"]);
+        // The slot, and how often it was used before.
+        assert_eq!(ConnectionId::from_u64(3 << 32 | 7).to_string(), "7.3");
+    }
 }

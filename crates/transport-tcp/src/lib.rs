@@ -102,6 +102,8 @@ mod resolve;
 mod security;
 mod stream;
 mod target;
+#[cfg(test)]
+mod test_io;
 mod tls;
 mod trail;
 mod upgrade;

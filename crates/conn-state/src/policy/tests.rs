@@ -63,9 +63,29 @@ fn a_full_connection_wins_over_a_limited_one_on_either_side() {
     };
     assert_eq!(arbitrate(9, limited, full, None), Verdict::New);
     assert_eq!(arbitrate(9, full, limited, Some(true)), Verdict::Old);
-    // It may be dead, and what a relay limits all that there is.
-    let full = contender(Outbound, 1000 * MS, 990 * MS);
-    assert_eq!(arbitrate(9, full, limited, None), Verdict::Probe);
+    // It may be dead, and what a relay limits all that there is. That this host dialed both changes nothing: a dial by which
+    // it was relayed says nothing about the full connection.
+    for [one, other] in [
+        [Outbound, Inbound],
+        [Outbound, Outbound],
+        [Inbound, Outbound],
+        [Inbound, Inbound],
+    ] {
+        let full = contender(one, 1000 * MS, 990 * MS);
+        let limited = Contender {
+            phase: Phase::Limited,
+            ..contender(other, 500 * MS, 400 * MS)
+        };
+        for (answers, verdict) in [
+            (None, Verdict::Probe),
+            (Some(true), Verdict::Old),
+            (Some(false), Verdict::New),
+        ] {
+            assert_eq!(arbitrate(9, full, limited, answers), verdict);
+            assert_eq!(arbitrate(1, full, limited, answers), verdict);
+            assert_eq!(arbitrate(9, limited, full, answers), Verdict::New);
+        }
+    }
 }
 
 #[test]
@@ -103,4 +123,49 @@ fn a_host_that_cannot_probe_keeps_both_where_others_would_probe_and_decides_like
     assert_eq!(verdict(Inbound, Outbound), Verdict::Both);
     assert_eq!(verdict(Inbound, Inbound), Verdict::Both);
     assert_eq!(verdict(Outbound, Outbound), Verdict::New);
+}
+
+#[test]
+fn a_dial_of_the_peers_is_simultaneous_if_it_began_no_later_than_the_old_handshake_ended() {
+    use Direction::{Inbound, Outbound};
+    for (began, simultaneous) in [(3 * MS, true), (2 * MS, true), (MS, false)] {
+        let old = contender(Outbound, 10 * MS, 2 * MS);
+        let new = contender(Inbound, began, Duration::ZERO);
+        let contest = Contest::new(&1, &5, old, new);
+        assert_eq!(contest.is_simultaneous(), simultaneous, "{began:?}");
+        let own = contender(Outbound, began, Duration::ZERO);
+        assert!(!Contest::new(&1, &5, old, own).is_simultaneous());
+    }
+}
+
+#[test]
+fn every_limit_can_be_set_and_the_policy_gives_what_was_set() {
+    let set = Recommended::default()
+        .with_max_ages(MS, Some(2 * MS))
+        .with_max_transient(3, 4)
+        .with_probe(5 * MS, 6 * MS)
+        .with_drain(7 * MS, 8 * MS);
+    fn read<P: Policy<u8>>(policy: &P) -> ([Option<Duration>; 2], [usize; 2], [Duration; 4]) {
+        (
+            [Reason::Handshaking, Reason::Limited].map(|reason| policy.max_age(reason)),
+            [policy.max_transient(), policy.max_transient_per_peer()],
+            [
+                policy.probe(),
+                policy.patience(),
+                policy.quiet(),
+                policy.drain(),
+            ],
+        )
+    }
+    let expected = (
+        [Some(MS), Some(2 * MS)],
+        [3, 4],
+        [5 * MS, 6 * MS, 7 * MS, 8 * MS],
+    );
+    assert_eq!(read(&set), expected);
+    assert_eq!(read(&WithoutProbes(set)), expected);
+    let defaults = read(&Recommended::default());
+    assert_eq!(defaults.0, [Some(30_000 * MS), None]);
+    assert_eq!(defaults.1, [1024, 32]);
+    assert_eq!(defaults.2, [500 * MS, 3_000 * MS, 1_000 * MS, 30_000 * MS]);
 }

@@ -38,6 +38,17 @@ fn a_handshake_over_its_age_is_handed_out_once_to_be_closed_and_not_before() {
 }
 
 #[test]
+fn an_age_beyond_all_time_is_a_deadline_that_does_not_come() {
+    let policy = Recommended::default().with_max_ages(Duration::MAX, None);
+    let mut host = Host::new(policy);
+    host.dial("bob");
+    let century = 100 * 365 * 24 * 3_600 * SECOND;
+    assert!(host.tracker.poll_timeout() > Some(host.now + century));
+    host.wait(century);
+    assert_eq!(host.actions(), []);
+}
+
+#[test]
 fn a_limited_connection_may_last_as_long_as_the_policy_says() {
     let policy = Recommended::default().with_max_ages(30 * SECOND, Some(120 * SECOND));
     let mut host = Host::new(policy);

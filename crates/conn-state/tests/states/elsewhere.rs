@@ -103,7 +103,7 @@ fn a_relayed_connection_is_drained_and_then_closed_once_a_direct_one_is_there() 
     assert_eq!(host.actions(), [Action::Drain(relayed)]);
 
     // As long as there are streams on it, they may end by themselves.
-    host.wait(Duration::from_secs(29));
+    host.wait(Duration::from_secs(20));
     assert_eq!(host.actions(), []);
     streams.handle_closed(host.now);
     streams.handle_closed(host.now);
@@ -115,6 +115,51 @@ fn a_relayed_connection_is_drained_and_then_closed_once_a_direct_one_is_there() 
     host.close(relayed, Closing::Superseded);
     assert_eq!(host.tracker.state(&"bob"), State::Connected);
     assert_eq!(host.story("bob").len(), 3, "that is no news of the peer");
+}
+
+#[test]
+fn a_tracker_without_a_lock_counts_streams_itself_and_ends_a_drain_by_them() {
+    let start = Instant::now();
+    let policy = Recommended::default();
+    let mut tracker = Tracker::new(start, "me", policy, TrackerConfig::default());
+    let mut connect = || {
+        let id = tracker.handle_dialing(start, Some(&"bob")).expect("room");
+        let up = tracker.handle_authenticated(start, id, &"bob", Route::Direct);
+        up.map(|()| id).expect("a handshake")
+    };
+    let (old, new) = (connect(), connect());
+    assert_eq!(tracker.poll_action(), Some(Action::Drain(old)));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    for seconds in [0, 0] {
+        let opened = tracker.handle_stream_opened(at(seconds), old);
+        opened.expect("it is there");
+    }
+    assert_eq!(tracker.poll_timeout(), Some(at(30)));
+    tracker
+        .handle_stream_closed(at(5), old)
+        .expect("it is there");
+    assert_eq!(tracker.poll_timeout(), Some(at(30)), "one is left");
+    tracker
+        .handle_stream_closed(at(6), old)
+        .expect("it is there");
+    assert_eq!(tracker.poll_timeout(), Some(at(7)));
+    // On the connection that is kept, streams decide nothing.
+    tracker
+        .handle_stream_opened(at(6), new)
+        .expect("it is there");
+    tracker
+        .handle_stream_closed(at(6), new)
+        .expect("it is there");
+    assert_eq!(tracker.poll_timeout(), Some(at(7)));
+    tracker.handle_timeout(at(7));
+    let close = Action::Close(old, Closing::Superseded);
+    assert_eq!(tracker.poll_action(), Some(close));
+    assert_eq!(tracker.poll_action(), None);
+    let gone = tracker.handle_closed(at(7), old, Closing::Superseded, None);
+    gone.expect("it is there");
+    let unknown = Err(TrackError::Unknown { id: old });
+    assert_eq!(tracker.handle_stream_opened(at(7), old), unknown);
+    assert_eq!(tracker.handle_stream_closed(at(7), old), unknown);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod best;
 mod bounds;
 mod elsewhere;
 mod memory;
+mod wakes;
 
 use std::{
     sync::Arc,
@@ -12,8 +13,8 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, ConnectionId, Event, Limit, Recommended, Route, SharedTracker, State,
-    StreamCount, Subscription, TrackerConfig, Update,
+    Action, Closing, ConnectionId, Event, Limit, Reason, Recommended, Route, SharedTracker, State,
+    StreamCount, Subscription, Tracker, TrackerConfig, Update,
 };
 
 /// A relay's usual grant.
@@ -147,15 +148,18 @@ fn a_dial_that_ends_at_another_peer_is_that_peers() {
 #[test]
 fn a_peer_is_as_well_connected_as_its_best_connection() {
     let host = Host::new(Recommended::default());
+    assert!(!host.tracker.is_transient(&"bob"), "it is unknown");
     let _handshake = host.dial("bob");
     assert!(host.tracker.is_transient(&"bob"));
     let limited = host.connect("bob", LIMITED);
+    assert!(host.tracker.is_transient(&"bob"));
     assert_eq!(
         host.tracker.state(&"bob").to_string(),
         "transient (limited)"
     );
     let full = host.connect("bob", Route::Direct);
     assert_eq!(host.tracker.state(&"bob"), State::Connected);
+    assert!(!host.tracker.is_transient(&"bob"));
     host.close(limited, Closing::Remote { code: None });
     host.close(full, Closing::Remote { code: None });
     assert_eq!(
@@ -232,4 +236,62 @@ fn an_id_survives_the_way_through_a_number() {
     assert_eq!(ConnectionId::from_u64(second.as_u64()), second);
     let unknown = ConnectionId::from_u64(u64::MAX);
     assert!(host.tracker.connection(host.now, unknown).is_none());
+}
+
+#[test]
+fn whichever_of_a_peers_connections_closes_first_the_others_are_still_its_own() {
+    for [first, second, third] in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let host = Host::new(Recommended::default());
+        let all = [(); 3].map(|()| host.dial("bob"));
+        let left = || {
+            let infos = host.tracker.connections(host.now, &"bob");
+            infos
+                .iter()
+                .map(|info| info.id)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        host.close(all[first], Closing::Handshake);
+        assert_eq!(left(), [all[second], all[third]].into());
+        host.close(all[second], Closing::Handshake);
+        assert_eq!(left(), [all[third]].into());
+        assert!(host.tracker.is_transient(&"bob"));
+        host.close(all[third], Closing::Handshake);
+        assert_eq!(left(), [].into());
+        assert_eq!(host.tracker.state(&"bob"), State::NotConnected);
+    }
+}
+
+#[test]
+fn a_tracker_counts_every_connection_and_names_only_the_peers_that_have_one_in_use() {
+    let now = Instant::now();
+    let policy = Recommended::default();
+    let mut tracker = Tracker::new(now, "me", policy, TrackerConfig::default());
+    assert!(tracker.is_empty());
+    let inbound = tracker.handle_inbound(now).expect("room");
+    assert!(!tracker.is_empty(), "it has no peer yet");
+    let dials = ["bob", "eve"].map(|peer| tracker.handle_dialing(now, Some(&peer)).expect("room"));
+    assert_eq!(tracker.len(), 3);
+    let limited = tracker.handle_authenticated(now, dials[1], &"eve", LIMITED);
+    limited.expect("a handshake");
+    let mut peers: Vec<_> = tracker
+        .peers()
+        .map(|(peer, state)| (*peer, state))
+        .collect();
+    peers.sort();
+    let transient = [Reason::Handshaking, Reason::Limited].map(State::Transient);
+    assert_eq!(peers, [("bob", transient[0]), ("eve", transient[1])]);
+    for id in [inbound, dials[0], dials[1]] {
+        let closed = tracker.handle_closed(now, id, Closing::Local, None);
+        closed.expect("it is there");
+    }
+    assert_eq!((tracker.len(), tracker.is_empty()), (0, true));
+    assert_eq!(tracker.peers().count(), 0, "both are remembered");
+    assert_eq!(tracker.remembered(), 2);
 }

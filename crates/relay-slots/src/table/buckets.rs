@@ -111,3 +111,77 @@ impl Buckets {
 fn micros(rate: Rate) -> u64 {
     u64::try_from(rate.every.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// In microseconds.
+    const SECOND: u64 = 1_000_000;
+
+    fn rate(burst: u32) -> Rate {
+        Rate::new(burst, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_bucket_takes_memory_for_itself_and_the_index_until_it_is_full() {
+        let (mut buckets, mut timers) = (Buckets::new(Keyed(1)), Wheel::new());
+        let each = size_of::<Option<Bucket>>() + size_of::<u32>();
+        for key in 1..=4 {
+            buckets.take(0, key, rate(2), &mut timers);
+        }
+        assert_eq!((buckets.len(), timers.len()), (4, 4));
+        assert!((4 * each..16 * each).contains(&buckets.bytes()));
+        assert!(buckets.knows(4) && !buckets.knows(5));
+        // The fourth is full a second later than the others.
+        buckets.take(0, 4, rate(2), &mut timers);
+        assert_eq!(timers.pop(999), None);
+        while let Some(Timer::Bucket(at)) = timers.pop(1000) {
+            buckets.handle_due(SECOND, at, &mut timers);
+        }
+        assert_eq!(
+            (buckets.len(), timers.len(), buckets.knows(4)),
+            (1, 1, true)
+        );
+        assert_eq!(timers.pop(1999), None);
+        while let Some(Timer::Bucket(at)) = timers.pop(2000) {
+            buckets.handle_due(2 * SECOND, at, &mut timers);
+        }
+        assert_eq!((buckets.len(), buckets.bytes(), timers.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_burst_is_granted_at_once_and_one_more_whenever_the_time_for_one_has_passed() {
+        for burst in [0, 1, 3] {
+            let (mut buckets, mut timers) = (Buckets::new(Keyed(1)), Wheel::new());
+            let mut take = |now| {
+                let allowed = buckets.allows(now, 7, rate(burst));
+                if allowed {
+                    buckets.take(now, 7, rate(burst), &mut timers);
+                }
+                allowed
+            };
+            let granted = (0..10).filter(|_| take(5)).count();
+            assert_eq!(granted, burst as usize);
+            assert!(!take(SECOND + 4));
+            assert_eq!([take(SECOND + 5), take(SECOND + 5)], [burst > 0, false]);
+            // Long after, a whole burst again and no more.
+            let granted = (0..10).filter(|_| take(100 * SECOND)).count();
+            assert_eq!(granted, burst as usize);
+        }
+    }
+
+    #[test]
+    fn a_rate_without_a_pause_between_requests_is_no_limit_and_is_not_remembered() {
+        let (mut buckets, mut timers) = (Buckets::new(Keyed(1)), Wheel::new());
+        let free = Rate::new(1, Duration::ZERO);
+        for _ in 0..100 {
+            assert!(buckets.allows(0, 7, free));
+            buckets.take(0, 7, free, &mut timers);
+        }
+        assert_eq!((buckets.len(), timers.len()), (0, 0));
+        assert!(!buckets.allows(0, 7, Rate::new(0, Duration::ZERO)));
+    }
+}

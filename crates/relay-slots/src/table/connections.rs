@@ -115,3 +115,34 @@ impl std::ops::IndexMut<u32> for Connections {
         &mut self.slab[at]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Origin;
+
+    #[test]
+    fn a_connection_takes_memory_for_itself_and_the_index_until_it_is_removed() {
+        let mut connections = Connections::new(Keyed(1));
+        let each = size_of::<Option<Connection>>() + size_of::<u32>();
+        let numbers = [7, 8, 9, u64::MAX].map(ConnectionId);
+        let found = numbers.map(|id| {
+            let place = Place::new(Origin::Local, None);
+            connections.insert(Connection::new(id, 3, NONE, place))
+        });
+        assert_eq!(connections.len(), 4);
+        assert!((4 * each..16 * each).contains(&connections.bytes()));
+        assert_eq!(numbers.map(|id| connections.find(id)), found.map(Some));
+        assert_eq!(connections.find(ConnectionId(1)), None);
+        connections.remove(found[1]);
+        assert_eq!(connections.find(numbers[1]), None);
+        assert_eq!(
+            (connections.find(numbers[2]), connections.len()),
+            (Some(found[2]), 3)
+        );
+        for at in [found[0], found[2], found[3]] {
+            connections.remove(at);
+        }
+        assert_eq!((connections.len(), connections.bytes()), (0, 0));
+    }
+}

@@ -98,3 +98,45 @@ impl Entry {
 pub(super) fn fingerprint(hasher: Keyed, what: u8, value: &impl Hash) -> u64 {
     hasher.hash_one((what, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_zero_times_takes_no_memory() {
+        let mut counts = Counts::new(Keyed(1));
+        let keys = [(1, 1), (1, 2), (2, 1), (2, 2)];
+        for (times, key) in (1..).zip(keys) {
+            for _ in 0..times {
+                counts.add(key);
+            }
+        }
+        assert_eq!(keys.map(|key| counts.of(key)), [1, 2, 3, 4]);
+        assert_eq!((counts.of((3, 1)), counts.len()), (0, 4));
+        assert!((4 * 16..16 * 16).contains(&counts.bytes()));
+        counts.subtract((3, 1));
+        for (times, key) in (1..).zip(keys) {
+            for left in (0..times).rev() {
+                counts.subtract(key);
+                assert_eq!(counts.of(key), left);
+            }
+            counts.subtract(key);
+        }
+        assert_eq!((counts.len(), counts.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_the_secret_the_kind_and_the_value() {
+        let print = |secret, kind, value: u64| fingerprint(Keyed(secret), kind, &value);
+        let prints = [
+            print(1, 1, 1),
+            print(2, 1, 1),
+            print(1, 2, 1),
+            print(1, 1, 2),
+        ];
+        let different: std::collections::BTreeSet<u64> = prints.into_iter().collect();
+        assert_eq!(different.len(), 4);
+        assert_eq!(print(1, 1, 1), prints[0]);
+    }
+}

@@ -107,3 +107,31 @@ impl<Id> std::ops::IndexMut<u32> for Peers<Id> {
         &mut self.slab[at]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_takes_memory_for_itself_and_the_index_until_nothing_is_left_of_it() {
+        let mut peers: Peers<u64> = Peers::new(Keyed(1));
+        let each = size_of::<Option<Peer<u64>>>() + size_of::<u32>();
+        let found = [5, 6, 7, 8].map(|id| peers.find_or_insert(&id));
+        assert_eq!(peers.len(), 4);
+        assert!((4 * each..16 * each).contains(&peers.bytes()));
+        assert_eq!(peers.find_or_insert(&6), found[1]);
+        assert_eq!((peers.find(&7), peers.find(&9)), (Some(found[2]), None));
+        // A connection or a slot keeps it.
+        peers[found[0]].connection = 0;
+        peers[found[1]].slot = 0;
+        for at in found {
+            peers.forget_if_gone(at);
+        }
+        let left = [5, 6, 7, 8].map(|id| peers.find(&id).is_some());
+        assert_eq!(left, [true, true, false, false]);
+        (peers[found[0]].connection, peers[found[1]].slot) = (NONE, NONE);
+        peers.forget_if_gone(found[0]);
+        peers.forget_if_gone(found[1]);
+        assert_eq!((peers.len(), peers.bytes()), (0, 0));
+    }
+}

@@ -81,3 +81,41 @@ impl<T> IndexMut<u32> for Slab<T> {
             .expect("a number names an entry")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_slab_grows_by_an_eighth_and_therefore_seldom() {
+        let (mut slab, mut growths) = (Slab::default(), 0);
+        for n in 0..10_000_u64 {
+            let before = slab.entries.capacity();
+            assert_eq!(u64::from(slab.insert(n)), n);
+            let capacity = slab.entries.capacity();
+            assert!(capacity <= slab.len() + slab.len() / 8 + 4, "{capacity}");
+            growths += usize::from(capacity != before);
+        }
+        assert!((40..100).contains(&growths), "{growths}");
+    }
+
+    #[test]
+    fn a_number_is_used_again_and_an_empty_slab_has_no_memory() {
+        let mut slab: Slab<u64> = Slab::default();
+        let numbers = [10, 11, 12, 13].map(|value| slab.insert(value));
+        assert_eq!((slab.len(), slab.bytes()), (4, 4 * 16));
+        assert_eq!(slab.remove(numbers[1]), Some(11));
+        assert_eq!((slab.remove(numbers[1]), slab.len()), (None, 3));
+        assert_eq!(slab.get(numbers[1]), None);
+        // The number that is free takes memory, too.
+        assert!((4 * 16 + 4..4 * 16 + 64).contains(&slab.bytes()));
+        let left: Vec<_> = slab.iter().map(|(at, value)| (at, *value)).collect();
+        assert_eq!(left, [(0, 10), (2, 12), (3, 13)]);
+        assert_eq!(slab.insert(14), numbers[1]);
+        assert_eq!((slab[numbers[1]], slab.len()), (14, 4));
+        for number in numbers {
+            slab.remove(number);
+        }
+        assert_eq!((slab.len(), slab.bytes()), (0, 0));
+    }
+}

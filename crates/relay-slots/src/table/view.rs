@@ -178,3 +178,42 @@ impl Usage {
         *self == Self::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slot_that_is_counted_at_an_address_has_one() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let view = |origin| SlotView {
+            peer: &7,
+            state: SlotState::Active,
+            origin,
+            connection: None,
+            expires: Instant::now(),
+            circuits: 0,
+            bytes: 0,
+        };
+        let at = |origin| view(origin).address();
+        assert_eq!(at(Origin::Address(address)), Some(address));
+        assert_eq!((at(Origin::Local), at(Origin::Relayed)), (None, None));
+    }
+
+    #[test]
+    fn a_table_that_holds_one_thing_of_any_kind_is_not_empty() {
+        assert!(Usage::default().is_empty());
+        let one = Usage {
+            events: 1,
+            ..Usage::default()
+        };
+        assert!(!one.is_empty());
+    }
+
+    #[test]
+    fn states_have_the_names_that_users_see() {
+        let all = [SlotState::Active, SlotState::Probing, SlotState::Grace];
+        let names = all.map(|state| state.to_string());
+        assert_eq!(names, ["active", "probing", "grace"]);
+    }
+}

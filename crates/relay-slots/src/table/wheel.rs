@@ -235,4 +235,37 @@ mod tests {
             (None, None, 0)
         );
     }
+
+    #[test]
+    fn a_timer_takes_memory_until_it_is_out_or_cancelled() {
+        let mut wheel = Wheel::new();
+        let timers = [1, 70, 5000, LAST].map(|due| wheel.set(due, Timer::Slot(0)));
+        let each = size_of::<Option<Node>>();
+        assert!((4 * each..16 * each).contains(&wheel.bytes()));
+        wheel.cancel(timers[1]);
+        wheel.cancel(timers[1]);
+        assert_eq!(wheel.len(), 3);
+        let out = std::iter::from_fn(|| wheel.pop(LAST)).count();
+        assert_eq!((out, wheel.len(), wheel.bytes()), (3, 0, 0));
+    }
+
+    #[test]
+    fn the_next_look_is_when_a_timer_is_due_if_that_is_within_the_lowest_level() {
+        let mut wheel = Wheel::new();
+        assert_eq!(wheel.pop(1000), None);
+        // 1000 is in the block of 64 that begins at 960 and ends before 1024.
+        wheel.set(1023, Timer::Slot(1));
+        assert_eq!(wheel.next(), Some(1023));
+        wheel.set(1001, Timer::Slot(2));
+        assert_eq!(wheel.next(), Some(1001));
+        assert_eq!(wheel.pop(1001), Some(Timer::Slot(2)));
+        assert_eq!((wheel.pop(1022), wheel.next()), (None, Some(1023)));
+        // Later ones are looked at when their block begins, and at most once per level.
+        let far = wheel.set(1024 + 63, Timer::Slot(3));
+        wheel.cancel(far);
+        assert_eq!(wheel.pop(1023), Some(Timer::Slot(1)));
+        wheel.set(1024 + 63, Timer::Slot(4));
+        assert_eq!(wheel.next(), Some(1024));
+        assert_eq!((wheel.pop(1024), wheel.next()), (None, Some(1024 + 63)));
+    }
 }

@@ -219,3 +219,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NoiseStream<S> {
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What is remembered of addresses, where the room for it is used up.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use conn_state::{Limits, LimitsConfig, Refused};
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+
+fn limits(config: LimitsConfig) -> Limits<u64, u8> {
+    Limits::new(config.with_max_tracked_addresses(1))
+}
+
+#[test]
+fn an_address_that_is_known_is_admitted_though_there_is_no_room_for_another() {
+    let mut limits = limits(LimitsConfig::default());
+    let now = Instant::now();
+    limits.handle_inbound(now, 1, HERE).expect("room");
+    let full = Err(Refused::TooManyAddresses { limit: 1 });
+    assert_eq!(limits.handle_inbound(now, 2, ELSEWHERE), full);
+    limits.handle_inbound(now, 3, HERE).expect("it is known");
+    assert_eq!(limits.inbound(), 2);
+}
+
+#[test]
+fn an_address_with_an_open_connection_is_not_forgotten_however_long_it_is_quiet() {
+    let mut limits = limits(LimitsConfig::default().with_max_per_address(1));
+    let now = Instant::now();
+    limits.handle_inbound(now, 1, HERE).expect("room");
+    let later = now + Duration::from_secs(3600);
+    let full = Err(Refused::TooManyAddresses { limit: 1 });
+    assert_eq!(limits.handle_inbound(later, 2, ELSEWHERE), full);
+    let same = limits.handle_inbound(later, 3, HERE);
+    assert!(matches!(
+        same,
+        Err(Refused::TooManyFromAddress { limit: 1, .. })
+    ));
+    // Without it, there is nothing to remember.
+    limits.handle_closed(1);
+    limits.handle_inbound(later, 2, ELSEWHERE).expect("room");
+}
+
+#[test]
+fn an_address_that_may_not_open_a_whole_burst_is_not_forgotten() {
+    let mut limits = limits(LimitsConfig::default());
+    let now = Instant::now();
+    limits.handle_inbound(now, 1, HERE).expect("room");
+    limits.handle_closed(1);
+    // One token comes back in 5 s.
+    let full = Err(Refused::TooManyAddresses { limit: 1 });
+    let almost = now + Duration::from_millis(4_990);
+    assert_eq!(limits.handle_inbound(almost, 2, ELSEWHERE), full);
+    let later = now + Duration::from_millis(5_010);
+    limits.handle_inbound(later, 2, ELSEWHERE).expect("room");
+    assert_eq!(limits.tracked_addresses(), 1);
+}
