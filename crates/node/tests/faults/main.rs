@@ -5,8 +5,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crossing;
 mod dialing;
 mod ending;
+mod floods;
 mod keeping;
 mod limits;
 mod names;
