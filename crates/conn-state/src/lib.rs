@@ -12,7 +12,7 @@
 //!
 //!  Liveness    (bytes received, pongs)          ─► when to ping, and whether the connection is dead
 //!  AddressBook (addresses, sources, outcomes)   ─► the addresses of a peer, in the order in which to dial them
-//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted
+//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted, and which makes room
 //! ```
 //!
 //! # Invariants
@@ -81,6 +81,7 @@ mod sync;
 mod table;
 mod tracker;
 pub mod upgrade;
+mod usage;
 mod when_connected;
 mod without_probes;
 
@@ -104,6 +105,7 @@ pub use snapshot::{PeerSnapshot, Snapshot};
 pub use stream_count::StreamCount;
 pub use subscription::{Subscription, Update};
 pub use tracker::Tracker;
+pub use usage::Usage;
 pub use when_connected::WhenConnected;
 pub use without_probes::WithoutProbes;
 
@@ -132,6 +134,13 @@ pub trait Policy<Id>: Send + Sync {
     /// How many connections may be transient at once.
     fn max_transient(&self) -> usize {
         Recommended::default().max_transient
+    }
+
+    /// How many connections may be limited at once: half of those that may be transient. The other half is reserved for
+    /// handshakes, so that circuits, which relays open, cannot keep this host from dialing and accepting.
+    fn max_limited(&self) -> usize {
+        let transient = self.max_transient();
+        transient - transient / 2
     }
 
     /// How many connections to one peer may be transient at once.

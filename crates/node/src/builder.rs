@@ -175,9 +175,14 @@ impl Transports {
             quic: {
                 let tuned = || Arc::new(transport_quic::Tuned::default()) as _;
                 let binder = overrides.binder.unwrap_or_else(tuned);
+                // The endpoint refuses the newest handshake, and the node's limits displace the best one to displace. The
+                // endpoint's bound must not come first, even if a burst arrives before its handshakes are counted.
+                let behind = config.limits.max_handshaking.saturating_mul(8);
+                let quic = config.quic.clone();
+                let max_incoming = quic.max_incoming.max(behind);
                 Arc::new(crate::transport::quic::Quic::new(
                     keypair,
-                    config.quic.clone(),
+                    quic.with_max_incoming(max_incoming),
                     binder,
                 ))
             },

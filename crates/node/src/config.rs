@@ -22,7 +22,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The policy that chooses between two connections to one peer and limits the time of a transient connection.
     pub state: Recommended,
-    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer.
+    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer. The tracker's
+    /// number of connections to one peer is that of [`Self::limits`].
     pub history: TrackerConfig,
     /// The limits of the address book.
     pub address_book: AddressBookConfig,
@@ -51,7 +52,8 @@ pub struct Config {
     /// The security and multiplexing of TCP connections.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
-    /// The settings of QUIC.
+    /// The settings of QUIC. [`Self::limits`] decides which handshakes with a proved address stay, so the node raises
+    /// [`max_incoming`](transport_quic::Config::max_incoming) to 8 times [`LimitsConfig::max_handshaking`].
     #[cfg(feature = "quic")]
     pub quic: transport_quic::Config,
 }

@@ -13,6 +13,7 @@ use multiaddr::Multiaddr;
 use crate::{
     config::Config,
     connection::{Connection, Stream},
+    connections::Protection,
     core::Core,
     dial,
     dial_budget::DialBudget,
@@ -130,6 +131,11 @@ impl Context {
         if let Some(core) = self.core() {
             core.connections.close(id, reason);
         }
+    }
+
+    /// Protects the connections of `peer` from being closed for newcomers, until the returned value is dropped.
+    pub(crate) fn protect(&self, peer: PeerId) -> Option<Protection> {
+        Some(self.core()?.connections.protect(peer))
     }
 
     /// Passes an inbound connection that a part received, such as a circuit, to the pipeline of all connections.

@@ -73,7 +73,10 @@ impl Core {
     ) -> Arc<Self> {
         let peer_id = keypair.public().to_peer_id();
         let policy = config.state.clone();
-        let tracker = SharedTracker::new(Instant::now(), peer_id, policy, config.history);
+        let bounds = config
+            .history
+            .with_max_per_peer(Some(config.limits.max_per_peer));
+        let tracker = SharedTracker::new(Instant::now(), peer_id, policy, bounds);
         let connections = Connections::new(tracker, config.limits.clone());
         let core = Arc::new(Self {
             keypair,

@@ -1,6 +1,6 @@
 //! The pipeline of every connection: permit → handshake → register → session.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use conn_state::{Closing, Direction};
 use multiaddr::Multiaddr;
@@ -23,6 +23,7 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
     let Incoming {
         address,
         source,
+        advanced,
         handshake,
         refuse,
     } = incoming;
@@ -35,8 +36,17 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
             return report_failure(&core, address, refused);
         }
     };
+    let id = permit.id();
+    let progress = async {
+        if let Some(advanced) = advanced {
+            advanced.notified().await;
+            core.connections.note_advanced(id);
+        }
+        std::future::pending::<Infallible>().await
+    };
     let outcome = tokio::select! {
         outcome = permit.run(handshake) => outcome,
+        never = progress => match never {},
         () = core.stopping.cancelled() => return,
     };
     let registered = outcome

@@ -92,6 +92,7 @@ pub use crate::{
     builder::Builder,
     config::Config,
     connection::{Connection, Stream},
+    connections::Protection,
     dial::{Step, plan},
     error::{
         AttemptCause, AttemptError, DialError, HandleError, ListenError, OpenError, SetupError,

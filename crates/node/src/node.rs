@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::{Connection, Stream},
+    connections::Protection,
     core::{Core, RunningPart},
     dial,
     dial_budget::DialBudget,
@@ -103,6 +104,14 @@ impl Node {
     /// The live connection with this id.
     pub fn connection_by_id(&self, id: ConnectionId) -> Option<Connection> {
         self.0.connections.get(id)
+    }
+
+    /// Protects the connections of `peer` until the returned value is dropped: the node closes none of them to make room for
+    /// a newcomer. Without protection, it may close an inbound connection that has been idle for
+    /// [`LimitsConfig::trim_idle`](conn_state::LimitsConfig::trim_idle). Open streams of the host's protocols also keep a
+    /// connection open.
+    pub fn protect(&self, peer: PeerId) -> Protection {
+        self.0.connections.protect(peer)
     }
 
     /// Every live connection.

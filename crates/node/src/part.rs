@@ -11,6 +11,7 @@ use futures::{future::BoxFuture, stream::BoxStream};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -68,6 +69,9 @@ pub(crate) struct Service {
     /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
     /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
+    /// Whether an open stream of the service shows that its connection is in use. If not, the node may close the
+    /// connection for a newcomer. Peers keep streams of ping open without a need.
+    pub(crate) keeps_open: bool,
     /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,
     /// Serves one stream.
@@ -273,13 +277,15 @@ pub(crate) struct Incoming {
     pub(crate) address: Multiaddr,
     /// The address under which the limits count the connection, and the time at which they do.
     pub(crate) source: Source,
+    /// Notified when the other end has sent something that advanced the handshake. `None`: the transport cannot tell.
+    pub(crate) advanced: Option<Arc<Notify>>,
     /// Authenticates and multiplexes the connection.
     pub(crate) handshake: BoxFuture<'static, Result<Reached, AttemptCause>>,
     /// Tells the other end that the node refuses the connection. `None`: dropping the connection is enough.
     pub(crate) refuse: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// The address under which the limits count an inbound connection.
+/// The address or the relay under which the limits count an inbound connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The other end has proved that it receives at this address. The limits count the connection from its first packet
@@ -288,9 +294,9 @@ pub(crate) enum Source {
     /// The address may be forged. The limits count the connection when the handshake has proved the address. Until then
     /// the transport limits the number of such handshakes.
     Claimed(IpAddr),
-    /// The connection comes through a relay. The relay's address tells nothing about the peer, so no address is
-    /// counted.
-    Relayed,
+    /// The connection comes through this relay. The relay's address tells nothing about the peer, so the limits count the
+    /// connection under the relay.
+    Relayed(PeerId),
 }
 
 /// A multiplexed connection and its path to the other end.

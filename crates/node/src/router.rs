@@ -123,6 +123,7 @@ pub(crate) struct Registered {
     number: usize,
     limited: bool,
     per_connection: Option<usize>,
+    keeps_open: bool,
     serve: Serve,
 }
 
@@ -150,6 +151,7 @@ impl Router {
                 number,
                 limited: service.limited,
                 per_connection: service.per_connection,
+                keeps_open: service.keeps_open,
                 serve: service.serve,
             });
             for protocol in service.protocols {
@@ -242,7 +244,7 @@ impl Router {
 
     /// Passes a stream to the handler of its protocol. If the handler is a service of a part, serves the stream. If the
     /// handler has no room, drops the stream, which resets it.
-    pub(crate) async fn dispatch(&self, inbound: InboundStream) {
+    pub(crate) async fn dispatch(&self, mut inbound: InboundStream) {
         let registered = match self.read().by_name.get(&inbound.protocol) {
             Some(Route::Service {
                 service,
@@ -264,6 +266,9 @@ impl Router {
                 }
             },
         };
+        if registered.keeps_open {
+            inbound.stream = inbound.stream.with_use(inbound.connection.in_use());
+        }
         let serving = (registered.serve)(inbound);
         drop(registered);
         serving.await;
@@ -278,9 +283,9 @@ fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
         stream,
     } = inbound;
     let incoming = IncomingStream {
+        stream: stream.with_use(connection.in_use()),
         connection,
         protocol,
-        stream,
     };
     if let Err(refused) = sender.try_send(incoming) {
         let protocol = refused.into_inner().protocol;

@@ -33,9 +33,13 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(policy: Recommended) -> Self {
+        Self::with(policy, TrackerConfig::default())
+    }
+
+    pub(crate) fn with(policy: Recommended, config: TrackerConfig) -> Self {
         let now = Instant::now();
         Self {
-            tracker: SharedTracker::new(now, "me", policy, TrackerConfig::default()),
+            tracker: SharedTracker::new(now, "me", policy, config),
             now,
         }
     }

@@ -178,6 +178,7 @@ impl Part for Ping {
             protocols: vec![PROTOCOL.into()],
             limited: true,
             per_connection: Some(MAX_INBOUND),
+            keeps_open: false,
             enabled: true,
             serve: Arc::new(|inbound| serve(inbound.stream).boxed()),
         }]

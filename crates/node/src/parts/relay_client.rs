@@ -150,7 +150,8 @@ impl RelayClient {
         let upgrader = Arc::clone(&self.upgrader);
         let incoming = Incoming {
             address,
-            source: Source::Relayed,
+            source: Source::Relayed(relay),
+            advanced: None,
             handshake: Box::pin(async move {
                 let reached = upgrade_inbound(&upgrader, relay, circuit).await;
                 drop(permit);
@@ -250,6 +251,7 @@ impl Part for RelayClient {
             protocols: vec![STOP_PROTOCOL.into()],
             limited: false,
             per_connection: None,
+            keeps_open: true,
             enabled: !self.candidates.is_empty(),
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).accept(inbound))),
         }]

@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
+use tokio::sync::Notify;
 use transport_quic::{
     CloseCode, Config, ConnectBudget, DialOptions, Endpoint, Endpoints, UdpBinder,
 };
@@ -142,6 +143,12 @@ fn incoming(incoming: transport_quic::Incoming) -> Incoming {
             true => Source::Validated(remote.ip()),
             false => Source::Claimed(remote.ip()),
         },
+        // A dialer with a proved address has sent a whole client hello, and sent it twice.
+        advanced: validated.then(|| {
+            let advanced = Notify::new();
+            advanced.notify_one();
+            Arc::new(advanced)
+        }),
         handshake: handshake.boxed(),
         refuse: Some(Box::new(move || {
             // A forged source never answers a retry. A real source answers with a proof of its address, and is then refused.

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use multiaddr::{Multiaddr, Protocol};
+use tokio::sync::Notify;
 use transport_tcp::{
     ConnectBudget, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver,
     Target, Upgrader,
@@ -140,9 +141,13 @@ impl Listener for Listening {
 impl Listening {
     fn incoming(&self, stream: transport_tcp::ByteStream, remote: SocketAddr) -> Incoming {
         let (upgrader, address) = (Arc::clone(&self.upgrader), address::of_tcp(remote));
-        let at = address.clone();
+        let (at, advanced) = (address.clone(), Arc::new(Notify::new()));
+        let progress = Arc::clone(&advanced);
         let handshake = async move {
-            let mut trace = |stage| tracing::debug!(address = %at, ?stage, "inbound");
+            let mut trace = |stage| {
+                tracing::debug!(address = %at, ?stage, "inbound");
+                progress.notify_one();
+            };
             let upgraded = upgrader.inbound(stream, &mut trace).await?;
             Ok(Reached {
                 muxed: Muxed::Tcp(upgraded),
@@ -153,6 +158,7 @@ impl Listening {
             address,
             // The TCP handshake has proved the address.
             source: Source::Validated(remote.ip()),
+            advanced: Some(advanced),
             handshake: handshake.boxed(),
             refuse: None,
         }

@@ -5,9 +5,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crossing;
 mod dialing;
 mod ending;
 mod fan_out;
+mod floods;
 mod keeping;
 mod limits;
 mod names;

@@ -47,6 +47,8 @@ struct LimitsSection {
     burst_per_address: Option<u32>,
     max_per_subnet: Option<usize>,
     max_handshaking_per_subnet: Option<usize>,
+    max_per_relay: Option<usize>,
+    trim_idle_s: Option<f64>,
     exempt_private: Option<bool>,
     max_inbound_streams: Option<usize>,
 }
@@ -224,7 +226,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         Some(data_dir) => data_dir,
         None => default_data_dir()?,
     };
-    let limits = limits(&settings.limits);
+    let limits = limits(&settings.limits)?;
     let mut config = Config::default().with_limits(limits);
     if let Some(agent) = node.agent {
         config = config.with_agent(agent);
@@ -260,7 +262,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     })
 }
 
-fn limits(section: &LimitsSection) -> LimitsConfig {
+fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
     let config = Config::default().limits;
     let rate = section.rate_per_address.unwrap_or(config.rate_per_address);
     let burst = section
@@ -270,7 +272,16 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
     let (per_peer, per_address) = (config.max_per_peer, config.max_per_address);
     let (of_subnet, exempt) = (config.max_per_subnet, config.exempt_private);
     let handshaking_of_subnet = config.max_handshaking_per_subnet;
-    config
+    let of_relay = section.max_per_relay.unwrap_or(config.max_per_relay);
+    let trim_idle = match section.trim_idle_s {
+        None => config.trim_idle,
+        // No connection is closed for a newcomer.
+        Some(0.0) => None,
+        given => Some(seconds("limits.trim_idle_s", given, Duration::ZERO)?),
+    };
+    Ok(config
+        .with_max_per_relay(of_relay)
+        .with_trim_idle(trim_idle)
         .with_max_inbound(section.max_inbound.unwrap_or(inbound))
         .with_max_handshaking(section.max_handshaking.unwrap_or(handshaking))
         .with_max_per_peer(section.max_per_peer.unwrap_or(per_peer))
@@ -280,7 +291,7 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
             section.max_per_subnet.unwrap_or(of_subnet),
             (section.max_handshaking_per_subnet).unwrap_or(handshaking_of_subnet),
         )
-        .with_exempt_private(section.exempt_private.unwrap_or(exempt))
+        .with_exempt_private(section.exempt_private.unwrap_or(exempt)))
 }
 
 #[cfg(feature = "relay")]
