@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use conn_state::{Closing, ConnectionId, Limits, LimitsConfig, SharedTracker};
+use conn_state::{Closing, ConnectionId, Detail, Limits, LimitsConfig, SharedTracker};
 use libp2p_identity::PeerId;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +108,7 @@ impl Connections {
         };
         let mut permit = self.begin(map, id, claimed);
         if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused.into());
         }
         Ok(permit)
@@ -153,7 +153,7 @@ impl Connections {
         };
         let permitted = permitted.and_then(|()| map.limits.handle_authenticated(id, peer));
         if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused.into());
         }
         self.tracker
@@ -171,7 +171,7 @@ impl Connections {
     }
 
     /// Removes a connection from the map, the limits and the tracker, at any stage.
-    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Arc<str>>) {
+    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Detail>) {
         let now = Instant::now();
         let mut map = self.map();
         let entry = map.entries.remove(&id);
@@ -266,11 +266,11 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
-    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
+    /// Delivers a change that does not come from the map itself. What a peer said comes too late once its connection is
+    /// forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
         let mut map = self.map();
-        if let Change::Identified { connection, .. } = &change
+        if let Change::Identified { connection, .. } | Change::Pong { connection, .. } = &change
             && map.live(connection.id()).is_none()
         {
             return;

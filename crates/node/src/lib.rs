@@ -67,6 +67,7 @@ mod dial;
 mod error;
 mod establish;
 mod event;
+mod failures;
 pub mod keyfile;
 mod listen;
 mod local;

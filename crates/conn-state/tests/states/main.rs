@@ -6,7 +6,6 @@ mod elsewhere;
 mod memory;
 
 use std::{
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -69,7 +68,7 @@ impl Host {
     }
 
     pub(crate) fn close(&self, id: ConnectionId, closing: Closing) {
-        let detail = Some(Arc::from("as was asked"));
+        let detail = Some("as was asked".into());
         self.tracker
             .handle_closed(self.now, id, closing, detail)
             .expect("it is there");

@@ -7,6 +7,7 @@
 mod common;
 mod dialing;
 mod ending;
+mod flooding;
 mod keeping;
 mod limits;
 mod names;
