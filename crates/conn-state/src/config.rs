@@ -157,8 +157,11 @@ impl LimitsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackerConfig {
-    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536, about
-    /// 5 MiB.
+    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536.
+    ///
+    /// An event takes 64 bytes, and its [`Detail`](crate::Detail) at most 144 more, so that 65,536 events take 4 MiB, and at
+    /// most 13 MiB whatever peers do. A peer that is remembered only for its events takes about 150 bytes more with libp2p's
+    /// `PeerId` as the id.
     pub history: usize,
     /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64: a screen.
     pub history_per_peer: usize,

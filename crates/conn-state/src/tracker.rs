@@ -9,12 +9,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     hash::Hash,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Action, Cause, Closing, ConnectionId, Direction, Path, Phase, Policy, Reason, Route,
+    Action, Cause, Closing, ConnectionId, Detail, Direction, Path, Phase, Policy, Reason, Route,
     TrackError, TrackerConfig,
     history::History,
     table::{Connections, NEVER, NONE, Peers},
@@ -74,7 +73,7 @@ impl<Id: fmt::Debug> fmt::Debug for Tracker<Id> {
 struct Happening {
     now: u64,
     cause: Cause,
-    detail: Option<Arc<str>>,
+    detail: Option<Detail>,
 }
 
 impl Happening {
@@ -290,7 +289,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         now: Instant,
         id: ConnectionId,
         closing: Closing,
-        detail: Option<Arc<str>>,
+        detail: Option<Detail>,
     ) -> Result<(), TrackError> {
         let slot = self.find(id)?;
         let now = self.nanos(now);

@@ -72,11 +72,12 @@ struct Shared {
     closing: OnceLock<Closing>,
 }
 
-/// The node's settings that a connection needs.
+/// The node's settings and budgets that a connection needs.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     pub(crate) negotiation: Duration,
     pub(crate) ping: Duration,
+    pub(crate) signatures: identify::SignatureBudget,
 }
 
 /// The arguments of [`Connection::new`].

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use conn_state::{Closing, ConnectionId, Limits, LimitsConfig, SharedTracker};
+use conn_state::{Closing, ConnectionId, Detail, Limits, LimitsConfig, SharedTracker};
 use libp2p_identity::PeerId;
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +116,7 @@ impl Connections {
         map.cancel_displaced();
         let mut permit = self.begin(map, id, claimed);
         if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused.into());
         }
         Ok(permit)
@@ -190,7 +190,7 @@ impl Connections {
             trimmed.close_for(reason);
         }
         if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused);
         }
         let turn = self.delivery.lock();
@@ -200,7 +200,7 @@ impl Connections {
     }
 
     /// Removes a connection from the map, the limits and the tracker, at any stage.
-    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Arc<str>>) {
+    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Detail>) {
         let now = Instant::now();
         let mut map = self.map();
         let entry = map.entries.remove(&id);
@@ -291,11 +291,11 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
-    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
+    /// Delivers a change that does not come from the map itself. What a peer said comes too late once its connection is
+    /// forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
         let mut map = self.map();
-        if let Change::Identified { connection, .. } = &change
+        if let Change::Identified { connection, .. } | Change::Pong { connection, .. } = &change
             && map.live(connection.id()).is_none()
         {
             return;

@@ -17,7 +17,7 @@ use crate::{
     core::Core,
     dial,
     dial_budget::DialBudget,
-    error::{DialError, OpenError},
+    error::{AttemptCause, DialError, OpenError},
     establish,
     event::{Event, PartEvent},
     local::Announcer,
@@ -155,13 +155,15 @@ impl Context {
 
     /// Sends an event of the part to the host.
     pub(crate) fn emit_part(&self, event: impl PartEvent) {
-        self.emit(Event::Part(Arc::new(event)));
+        if let Some(core) = self.core() {
+            core.events.send(Event::Part(Arc::new(event)));
+        }
     }
 
-    /// Sends an event to the host.
-    pub(crate) fn emit(&self, event: Event) {
+    /// Reports that an inbound connection from `address` failed.
+    pub(crate) fn report_failure(&self, address: Multiaddr, cause: AttemptCause) {
         if let Some(core) = self.core() {
-            core.events.send(event);
+            core.failures.report(address, cause);
         }
     }
 

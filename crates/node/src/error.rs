@@ -2,11 +2,12 @@
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use conn_state::{Closing, Refused, State, TrackError};
+use conn_state::{Closing, Escaped, Refused, State, TrackError};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-/// Formats an error and all of its sources as one line.
+/// Formats an error and all of its sources as one line. A peer may control a part of the text, so every character that is not
+/// printable becomes a visible escape.
 ///
 /// ```
 /// let source = std::io::Error::other("disk full");
@@ -25,7 +26,7 @@ pub fn error_chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    line
+    Escaped(line).to_string()
 }
 
 /// An error of [`crate::Builder::build`].
@@ -93,9 +94,9 @@ pub enum HandleError {
         /// The protocol asked for.
         protocol: String,
     },
-    /// The name is invalid: a protocol name starts with `/`, has at most 256 bytes and has no line break.
+    /// The name is invalid: a protocol name starts with `/`, has at most 256 bytes and only printable characters.
     #[error(
-        "{protocol:?} is not a protocol name: it must start with '/' and have at most 256 bytes"
+        "{protocol:?} is not a protocol name: it must start with '/', have at most 256 bytes and be printable"
     )]
     Invalid {
         /// The protocol asked for.

@@ -11,7 +11,7 @@ use crate::{
     connections::ConnectionPermit,
     core::Core,
     error::AttemptCause,
-    part::{Change, Incoming, Reached},
+    part::{Incoming, Reached},
     session,
 };
 
@@ -33,7 +33,7 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
             if let Some(refuse) = refuse {
                 refuse();
             }
-            return report_failure(&core, address, refused);
+            return core.failures.report(address, refused);
         }
     };
     let id = permit.id();
@@ -55,18 +55,8 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
         Ok(session) => session.run().await,
         // If the node dialed itself, the dial reports the failure.
         Err(AttemptCause::Oneself) => {}
-        Err(cause) => report_failure(&core, address, cause),
+        Err(cause) => core.failures.report(address, cause),
     }
-}
-
-fn report_failure(core: &Core, address: Multiaddr, cause: AttemptCause) {
-    let reason = crate::error::error_chain(&cause);
-    tracing::debug!(%address, reason, "an inbound connection failed");
-    core.report(Change::InboundFailed {
-        address,
-        peer: None,
-        cause: Arc::new(cause),
-    });
 }
 
 /// Registers a connection after its handshake. The caller must run the session.

@@ -68,6 +68,7 @@ mod dial_budget;
 mod error;
 mod establish;
 mod event;
+mod failures;
 pub mod keyfile;
 mod listen;
 mod local;

@@ -27,11 +27,13 @@ use crate::{
 pub struct Node(Arc<Core>);
 
 impl Node {
-    /// Starts the supervisor of a node and subscribes to its events.
+    /// Starts the tasks of a node and subscribes to its events.
     pub(crate) fn start(core: Arc<Core>) -> (Self, Events) {
         // The subscription comes first, so that it includes the first event.
         let events = core.events.subscribe();
         core.tasks.spawn(supervisor::run(Arc::downgrade(&core)));
+        let failures = Arc::clone(&core.failures);
+        core.tasks.spawn(failures.run(core.stopping.clone()));
         (Self(core), events)
     }
 

@@ -4,9 +4,15 @@
     reason = "the current parts do not read every field of a change; parts/tests.rs does"
 )]
 
-use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    fmt, io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use conn_state::Closing;
+use conn_state::{Closing, Detail, Prefix};
 use futures::{future::BoxFuture, stream::BoxStream};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
@@ -134,7 +140,7 @@ pub(crate) enum Change {
     Disconnected {
         connection: Connection,
         closing: Closing,
-        detail: Option<Arc<str>>,
+        detail: Option<Detail>,
         /// The number of remaining connections to the peer.
         remaining: usize,
     },
@@ -158,11 +164,18 @@ pub(crate) enum Change {
         /// Whether the attempt opened a connection.
         succeeded: bool,
     },
-    /// An inbound connection was refused, or its handshake failed.
+    /// The peer answered a ping.
+    Pong {
+        connection: Connection,
+        rtt: Duration,
+    },
+    /// Inbound connections were refused, or their handshakes failed. The address and the cause are those of the latest one.
     InboundFailed {
         address: Multiaddr,
-        peer: Option<PeerId>,
         cause: Arc<AttemptCause>,
+        count: u64,
+        /// The subnet of all of them. `None`: they come from several subnets, or from an address without an IP address.
+        subnet: Option<Prefix>,
     },
     /// The announced addresses or protocols of this node changed.
     Local,

@@ -13,10 +13,8 @@ use crate::{
     connections::Connections,
     error::HandleError,
     part::{Change, InboundStream, Serve, Service},
+    protocols::identify,
 };
-
-/// The maximum length of a protocol's name, in bytes.
-const MAX_NAME: usize = 256;
 
 /// A stream that a peer opened for one of the host's protocols.
 #[derive(Debug)]
@@ -184,7 +182,7 @@ impl Router {
         capacity: usize,
         limited: bool,
     ) -> Result<IncomingStreams, HandleError> {
-        if !protocol.starts_with('/') || protocol.len() > MAX_NAME || protocol.contains('\n') {
+        if !protocol.starts_with('/') || !identify::is_name(protocol) {
             let protocol = protocol.to_owned();
             return Err(HandleError::Invalid { protocol });
         }

@@ -21,7 +21,7 @@ pub use dialers::{proxy_answer, rule_text};
 
 /// A `NoiseHandshakePayload` that claims to go with some static key.
 pub fn noise_payload(data: &[u8]) {
-    let _ = noise::verify_payload(data, &[7; 32], &crate::known::Known::default());
+    let _ = noise::verify_payload(data, &[7; 32], None, &crate::known::Known::default());
 }
 
 /// A target, once as a multiaddr's bytes and once as text.

@@ -7,7 +7,6 @@ mod memory;
 mod wakes;
 
 use std::{
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -74,7 +73,7 @@ impl Host {
     }
 
     pub(crate) fn close(&self, id: ConnectionId, closing: Closing) {
-        let detail = Some(Arc::from("as was asked"));
+        let detail = Some("as was asked".into());
         self.tracker
             .handle_closed(self.now, id, closing, detail)
             .expect("it is there");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use conn_state::{
-    Closing, ConnectionId, Direction, LimitsConfig, Recommended, SharedTracker, State,
+    Closing, ConnectionId, Detail, Direction, LimitsConfig, Recommended, SharedTracker, State,
     TrackerConfig,
 };
 use futures::AsyncWriteExt;
@@ -71,6 +71,7 @@ fn connection(
         timeouts: Arc::new(Timeouts {
             negotiation: timeout,
             ping: timeout,
+            signatures: Default::default(),
         }),
         streams: tracker.stream_count(permit.id()).unwrap(),
         tracker,
@@ -97,6 +98,7 @@ fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)
             Change::Connected { connection } => (connection.id(), "connected"),
             Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
             Change::Identified { connection, .. } => (connection.id(), "identified"),
+            Change::Pong { connection, .. } => (connection.id(), "pong"),
             _ => return,
         };
         log.lock().unwrap().push(entry);
@@ -152,7 +154,7 @@ async fn a_close_right_after_the_registration_reaches_the_connection() {
 }
 
 #[tokio::test]
-async fn a_description_that_comes_after_the_end_of_its_connection_is_not_told() {
+async fn a_description_and_a_pong_that_come_after_the_end_of_their_connection_are_not_told() {
     let connections = connections(LimitsConfig::for_memory(0));
     let seen = seen(&connections);
     let (near, _far) = pair().await;
@@ -163,21 +165,27 @@ async fn a_description_that_comes_after_the_end_of_its_connection_is_not_told() 
         connection: connection.clone(),
         info: Arc::new(identify::Info {
             peer: near.peer(),
-            agent: String::new(),
-            protocol_version: String::new(),
+            agent: Detail::default(),
+            protocol_version: Detail::default(),
             protocols: Vec::new(),
             listen: Vec::new(),
             signed: false,
             observed: None,
         }),
     };
+    let pong = || Change::Pong {
+        connection: connection.clone(),
+        rtt: Duration::from_millis(1),
+    };
     connections.report(identified());
+    connections.report(pong());
     drop(permit);
     connections.report(identified());
+    connections.report(pong());
     let id = connection.id();
     assert_eq!(
         *seen.lock().unwrap(),
-        ["connected", "identified", "disconnected"].map(|what| (id, what))
+        ["connected", "identified", "pong", "disconnected"].map(|what| (id, what))
     );
 }
 

@@ -1,6 +1,7 @@
 //! Identify: requests each peer's identify message, answers such requests, and pushes changes to peers.
 
-mod budget;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Closing, ConnectionId, Source};
+use conn_state::{Budget, Closing, ConnectionId, Rate, Source};
 use futures::{FutureExt, future::BoxFuture};
+use libp2p_identity::PeerId;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::budget::PushBudget;
 use crate::{
     connection::Connection,
     context::Context,
@@ -30,6 +31,15 @@ use crate::{
 const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// The number of open push streams per connection, including those that wait. Further streams are reset.
 const PUSHES_SERVED: usize = 4;
+/// The number of pushes that the node reads from one peer without a pause. A starting peer registers several protocols.
+const PUSH_BURST: u32 = 8;
+/// The pause before each further push of the peer.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of pushes that the node reads from all peers without a pause, and the pause before each further push. Each push
+/// may reach the host and all parts.
+const ALL_PUSHES: (u32, Duration) = (256, Duration::from_millis(20));
+/// Peers whose pushes are remembered. Beyond that, the pushes of further peers wait.
+const MAX_PUSHING: usize = 4_096;
 
 /// Receives the descriptions of peers, and sends this node's description.
 pub(crate) struct Identify {
@@ -37,6 +47,8 @@ pub(crate) struct Identify {
     timeout: Duration,
     description: Mutex<Cached>,
     known: Mutex<BTreeMap<ConnectionId, Known>>,
+    /// The pushes that each peer may still send. They do not grow with the peer's connections.
+    pushes: Mutex<Budget<PeerId>>,
     /// Connections whose peer has not been asked yet. `run` empties the list.
     newcomers: Mutex<Vec<Connection>>,
     arrived: Notify,
@@ -57,7 +69,6 @@ struct Known {
     told: Option<u64>,
     /// A push to the peer is under way.
     pushing: bool,
-    budget: PushBudget,
 }
 
 impl Identify {
@@ -67,6 +78,11 @@ impl Identify {
             timeout,
             description: Mutex::default(),
             known: Mutex::default(),
+            pushes: Mutex::new(Budget::new(
+                Rate::new(PUSH_BURST, PUSH_INTERVAL),
+                Rate::new(ALL_PUSHES.0, ALL_PUSHES.1),
+                MAX_PUSHING,
+            )),
             newcomers: Mutex::default(),
             arrived: Notify::new(),
             local_changed: Notify::new(),
@@ -149,7 +165,7 @@ impl Identify {
     fn note_failure(&self, connection: &Connection, error: &IdentifyError) {
         let reason = crate::error::error_chain(error);
         if let IdentifyError::WrongPeer { .. } = error {
-            tracing::warn!(
+            tracing::debug!(
                 reason,
                 "a connection is closed because its identify message is false"
             );
@@ -173,20 +189,15 @@ impl Identify {
         let InboundStream {
             connection, stream, ..
         } = inbound;
-        let pause = {
-            let (mut known, now) = (self.known(), Instant::now());
-            match known.get_mut(&connection.id()) {
-                Some(known) => known.budget.take(now),
-                // The connection is gone.
-                None => return,
-            }
-        };
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = connection.closed() => return,
-        }
         let peer = connection.peer();
-        let read = timeout(self.timeout, identify::read(stream, peer)).await;
+        while !self.may_push(peer) {
+            tokio::select! {
+                () = sleep(PUSH_INTERVAL) => {}
+                _ = connection.closed() => return,
+            }
+        }
+        let read = identify::read(stream, peer, connection.signatures());
+        let read = timeout(self.timeout, read).await;
         let after = self.timeout;
         let update = match read.unwrap_or(Err(IdentifyError::TimedOut { after })) {
             Ok(update) => update,
@@ -199,6 +210,11 @@ impl Identify {
         if connection.set_identified(Arc::clone(&info)) {
             self.note(connection, info);
         }
+    }
+
+    fn may_push(&self, peer: PeerId) -> bool {
+        let mut pushes = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        pushes.take(Instant::now(), peer).is_ok()
     }
 
     /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
@@ -276,18 +292,14 @@ impl Part for Identify {
         ]
     }
 
-    fn handle(&self, now: Instant, change: &Change) {
+    fn handle(&self, _: Instant, change: &Change) {
         match change {
             Change::Connected { connection } => {
-                let budget = PushBudget::full(now);
-                self.known().insert(
-                    connection.id(),
-                    Known {
-                        told: None,
-                        pushing: false,
-                        budget,
-                    },
-                );
+                let known = Known {
+                    told: None,
+                    pushing: false,
+                };
+                self.known().insert(connection.id(), known);
                 self.newcomers().push(connection.clone());
                 self.arrived.notify_one();
             }

@@ -139,12 +139,7 @@ impl RelayClient {
             Ok(circuit) => circuit,
             Err(error) => {
                 let cause = failed(relay, error_chain(&error));
-                let (peer, cause) = (None, Arc::new(cause));
-                return self.cx.report(Change::InboundFailed {
-                    address,
-                    peer,
-                    cause,
-                });
+                return self.cx.report_failure(address, cause);
             }
         };
         let upgrader = Arc::clone(&self.upgrader);

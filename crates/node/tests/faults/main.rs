@@ -10,6 +10,7 @@ mod dialing;
 mod ending;
 mod fan_out;
 mod floods;
+mod flooding;
 mod keeping;
 mod limits;
 mod names;
