@@ -27,7 +27,7 @@
 //! - Every stage of an upgrade has its own deadline.
 //! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused
 //!   inside the handshake.
-//! - A connection never buffers more bytes for a peer than [`UpgradeConfig`] states, whatever the peer sends.
+//! - A connection never keeps more memory for a peer than [`UpgradeConfig`] states, whatever the peer sends.
 //! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last
 //!   [`Connection`] and [`Stream`] starts a graceful close.
 //! - No public signature has a type of a lower-level library, except that [`ProxyTls`] takes a configuration of rustls.
@@ -86,6 +86,8 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod handle;
+mod header;
+mod intake;
 mod known;
 mod link;
 mod listen;
@@ -99,6 +101,7 @@ mod stream;
 mod target;
 mod tls;
 mod trail;
+mod unread;
 mod upgrade;
 
 pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
