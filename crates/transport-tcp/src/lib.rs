@@ -29,7 +29,7 @@
 //!   inside the handshake.
 //! - A dial makes at most 100 connects, however many addresses a name server gives it. [`ConnectBudget`] also sets their
 //!   pace.
-//! - A connection never buffers more bytes for a peer than [`UpgradeConfig`] states, whatever the peer sends.
+//! - A connection never keeps more memory for a peer than [`UpgradeConfig`] states, whatever the peer sends.
 //! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last
 //!   [`Connection`] and [`Stream`] starts a graceful close.
 //! - No public signature has a type of a lower-level library, except that [`ProxyTls`] takes a configuration of rustls.
@@ -91,6 +91,8 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod handle;
+mod header;
+mod intake;
 mod known;
 mod link;
 mod listen;
@@ -106,6 +108,7 @@ mod target;
 mod test_io;
 mod tls;
 mod trail;
+mod unread;
 mod upgrade;
 
 pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
