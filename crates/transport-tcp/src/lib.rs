@@ -122,6 +122,8 @@ pub use dialers::{
     warm::{Warm, WarmConfig},
     wrap::{Wrap, wrap},
 };
+#[cfg(feature = "test")]
+pub use dialers::misbehaving::{FaultControl, Faults, Misbehaving};
 pub use error::{
     AddressError, Attempt, CloseReason, DialError, DialStage, Fault, ListenError, NegotiateError,
     NoiseError, ProxyError, ResolveError, StreamError, UpgradeError, UpgradeSetupError,
