@@ -104,6 +104,8 @@ mod upgrade;
 pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
 pub use connection::Connection;
 pub use dial::{ByteStream, DialContext};
+#[cfg(feature = "test")]
+pub use dialers::misbehaving::{FaultControl, Faults, Misbehaving};
 pub use dialers::{
     balance::{Balance, BalanceConfig, RouteHealth},
     bound::Bound,
@@ -122,8 +124,6 @@ pub use dialers::{
     warm::{Warm, WarmConfig},
     wrap::{Wrap, wrap},
 };
-#[cfg(feature = "test")]
-pub use dialers::misbehaving::{FaultControl, Faults, Misbehaving};
 pub use error::{
     AddressError, Attempt, CloseReason, DialError, DialStage, Fault, ListenError, NegotiateError,
     NoiseError, ProxyError, ResolveError, StreamError, UpgradeError, UpgradeSetupError,

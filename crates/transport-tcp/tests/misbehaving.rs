@@ -71,7 +71,9 @@ async fn a_dial_takes_a_round_trip_and_each_byte_half_of_one() {
 #[tokio::test(start_paused = true)]
 async fn bandwidth_limits_each_direction_and_jitter_keeps_the_order() {
     let pipes = Pipes::default();
-    let faults = Faults::default().with_bandwidth(10_000).with_delay(5 * MS, 50 * MS);
+    let faults = Faults::default()
+        .with_bandwidth(10_000)
+        .with_delay(5 * MS, 50 * MS);
     let dialer = Misbehaving::new(pipes.clone(), 1, faults);
     let mut near = dialer.dial(&target(1), &within(10)).await.unwrap();
     let mut far = pipes.last();
@@ -89,7 +91,10 @@ async fn bandwidth_limits_each_direction_and_jitter_keeps_the_order() {
     read.unwrap();
     assert!(heard == sent, "all bytes arrive in order");
     let took = begun.elapsed();
-    assert!((5000 * MS..5060 * MS).contains(&took), "50,000 bytes took {took:?}");
+    assert!(
+        (5000 * MS..5060 * MS).contains(&took),
+        "50,000 bytes took {took:?}"
+    );
 }
 
 /// The outcome of each of 200 dials, alternately to two targets, and the place at which its stream was cut.
@@ -108,9 +113,7 @@ async fn run(seed: u64, targets: [u16; 2]) -> [Vec<(String, usize)>; 2] {
             Ok(mut near) => {
                 let mut far = pipes.last();
                 let mut heard = Vec::new();
-                let carry = async {
-                    while near.write_all(&[7; 100]).await.is_ok() {}
-                };
+                let carry = async { while near.write_all(&[7; 100]).await.is_ok() {} };
                 let (_, read) = tokio::join!(carry, far.read_to_end(&mut heard));
                 (format!("{:?}", read.is_ok()), heard.len())
             }
@@ -142,7 +145,10 @@ async fn refusals_and_silence_come_as_often_as_asked_and_look_like_the_real_ones
         match dialer.dial(&target(1), &within(5)).await {
             Ok(_) => {}
             Err(error) => {
-                assert_eq!((error.stage(), error.fault()), (DialStage::Connect, Fault::Target));
+                assert_eq!(
+                    (error.stage(), error.fault()),
+                    (DialStage::Connect, Fault::Target)
+                );
                 assert!(error.is_worth_retrying());
                 match error {
                     DialError::Failed { tried, .. } => {
@@ -156,7 +162,10 @@ async fn refusals_and_silence_come_as_often_as_asked_and_look_like_the_real_ones
         }
     }
     println!("of 1,000 dials, {refused} were refused and {silent} got no answer");
-    assert!((200..290).contains(&refused), "{refused}: 0.3 of the answered ones");
+    assert!(
+        (200..290).contains(&refused),
+        "{refused}: 0.3 of the answered ones"
+    );
     assert!((160..240).contains(&silent), "{silent}");
     assert_eq!((control.dials(), control.refused()), (1_000, refused));
 }
@@ -174,7 +183,10 @@ async fn a_cut_stream_carries_exactly_the_allowed_bytes_and_both_ends_notice() {
     far.write_all(&[2; 5_000]).await.unwrap();
     let mut heard = Vec::new();
     let error = near.read_to_end(&mut heard).await.unwrap_err();
-    assert_eq!((heard.len(), error.kind()), (600, io::ErrorKind::ConnectionReset));
+    assert_eq!(
+        (heard.len(), error.kind()),
+        (600, io::ErrorKind::ConnectionReset)
+    );
     let error = near.write_all(b"more").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
@@ -191,7 +203,10 @@ async fn a_server_sees_a_reset_when_a_tcp_stream_is_cut() {
         listener.accept()
     );
     dialer.control().cut();
-    let error = accepted.unwrap().0.read(&mut [0; 1]).await.unwrap_err();
+    let mut accepted = accepted.unwrap().0;
+    let mut byte = [0; 1];
+    let read = timeout(Duration::from_secs(5), accepted.read(&mut byte)).await;
+    let error = read.unwrap().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     drop(near);
 }
@@ -206,7 +221,9 @@ async fn a_stalled_stream_stays_open_and_ends_with_its_owner() {
     near.write_all(&[1; 100]).await.unwrap();
     far.read_exact(&mut [0; 10]).await.unwrap();
     let mut byte = [0; 1];
-    timeout(Duration::from_secs(3600), far.read(&mut byte)).await.unwrap_err();
+    timeout(Duration::from_secs(3600), far.read(&mut byte))
+        .await
+        .unwrap_err();
     drop(near);
     let ended = timeout(Duration::from_secs(1), far.read(&mut byte)).await;
     assert_eq!(ended.unwrap().unwrap(), 0);
@@ -224,7 +241,9 @@ async fn a_stalled_network_answers_no_dial_and_delivers_when_it_moves_again() {
     let dialed = dialer.dial(&target(1), &within(5)).await;
     assert!(matches!(dialed, Err(DialError::TimedOut { .. })));
     let mut heard = [0; 4];
-    timeout(Duration::from_secs(60), far.read_exact(&mut heard)).await.unwrap_err();
+    timeout(Duration::from_secs(60), far.read_exact(&mut heard))
+        .await
+        .unwrap_err();
     control.stall(false);
     far.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"late");
@@ -252,7 +271,11 @@ async fn it_composes_with_rules_and_retries() {
     let control = refusing.control();
     let retry = RetryConfig::default().with_attempts(5);
     let dialer = Rules::new()
-        .via("broken", Matcher::any().ports(1..=1), Retry::new(refusing, retry))
+        .via(
+            "broken",
+            Matcher::any().ports(1..=1),
+            Retry::new(refusing, retry),
+        )
         .via("the rest", Matcher::any(), Pipes::default());
     assert!(dialer.dial(&target(2), &within(60)).await.is_ok());
     let error = dialer.dial(&target(1), &within(60)).await.unwrap_err();
@@ -264,10 +287,7 @@ async fn it_composes_with_rules_and_retries() {
         tokio::time::sleep(50 * MS).await;
         control_later.set(Faults::default());
     };
-    let (dialed, ()) = tokio::join!(
-        async { dialer.dial(&target(1), &within(60)).await },
-        mended
-    );
+    let (dialed, ()) = tokio::join!(async { dialer.dial(&target(1), &within(60)).await }, mended);
     assert!(dialed.is_ok());
     assert!(control.dials() > control.refused());
 }

@@ -72,7 +72,12 @@ mod tests {
         assert_eq!(group_limit(groups, root), None);
         group(root, "system.slice", "memory.max", "268435456\n");
         assert_eq!(group_limit(groups, root), Some(256 << 20));
-        group(root, "system.slice/bowline.service", "memory.max", "134217728\n");
+        group(
+            root,
+            "system.slice/bowline.service",
+            "memory.max",
+            "134217728\n",
+        );
         assert_eq!(group_limit(groups, root), Some(128 << 20));
         // A group beside the path has no say.
         group(root, "user.slice", "memory.max", "1\n");
@@ -84,7 +89,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         group(root.path(), "", "memory.max", "268435456\n");
         for groups in ["0::/\n", "0::/../../docker/0123\n", "0::/docker/0123\n"] {
-            assert_eq!(group_limit(groups, root.path()), Some(256 << 20), "{groups}");
+            assert_eq!(
+                group_limit(groups, root.path()),
+                Some(256 << 20),
+                "{groups}"
+            );
         }
     }
 
@@ -92,8 +101,18 @@ mod tests {
     fn version_1_has_a_hierarchy_for_memory() {
         let root = tempfile::tempdir().unwrap();
         let groups = "5:cpu,cpuacct:/jobs\n4:memory:/jobs/7\n0::/ignored\n";
-        group(root.path(), "memory/jobs/7", "memory.limit_in_bytes", "9223372036854771712\n");
-        group(root.path(), "memory/jobs", "memory.limit_in_bytes", "536870912\n");
+        group(
+            root.path(),
+            "memory/jobs/7",
+            "memory.limit_in_bytes",
+            "9223372036854771712\n",
+        );
+        group(
+            root.path(),
+            "memory/jobs",
+            "memory.limit_in_bytes",
+            "536870912\n",
+        );
         group(root.path(), "cpu/jobs", "memory.limit_in_bytes", "1\n");
         assert_eq!(group_limit(groups, root.path()), Some(512 << 20));
     }

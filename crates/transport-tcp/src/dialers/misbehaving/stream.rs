@@ -49,6 +49,8 @@ pub(super) fn misbehave(
         near_end,
     };
     let seeds: [u64; 2] = [random.random(), random.random()];
+    // From now on, and not from the first time that the task runs.
+    let cuts = shared.cuts.subscribe();
     let (near, far) = duplex(CHUNK);
     let cut = Arc::new(AtomicBool::new(false));
     let near = Near {
@@ -56,7 +58,7 @@ pub(super) fn misbehave(
         cut: Arc::clone(&cut),
         _alive: alive,
     };
-    tokio::spawn(carry(inner, far, cut, allowance, seeds, shared));
+    tokio::spawn(carry(inner, far, (cut, cuts), allowance, seeds, shared));
     ByteStream::boxed(near).with_peer(peer)
 }
 
@@ -64,12 +66,11 @@ pub(super) fn misbehave(
 async fn carry(
     inner: ByteStream,
     far: DuplexStream,
-    cut: Arc<AtomicBool>,
+    (cut, mut cuts): (Arc<AtomicBool>, watch::Receiver<()>),
     allowance: Allowance,
     seeds: [u64; 2],
     shared: Arc<Shared>,
 ) {
-    let mut cuts = shared.cuts.subscribe();
     let (mut inner_reader, mut inner_writer) = split(inner);
     let (mut far_reader, mut far_writer) = split(far);
     let [out, back] = seeds.map(|seed| Direction {
@@ -84,8 +85,9 @@ async fn carry(
         )
     };
     tokio::select! {
-        outcome = both => if outcome.is_ok() {
-            return;
+        outcome = both => match outcome {
+            Ok(_) | Err(End::Dropped) => return,
+            Err(End::Broken) => {}
         },
         () = allowance.cut.notified() => {}
         // The sender is in `shared`: this completes only when somebody cuts the streams.
@@ -143,6 +145,14 @@ impl Allowance {
     }
 }
 
+/// Why a direction ends before its reader has reached the end of the stream.
+enum End {
+    /// The dialer's end was dropped, and nothing more can be delivered.
+    Dropped,
+    /// The inner stream broke.
+    Broken,
+}
+
 /// One direction of a stream.
 struct Direction<'a> {
     random: SmallRng,
@@ -161,7 +171,7 @@ impl Direction<'_> {
         self,
         reader: &mut (impl AsyncRead + Unpin),
         writer: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
+    ) -> Result<(), End> {
         let (allowance, shared) = (self.allowance, self.shared);
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let delivered = deliver(writer, receiver, allowance, shared);
@@ -174,7 +184,7 @@ impl Direction<'_> {
         mut self,
         reader: &mut (impl AsyncRead + Unpin),
         sender: mpsc::Sender<Parcel>,
-    ) -> io::Result<()> {
+    ) -> Result<(), End> {
         let mut sent = Instant::now();
         let mut due = sent;
         loop {
@@ -183,7 +193,7 @@ impl Direction<'_> {
             // At most what the bandwidth carries in 20 ms, so that bytes arrive evenly.
             let chunk = bandwidth.map_or(CHUNK, |rate| (rate as usize / 50).clamp(1, CHUNK));
             let mut bytes = BytesMut::zeroed(chunk);
-            let read = reader.read(&mut bytes).await?;
+            let read = reader.read(&mut bytes).await.map_err(|_| End::Broken)?;
             bytes.truncate(read);
             sent = sent.max(Instant::now());
             if let Some(bandwidth) = bandwidth {
@@ -205,7 +215,7 @@ async fn deliver(
     mut parcels: mpsc::Receiver<Parcel>,
     allowance: &Allowance,
     shared: &Shared,
-) -> io::Result<()> {
+) -> Result<(), End> {
     let mut near_end = allowance.near_end.clone();
     while let Some(Parcel { due, bytes }) = parcels.recv().await {
         sleep_until(due).await;
@@ -213,17 +223,17 @@ async fn deliver(
             // First: what was sent before the dialer's end was dropped still arrives.
             biased;
             () = shared.moving() => {}
-            _ = near_end.changed() => return Ok(()),
+            _ = near_end.changed() => return Err(End::Dropped),
         }
         let Some(bytes) = bytes else {
-            return writer.shutdown().await;
+            return writer.shutdown().await.map_err(|_| End::Broken);
         };
         let (taken, next) = allowance.take(bytes.len());
         let written = writer.write_all(&bytes[..taken]).await;
-        if let Err(error) = written.and(writer.flush().await) {
-            // A dropped dialer's end reads no more, which breaks nothing.
+        if written.and(writer.flush().await).is_err() {
+            // A dropped dialer's end reads no more. Its last bytes may still be on their way in the other direction.
             let dropped = near_end.has_changed().is_err();
-            return if dropped { Ok(()) } else { Err(error) };
+            return if dropped { Ok(()) } else { Err(End::Broken) };
         }
         match next {
             Next::More => {}
@@ -231,7 +241,7 @@ async fn deliver(
             Next::Stall => {
                 // The value never changes: this waits until the dialer's end is dropped.
                 let _ = near_end.changed().await;
-                return Ok(());
+                return Err(End::Dropped);
             }
         }
     }
