@@ -115,6 +115,8 @@ pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
 pub use connection::Connection;
 pub use connects::ConnectBudget;
 pub use dial::{ByteStream, DialContext};
+#[cfg(feature = "test")]
+pub use dialers::misbehaving::{FaultControl, Faults, Misbehaving};
 pub use dialers::{
     balance::{Balance, BalanceConfig, RouteHealth},
     bound::Bound,
