@@ -19,7 +19,7 @@ use crate::{
     establish,
     event::{Event, PartEvent},
     local::Announcer,
-    part::{Change, Circuits, DialRequest, Existing, Incoming, Origin},
+    part::{Budget, Change, Circuits, DialRequest, Existing, Incoming, Origin},
 };
 
 /// The methods of the node that a part may use. It does not keep the node alive: when the node is gone, every method
@@ -72,15 +72,18 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::Use,
             circuits: Circuits::Allowed,
+            budget: None,
         };
         self.dial(request).await
     }
 
-    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none.
+    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none. `budget` is the
+    /// budget of the dial that needs the relay, if any.
     pub(crate) async fn connect_to_relay(
         &self,
         relay: PeerId,
         addresses: Vec<Multiaddr>,
+        budget: Option<Budget>,
     ) -> Result<Connection, DialError> {
         let request = DialRequest {
             addresses,
@@ -88,6 +91,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
+            budget,
         };
         self.dial(request).await
     }

@@ -79,6 +79,7 @@ mod tests {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            budget: None,
         }
     }
 

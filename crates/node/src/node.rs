@@ -104,6 +104,7 @@ impl Node {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            budget: None,
         };
         dial::dial(&self.0, request).await
     }

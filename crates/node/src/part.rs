@@ -4,7 +4,16 @@
     reason = "the current parts do not read every field of a change; parts/tests.rs does"
 )]
 
-use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    fmt, io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use conn_state::Closing;
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -199,6 +208,25 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
+    /// The addresses that the dial may try. `None`: as many as any dial.
+    pub(crate) budget: Option<Budget>,
+}
+
+/// The number of addresses that a dial may still try. The dial of a relay shares the budget of the dial that needs the
+/// relay, because peers choose which relays they name.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    pub(crate) fn new(addresses: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(addresses)))
+    }
+
+    /// Takes one address from the budget. Returns whether there was one.
+    pub(crate) fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Relaxed, Relaxed, less).is_ok()
+    }
 }
 
 /// One attempt of a dial, as a connector sees it.
@@ -209,6 +237,8 @@ pub(crate) struct Attempt {
     pub(crate) expected: Option<PeerId>,
     /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
+    /// The budget of the dial. A connector that dials another peer first passes it on.
+    pub(crate) budget: Budget,
 }
 
 /// Dials some kinds of addresses.
@@ -237,6 +267,10 @@ pub(crate) trait Connector: Send + Sync {
         false
     }
 }
+
+/// Builds transports that dial like the node's, with the same dialer and sockets, under a new identity. A part uses them for
+/// one dial that the other end must not take for this node.
+pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync>;
 
 /// A connector that can also listen.
 pub(crate) trait Transport: Connector {

@@ -20,7 +20,7 @@ use crate::{
     core::Core,
     error::{AttemptCause, AttemptError},
     establish,
-    part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
+    part::{Attempt, Budget, Change, Circuits, DialRequest, Origin, Reached},
 };
 
 /// The most addresses that one dial tries, including those from look-ups. A dial ignores further addresses, because a
@@ -38,6 +38,7 @@ pub(super) async fn run(
         origin: request.origin,
         circuits: request.circuits,
         expected,
+        budget: request.budget.unwrap_or_else(|| Budget::new(MAX_ADDRESSES)),
         seen: BTreeSet::new(),
         due: Vec::new(),
         running: FuturesUnordered::new(),
@@ -60,6 +61,7 @@ struct Race<'a> {
     origin: Origin,
     circuits: Circuits,
     expected: Option<PeerId>,
+    budget: Budget,
     seen: BTreeSet<Multiaddr>,
     /// The next attempts, the earliest first.
     due: Vec<(Instant, Multiaddr)>,
@@ -111,9 +113,10 @@ impl Race<'_> {
         let mut planned = Vec::new();
         let mut pending = addresses;
         while let Some(address) = pending.pop() {
-            if self.seen.len() >= MAX_ADDRESSES || !self.seen.insert(address.clone()) {
+            if self.seen.contains(&address) || !self.budget.take() {
                 continue;
             }
+            self.seen.insert(address.clone());
             match address::kind(&address) {
                 Kind::Peer => match self.known(&address) {
                     Some(known) => pending.extend(known),
@@ -169,6 +172,7 @@ impl Race<'_> {
             address: address.clone(),
             expected: address::peer(address).or(self.expected),
             deadline: Instant::now() + after,
+            budget: self.budget.clone(),
         }
     }
 
@@ -206,9 +210,10 @@ impl Race<'_> {
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
             let expected = address::peer(&address).or(self.expected);
+            let budget = self.budget.clone();
             let tried = async move {
                 let _turn = at_once.acquire().await;
-                let (attempt, outcome) = try_one(&core, address, expected).await;
+                let (attempt, outcome) = try_one(&core, address, expected, budget).await;
                 Ended::Tried { attempt, outcome }
             };
             self.running.push(tried.boxed());
@@ -280,6 +285,7 @@ async fn try_one(
     core: &Arc<Core>,
     address: Multiaddr,
     expected: Option<PeerId>,
+    budget: Budget,
 ) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
     let kind = address::kind(&address);
     let connector = core.connector(kind);
@@ -297,6 +303,7 @@ async fn try_one(
         address,
         expected,
         deadline,
+        budget,
     };
     let outcome = async {
         let connector = connector.ok_or(AttemptCause::Unsupported)?;

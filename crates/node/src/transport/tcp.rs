@@ -40,6 +40,16 @@ impl Tcp {
         }
     }
 
+    /// The same dialer and resolver under another identity.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_upgrader(&self, upgrader: Arc<Upgrader>) -> Self {
+        Self {
+            upgrader,
+            dialer: Arc::clone(&self.dialer),
+            resolver: self.resolver.clone(),
+        }
+    }
+
     /// Whether the dialer dials this address directly. If not, only the dialer may dial it: anything else would bypass
     /// a proxy or a refusal.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
@@ -61,6 +71,7 @@ impl Connector for Tcp {
                 address,
                 expected,
                 deadline,
+                ..
             } = attempt;
             let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
             let context = DialContext::new(deadline);

@@ -1,13 +1,14 @@
-//! How often a peer's pushes are read.
+//! How often a peer's pushes are read, and how often this node pushes to its peers.
 
 use std::time::{Duration, Instant};
 
-/// The number of pushes that the node reads from one connection without a pause. A starting peer registers several
-/// protocols.
+/// The number of pushes that the node reads from one connection, or sends, without a pause. A starting peer registers
+/// several protocols.
 const PUSH_BURST: u32 = 8;
-/// The pause before each further push of the connection.
+/// The pause before each further push.
 const PUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// A token bucket. It bounds how often a peer's pushes reach the events and the other parts.
+/// A token bucket. It bounds how often a peer's pushes reach the events and the other parts, and how often this node signs
+/// its description and pushes it.
 pub(super) struct PushBudget {
     tokens: u32,
     refilled: Instant,
