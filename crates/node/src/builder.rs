@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use libp2p_identity::Keypair;
 
+#[cfg(feature = "relay")]
+use crate::part::Stranger;
 use crate::{
     config::Config,
     context::Context,
@@ -203,6 +205,24 @@ impl Transports {
         all.into_iter().flatten().collect()
     }
 
+    /// The same transports under a new identity, for each dial another one.
+    #[cfg(feature = "relay")]
+    fn stranger(&self, config: &Config) -> Stranger {
+        let (tcp, upgrade) = (Arc::clone(&self.tcp), config.upgrade.clone());
+        #[cfg(feature = "quic")]
+        let (quic, over_quic) = (Arc::clone(&self.quic), config.quic.clone());
+        Box::new(move || {
+            let keypair = Keypair::generate_ed25519();
+            let mut all: Vec<Arc<dyn Transport>> = Vec::new();
+            if let Ok(upgrader) = transport_tcp::Upgrader::new(&keypair, upgrade.clone()) {
+                all.push(Arc::new(tcp.with_upgrader(Arc::new(upgrader))));
+            }
+            #[cfg(feature = "quic")]
+            all.push(Arc::new(quic.with_identity(&keypair, over_quic.clone())));
+            all
+        })
+    }
+
     fn is_direct(&self) -> IsDirect {
         #[cfg(feature = "tcp")]
         {
@@ -233,7 +253,8 @@ fn relays(core: &Core, context: &Context, transports: &Transports) -> [Arc<dyn P
     use crate::parts::{RelayClient, RelayServer};
     let (config, upgrader) = (&core.config.relay, Arc::clone(&transports.tcp.upgrader));
     let server = RelayServer::new(context.clone(), &core.keypair, config.server.as_ref());
-    let client = RelayClient::new(context.clone(), core.peer_id, config, upgrader);
+    let stranger = transports.stranger(&core.config);
+    let client = RelayClient::new(context.clone(), core.peer_id, config, upgrader, stranger);
     [Arc::new(server), Arc::new(client)]
 }
 

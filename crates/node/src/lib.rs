@@ -55,6 +55,8 @@ listening.shutdown().await;
 
 mod address;
 mod address_book;
+#[cfg(fuzzing)]
+pub use address::fuzzing as address_fuzzing;
 #[cfg(feature = "cli")]
 pub mod admin;
 mod builder;

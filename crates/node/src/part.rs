@@ -260,6 +260,10 @@ pub(crate) trait Connector: Send + Sync {
     }
 }
 
+/// Builds transports that dial like the node's, with the same dialer and sockets, under a new identity. A part uses them for
+/// one dial that the other end must not take for this node.
+pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync>;
+
 /// A connector that can also listen.
 pub(crate) trait Transport: Connector {
     /// Binds the socket of a listener.

@@ -14,7 +14,7 @@ use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::PeerId;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -219,8 +219,8 @@ impl Identify {
 
     /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
     /// own, so that a peer that stalls delays no other. A connection has one push at a time, so that an older description never
-    /// arrives last.
-    fn push_to_all(self: &Arc<Self>) {
+    /// arrives last. Returns whether there was anything to push.
+    fn push_to_all(self: &Arc<Self>) -> bool {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
             let known = self.known();
@@ -232,13 +232,16 @@ impl Identify {
             info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
         };
         let connections = self.context.connections().into_iter();
+        let mut pushed = false;
         for connection in connections.filter(is_behind).filter(takes_pushes) {
+            pushed = true;
             if let Some(known) = self.known().get_mut(&connection.id()) {
                 // A push that fails is not repeated before something changes.
                 (known.pushing, known.told) = (true, Some(version));
             }
             self.context.spawn(Arc::clone(self).push(connection));
         }
+        pushed
     }
 
     async fn push(self: Arc<Self>, connection: Connection) {
@@ -322,10 +325,17 @@ impl Part for Identify {
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
             let pushing = async {
+                let rate = Rate::new(PUSH_BURST, PUSH_INTERVAL);
+                let mut pace = Budget::new(rate, rate, 1);
                 loop {
                     self.local_changed.notified().await;
                     sleep(PUSH_DELAY).await;
-                    self.push_to_all();
+                    if self.push_to_all() {
+                        // A relay can cause changes. However fast they follow each other, peers receive them at this pace.
+                        while let Err(at) = pace.take(tokio::time::Instant::now().into_std(), ()) {
+                            sleep_until(at.into()).await;
+                        }
+                    }
                 }
             };
             let asking = async {

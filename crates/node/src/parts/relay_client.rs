@@ -1,15 +1,17 @@
 //! The part that holds slots at relays and establishes connections over circuits.
 //!
 //! relay-slots chooses the relay and the time of each request, and implements the protocol. This file connects to
-//! relays, announces the addresses at them, and upgrades each circuit to a connection.
+//! relays, announces the addresses at them, dials an address that relay-slots wants proved, and upgrades each circuit to a
+//! connection.
 
 mod event;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-use conn_state::{Limit, Source as Told};
+use conn_state::{Direction, Limit, Source as Told};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
@@ -30,7 +32,10 @@ use crate::{
     dial_budget::DialBudget,
     error::{AttemptCause, error_chain},
     local::Announcer,
-    part::{Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source},
+    part::{
+        Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source,
+        Stranger,
+    },
 };
 
 /// The relay client. It exists in every node, because every node can dial through a relay.
@@ -40,6 +45,7 @@ pub(crate) struct RelayClient {
     /// The configured relays, with their ids.
     candidates: Vec<(PeerId, Multiaddr)>,
     upgrader: Arc<Upgrader>,
+    stranger: Stranger,
 }
 
 impl RelayClient {
@@ -48,6 +54,7 @@ impl RelayClient {
         local: PeerId,
         config: &RelayConfig,
         upgrader: Arc<Upgrader>,
+        stranger: Stranger,
     ) -> Self {
         let client = Client::new(rand::random(), config.client.clone());
         let client = driver::RelayClient::new(local, client);
@@ -68,6 +75,7 @@ impl RelayClient {
             client,
             candidates,
             upgrader,
+            stranger,
         }
     }
 
@@ -82,8 +90,12 @@ impl RelayClient {
             }
             | ClientEvent::Renewed {
                 relay, addresses, ..
-            } => {
+            }
+            | ClientEvent::Proved { relay, addresses } => {
                 self.cx.publish(Announcer::Relay(*relay), addresses.clone());
+            }
+            ClientEvent::Probe { relay, address } => {
+                self.probe(*relay, address.clone(), stop.clone());
             }
             ClientEvent::Lost { relay, .. } => {
                 self.cx.publish(Announcer::Relay(*relay), Vec::new())
@@ -115,7 +127,13 @@ impl RelayClient {
         }
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, stream) = opened.map_err(|error| error_chain(&error))?;
-        Ok((stream, connection.address().clone()))
+        let address = connection.address();
+        let reached = match connection.direction() {
+            Direction::Outbound => address.clone(),
+            // The port of an inbound connection is not one at which the relay listens.
+            Direction::Inbound => address.iter().take(1).collect(),
+        };
+        Ok((stream, reached))
     }
 
     /// Serves one stop stream, on which a relay announces a peer that connects to this node.
@@ -217,7 +235,8 @@ async fn upgrade_inbound(
 fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
     let allowance = circuit.stream.allowance();
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
-        tracing::info!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
+        // Not louder, because the relay chooses how often.
+        tracing::debug!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
     Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))
 }

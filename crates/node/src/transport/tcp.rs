@@ -42,6 +42,16 @@ impl Tcp {
         }
     }
 
+    /// The same dialer and resolver under another identity.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_upgrader(&self, upgrader: Arc<Upgrader>) -> Self {
+        Self {
+            upgrader,
+            dialer: Arc::clone(&self.dialer),
+            resolver: self.resolver.clone(),
+        }
+    }
+
     /// Whether the dialer dials this address directly. If not, only the dialer may dial it: anything else would bypass
     /// a proxy or a refusal.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {

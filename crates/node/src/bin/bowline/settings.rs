@@ -76,6 +76,7 @@ struct RelaySection {
     server: bool,
     reserve_at: OneOrMany,
     reservations: Option<usize>,
+    min_ttl_s: Option<f64>,
     terms: node::relay_slots::Terms,
 }
 
@@ -312,10 +313,13 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
         return Err(Failure::usage(wrong));
     }
     let mut config = node::RelayConfig::default().with_reserve_at(relays);
+    let mut client = config.client.clone();
+    let least = seconds("relay.min_ttl_s", section.min_ttl_s, client.min_ttl)?;
+    client = client.with_min_ttl(least);
     if let Some(reservations) = section.reservations {
-        let client = config.client.clone().with_reservations(reservations);
-        config = config.with_client(client);
+        client = client.with_reservations(reservations);
     }
+    config = config.with_client(client);
     Ok(match section.server {
         true => config.with_server(server),
         false => config,
