@@ -295,7 +295,8 @@ async fn at_a_data_limit_our_relay_resets_both_ends_and_neither_sees_an_end_of_t
     let length = within(hop.read_u8()).await.unwrap();
     hop.read_exact(&mut vec![0; length.into()]).await.unwrap();
     let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
-    let source = upgrader.outbound(hop, Some(hidden.peer_id()), &mut |_| {});
+    let mut trace = |_| {};
+    let source = upgrader.outbound(hop, Some(hidden.peer_id()), &mut trace);
     let source = within(source).await.unwrap();
     let flood = async {
         while let Ok(mut stream) = source.open().await {
