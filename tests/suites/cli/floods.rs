@@ -274,3 +274,48 @@ fn handshakes_that_end_at_once_write_less_than_they_send() {
         node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
     }
 }
+
+#[test]
+fn what_a_peer_says_moves_no_cursor_and_makes_no_line() {
+    const AGENT: &str = "evil\u{1b}[2J\u{9b}31m\u{202e}\nthis is a line";
+    let node = Flooded::start(TCP, false);
+    runtime().block_on(async {
+        let config = node::Config::default().with_agent(AGENT);
+        let peer = Node::builder(Keypair::generate_ed25519()).config(config);
+        let peer = peer.build().unwrap();
+        let address = peer.listen(TCP.parse().unwrap()).await.unwrap().remove(0);
+        let address = address.to_string();
+        let home = Home::new().unwrap();
+        for args in [
+            &["identify", &address][..],
+            &["identify", &address, "--json"],
+        ] {
+            let mut command = home.bowline(args);
+            let asked = tokio::task::spawn_blocking(move || {
+                tests::harness::process::run("bowline", &mut command, soon()).unwrap()
+            });
+            let said = asked.await.unwrap().stdout;
+            let line = said.iter().find(|line| line.contains("evil")).unwrap();
+            assert!(
+                line.contains("u{202e}") && line.contains("this is a line"),
+                "{line}"
+            );
+            assert!(
+                said.iter()
+                    .flat_map(|line| line.chars())
+                    .all(|c| !c.is_control())
+            );
+        }
+        let connection = peer.dial([node.address.clone()]).await.unwrap();
+        connection.ping().await.unwrap();
+        peer.shutdown().await;
+    });
+    node.flooded();
+    let out = node.out();
+    let line = out.lines().find(|line| line.contains("evil")).unwrap();
+    assert!(
+        line.contains("u{202e}") && line.contains("this is a line"),
+        "{line}"
+    );
+    assert!(out.chars().all(|c| c == '\n' || !c.is_control()), "{out}");
+}
