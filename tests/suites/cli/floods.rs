@@ -15,7 +15,7 @@ use node::transport_quic::{self, CloseCode, Endpoint};
 use node::transport_tcp::{Security, UpgradeConfig, Upgrader};
 use node::{Keypair, Multiaddr, Node, multiaddr::Protocol};
 use tests::harness::Home;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{QUIC, TCP, soon};
 
@@ -256,23 +256,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
 #[test]
 fn handshakes_that_end_at_once_write_less_than_they_send() {
-    for json in [true, false] {
-        let node = Flooded::start(TCP, json);
-        let sent = Arc::<AtomicU64>::default();
-        runtime().block_on(async {
+    const ATTACKERS: usize = 8;
+    let node = Flooded::start(TCP, true);
+    let (at, sent) = (socket(&node.address), Arc::<AtomicU64>::default());
+    runtime().block_on(async {
+        let mut attackers = tokio::task::JoinSet::new();
+        for _ in 0..ATTACKERS {
             let config = UpgradeConfig::default().with_security([Security::Noise]);
-            let key = Keypair::generate_ed25519();
-            let upgrader = Upgrader::new(&key, config).unwrap();
-            for _ in 0..200 {
-                let stream = tokio::net::TcpStream::connect(socket(&node.address)).await;
-                let stream = Sending(stream.unwrap(), Arc::clone(&sent));
-                sent.fetch_add(TCP_PACKETS, Ordering::Relaxed);
-                let connection = upgrader.outbound(stream, None, &mut |_| {}).await;
-                connection.unwrap().abort();
-            }
-        });
-        node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
-    }
+            let upgrader = Upgrader::new(&Keypair::generate_ed25519(), config).unwrap();
+            let sent = Arc::clone(&sent);
+            attackers.spawn(async move {
+                for _ in 0..2_400 / ATTACKERS {
+                    let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+                    let stream = Sending(stream, Arc::clone(&sent));
+                    sent.fetch_add(TCP_PACKETS, Ordering::Relaxed);
+                    let connection = upgrader.outbound(stream, None, &mut |_| {}).await;
+                    connection.unwrap().abort();
+                }
+            });
+        }
+        attackers.join_all().await;
+    });
+    node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
+    assert!(node.out().contains("lagged"), "what is left out is told");
 }
 
 #[test]
