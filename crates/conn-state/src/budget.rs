@@ -21,6 +21,11 @@ impl Rate {
         Self { burst, interval }
     }
 
+    /// No limit.
+    pub fn unlimited() -> Self {
+        Self::new(u32::MAX, Duration::ZERO)
+    }
+
     /// When the next token is there, if the bucket is full again at `full_at`.
     fn next(&self, full_at: Instant) -> Instant {
         let ahead = self.interval.saturating_mul(self.burst.saturating_sub(1));
@@ -122,14 +127,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn unlimited() -> Rate {
-        Rate::new(u32::MAX, Duration::ZERO)
-    }
-
     #[test]
     fn after_a_burst_one_is_allowed_per_interval_and_a_rest_earns_another_burst() {
         let begun = Instant::now();
-        let mut budget = Budget::new(Rate::new(3, SECOND), unlimited(), 10);
+        let mut budget = Budget::new(Rate::new(3, SECOND), Rate::unlimited(), 10);
         for _ in 0..3 {
             assert_eq!(budget.take(begun, 1), Ok(()));
         }
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn no_more_keys_are_tracked_than_allowed_and_a_full_bucket_makes_room() {
         let begun = Instant::now();
-        let mut budget = Budget::new(Rate::new(3, SECOND), unlimited(), 2);
+        let mut budget = Budget::new(Rate::new(3, SECOND), Rate::unlimited(), 2);
         assert_eq!(budget.take(begun, 1), Ok(()));
         assert_eq!(budget.take(begun, 1), Ok(()));
         assert_eq!(budget.take(begun, 2), Ok(()));

@@ -15,7 +15,7 @@ use node::transport_quic::{self, CloseCode, Endpoint};
 use node::transport_tcp::{Security, UpgradeConfig, Upgrader};
 use node::{Keypair, Multiaddr, Node, multiaddr::Protocol};
 use tests::harness::Home;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{QUIC, TCP, soon};
 
@@ -256,21 +256,72 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
 #[test]
 fn handshakes_that_end_at_once_write_less_than_they_send() {
-    for json in [true, false] {
-        let node = Flooded::start(TCP, json);
-        let sent = Arc::<AtomicU64>::default();
-        runtime().block_on(async {
+    const ATTACKERS: usize = 8;
+    let node = Flooded::start(TCP, true);
+    let (at, sent) = (socket(&node.address), Arc::<AtomicU64>::default());
+    runtime().block_on(async {
+        let mut attackers = tokio::task::JoinSet::new();
+        for _ in 0..ATTACKERS {
             let config = UpgradeConfig::default().with_security([Security::Noise]);
-            let key = Keypair::generate_ed25519();
-            let upgrader = Upgrader::new(&key, config).unwrap();
-            for _ in 0..200 {
-                let stream = tokio::net::TcpStream::connect(socket(&node.address)).await;
-                let stream = Sending(stream.unwrap(), Arc::clone(&sent));
-                sent.fetch_add(TCP_PACKETS, Ordering::Relaxed);
-                let connection = upgrader.outbound(stream, None, &mut |_| {}).await;
-                connection.unwrap().abort();
-            }
-        });
-        node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
-    }
+            let upgrader = Upgrader::new(&Keypair::generate_ed25519(), config).unwrap();
+            let sent = Arc::clone(&sent);
+            attackers.spawn(async move {
+                for _ in 0..2_400 / ATTACKERS {
+                    let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+                    let stream = Sending(stream, Arc::clone(&sent));
+                    sent.fetch_add(TCP_PACKETS, Ordering::Relaxed);
+                    let connection = upgrader.outbound(stream, None, &mut |_| {}).await;
+                    connection.unwrap().abort();
+                }
+            });
+        }
+        attackers.join_all().await;
+    });
+    node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
+    assert!(node.out().contains("lagged"), "what is left out is told");
+}
+
+#[test]
+fn what_a_peer_says_moves_no_cursor_and_makes_no_line() {
+    const AGENT: &str = "evil\u{1b}[2J\u{9b}31m\u{202e}\nthis is a line";
+    let node = Flooded::start(TCP, false);
+    runtime().block_on(async {
+        let config = node::Config::default().with_agent(AGENT);
+        let peer = Node::builder(Keypair::generate_ed25519()).config(config);
+        let peer = peer.build().unwrap();
+        let address = peer.listen(TCP.parse().unwrap()).await.unwrap().remove(0);
+        let address = address.to_string();
+        let home = Home::new().unwrap();
+        for args in [
+            &["identify", &address][..],
+            &["identify", &address, "--json"],
+        ] {
+            let mut command = home.bowline(args);
+            let asked = tokio::task::spawn_blocking(move || {
+                tests::harness::process::run("bowline", &mut command, soon()).unwrap()
+            });
+            let said = asked.await.unwrap().stdout;
+            let line = said.iter().find(|line| line.contains("evil")).unwrap();
+            assert!(
+                line.contains("u{202e}") && line.contains("this is a line"),
+                "{line}"
+            );
+            assert!(
+                said.iter()
+                    .flat_map(|line| line.chars())
+                    .all(|c| !c.is_control())
+            );
+        }
+        let connection = peer.dial([node.address.clone()]).await.unwrap();
+        connection.ping().await.unwrap();
+        peer.shutdown().await;
+    });
+    node.flooded();
+    let out = node.out();
+    let line = out.lines().find(|line| line.contains("evil")).unwrap();
+    assert!(
+        line.contains("u{202e}") && line.contains("this is a line"),
+        "{line}"
+    );
+    assert!(out.chars().all(|c| c == '\n' || !c.is_control()), "{out}");
 }

@@ -97,7 +97,8 @@ fn answer(peer: &Peer, stack: Stack, up: &mut Up, deadline: Deadline) -> Result<
     let said = up
         .process
         .wait_for("the peer's identify", deadline, theirs)?;
-    check_identity(&said)?;
+    ensure!(!said.text("agent").is_empty(), "no agent in {}", said.0);
+    ensure!(said.number("protocol_count")? > 0.0, "{}", said.0);
     let gone = |event: &Event| event.kind() == "disconnected" && same_peer(event);
     up.process.wait_for("disconnected", deadline, gone)?;
     Ok(())

@@ -22,7 +22,6 @@ use std::{
     collections::HashMap,
     error::Error,
     io,
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };

@@ -1,20 +1,93 @@
 //! The lines of `bowline up` about events. Strangers cause most of them, so each line has a bounded length and contains no list.
 
-use node::{Closing, Event, conn_state::Detail, error_chain, multiaddr::Protocol};
+use std::time::{Duration, Instant};
+
+use node::{
+    Closing, Event, PeerId, admin,
+    conn_state::{self, Budget, Detail, Rate},
+    error_chain,
+    multiaddr::Protocol,
+};
 use serde_json::{Value, json};
 
 use crate::{failure::Failure, output::Output};
 
-/// Prints the line of an event, if it has one.
-///
-/// # Errors
-///
-/// Standard output is closed.
-pub(crate) fn print(event: &Event, output: Output) -> Result<(), Failure> {
-    let Some((object, plain)) = describe(event) else {
-        return Ok(());
-    };
-    output.line(&object, || plain)
+/// The number of lines of one kind that are printed at once, and the pause before each further line. A stranger that connects
+/// again and again causes about as many bytes as it sends, but no more than 20 lines of each kind per second.
+const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
+
+/// There are fewer kinds of lines.
+const MAX_KINDS: usize = 64;
+
+/// Prints events, within a budget for each kind of line.
+pub(crate) struct Lines {
+    output: Output,
+    budget: Budget<String>,
+    missed: u64,
+}
+
+impl Lines {
+    pub(crate) fn new(output: Output) -> Self {
+        let rate = Rate::new(PER_KIND.0, PER_KIND.1);
+        Self {
+            output,
+            budget: Budget::new(rate, Rate::unlimited(), MAX_KINDS),
+            missed: 0,
+        }
+    }
+
+    /// Prints the line of an event, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is closed.
+    pub(crate) fn event(&mut self, event: &Event) -> Result<(), Failure> {
+        match describe(event) {
+            Some((object, plain)) => self.print(&object, || plain),
+            None => Ok(()),
+        }
+    }
+
+    /// Prints the change of a peer's state.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is closed.
+    pub(crate) fn state(&mut self, event: &conn_state::Event<PeerId>) -> Result<(), Failure> {
+        let plain = || format!("{} is {}: {}", event.peer, event.to, event.cause);
+        self.print(&admin::describe_state(event), plain)
+    }
+
+    /// Some events were missed.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is closed.
+    pub(crate) fn missed(&mut self, events: u64) -> Result<(), Failure> {
+        self.missed += events;
+        self.print_missed()
+    }
+
+    fn print(&mut self, object: &Value, plain: impl FnOnce() -> String) -> Result<(), Failure> {
+        let kind = object["event"].as_str().unwrap_or_default().to_owned();
+        if self.budget.take(Instant::now(), kind).is_err() {
+            self.missed += 1;
+            return Ok(());
+        }
+        self.print_missed()?;
+        self.output.line(object, plain)
+    }
+
+    fn print_missed(&mut self) -> Result<(), Failure> {
+        match std::mem::take(&mut self.missed) {
+            0 => Ok(()),
+            missed => {
+                let object = json!({"event": "lagged", "missed": missed});
+                let plain = || format!("{missed} events were missed");
+                self.output.line(&object, plain)
+            }
+        }
+    }
 }
 
 fn describe(event: &Event) -> Option<(Value, String)> {

@@ -58,6 +58,7 @@ async fn serve(
     announce(node, admin, output)?;
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
+    let mut lines = Lines::new(output);
     let outcome = loop {
         tokio::select! {
             event = events.next() => match event {
@@ -65,23 +66,14 @@ async fn serve(
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    events::print(&event, output)?;
+                    lines.event(&event)?;
                 }
-                Err(EventsError::Lagged { missed }) => {
-                    let object = json!({"event": "lagged", "missed": missed});
-                    output.line(&object, || format!("{missed} events were missed"))?;
-                }
+                Err(EventsError::Lagged { missed }) => lines.missed(missed)?,
                 Err(_) => break Ok(()),
             },
             update = states.next() => match update {
-                Update::Event(event) => {
-                    let object = admin::describe_state(&event);
-                    output.line(&object, || format!("{} is {}: {}", event.peer, event.to, event.cause))?;
-                }
-                Update::Lagged { missed, .. } => {
-                    let object = json!({"event": "lagged", "missed": missed});
-                    output.line(&object, || format!("{missed} state changes were missed"))?;
-                }
+                Update::Event(event) => lines.state(&event)?,
+                Update::Lagged { missed, .. } => lines.missed(missed)?,
             },
             Some(failure) = failures.recv() => {
                 let object = json!({"event": "dial_failed", "error": failure});
