@@ -140,6 +140,10 @@ impl Muxed {
                         Closing::Lost,
                         Some(crate::error::error_chain(&*error).into()),
                     ),
+                    transport_tcp::CloseReason::Violation(error) => (
+                        Closing::Violation,
+                        Some(crate::error::error_chain(&*error).into()),
+                    ),
                     _ => (Closing::Local, None),
                 }
             }
