@@ -7,6 +7,7 @@ mod muxed;
 mod negotiate;
 mod path;
 mod stream;
+mod talk;
 
 use std::{
     fmt,

@@ -140,6 +140,10 @@ impl Muxed {
                         Closing::Lost,
                         Some(Detail::new(crate::error::error_chain(&*error))),
                     ),
+                    transport_tcp::CloseReason::Violation(error) => (
+                        Closing::Violation,
+                        Some(crate::error::error_chain(&*error).into()),
+                    ),
                     _ => (Closing::Local, None),
                 }
             }

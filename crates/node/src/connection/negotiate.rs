@@ -30,7 +30,10 @@ pub(super) async fn outbound(
         Trust::Optimistic => Version::V1Lazy,
     };
     let negotiation = async {
-        let raw = connection.open_raw().await?;
+        let mut raw = connection.open_raw().await?;
+        if trust == Trust::Optimistic {
+            raw.expect_answer();
+        }
         let home = raw.home();
         let owned = || protocols.iter().map(|p| (*p).to_owned());
         match dialer_select_proto(raw, owned().collect::<Vec<_>>(), version).await {

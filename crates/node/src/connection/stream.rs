@@ -4,8 +4,11 @@ use std::{
     borrow::Cow,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use multistream_select::Negotiated;
@@ -16,6 +19,7 @@ use super::{
     StreamPermit,
     counted::{InUse, StreamOpen},
     muxed::MuxedStream,
+    talk::Talk,
 };
 
 /// The most bytes of several buffers that are joined into one write. The muxer puts as many bytes into one frame.
@@ -31,15 +35,23 @@ const JOINED: usize = 32 * 1024;
 pub struct Stream {
     inner: Compat<Negotiated<RawStream>>,
     /// Receives the transport's stream when `inner` is dropped, because `inner` has no method that returns it.
-    home: Home,
+    home: Arc<Home>,
     permit: Option<StreamPermit>,
     in_use: Option<InUse>,
 }
 
-pub(super) type Home = Arc<Mutex<Option<Counted>>>;
+/// What a negotiation and its result share with the [`RawStream`] inside.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    returned: Mutex<Option<Counted>>,
+    /// Whether the protocol is settled, so that the peer may say what it likes.
+    settled: AtomicBool,
+}
 
 impl Stream {
-    pub(super) fn new(negotiated: Negotiated<RawStream>, home: Home) -> Self {
+    /// A stream whose protocol is settled, or will be by the answer that the peer still owes.
+    pub(super) fn new(negotiated: Negotiated<RawStream>, home: Arc<Home>) -> Self {
+        home.settled.store(true, Ordering::Relaxed);
         Self {
             inner: negotiated.compat(),
             home,
@@ -79,7 +91,9 @@ impl Stream {
             in_use: _in_use,
         } = self;
         drop(inner);
-        let counted = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut returned = home.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = returned.take();
+        drop(returned);
         let Some(mut counted) = counted else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -154,7 +168,9 @@ fn joined<'a>(bufs: &'a [IoSlice<'_>]) -> Cow<'a, [u8]> {
 pub(crate) struct RawStream {
     /// `None` only while the value is dropped.
     counted: Option<Counted>,
-    home: Home,
+    home: Arc<Home>,
+    /// Bounds the negotiation.
+    talk: Option<Talk>,
 }
 
 /// A transport's stream, counted as open.
@@ -171,12 +187,29 @@ impl RawStream {
                 stream,
                 _open: open,
             }),
-            home: Home::default(),
+            home: Arc::default(),
+            talk: Some(Talk::new()),
         }
     }
 
-    pub(super) fn home(&self) -> Home {
+    /// Expects the answer to a single proposal, and then anything.
+    pub(super) fn expect_answer(&mut self) {
+        self.talk = Some(Talk::answer());
+    }
+
+    pub(super) fn home(&self) -> Arc<Home> {
         Arc::clone(&self.home)
+    }
+
+    /// Takes note of what was read. The negotiation reads no byte beyond its own messages.
+    fn handle_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let settled = self.home.settled.load(Ordering::Relaxed);
+        let talk = self.talk.as_mut();
+        let Some(talk) = talk.filter(|talk| !talk.is_over(settled)) else {
+            self.talk = None;
+            return Ok(());
+        };
+        talk.handle_read(bytes)
     }
 
     fn stream(&mut self) -> io::Result<&mut MuxedStream> {
@@ -189,7 +222,8 @@ impl RawStream {
 
 impl Drop for RawStream {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.counted.take();
+        let returned = self.home.returned.lock();
+        *returned.unwrap_or_else(PoisonError::into_inner) = self.counted.take();
     }
 }
 
@@ -210,11 +244,16 @@ macro_rules! on_stream {
 
 impl futures::AsyncRead for RawStream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => futures::AsyncRead::poll_read(Pin::new(stream), cx, buf))
+        let this = self.as_mut();
+        let read =
+            on_stream!(this, stream => futures::AsyncRead::poll_read(Pin::new(stream), cx, buf));
+        let n = ready!(read)?;
+        self.handle_read(&buf[..n])?;
+        Poll::Ready(Ok(n))
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod foreign;
+pub mod raw;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,6 +26,13 @@ pub async fn until(condition: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// Lets the other tasks of this thread run, and loopback datagrams arrive: each turn polls the sockets.
+pub async fn pause() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub fn localhost() -> SocketAddr {
