@@ -1,10 +1,10 @@
 //! A disk that is full, and one that is read-only.
 
-use std::fs::{self, File};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::process::Command;
 
-use tests::harness::process::{Process, run};
-use tests::harness::{Finished, Home};
+use tests::harness::process::run;
+use tests::harness::{Finished, Home, Up};
 
 use super::{TCP, assert_done, assert_refused, soon};
 
@@ -27,15 +27,20 @@ fn on_a_small_disk(home: &Home, prepare: &str, args: &[&str]) -> Option<Finished
     let inner = home.bowline_with_data(args);
     let mut command = Command::new("unshare");
     command.args(["-rm", "sh", "-c", &script, "sh"]);
-    command.arg(home.data_dir()).arg(inner.get_program());
-    command.args(inner.get_args());
+    command.arg(home.data_dir());
+    append(&mut command, &inner);
+    Some(run("bowline", &mut command, soon()).unwrap())
+}
+
+/// Makes `inner` the last arguments of `outer`, with its environment.
+fn append(outer: &mut Command, inner: &Command) {
+    outer.arg(inner.get_program()).args(inner.get_args());
     for (name, value) in inner.get_envs() {
         match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
         };
     }
-    Some(run("bowline", &mut command, soon()).unwrap())
 }
 
 const FILL: &str = "cat /dev/zero > fill 2>/dev/null || true";
@@ -98,30 +103,26 @@ fn on_a_read_only_disk_the_file_is_named() {
     }
 }
 
+/// A command whose standard output or error, by the shell's number, is on a full disk.
+fn with_full(stream: u8, inner: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec \"$@\" {stream}> /dev/full"), "sh"]);
+    append(&mut shell, inner);
+    shell
+}
+
 #[test]
 fn a_full_disk_under_standard_error_stops_nothing() {
     let home = Home::new().unwrap();
-    let mut up = home.bowline_with_data(&["up", "--listen", TCP]);
-    up.env("RUST_LOG", "trace").stdin(Stdio::null());
-    up.stdout(Stdio::piped());
-    up.stderr(File::options().write(true).open("/dev/full").unwrap());
-    let mut up = up.spawn().unwrap();
-    let deadline = soon();
-    let answers = loop {
-        let mut peers = home.bowline_with_data(&["peers"]);
-        if run("bowline", &mut peers, deadline).unwrap().code == Some(0) {
-            break true;
-        }
-        if up.try_wait().unwrap().is_some() || deadline.left().is_zero() {
-            break false;
-        }
-    };
-    up.kill().unwrap();
-    up.wait().unwrap();
-    assert!(answers);
+    let up = home.bowline_with_data(&["up", "--json", "--listen", TCP]);
+    let mut up = with_full(2, &up);
+    // Each handshake logs many lines at this level.
+    let up = Up::start(up.env("RUST_LOG", "trace"), soon()).unwrap();
+    let ping = home.run(&["ping", "-c", "2", &up.addresses()[0]]);
+    assert_done(&ping.unwrap());
+    assert_done(&run("bowline", &mut home.bowline_with_data(&["peers"]), soon()).unwrap());
     // An error that cannot be printed still has its exit code.
-    let mut wrong = home.bowline(&["ping", "nonsense"]);
-    wrong.stderr(File::options().write(true).open("/dev/full").unwrap());
+    let mut wrong = with_full(2, &home.bowline(&["ping", "nonsense"]));
     assert_eq!(wrong.status().unwrap().code(), Some(2));
 }
 
@@ -129,10 +130,6 @@ fn a_full_disk_under_standard_error_stops_nothing() {
 fn a_full_disk_under_standard_output_is_named() {
     let home = Home::new().unwrap();
     let inner = home.bowline_with_data(&["key", "new"]);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$@\" > /dev/full", "sh"]);
-    shell.arg(inner.get_program()).args(inner.get_args());
-    let process = Process::spawn("bowline", &mut shell).unwrap();
-    let refused = process.finish(soon()).unwrap();
+    let refused = run("bowline", &mut with_full(1, &inner), soon()).unwrap();
     assert_refused(&refused, 1, &["standard output", "No space left"]);
 }
