@@ -13,65 +13,81 @@
 //! The node's parts add further paths, such as `/slots`. The endpoint answers any other path with 404 and an empty
 //! body.
 //!
-//! The endpoint has no password, so bind it to loopback. It accepts a request only if the `Host` header contains
-//! `localhost` or an IP address, so that no web page can reach the endpoint through a DNS name. For the same reason a
-//! POST must have the content type `application/json`.
+//! The endpoint listens on a Unix socket with mode 0600 ([`Listener::unix`]), to which only its owner can connect. On
+//! request it also listens on TCP ([`Listener::tcp`]), where a request that changes something needs a token.
+//!
+//! The endpoint accepts a request only if the `Host` header contains `localhost` or an IP address, so that no web page
+//! can reach the endpoint through a DNS name. For the same reason a POST must have the content type
+//! `application/json`.
+//!
+//! The connections, their time and the size of requests are limited. The limits of one listener do not depend on the
+//! use of another listener, so the users of TCP cannot keep out the owner of the socket.
 
+mod access;
+mod connect;
+mod listener;
+mod place;
 mod queries;
+mod server;
 mod states;
+mod token;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Instant,
-};
+use std::time::Instant;
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
-    http::{StatusCode, header::HOST},
-    middleware::{self, Next},
+    extract::State,
+    http::StatusCode,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use connect::{ConnectError, connect};
+pub use listener::{BindError, Endpoint, Listener};
 pub use states::event as describe_state;
+pub use token::Token;
 
 use crate::Node;
+use access::Access;
+use listener::{Files, Socket};
+use queries::Streams;
 
 #[derive(Clone)]
 struct Admin {
     node: Node,
     started: Instant,
+    streams: Streams,
 }
 
-/// Binds `address` and serves the endpoint until `stop` completes or the runtime ends. Returns the bound address. A
-/// port of 0 stands for a free port.
-///
-/// # Errors
-///
-/// The operating system refuses to bind the address.
-pub async fn serve(
-    node: Node,
-    address: SocketAddr,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    let app = app(node);
+/// A listener that serves the endpoint. Dropping it stops the endpoint and removes the listener's files.
+#[derive(Debug)]
+pub struct Serving {
+    _stop: DropGuard,
+    _files: Files,
+}
+
+/// Serves the endpoint on a listener, in a task of the current runtime.
+pub fn serve(node: Node, listener: Listener) -> Serving {
+    let app = app(node, listener.access);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
     tokio::spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the admin endpoint stopped serving");
+        match listener.socket {
+            Socket::Unix(socket) => server::run(socket, app, stopped).await,
+            Socket::Tcp(socket) => server::run(socket, app, stopped).await,
         }
     });
-    Ok(bound)
+    Serving {
+        _stop: stop.drop_guard(),
+        _files: listener.files,
+    }
 }
 
 /// The paths of the node and of its parts.
-fn app(node: Node) -> Router {
+fn app(node: Node, access: Access) -> Router {
     let router = Router::new()
         .route("/status", get(status))
         .route("/peers", get(states::peers))
@@ -83,35 +99,18 @@ fn app(node: Node) -> Router {
     let router = router.route("/metrics", get(metrics));
     let queries = node.queries().into_iter();
     let stopping = node.stopping();
+    let streams = Streams::default();
     let router = queries.fold(router, |router, query| {
-        queries::mount(router, query, &stopping)
+        queries::mount(router, query, &streams, &stopping)
     });
-    let started = Instant::now();
-    router
-        .layer(middleware::from_fn(only_local_names))
-        .with_state(Admin { node, started })
-}
-
-async fn only_local_names(request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
-    if host.is_none_or(is_local_name) {
-        next.run(request).await
-    } else {
-        let problem = "the Host header of a request must contain localhost or an IP address";
-        (StatusCode::FORBIDDEN, problem).into_response()
-    }
-}
-
-fn is_local_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
+    let admin = Admin {
+        node,
+        started: Instant::now(),
+        streams,
     };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok()
+    router
+        .layer(middleware::from_fn_with_state(access, access::check))
+        .with_state(admin)
 }
 
 async fn status(State(admin): State<Admin>) -> Json<Value> {
@@ -143,22 +142,4 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::is_local_name;
-
-    #[test]
-    fn only_addresses_and_localhost_are_local_names() {
-        for host in [
-            "127.0.0.1:80",
-            "127.0.0.1",
-            "localhost:9",
-            "[::1]:80",
-            "[::1]",
-        ] {
-            assert!(is_local_name(host), "{host}");
-        }
-        for host in ["evil.example:80", "localhost.evil.example", ""] {
-            assert!(!is_local_name(host), "{host}");
-        }
-    }
-}
+mod tests;

@@ -3,14 +3,16 @@
 //! An existing file is never overwritten, whatever its content.
 
 use std::{
-    fs, io,
-    io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use libp2p_identity::{DecodingError, Keypair};
 use zeroize::Zeroizing;
+
+use crate::private_file;
 
 /// The maximum length of a key file. An Ed25519 key takes 68 bytes, and an RSA key takes a few thousand.
 const MAX_LENGTH: u64 = 64 * 1024;
@@ -69,11 +71,18 @@ pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
         reason,
     };
     let metadata = fs::metadata(path).map_err(read)?;
-    if metadata.is_file() && metadata.len() > MAX_LENGTH {
-        let length = metadata.len();
-        return Err(corrupted(format!("the file is {length} bytes long")));
+    // Reading a pipe could wait forever, and reading a device could have no end.
+    if !metadata.is_file() {
+        return Err(read(io::Error::other("it is not a file")));
     }
-    let bytes = Zeroizing::new(fs::read(path).map_err(read)?);
+    let length = metadata.len().min(MAX_LENGTH) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    let file = File::open(path).map_err(read)?;
+    let length = file.take(MAX_LENGTH + 1).read_to_end(&mut bytes);
+    if length.map_err(read)? as u64 > MAX_LENGTH {
+        let problem = format!("the file is longer than {MAX_LENGTH} bytes");
+        return Err(corrupted(problem));
+    }
     if bytes.is_empty() {
         return Err(corrupted("the file is empty".to_owned()));
     }
@@ -86,7 +95,7 @@ pub fn load(path: &Path) -> Result<Keypair, KeyFileError> {
     Ok(keypair)
 }
 
-/// Writes `keypair` to `path`, which must not exist. Creates the directory if needed.
+/// Writes `keypair` to `path`, which must not exist. Creates the directory if needed, with mode 0700.
 ///
 /// The file appears only when it is complete.
 ///
@@ -99,17 +108,10 @@ pub fn create(path: &Path, keypair: &Keypair) -> Result<(), KeyFileError> {
         path: path.to_owned(),
         source,
     };
-    if path.symlink_metadata().is_ok() {
-        let path = path.to_owned();
-        return Err(KeyFileError::Exists { path });
-    }
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(write)?;
+        private_file::create_directory(folder).map_err(write)?;
     }
-    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    let outcome = write_private(&draft, &bytes).and_then(|()| fs::hard_link(&draft, path));
-    let _ = fs::remove_file(&draft);
-    outcome.map_err(|source| match source.kind() {
+    private_file::create(path, &bytes).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists {
             path: path.to_owned(),
         },
@@ -136,17 +138,6 @@ pub fn load_or_create(path: &Path) -> Result<(Keypair, bool), KeyFileError> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ mod local;
 mod node;
 mod part;
 mod parts;
+mod private_file;
 pub mod protocols;
 mod router;
 mod session;

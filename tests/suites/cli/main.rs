@@ -5,6 +5,8 @@
     reason = "a helper of tests may panic as its tests may"
 )]
 
+mod admin;
+mod disk;
 mod floods;
 mod keys;
 mod killed;

@@ -1,6 +1,6 @@
 //! The queries of the node's parts. This file depends on no part.
 
-use std::{collections::BTreeMap, convert::Infallible, error::Error};
+use std::{collections::BTreeMap, convert::Infallible, error::Error, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,6 +12,7 @@ use axum::{
 };
 use futures::{Stream, StreamExt};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,10 +23,29 @@ use crate::{
 /// The maximum length of a POST's body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
+/// The number of answers of lines at once, such as `/events`. It is half of a listener's connections, so that
+/// subscribers cannot keep out all other requests.
+const MAX_STREAMS: usize = 16;
+
+/// The answers of lines that a listener sends now.
+#[derive(Clone)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_STREAMS)))
+    }
+}
+
+/// Marks a response that ends only when the client or the node ends it.
+#[derive(Clone)]
+pub(super) struct Endless;
+
 /// Adds one query to the endpoint. Two queries may share a path if one reads and the other writes.
 pub(super) fn mount<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     query: Query,
+    streams: &Streams,
     stopping: &CancellationToken,
 ) -> Router<S> {
     let Query {
@@ -33,8 +53,9 @@ pub(super) fn mount<S: Clone + Send + Sync + 'static>(
         write,
         answer,
     } = query;
-    let stopping = stopping.clone();
-    let respond = move |question: Value| respond(answer(question), stopping.clone());
+    let (streams, stopping) = (streams.clone(), stopping.clone());
+    let respond =
+        move |question: Value| respond(answer(question), streams.clone(), stopping.clone());
     let method = match write {
         true => post(
             async move |body: Result<Json<Value>, JsonRejection>| match body {
@@ -52,7 +73,7 @@ pub(super) fn mount<S: Clone + Send + Sync + 'static>(
     router.route(path, method)
 }
 
-async fn respond(answer: Answer, stopping: CancellationToken) -> Response {
+async fn respond(answer: Answer, streams: Streams, stopping: CancellationToken) -> Response {
     match answer {
         Answer::Document(document) => match document.await {
             Ok(document) => Json(document).into_response(),
@@ -60,19 +81,26 @@ async fn respond(answer: Answer, stopping: CancellationToken) -> Response {
         },
         Answer::Lines(lines) => {
             let lines = lines.take_until(stopping.cancelled_owned());
-            ndjson(lines.map(|line| format!("{line}\n")))
+            streams.ndjson(lines.map(|line| format!("{line}\n")))
         }
     }
 }
 
-/// A response of JSON objects, one per line.
-pub(super) fn ndjson(lines: impl Stream<Item = String> + Send + 'static) -> Response {
-    let body = lines.map(|lines| Ok::<_, Infallible>(Bytes::from(lines)));
-    (
-        [(CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(body),
-    )
-        .into_response()
+impl Streams {
+    /// A response of JSON objects, one per line.
+    pub(super) fn ndjson(&self, lines: impl Stream<Item = String> + Send + 'static) -> Response {
+        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
+            let problem = format!("{MAX_STREAMS} answers without an end are open already");
+            return (StatusCode::TOO_MANY_REQUESTS, problem).into_response();
+        };
+        let body = lines.map(move |lines| {
+            let _held_until_the_body_is_dropped = &place;
+            Ok::<_, Infallible>(Bytes::from(lines))
+        });
+        let body = Body::from_stream(body);
+        let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+        (kind, axum::Extension(Endless), body).into_response()
+    }
 }
 
 fn status(error: &QueryError) -> StatusCode {
@@ -120,7 +148,8 @@ mod tests {
         queries: impl IntoIterator<Item = Query>,
         stopping: &CancellationToken,
     ) -> SocketAddr {
-        let mounted = |router, query| mount(router, query, stopping);
+        let streams = Streams::default();
+        let mounted = |router, query| mount(router, query, &streams, stopping);
         let router: Router = queries.into_iter().fold(Router::new(), mounted);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

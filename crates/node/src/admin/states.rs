@@ -17,7 +17,7 @@ use libp2p_identity::PeerId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, queries};
+use super::Admin;
 use crate::{Connection, ConnectionId};
 
 /// Every connection whose peer is known, including those in their handshake.
@@ -97,6 +97,10 @@ fn tcp_rtt(_: &Connection) -> Option<Duration> {
     None
 }
 
+/// The maximum length of a peer id as text. The time to parse an id grows with the square of its length. The ids of
+/// all key types have at most 64 characters.
+const MAX_PEER_ID: usize = 128;
+
 #[derive(Deserialize)]
 pub(super) struct Whom {
     peer: String,
@@ -104,6 +108,10 @@ pub(super) struct Whom {
 
 /// The latest events of one peer, oldest first.
 pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) -> Response {
+    if whom.peer.len() > MAX_PEER_ID {
+        let problem = format!("the peer id is longer than {MAX_PEER_ID} characters");
+        return (StatusCode::BAD_REQUEST, problem).into_response();
+    }
     let Ok(peer) = whom.peer.parse::<PeerId>() else {
         let problem = format!("'{}' is not a peer id", whom.peer);
         return (StatusCode::BAD_REQUEST, problem).into_response();
@@ -158,7 +166,8 @@ pub(super) async fn events(State(admin): State<Admin>) -> Response {
         Some((lines, updates))
     });
     let lines = stream::iter([line(&snapshot(&first))]).chain(live);
-    queries::ndjson(lines.take_until(admin.node.stopping().cancelled_owned()))
+    let lines = lines.take_until(admin.node.stopping().cancelled_owned());
+    admin.streams.ndjson(lines)
 }
 
 fn line(object: &Value) -> String {

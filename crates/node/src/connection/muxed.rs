@@ -142,7 +142,7 @@ impl Muxed {
                     ),
                     transport_tcp::CloseReason::Violation(error) => (
                         Closing::Violation,
-                        Some(crate::error::error_chain(&*error).into()),
+                        Some(Detail::new(crate::error::error_chain(&*error))),
                     ),
                     _ => (Closing::Local, None),
                 }

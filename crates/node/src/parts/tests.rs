@@ -6,6 +6,7 @@ mod lives;
 use std::{
     fmt,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -257,12 +258,10 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     assert!(within(greeting(&here, peer, &[WHISPER])).await.is_err());
 
     // Admin queries, reading and changing.
-    let admin = crate::admin::serve(
-        there.clone(),
-        ([127, 0, 0, 1], 0).into(),
-        std::future::pending(),
-    );
-    let admin = admin.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = crate::admin::Listener::unix(folder.path()).await.unwrap();
+    let serving = crate::admin::serve(there.clone(), listener);
+    let admin = folder.path();
     let answer = within(http(admin, "GET /greetings", "")).await;
     assert!(
         answer.contains(r#"{"greeted":3,"connected":1}"#),
@@ -277,6 +276,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     );
     let answer = within(http(admin, "GET /lines", "")).await;
     assert!(answer.contains("1\n") && answer.contains("2\n"), "{answer}");
+    drop(serving);
 
     // What a part may do with its node.
     let (context, other) = (&part.context, here.peer_id());
@@ -308,8 +308,8 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     here.shutdown().await;
 }
 
-async fn http(at: SocketAddr, request: &str, body: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+async fn http(data_dir: &Path, request: &str, body: &str) -> String {
+    let (mut stream, _) = crate::admin::connect(data_dir).await.unwrap();
     let head = format!(
         "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

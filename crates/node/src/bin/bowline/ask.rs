@@ -1,15 +1,21 @@
 //! Queries of the running node through its admin endpoint: `bowline peers`, `events` and `why`.
 
-use std::{error::Error, fs, net::SocketAddr, time::Duration};
+use std::{error::Error, path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1, http,
-};
+use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use node::{PeerId, error_chain};
+use node::{
+    PeerId,
+    admin::{self, Endpoint, Token},
+    error_chain,
+};
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+use tokio_util::either::Either;
 
 use crate::{cli::Asking, failure::Failure, output::Output, settings};
 
@@ -114,11 +120,12 @@ pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(at, &error))?;
+        let frame = frame.map_err(|error| broken(&at, &error))?;
         read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = read.drain(..=end).collect();
-            let event: Value = serde_json::from_slice(&line).map_err(|error| broken(at, &error))?;
+            let event: Value =
+                serde_json::from_slice(&line).map_err(|error| broken(&at, &error))?;
             output.lines(&event, || plain(&event))?;
         }
         if read.len() > MAX_LINE {
@@ -173,56 +180,106 @@ pub(crate) async fn answer(asking: &Asking, question: &Question<'_>) -> Result<V
             "the admin endpoint at {at} did not complete its answer within {seconds} s"
         ))
     })?;
-    let body = body.map_err(|error| broken(at, &*error))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| broken(at, &error))
+    let body = body.map_err(|error| broken(&at, &*error))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| broken(&at, &error))
 }
 
 /// Sends a query. Returns the response, if its status is 200, and the address of the endpoint.
+///
+/// The token is sent only to a TCP address that asks for it.
 async fn send(
     asking: &Asking,
     question: &Question<'_>,
-) -> Result<(Response<Incoming>, SocketAddr), Failure> {
-    let at = admin(asking)?;
-    let (request, body) = match question.body {
+) -> Result<(Response<Incoming>, Endpoint), Failure> {
+    let (mut response, at) = patiently(asking, exchange(asking, question, None)).await?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let token = token(asking, &at)?;
+        (response, _) = patiently(asking, exchange(asking, question, Some(&token))).await?;
+    }
+    match response.status() {
+        StatusCode::OK => Ok((response, at)),
+        _ => Err(refusal(&at, response, question.unknown).await),
+    }
+}
+
+async fn patiently<T>(
+    asking: &Asking,
+    job: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Ok(outcome) = timeout(PATIENCE, job).await else {
+        let seconds = PATIENCE.as_secs();
+        let at = match asking.admin {
+            Some(address) => format!("at {}", Endpoint::Tcp(address)),
+            None => format!("of the data directory {}", data_dir(asking)?.display()),
+        };
+        return Err(Failure::job(format!(
+            "the admin endpoint {at} did not answer within {seconds} s"
+        )));
+    };
+    outcome
+}
+
+async fn exchange(
+    asking: &Asking,
+    question: &Question<'_>,
+    token: Option<&Token>,
+) -> Result<(Response<Incoming>, Endpoint), Failure> {
+    let (stream, at) = connect(asking).await?;
+    let (mut request, body) = match question.body {
         None => (Request::get(question.path), Bytes::new()),
         Some(body) => {
             let request = Request::post(question.path).header("content-type", "application/json");
             (request, body.to_string().into())
         }
     };
-    let response = timeout(PATIENCE, exchange(at, request, body)).await;
-    let response = response.map_err(|_| {
-        let seconds = PATIENCE.as_secs();
-        Failure::job(format!(
-            "the admin endpoint at {at} did not answer within {seconds} s"
-        ))
-    })??;
-    match response.status() {
-        StatusCode::OK => Ok((response, at)),
-        _ => Err(refusal(at, response, question.unknown).await),
+    let host = asking.admin.map(|at| at.to_string());
+    request = request.header("host", host.as_deref().unwrap_or("localhost"));
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {}", token.text()));
+    }
+    let request = request.body(Full::new(body));
+    let request = request.map_err(|error| broken(&at, &error))?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| broken(&at, &error))?;
+    // The task ends with the answer.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await;
+    Ok((response.map_err(|error| broken(&at, &error))?, at))
+}
+
+/// Connects to the admin endpoint of the running node.
+async fn connect(asking: &Asking) -> Result<(Either<UnixStream, TcpStream>, Endpoint), Failure> {
+    let Some(address) = asking.admin else {
+        let connected = admin::connect(&data_dir(asking)?).await;
+        let (stream, at) = connected.map_err(Failure::job_error)?;
+        return Ok((Either::Left(stream), at));
+    };
+    let at = Endpoint::Tcp(address);
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        Failure::job(format!("cannot reach the admin endpoint at {at}: {error}"))
+    })?;
+    Ok((Either::Right(stream), at))
+}
+
+fn data_dir(asking: &Asking) -> Result<PathBuf, Failure> {
+    match &asking.data_dir {
+        Some(data_dir) => Ok(data_dir.clone()),
+        None => settings::default_data_dir(),
     }
 }
 
-async fn exchange(
-    at: SocketAddr,
-    request: http::request::Builder,
-    body: Bytes,
-) -> Result<Response<Incoming>, Failure> {
-    let stream = TcpStream::connect(at).await.map_err(|error| {
-        Failure::job(format!("cannot reach the admin endpoint at {at}: {error}"))
-    })?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| broken(at, &error))?;
-    // The task ends with the answer.
-    tokio::spawn(connection);
-    let request = request.header("host", at.to_string());
-    let request = request.body(Full::new(body));
-    let request = request.map_err(|error| broken(at, &error))?;
-    let response = sender.send_request(request).await;
-    response.map_err(|error| broken(at, &error))
+fn token(asking: &Asking, at: &Endpoint) -> Result<Token, Failure> {
+    let data_dir = data_dir(asking)?;
+    Token::read(&data_dir).map_err(|error| {
+        let path = Token::path(&data_dir);
+        let path = path.display();
+        Failure::job(format!(
+            "the admin endpoint at {at} asks for its token, but {path} cannot be read ({error}): set --data-dir to the node's data directory"
+        ))
+    })
 }
 
-fn broken(at: SocketAddr, error: &(dyn Error + 'static)) -> Failure {
+fn broken(at: &Endpoint, error: &(dyn Error + 'static)) -> Failure {
     let cause = error_chain(error);
     Failure::job(format!(
         "the query of the admin endpoint at {at} failed: {cause}"
@@ -230,7 +287,7 @@ fn broken(at: SocketAddr, error: &(dyn Error + 'static)) -> Failure {
 }
 
 /// The failure for a response with another status than 200. The text of a client error is the message.
-async fn refusal(at: SocketAddr, response: Response<Incoming>, unknown: &str) -> Failure {
+async fn refusal(at: &Endpoint, response: Response<Incoming>, unknown: &str) -> Failure {
     let status = response.status();
     let reason = Limited::new(response.into_body(), MAX_REASON).collect();
     let reason = timeout(PATIENCE, reason).await.ok().and_then(Result::ok);
@@ -240,30 +297,4 @@ async fn refusal(at: SocketAddr, response: Response<Incoming>, unknown: &str) ->
         (status, reason) if status.is_client_error() && !reason.is_empty() => Failure::job(reason),
         _ => Failure::job(format!("the admin endpoint at {at} answered {status}")),
     }
-}
-
-/// The address of the running node's admin endpoint.
-fn admin(asking: &Asking) -> Result<SocketAddr, Failure> {
-    if let Some(at) = asking.admin {
-        return Ok(at);
-    }
-    let data_dir = match &asking.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => settings::default_data_dir()?,
-    };
-    let mark = data_dir.join("admin");
-    let text = fs::read_to_string(&mark).map_err(|error| {
-        Failure::job(format!(
-            "no node is running with the data directory {}: cannot read {}: {error}",
-            data_dir.display(),
-            mark.display()
-        ))
-    })?;
-    let at = text.trim().trim_start_matches("http://");
-    at.parse().map_err(|_| {
-        let mark = mark.display();
-        Failure::job(format!(
-            "{mark} does not hold the address of an admin endpoint: '{at}'"
-        ))
-    })
 }

@@ -76,7 +76,7 @@ pub(crate) struct Up {
     pub(crate) relaying: Relaying,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
-    /// Serve the admin endpoint on this address [default: a free port on 127.0.0.1]
+    /// Serve the admin endpoint on this TCP address, too [default: only on a Unix socket in the data directory]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
 }
@@ -146,9 +146,10 @@ pub(crate) struct Identify {
 #[derive(Debug, Args)]
 pub(crate) struct Asking {
     /// Query the node that runs with this data directory [default: bowline in the user's data directory]
-    #[arg(long, value_name = "DIR", conflicts_with = "admin")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Query the node with this admin endpoint [default: the endpoint in the file admin of the data directory]
+    /// Query this TCP address, with the token in the data directory if needed [default: the Unix socket in the data
+    /// directory]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) admin: Option<SocketAddr>,
 }

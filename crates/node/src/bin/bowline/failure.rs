@@ -1,6 +1,12 @@
 //! The failure of a command: one line on standard error, sometimes an excerpt, and an exit code.
 
-use std::{error::Error, fmt::Display, process::ExitCode};
+use std::{
+    error::Error,
+    fmt::Display,
+    io::{self, ErrorKind, Write},
+    iter,
+    process::ExitCode,
+};
 
 use node::{conn_state::Escaped, error_chain};
 
@@ -27,6 +33,13 @@ impl Failure {
         Self::job(error_chain(&error))
     }
 
+    /// The system refused a file, a socket or an address: exit code 1. The message ends with a remedy, if the error has a
+    /// common one.
+    pub(crate) fn system_error(error: impl Error + 'static) -> Self {
+        let remedy = remedy(&error).map_or_else(String::new, |remedy| format!("; {remedy}"));
+        Self::job(error_chain(&error) + &remedy)
+    }
+
     /// The command line or the configuration is wrong: exit code 2.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self {
@@ -48,12 +61,32 @@ impl Failure {
     }
 
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("error: {}", one_line(&self.message));
+        warn(&format!("error: {}", one_line(&self.message)));
         if let Some(excerpt) = &self.excerpt {
-            eprintln!("{excerpt}");
+            warn(excerpt);
         }
         ExitCode::from(self.code)
     }
+}
+
+fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut causes = iter::successors(Some(error), |&error| error.source());
+    let cause = causes.find_map(|error| error.downcast_ref::<io::Error>())?;
+    match cause.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on that disk"),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            Some("choose a --data-dir that this user can write to")
+        }
+        ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable => {
+            Some("choose another address with --admin")
+        }
+        _ => None,
+    }
+}
+
+/// Prints a line on standard error, unless standard error is closed or its disk is full.
+pub(crate) fn warn(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Prints help and version unchanged. Prints only the first paragraph of an error, on one line.

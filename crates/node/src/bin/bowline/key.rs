@@ -17,7 +17,7 @@ pub(crate) fn run(command: Key, output: &Output) -> Result<(), Failure> {
         Key::New { data_dir } => {
             let path = path(&directory(data_dir)?);
             let keypair = Keypair::generate_ed25519();
-            keyfile::create(&path, &keypair).map_err(Failure::job_error)?;
+            keyfile::create(&path, &keypair).map_err(Failure::system_error)?;
             describe("key_created", &keypair.public(), &path, *output)
         }
         Key::Show { data_dir } => {

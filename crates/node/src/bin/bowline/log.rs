@@ -31,6 +31,8 @@ pub(crate) fn start() {
         .with_writer(Log(Mutex::new(Kinds::new())))
         // Colours are escape sequences, and the log escapes those of peers.
         .with_ansi(false)
+        // The report of a failed write would go to standard error, too, and panic there: the disk may be full.
+        .log_internal_errors(false)
         .init();
 }
 

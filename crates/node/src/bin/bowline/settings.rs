@@ -19,6 +19,7 @@ pub(crate) const DEFAULT_PORT: u16 = 4077;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     node: NodeSection,
+    admin: AdminSection,
     limits: LimitsSection,
     ping: PingSection,
     dial: DialSection,
@@ -32,8 +33,14 @@ struct NodeSection {
     data_dir: Option<PathBuf>,
     listen: OneOrMany,
     bootstrap: OneOrMany,
-    admin: Option<SocketAddr>,
     agent: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AdminSection {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) open_reads: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,7 +136,7 @@ pub(crate) struct Resolved {
     /// The addresses to listen on. Empty: the default addresses.
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
-    pub(crate) admin: SocketAddr,
+    pub(crate) admin: AdminSection,
     pub(crate) config: Config,
     pub(crate) dialer: dialing::Applied,
 }
@@ -143,8 +150,6 @@ struct Flags {
     listen: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bootstrap: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    admin: Option<SocketAddr>,
 }
 
 /// Combines flags, environment and file.
@@ -169,12 +174,14 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
         data_dir: args.data_dir,
         listen: args.listen,
         bootstrap: args.bootstrap,
-        admin: args.admin,
     };
     let environment = Env::prefixed("BOWLINE_").filter(|key| key.as_str().contains("__"));
     figment = figment
         .merge(environment.split("__"))
         .merge(Serialized::default("node", flags));
+    if let Some(admin) = args.admin {
+        figment = figment.merge(Serialized::default("admin.listen", admin));
+    }
     #[cfg(feature = "relay")]
     {
         if args.relaying.relay_server {
@@ -256,9 +263,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         data_dir,
         listen: multiaddrs("node.listen", node.listen)?,
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
-        admin: node
-            .admin
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
+        admin: settings.admin,
         config: config.with_ping(liveness).with_dial_timeouts(far, near),
     })
 }

@@ -1,36 +1,43 @@
 //! `bowline up`: a node that runs until a signal stops it.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use node::{
-    Event, Events, EventsError, Multiaddr, Node, admin, conn_state::Update, error_chain, keyfile,
+    Event, Events, EventsError, Multiaddr, Node,
+    admin::{self, BindError, Listener},
+    conn_state::Update,
+    error_chain,
+    keyfile::{self, KeyFileError},
     multiaddr::Protocol,
 };
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::mpsc,
 };
 
 use crate::{
     allocator::Reclaimer,
-    cli, events,
-    failure::Failure,
+    cli,
+    events::Lines,
+    failure::{self, Failure},
     key,
     output::Output,
-    settings::{self, DEFAULT_PORT, Resolved},
+    settings::{self, AdminSection, DEFAULT_PORT, Resolved},
 };
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let settings = settings::resolve(args)?;
     let key = key::path(&settings.data_dir);
-    let (keypair, _) = keyfile::load_or_create(&key).map_err(Failure::usage_error)?;
+    let (keypair, _) = keyfile::load_or_create(&key).map_err(|error| match error {
+        KeyFileError::Write { .. } => Failure::system_error(error),
+        _ => Failure::usage_error(error),
+    })?;
+    let bound = bind_admin(&settings.data_dir, &settings.admin).await;
+    let admin = bound.map_err(Failure::system_error)?;
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
-    let outcome = serve(&node, events, &settings, output).await;
+    let outcome = serve(&node, events, admin, &settings, output).await;
     node.shutdown().await;
     outcome
 }
@@ -38,6 +45,7 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
 async fn serve(
     node: &Node,
     mut events: Events,
+    admin: Vec<Listener>,
     settings: &Resolved,
     output: Output,
 ) -> Result<(), Failure> {
@@ -52,14 +60,15 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
-    let (stopped, stop) = oneshot::channel::<()>();
-    let admin = admin(node, settings.admin, stop).await?;
-    let _mark = AdminMark::leave(&settings.data_dir, admin)?;
-    announce(node, admin, output)?;
+    announce(node, &admin, output)?;
+    let admin = admin.into_iter();
+    let _serving: Vec<_> = admin
+        .map(|bound| admin::serve(node.clone(), bound))
+        .collect();
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
     let mut lines = Lines::new(output);
-    let outcome = loop {
+    loop {
         tokio::select! {
             event = events.next() => match event {
                 Ok(event) => {
@@ -69,7 +78,7 @@ async fn serve(
                     lines.event(&event)?;
                 }
                 Err(EventsError::Lagged { missed }) => lines.missed(missed)?,
-                Err(_) => break Ok(()),
+                Err(_) => return Ok(()),
             },
             update = states.next() => match update {
                 Update::Event(event) => lines.state(&event)?,
@@ -79,12 +88,10 @@ async fn serve(
                 let object = json!({"event": "dial_failed", "error": failure});
                 output.line(&object, || format!("bootstrap: {failure}"))?;
             }
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
         }
-    };
-    drop(stopped);
-    outcome
+    }
 }
 
 /// Listens on every interface and transport with one port: the default port, or a free port if the default port is
@@ -94,7 +101,9 @@ async fn listen_default(node: &Node) -> Result<(), Failure> {
     if matches!(&outcome, Err(error) if error.is_address_in_use()) {
         outcome = node.listen_everywhere(0).await;
         if let Some(port) = outcome.as_ref().ok().and_then(|all| port(all)) {
-            eprintln!("port {DEFAULT_PORT} is taken: listening on port {port} instead");
+            failure::warn(&format!(
+                "port {DEFAULT_PORT} is taken: listening on port {port} instead"
+            ));
         }
     }
     outcome.map(drop).map_err(Failure::job_error)
@@ -110,35 +119,38 @@ fn port(addresses: &[Multiaddr]) -> Option<u16> {
         })
 }
 
-async fn admin(
-    node: &Node,
-    address: SocketAddr,
-    stop: oneshot::Receiver<()>,
-) -> Result<SocketAddr, Failure> {
-    let stop = async {
-        let _ = stop.await;
-    };
-    let served = admin::serve(node.clone(), address, stop).await;
-    served.map_err(|error| {
-        Failure::job(format!(
-            "cannot serve the admin endpoint on {address}: {error}"
-        ))
+/// Binds the admin endpoint: a TCP address on request, and a Unix socket. The first one is the one to announce.
+///
+/// The socket holds the lock of the data directory, so it is bound first and dropped last.
+async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listener>, BindError> {
+    let unix = Listener::unix(data_dir).await?;
+    Ok(match admin.listen {
+        Some(address) => {
+            let tcp = Listener::tcp(address, admin.open_reads, data_dir).await?;
+            vec![tcp, unix]
+        }
+        None => vec![unix],
     })
 }
 
-fn announce(node: &Node, admin: SocketAddr, output: Output) -> Result<(), Failure> {
+fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failure> {
+    let admin = admin.first().map(|bound| bound.endpoint().to_string());
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let object = json!({
         "event": "ready",
         "peer_id": node.peer_id().to_string(),
         "addresses": texts,
-        "admin": format!("http://{admin}"),
+        "admin": admin,
     });
     output.lines(&object, || {
         let mut lines = vec![format!("this is {}", node.peer_id())];
         lines.extend(texts.iter().map(|text| format!("listening on {text}")));
-        lines.push(format!("admin endpoint on http://{admin}"));
+        lines.extend(
+            admin
+                .iter()
+                .map(|admin| format!("admin endpoint on {admin}")),
+        );
         lines
     })
 }
@@ -156,23 +168,4 @@ fn bootstrap(node: &Node, addresses: &[Multiaddr]) -> mpsc::Receiver<String> {
         });
     }
     failures
-}
-
-/// A file in the data directory that tells other commands the address of the admin endpoint. Dropping this removes it.
-struct AdminMark(PathBuf);
-
-impl AdminMark {
-    fn leave(data_dir: &Path, admin: SocketAddr) -> Result<Self, Failure> {
-        let path = data_dir.join("admin");
-        let written = std::fs::write(&path, format!("http://{admin}\n"));
-        written
-            .map_err(|error| Failure::job(format!("cannot write {}: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for AdminMark {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

@@ -1,0 +1,261 @@
+//! The listeners of the admin endpoint: a Unix socket in the data directory, and TCP on request.
+
+use std::{
+    fmt, fs,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
+
+use super::{
+    access::Access,
+    place::{self, Lock},
+    token::Token,
+};
+use crate::private_file::{self, Temporary};
+
+/// The number of connections that the kernel holds until the endpoint accepts them.
+const BACKLOG: u32 = 128;
+
+/// The mode of the socket. To connect, a user needs the permission to write.
+const MODE: u32 = 0o600;
+
+/// The address of an admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// An HTTP server on TCP.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "http://{address}"),
+        }
+    }
+}
+
+/// An error of [`Listener::unix`] or [`Listener::tcp`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another process uses the data directory.
+    #[error("another node runs with the data directory {}; stop that node or choose another data directory", data_dir.display())]
+    InUse {
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Another process answers on the socket.
+    #[error("another process answers on the admin socket {}; stop that process or choose another data directory", path.display())]
+    Answered {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// A file, a directory or the socket cannot be created.
+    #[error("cannot create {}", path.display())]
+    Create {
+        /// The file, directory or socket.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The address cannot be bound.
+    #[error("cannot serve the admin endpoint on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+/// A bound listener of the admin endpoint. Dropping it removes the files that it created.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) endpoint: Endpoint,
+    pub(super) socket: Socket,
+    pub(super) access: Access,
+    pub(super) files: Files,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// The files of a listener. Dropping this removes them.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    _socket: Option<Created>,
+    _pointer: Option<Temporary>,
+    _token: Option<Temporary>,
+    /// The last field, so that the lock is released after the files are removed.
+    _lock: Option<Lock>,
+}
+
+/// A socket with its device and inode numbers.
+#[derive(Debug)]
+struct Created {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Listener {
+    /// Creates the Unix socket of a data directory. Only this user can connect to it. The socket is in the data
+    /// directory, or in the user's runtime directory if the path is longer than 107 bytes.
+    ///
+    /// The socket of a node that was killed is replaced. The data directory is locked until the listener is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Another process uses the data directory, something else has the socket's name, or the operating system refuses.
+    pub async fn unix(data_dir: &Path) -> Result<Self, BindError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| BindError::Create { path, source }
+        };
+        // The name of the directory must not depend on how the user wrote it.
+        let data_dir = &data_dir.canonicalize().map_err(at(data_dir))?;
+        let lock = Lock::take(data_dir).map_err(at(&Lock::path(data_dir)))?;
+        let Some(lock) = lock else {
+            let data_dir = data_dir.clone();
+            return Err(BindError::InUse { data_dir });
+        };
+        let entry = place::entry(data_dir);
+        // A socket that the entry names elsewhere has an unlocked data directory, so its node is gone.
+        let entry_is_socket = place::find(data_dir).map_err(at(&entry))?.as_ref() == Some(&entry);
+        if entry_is_socket {
+            clear(&entry).await?;
+        }
+        let (path, elsewhere) = place::choose(data_dir).map_err(at(&entry))?;
+        if elsewhere {
+            clear(&path).await?;
+        } else if entry.symlink_metadata().is_ok() {
+            fs::remove_file(&entry).map_err(at(&entry))?;
+        }
+        let (socket, created) = create(&path).map_err(at(&path))?;
+        let pointer = match elsewhere {
+            true => Some(place::point(data_dir, &path).map_err(at(&entry))?),
+            false => None,
+        };
+        Ok(Self {
+            endpoint: Endpoint::Unix(path),
+            socket: Socket::Unix(socket),
+            access: Access::default(),
+            files: Files {
+                _socket: Some(created),
+                _pointer: pointer,
+                _lock: Some(lock),
+                ..Files::default()
+            },
+        })
+    }
+
+    /// Binds a TCP address, and writes a new token to the file `admin-token` of the data directory. A port of 0 stands
+    /// for a free port.
+    ///
+    /// A request that changes something needs the token. Other requests need the token unless `open_reads` is true. The
+    /// default of `open_reads` is true for a loopback address and false for any other address. The token and the
+    /// answers are not encrypted.
+    ///
+    /// The caller holds the lock of the data directory, which is part of the listener of [`Listener::unix`].
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses the address or the file.
+    pub async fn tcp(
+        address: SocketAddr,
+        open_reads: Option<bool>,
+        data_dir: &Path,
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError::Address { address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let token = Token::random();
+        let file = token.write(data_dir).map_err(|source| BindError::Create {
+            path: Token::path(data_dir),
+            source,
+        })?;
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        Ok(Self {
+            endpoint: Endpoint::Tcp(address),
+            socket: Socket::Tcp(socket),
+            access: Access {
+                token: Some(Arc::new(token)),
+                open_reads: open_reads.unwrap_or(is_loopback),
+            },
+            files: Files {
+                _token: Some(file),
+                ..Files::default()
+            },
+        })
+    }
+
+    /// The address of this listener.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+/// Removes a socket on which nobody answers.
+async fn clear(path: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Create {
+        path: path.to_owned(),
+        source,
+    };
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(failed(private_file::in_the_way(&found)));
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        // The queue of a listener that does not accept is full.
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(failed(error)),
+        _ => Err(BindError::Answered {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Creates a socket that has its mode before anybody can connect.
+fn create(path: &Path) -> io::Result<(UnixListener, Created)> {
+    let socket = UnixSocket::new_stream()?;
+    // Linux gives this mode to the file of the socket, so no other mode is ever visible.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_bits_truncate(MODE))?;
+    socket.bind(path)?;
+    let found = path.symlink_metadata()?;
+    let created = Created {
+        path: path.to_owned(),
+        identity: (found.dev(), found.ino()),
+    };
+    // Elsewhere the mode is set between `bind` and `listen`: nobody can connect before `listen`.
+    if found.permissions().mode() & 0o777 != MODE {
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    }
+    Ok((socket.listen(BACKLOG)?, created))
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        let found = self.path.symlink_metadata();
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
