@@ -55,7 +55,7 @@ listening.shutdown().await;
 
 mod address;
 mod address_book;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use address::fuzzing as address_fuzzing;
 #[cfg(feature = "cli")]
 pub mod admin;

@@ -295,9 +295,9 @@ async fn at_a_data_limit_our_relay_resets_both_ends_and_neither_sees_an_end_of_t
     let length = within(hop.read_u8()).await.unwrap();
     hop.read_exact(&mut vec![0; length.into()]).await.unwrap();
     let upgrader = Upgrader::new(&Keypair::generate_ed25519(), Default::default()).unwrap();
-    let mut trace = |_| {};
-    let source = upgrader.outbound(hop, Some(hidden.peer_id()), &mut trace);
-    let source = within(source).await.unwrap();
+    let hidden_id = Some(hidden.peer_id());
+    let source = within(upgrader.outbound(hop, hidden_id, &mut |_| {})).await;
+    let source = source.unwrap();
     let flood = async {
         while let Ok(mut stream) = source.open().await {
             let _ = futures::AsyncWriteExt::write_all(&mut stream, &[7; 1_000]).await;
