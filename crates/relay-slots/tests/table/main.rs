@@ -1,5 +1,6 @@
 //! What must hold for a slot table: against a plain model, through a million churns, and where other relays failed.
 
+mod caps;
 mod churn;
 mod floods;
 mod machine;
