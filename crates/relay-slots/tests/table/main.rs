@@ -3,11 +3,13 @@
 mod caps;
 mod churn;
 mod floods;
+mod held;
 mod machine;
 mod model;
 mod others;
 mod phone;
 mod place;
+mod rates;
 
 use std::{
     hash::Hash,
