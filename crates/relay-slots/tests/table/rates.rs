@@ -6,7 +6,7 @@ use relay_slots::{Caps, Rate, Refusal, Scope, ScopeKind, Table, TableConfig};
 
 use crate::{at, open_connection};
 
-const MINUTE: Option<Rate> = Some(Rate::new(2, Duration::from_secs(60)));
+const MINUTE: Option<Rate> = Some(Rate::new(9, Duration::from_secs(60)));
 
 #[test]
 fn a_peer_and_a_subnet_are_told_apart_even_if_their_names_are_the_same() {
