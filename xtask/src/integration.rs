@@ -30,10 +30,17 @@ const SUITES: &[Suite] = &[
         parts: &[Part::Microsocks, Part::Dante, Part::Tinyproxy, Part::Squid],
     },
     Suite {
+        name: "hostile",
+        parts: &[Part::Rust, Part::Go, Part::Js, Part::Unshare],
+    },
+    Suite {
         name: "adopt",
         parts: &[Part::Adopt, Part::Microsocks],
     },
 ];
+
+/// How long each flood lasts in CI.
+const FLOOD_SECONDS: u32 = 6;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -43,6 +50,9 @@ pub(crate) struct Options {
     /// Foreign parts that must be there: a missing one is an error instead of a skipped test
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     require: Vec<Part>,
+    /// The length of each flood of the suite `hostile`, in seconds
+    #[arg(long, value_name = "N", default_value_t = FLOOD_SECONDS, value_parser = clap::value_parser!(u32).range(2..))]
+    flood_seconds: u32,
 }
 
 impl Options {
@@ -51,6 +61,7 @@ impl Options {
         Self {
             suites: Vec::new(),
             require: Part::value_variants().to_vec(),
+            flood_seconds: FLOOD_SECONDS,
         }
     }
 }
@@ -74,10 +85,16 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
     let parts = available(&parts, &options.require)?;
 
     let bowline = step::release(&["bowline"])?;
-    let mut environment = vec![(
-        "BOWLINE_BIN".to_owned(),
-        step::executable(&bowline, "bowline")?,
-    )];
+    let mut environment = vec![
+        (
+            "BOWLINE_BIN".to_owned(),
+            step::executable(&bowline, "bowline")?,
+        ),
+        (
+            "HOSTILE_SECONDS".to_owned(),
+            options.flood_seconds.to_string().into(),
+        ),
+    ];
     for part in parts {
         let program = part
             .build()

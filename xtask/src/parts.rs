@@ -26,6 +26,8 @@ pub(crate) enum Part {
     Tinyproxy,
     /// An HTTP proxy
     Squid,
+    /// The right to give a program its own name server
+    Unshare,
     /// The programs on other stacks that use one of Bowline's crates
     Adopt,
 }
@@ -46,16 +48,17 @@ impl Part {
             Self::Dante => "dante",
             Self::Tinyproxy => "tinyproxy",
             Self::Squid => "squid",
+            Self::Unshare => "unshare",
             Self::Adopt => "adopt",
         }
     }
 
     /// The environment variable that tells a suite where the part's program is.
     pub(crate) fn variable(self) -> String {
-        let kind = if self.proxy().is_some() {
-            "PROXY"
-        } else {
-            "PEER"
+        let kind = match self {
+            Self::Unshare => "TOOL",
+            _ if self.proxy().is_some() => "PROXY",
+            _ => "PEER",
         };
         format!("{kind}_{}", self.name().to_uppercase())
     }
@@ -68,7 +71,8 @@ impl Part {
         if !programs.is_empty() {
             return Some(format!("the PATH has no {}", programs.join(" and no ")));
         }
-        if self.proxy().is_some() && !step::may_unshare() {
+        let needs_namespaces = self == Self::Unshare || self.proxy().is_some();
+        if needs_namespaces && !step::may_unshare() {
             return Some("this user may not make namespaces; root may".to_owned());
         }
         None
@@ -79,6 +83,7 @@ impl Part {
             Self::Rust | Self::Adopt => vec!["cargo"],
             Self::Go => vec!["go"],
             Self::Js => vec!["node", "npm"],
+            Self::Unshare => vec!["unshare"],
             Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
                 let networks: &[&str] = match self {
                     Self::Microsocks => &NETWORKS,
@@ -101,7 +106,7 @@ impl Part {
     /// The program of a proxy, which must be installed already.
     fn proxy(self) -> Option<&'static str> {
         match self {
-            Self::Rust | Self::Go | Self::Js | Self::Adopt => None,
+            Self::Rust | Self::Go | Self::Js | Self::Unshare | Self::Adopt => None,
             Self::Dante => Some("danted"),
             Self::Microsocks | Self::Tinyproxy | Self::Squid => Some(self.name()),
         }
@@ -133,6 +138,7 @@ impl Part {
                 let program = self.program();
                 program.with_context(|| format!("the PATH has no {}", self.name()))
             }
+            Self::Unshare => step::find("unshare").context("the PATH has no unshare"),
             Self::Adopt => {
                 let mut cargo = step::program("cargo", "tests/adopt");
                 step::share_target_folder(&mut cargo)?;
@@ -175,6 +181,7 @@ mod tests {
     fn suites_find_peers_and_proxies_by_different_variables() {
         assert_eq!(Part::Go.variable(), "PEER_GO");
         assert_eq!(Part::Dante.variable(), "PROXY_DANTE");
+        assert_eq!(Part::Unshare.variable(), "TOOL_UNSHARE");
     }
 
     #[test]

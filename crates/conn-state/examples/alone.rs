@@ -12,8 +12,8 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, ConnectionId, Recommended, Route, SharedTracker, State, TrackerConfig, Update,
-    WithoutProbes,
+    Action, Closing, ConnectionId, Detail, Recommended, Route, SharedTracker, State, TrackerConfig,
+    Update, WithoutProbes,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -99,7 +99,7 @@ impl Host {
         let task = spawn(async move {
             let (closing, detail) = match host.serve(id, stream).await {
                 Ok(()) => (Closing::Remote { code: None }, None),
-                Err(error) => (Closing::Lost, Some(error.to_string())),
+                Err(error) => (Closing::Lost, Some(Detail::new(error))),
             };
             host.connections().remove(&id);
             host.closed(id, closing, detail);
@@ -122,8 +122,7 @@ impl Host {
         Ok(())
     }
 
-    fn closed(&self, id: ConnectionId, closing: Closing, detail: Option<String>) {
-        let detail = detail.map(Arc::from);
+    fn closed(&self, id: ConnectionId, closing: Closing, detail: Option<Detail>) {
         // Both ends may close it at once; the first report counts.
         let _ = self
             .tracker

@@ -20,6 +20,10 @@ pub enum Closing {
     Handshake,
     /// A limit or a rule of this host forbids it.
     Refused,
+    /// It was still in its handshake, and its place was given to a newcomer: see [`Limits`](crate::Limits).
+    Displaced,
+    /// It was idle, and its place was given to a newcomer: see [`Limits`](crate::Limits).
+    Trimmed,
     /// Another connection to the same peer is kept.
     Superseded,
     /// It did not answer a probe, and a newer connection to the same peer is there.
@@ -45,6 +49,8 @@ impl fmt::Display for Closing {
             Self::Lost => "connection lost",
             Self::Handshake => "handshake failed",
             Self::Refused => "refused",
+            Self::Displaced => "displaced from the pool of handshakes by a newcomer",
+            Self::Trimmed => "idle, and closed to make room for a newcomer",
             Self::Superseded => "superseded and drained",
             Self::Unresponsive => "unresponsive",
             Self::Silent => "silent for too long",

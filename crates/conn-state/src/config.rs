@@ -1,18 +1,32 @@
 //! The numbers a host may set.
 
+use std::time::Duration;
+
 /// How many connections are admitted, from whom and how fast.
 ///
 /// The defaults are no looser than go-libp2p's resource manager.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LimitsConfig {
-    /// Inbound connections in total, including handshaking ones. Default 256: what [`LimitsConfig::for_memory`] gives a
-    /// machine with 1 GiB.
+    /// Inbound connections whose handshake has succeeded. Default 256: what [`LimitsConfig::for_memory`] gives a machine with
+    /// 1 GiB. Handshakes come on top, up to [`Self::max_handshaking`].
     pub max_inbound: usize,
     /// Inbound connections whose peer is not known yet. Default 64. Each costs the CPU time of a handshake, so this limit
-    /// bounds the work that strangers can cause at once.
+    /// bounds the work that strangers can cause at once. A newcomer above it displaces another handshake.
     pub max_handshaking: usize,
+    /// How long a handshake may take while the pool of handshakes is at most half full. Default 30 s: a last resort behind
+    /// the transport's own deadlines.
+    pub handshake: Duration,
+    /// How long a handshake may take while the pool is full. Default 2 s: the six round trips of a handshake over TCP on a
+    /// path of 300 ms. Between half full and full, the time falls with each handshake.
+    pub handshake_under_load: Duration,
+    /// How long an inbound connection must have been idle before it may be closed for a newcomer, when
+    /// [`Self::max_inbound`] is reached. Default 10 s, after which rust-libp2p closes any idle connection. `None`: no
+    /// connection is closed for a newcomer. A host that reports no [`Usage`](crate::Usage) sets `None`, because to the
+    /// limits all of its connections are idle.
+    pub trim_idle: Option<Duration>,
     /// Connections to one peer, in either direction. Default 8: several addresses of a peer dialed at once, by both ends.
+    /// [`Limits::handle_authenticated`](crate::Limits::handle_authenticated) says how many more there are for a moment.
     pub max_per_peer: usize,
     /// Inbound connections from one IPv4 address or one IPv6 /56, which is what a household gets. Default 8.
     pub max_per_address: usize,
@@ -23,12 +37,16 @@ pub struct LimitsConfig {
     /// Inbound connections from one IPv4 /24 or one IPv6 /48, including handshaking ones. Default 64, a quarter of
     /// [`Self::max_inbound`]: one subnet alone cannot use up all of them.
     pub max_per_subnet: usize,
-    /// How many connections from one subnet may be in their handshake. Default 16, a quarter of [`Self::max_handshaking`].
+    /// How many connections from one subnet, or through one relay, may be in their handshake. Default 16, a quarter of
+    /// [`Self::max_handshaking`]. A newcomer above it displaces another handshake of its subnet.
     pub max_handshaking_per_subnet: usize,
+    /// Inbound circuits through one relay, including handshaking ones. Default 64, a quarter of [`Self::max_inbound`]: one
+    /// relay alone cannot use up all of them.
+    pub max_per_relay: usize,
     /// Whether loopback and private addresses are exempt from the limits per address and subnet. Default true: the machines
     /// of a cluster often share one private address.
     pub exempt_private: bool,
-    /// How many addresses are remembered for their rate and count. Default 65,536, about 4 MiB. When that many were seen
+    /// How many addresses are remembered for their rate and count. Default 65,536, about 8 MiB. When that many were seen
     /// recently, an unknown address is refused.
     pub max_tracked_addresses: usize,
 }
@@ -38,12 +56,16 @@ impl Default for LimitsConfig {
         Self {
             max_inbound: 256,
             max_handshaking: 64,
+            handshake: Duration::from_secs(30),
+            handshake_under_load: Duration::from_secs(2),
+            trim_idle: Some(Duration::from_secs(10)),
             max_per_peer: 8,
             max_per_address: 8,
             rate_per_address: 0.2,
             burst_per_address: 16,
             max_per_subnet: 64,
             max_handshaking_per_subnet: 16,
+            max_per_relay: 64,
             exempt_private: true,
             max_tracked_addresses: 65_536,
         }
@@ -52,12 +74,13 @@ impl Default for LimitsConfig {
 
 impl LimitsConfig {
     /// The defaults for a machine with `bytes` of memory: 128 inbound connections, and 128 more for each whole GiB; a
-    /// quarter of them from one subnet.
+    /// quarter of them from one subnet, and a quarter of them through one relay.
     pub fn for_memory(bytes: u64) -> Self {
         let gib = usize::try_from(bytes >> 30).unwrap_or(usize::MAX);
         let mut limits = Self::default();
         limits.max_inbound = gib.saturating_mul(128).saturating_add(128);
         limits.max_per_subnet = limits.max_inbound / 4;
+        limits.max_per_relay = limits.max_inbound / 4;
         limits
     }
 
@@ -70,6 +93,18 @@ impl LimitsConfig {
     /// Sets [`Self::max_handshaking`].
     pub fn with_max_handshaking(mut self, connections: usize) -> Self {
         self.max_handshaking = connections;
+        self
+    }
+
+    /// Sets [`Self::handshake`] and [`Self::handshake_under_load`].
+    pub fn with_handshake(mut self, full: Duration, under_load: Duration) -> Self {
+        (self.handshake, self.handshake_under_load) = (full, under_load);
+        self
+    }
+
+    /// Sets [`Self::trim_idle`].
+    pub fn with_trim_idle(mut self, after: Option<Duration>) -> Self {
+        self.trim_idle = after;
         self
     }
 
@@ -99,6 +134,12 @@ impl LimitsConfig {
         self
     }
 
+    /// Sets [`Self::max_per_relay`].
+    pub fn with_max_per_relay(mut self, circuits: usize) -> Self {
+        self.max_per_relay = circuits;
+        self
+    }
+
     /// Sets [`Self::exempt_private`].
     pub fn with_exempt_private(mut self, exempt: bool) -> Self {
         self.exempt_private = exempt;
@@ -112,15 +153,23 @@ impl LimitsConfig {
     }
 }
 
-/// How many events a tracker keeps.
+/// The bounds of a tracker: how many events it keeps, and how many connections to one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackerConfig {
-    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536, about
-    /// 5 MiB.
+    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536.
+    ///
+    /// An event takes 64 bytes, and its [`Detail`](crate::Detail) at most 144 more, so that 65,536 events take 4 MiB, and at
+    /// most 13 MiB whatever peers do. A peer that is remembered only for its events takes about 150 bytes more with libp2p's
+    /// `PeerId` as the id.
     pub history: usize,
     /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64: a screen.
     pub history_per_peer: usize,
+    /// The number of connections to one peer that are kept. Default `None`: as many as the policy keeps. If there are more
+    /// for longer than [`Policy::drain`](crate::Policy::drain) and [`Policy::patience`](crate::Policy::patience) together, the
+    /// oldest are drained, limited ones first. Before, the contests between them and the peer's own choice may leave fewer.
+    /// A host with [`Limits`](crate::Limits) sets [`LimitsConfig::max_per_peer`].
+    pub max_per_peer: Option<usize>,
 }
 
 impl Default for TrackerConfig {
@@ -128,6 +177,7 @@ impl Default for TrackerConfig {
         Self {
             history: 65_536,
             history_per_peer: 64,
+            max_per_peer: None,
         }
     }
 }
@@ -136,6 +186,12 @@ impl TrackerConfig {
     /// Sets [`Self::history`] and [`Self::history_per_peer`].
     pub fn with_history(mut self, in_all: usize, per_peer: usize) -> Self {
         (self.history, self.history_per_peer) = (in_all, per_peer);
+        self
+    }
+
+    /// Sets [`Self::max_per_peer`].
+    pub fn with_max_per_peer(mut self, connections: Option<usize>) -> Self {
+        self.max_per_peer = connections;
         self
     }
 }

@@ -32,6 +32,12 @@ pub enum TrackError {
         /// The limit.
         limit: usize,
     },
+    /// [`crate::Policy::max_limited`] is reached.
+    #[error("relays limit {limit} connections, which is the limit")]
+    TooManyLimited {
+        /// The limit.
+        limit: usize,
+    },
     /// [`crate::Policy::max_transient_per_peer`] is reached.
     #[error("{limit} connections to this peer are transient, which is the limit")]
     TooManyTransientOfPeer {
@@ -94,7 +100,16 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_per_peer`] is reached.
+    /// [`crate::LimitsConfig::max_per_relay`] is reached, or the share of one relay in the handshakes.
+    #[error("{limit} inbound circuits through this relay are open, which is the limit")]
+    TooManyFromRelay {
+        /// The limit.
+        limit: usize,
+    },
+    /// Its place was given to a newer connection.
+    #[error("its place was given to a newer connection")]
+    Displaced,
+    /// [`crate::LimitsConfig::max_per_peer`] is reached, and so many more are drained or may be dead.
     #[error("{limit} connections to this peer are open, which is the limit")]
     TooManyToPeer {
         /// The limit.

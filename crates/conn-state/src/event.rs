@@ -1,8 +1,8 @@
 //! What a tracker reports: changes of a peer's state, and what the host has to do.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, time::Instant};
 
-use crate::{Closing, ConnectionId, State};
+use crate::{Closing, ConnectionId, Detail, State};
 
 /// A change of a peer's state.
 ///
@@ -22,7 +22,7 @@ pub struct Event<Id> {
     /// What happened to the connection.
     pub cause: Cause,
     /// What the host said about it, if anything.
-    pub detail: Option<Arc<str>>,
+    pub detail: Option<Detail>,
     /// The connection whose change changed the peer's state.
     pub connection: ConnectionId,
     /// When it happened.

@@ -1,8 +1,6 @@
 //! The latest events of all peers, in one ring. It is what subscribers read from and what is known of the past.
 
-use std::sync::Arc;
-
-use crate::{Cause, ConnectionId, State};
+use crate::{Cause, ConnectionId, Detail, State};
 
 /// Where no record ever is.
 pub(crate) const NO_PLACE: u64 = u64::MAX;
@@ -20,7 +18,7 @@ pub(crate) struct Record {
     pub(crate) at: u64,
     /// Where this peer's record before this one is, or was; [`NO_PLACE`] if it is its first.
     pub(crate) previous: u64,
-    pub(crate) detail: Option<Arc<str>>,
+    pub(crate) detail: Option<Detail>,
 }
 
 /// Keeps the latest `capacity` records. A record's place counts from the first one ever.
@@ -73,3 +71,54 @@ impl History {
 
 // One cache line: that is most of what a transition costs.
 const _: () = assert!(size_of::<Record>() <= 64);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Closing, Recommended, Route, Tracker, TrackerConfig, table::Peer};
+
+    /// As long as libp2p's `PeerId`.
+    type Id = [u64; 10];
+
+    /// The reference counts of an `Arc`.
+    const COUNTS: usize = 16;
+
+    fn bytes(history: &History) -> usize {
+        let details = history
+            .ring
+            .iter()
+            .filter_map(|record| record.detail.as_ref());
+        let details = details.map(|detail| (COUNTS + detail.len()).next_multiple_of(16));
+        history.ring.capacity() * size_of::<Record>() + details.sum::<usize>()
+    }
+
+    #[test]
+    fn strangers_that_close_with_long_reasons_leave_at_most_13_mib_of_history() {
+        let (now, config) = (Instant::now(), TrackerConfig::default());
+        let bound = config.history * (size_of::<Record>() + COUNTS + Detail::MAX);
+        assert_eq!(bound, 13 << 20);
+        let reason = "\u{1}".repeat(1_080);
+        let mut tracker = Tracker::new(now, Id::default(), Recommended::default(), config);
+        for stranger in 1..=config.history as u64 {
+            let id = tracker.handle_inbound(now).unwrap();
+            let peer = [stranger; 10];
+            tracker
+                .handle_authenticated(now, id, &peer, Route::Direct)
+                .unwrap();
+            let detail = Detail::new(&reason);
+            let closing = Closing::Remote { code: Some(0) };
+            tracker
+                .handle_closed(now, id, closing, Some(detail))
+                .unwrap();
+        }
+        assert_eq!(tracker.history.ring.len(), config.history);
+        let (history, remembered) = (bytes(&tracker.history), tracker.remembered());
+        let peers = remembered * (size_of::<Option<Peer<Id>>>() + size_of::<u32>());
+        println!("history {history} bytes, {remembered} peers about {peers} bytes");
+        assert!(history <= bound, "{history} bytes");
+        assert!(remembered <= config.history, "{remembered} peers");
+        assert!(peers / remembered <= 150, "{peers} bytes");
+    }
+}

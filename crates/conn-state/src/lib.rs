@@ -12,7 +12,9 @@
 //!
 //!  Liveness    (bytes received, pongs)          ─► when to ping, and whether the connection is dead
 //!  AddressBook (addresses, sources, outcomes)   ─► the addresses of a peer, in the order in which to dial them
-//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted
+//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted, and which makes room
+//!  Budget      (keys, rates)                    ─► whether one more costly request of a peer is served
+//!  Summaries   (keys, reports)                  ─► a bounded number of summaries per second, for logs
 //! ```
 //!
 //! # Invariants
@@ -26,6 +28,7 @@
 //! - A method makes all of its checks before it changes anything, so an error changes nothing.
 //! - [`Liveness`] declares a connection dead only if nothing is received.
 //! - Hearsay, an address from a third party, never displaces an address that worked from an [`AddressBook`].
+//! - A [`Detail`] is at most 128 bytes long and prints as one line, whatever a peer wrote into it.
 //! - Memory is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection,
 //!   [`LimitsConfig::max_tracked_addresses`] addresses, and [`AddressBookConfig::max_peers`] peers in the book.
 //!
@@ -56,9 +59,11 @@
 //! ```
 
 mod addresses;
+mod budget;
 mod closing;
 mod config;
 mod count;
+mod detail;
 #[cfg(feature = "tokio")]
 mod driver;
 mod error;
@@ -77,18 +82,22 @@ mod shared;
 mod snapshot;
 mod stream_count;
 mod subscription;
+mod summaries;
 mod sync;
 mod table;
 mod tracker;
 pub mod upgrade;
+mod usage;
 mod when_connected;
 mod without_probes;
 
 use std::time::Duration;
 
 pub use addresses::{AddressBook, AddressBookConfig, KnownAddress, Outcome, Source};
+pub use budget::{Budget, Rate};
 pub use closing::Closing;
 pub use config::{LimitsConfig, TrackerConfig};
+pub use detail::{Detail, Escaped, is_plain};
 #[cfg(feature = "tokio")]
 pub use driver::WaitError;
 pub use error::{Refused, TrackError};
@@ -103,7 +112,9 @@ pub use shared::SharedTracker;
 pub use snapshot::{PeerSnapshot, Snapshot};
 pub use stream_count::StreamCount;
 pub use subscription::{Subscription, Update};
+pub use summaries::{Summaries, SummariesConfig, Summary};
 pub use tracker::Tracker;
+pub use usage::Usage;
 pub use when_connected::WhenConnected;
 pub use without_probes::WithoutProbes;
 
@@ -132,6 +143,13 @@ pub trait Policy<Id>: Send + Sync {
     /// How many connections may be transient at once.
     fn max_transient(&self) -> usize {
         Recommended::default().max_transient
+    }
+
+    /// How many connections may be limited at once: half of those that may be transient. The other half is reserved for
+    /// handshakes, so that circuits, which relays open, cannot keep this host from dialing and accepting.
+    fn max_limited(&self) -> usize {
+        let transient = self.max_transient();
+        transient - transient / 2
     }
 
     /// How many connections to one peer may be transient at once.

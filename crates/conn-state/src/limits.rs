@@ -1,63 +1,53 @@
-//! Admission of connections by counts and rates.
+//! Admission of connections by counts and rates, and the connections that make room for new ones.
+
+mod addresses;
+mod handshakes;
+mod origin;
+mod places;
+mod ranked;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     net::IpAddr,
     time::Instant,
 };
 
-use crate::{LimitsConfig, Refused, prefix::Prefix};
+use self::{
+    addresses::Addresses,
+    handshakes::Handshakes,
+    origin::{Admitted, Group, Origin},
+    places::Places,
+};
+use crate::{Closing, LimitsConfig, Refused, Usage};
 
-/// Decides whether one more connection is admitted.
+/// Decides whether one more connection is admitted, and which connection makes room for it.
 ///
 /// `Id` names a connection and `Peer` names a peer; both types are the host's choice.
+///
+/// - A handshake gives its place to a newcomer if the pool of handshakes is full: the oldest silent handshake of the subnet
+///   that has the most. A subnet can displace handshakes of its own or of a subnet that has more, so a flood from one subnet
+///   locks nobody else out. Handshakes have less time the fuller the pool is.
+/// - A connection that is up gives its place to a newcomer whose handshake has succeeded, if all places are taken, it has
+///   been idle for [`LimitsConfig::trim_idle`] and its peer is not protected. So strangers who never finish a handshake
+///   close no connection that is up.
+///
+/// [`Self::poll_action`] names the connections that make room. They count no longer; at most
+/// [`LimitsConfig::max_handshaking`] of them may be on their way out, and newcomers are refused meanwhile.
 #[derive(Debug)]
 pub struct Limits<Id, Peer> {
     config: LimitsConfig,
     pub(crate) connections: BTreeMap<Id, Admitted<Peer>>,
-    inbound: usize,
-    handshaking: usize,
-    pub(crate) addresses: BTreeMap<Prefix, Address>,
-    pub(crate) subnets: BTreeMap<Prefix, Subnet>,
+    handshakes: Handshakes<Id, Group<Peer>>,
+    places: Places<Id, Group<Peer>>,
+    pub(crate) addresses: Addresses,
+    /// The inbound connections of each group. No entry is zero.
+    pub(crate) groups: BTreeMap<Group<Peer>, usize>,
     pub(crate) peers: BTreeMap<Peer, usize>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Admitted<Peer> {
-    inbound: bool,
-    from: Option<From>,
-    peer: Option<Peer>,
-}
-
-/// Where a connection is counted.
-#[derive(Debug, Clone, Copy)]
-struct From {
-    household: Prefix,
-    subnet: Prefix,
-}
-
-/// Inbound connections from one subnet. There is no entry without any.
-#[derive(Debug, Default)]
-pub(crate) struct Subnet {
-    pub(crate) open: usize,
-    handshaking: usize,
-}
-
-/// A token bucket and a count. An entry without connections and with a full bucket says nothing and may be forgotten.
-#[derive(Debug)]
-pub(crate) struct Address {
-    pub(crate) open: usize,
-    tokens: f64,
-    refilled: Instant,
-}
-
-impl Address {
-    fn refill(&mut self, now: Instant, config: &LimitsConfig) {
-        let elapsed = now.saturating_duration_since(self.refilled);
-        let earned = elapsed.as_secs_f64() * config.rate_per_address;
-        self.tokens = (self.tokens + earned).min(f64::from(config.burst_per_address));
-        self.refilled = now.max(self.refilled);
-    }
+    /// How often each peer is protected. No entry is zero.
+    protected: BTreeMap<Peer, usize>,
+    /// Connections that make room and are not closed yet.
+    leaving: usize,
+    actions: VecDeque<(Id, Closing)>,
 }
 
 impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
@@ -66,11 +56,14 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Self {
             config,
             connections: BTreeMap::new(),
-            inbound: 0,
-            handshaking: 0,
-            addresses: BTreeMap::new(),
-            subnets: BTreeMap::new(),
+            handshakes: Handshakes::default(),
+            places: Places::default(),
+            addresses: Addresses::default(),
+            groups: BTreeMap::new(),
             peers: BTreeMap::new(),
+            protected: BTreeMap::new(),
+            leaving: 0,
+            actions: VecDeque::new(),
         }
     }
 
@@ -80,110 +73,138 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     ///
     /// # Errors
     ///
-    /// The first limit that is reached. A refused connection counts towards no limit and spends no rate token.
+    /// The first limit that is reached and for which nothing makes room. A refused connection counts towards no limit and
+    /// spends no rate token.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
-        let (inbound, handshaking) = (self.config.max_inbound, self.config.max_handshaking);
-        if self.inbound >= inbound {
-            return Err(Refused::TooManyInbound { limit: inbound });
-        }
-        if self.handshaking >= handshaking {
-            return Err(Refused::TooManyHandshakes { limit: handshaking });
-        }
-        let exempt = self.config.exempt_private && Prefix::is_private(address);
-        let from = (!exempt).then(|| From {
-            household: Prefix::household(address),
-            subnet: Prefix::subnet(address),
-        });
-        if let Some(From { household, subnet }) = from {
-            self.check_subnet(subnet)?;
-            self.admit_address(now, household)?;
-            let subnet = self.subnets.entry(subnet).or_default();
-            subnet.open += 1;
-            subnet.handshaking += 1;
-        }
-        self.inbound += 1;
-        self.handshaking += 1;
-        let admitted = Admitted {
-            inbound: true,
-            from,
-            peer: None,
-        };
-        self.connections.insert(id, admitted);
-        Ok(())
+        let origin = Origin::at(address, &self.config);
+        self.begin(now, id, origin)
+    }
+
+    /// A circuit comes in through `relay`. The peer at its other end is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::handle_inbound`].
+    pub fn handle_circuit(&mut self, now: Instant, id: Id, relay: Peer) -> Result<(), Refused> {
+        self.begin(now, id, Origin::through(relay))
+    }
+
+    /// An inbound connection has advanced its handshake by something that the other end sent. It then gives its place to a
+    /// newcomer only after the silent ones of its subnet. A host whose transport cannot tell need not call this.
+    pub fn handle_advanced(&mut self, id: Id) {
+        self.handshakes.advance(id);
     }
 
     /// The handshake of `id` has shown that `peer` is at the other end. An `id` that was not reported by
     /// [`Self::handle_inbound`] is a connection that this host dialed.
     ///
+    /// A peer may have twice [`LimitsConfig::max_per_peer`] connections and one more, because a new connection may replace
+    /// one that is dead or that the peer did not mean to keep. Which of them stay is
+    /// [decided](crate::TrackerConfig::max_per_peer) by the tracker.
+    ///
     /// # Errors
     ///
-    /// [`Refused::TooManyToPeer`]. The host then closes the connection and reports [`Self::handle_closed`].
-    pub fn handle_authenticated(&mut self, id: Id, peer: Peer) -> Result<(), Refused> {
-        let limit = self.config.max_per_peer;
-        if self.peers.get(&peer).is_some_and(|open| *open >= limit) {
-            return Err(Refused::TooManyToPeer { limit });
-        }
-        let admitted = self.connections.entry(id).or_insert(Admitted {
-            inbound: false,
-            from: None,
-            peer: None,
-        });
-        if admitted.peer.is_some() {
+    /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. The host then closes the
+    /// connection and reports [`Self::handle_closed`].
+    pub fn handle_authenticated(
+        &mut self,
+        now: Instant,
+        id: Id,
+        peer: Peer,
+        usage: &Usage,
+    ) -> Result<(), Refused> {
+        let (is_inbound, is_known) = match self.connections.get(&id) {
+            Some(admitted) if admitted.is_leaving => return Err(Refused::Displaced),
+            Some(admitted) => (admitted.origin.is_some(), admitted.peer.is_some()),
+            None => (false, false),
+        };
+        if is_known {
             return Ok(());
         }
-        if admitted.inbound {
-            self.handshaking -= 1;
-            let from = admitted.from;
-            if let Some(subnet) = from.and_then(|from| self.subnets.get_mut(&from.subnet)) {
-                subnet.handshaking -= 1;
-            }
+        self.check_peer(&peer)?;
+        if is_inbound {
+            self.make_place(now)?;
         }
+        let admitted = self.connections.entry(id).or_insert(Admitted {
+            origin: None,
+            peer: None,
+            is_leaving: false,
+        });
         admitted.peer = Some(peer.clone());
+        if let Some(origin) = &admitted.origin {
+            self.handshakes.remove(id);
+            let group = origin.group.clone();
+            self.places.insert(now, id, group, usage.clone());
+        }
         *self.peers.entry(peer).or_default() += 1;
+        Ok(())
+    }
+
+    /// A connection came in whose handshake has succeeded and has proved that the peer receives at `address`. It never was
+    /// in the pool of handshakes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::handle_inbound`] and [`Self::handle_authenticated`].
+    pub fn handle_inbound_authenticated(
+        &mut self,
+        now: Instant,
+        id: Id,
+        address: IpAddr,
+        peer: Peer,
+        usage: &Usage,
+    ) -> Result<(), Refused> {
+        let origin = Origin::at(address, &self.config);
+        self.check_group(&origin)?;
+        let full_at = self.check_address(now, &origin)?;
+        self.check_peer(&peer)?;
+        self.make_place(now)?;
+        self.places
+            .insert(now, id, origin.group.clone(), usage.clone());
+        *self.peers.entry(peer.clone()).or_default() += 1;
+        self.admit(now, id, origin, full_at, Some(peer));
         Ok(())
     }
 
     /// The connection is gone, in its handshake or later. An unknown `id` changes nothing.
     pub fn handle_closed(&mut self, id: Id) {
-        let Some(admitted) = self.connections.remove(&id) else {
-            return;
-        };
-        if admitted.inbound {
-            self.inbound -= 1;
-            if admitted.peer.is_none() {
-                self.handshaking -= 1;
-            }
+        match self.connections.get(&id) {
+            Some(admitted) if admitted.is_leaving => self.leaving -= 1,
+            Some(_) => self.release(id),
+            None => return,
         }
-        if let Some(From { household, subnet }) = admitted.from {
-            if let Some(address) = self.addresses.get_mut(&household) {
-                address.open -= 1;
-            }
-            if let Entry::Occupied(mut subnet) = self.subnets.entry(subnet) {
-                subnet.get_mut().open -= 1;
-                subnet.get_mut().handshaking -= usize::from(admitted.peer.is_none());
-                if subnet.get().open == 0 {
-                    subnet.remove();
-                }
-            }
-        }
-        if let Some(peer) = admitted.peer
-            && let Entry::Occupied(mut open) = self.peers.entry(peer)
-        {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
+        self.connections.remove(&id);
+    }
+
+    /// The connections of `peer` are not trimmed until [`Self::handle_unprotected`] was called as often as this.
+    pub fn handle_protected(&mut self, peer: Peer) {
+        *self.protected.entry(peer).or_default() += 1;
+    }
+
+    /// Ends one protection of `peer`. Its connections then count as idle from the next time that the limits look at them,
+    /// which is up to [`LimitsConfig::trim_idle`] later.
+    pub fn handle_unprotected(&mut self, peer: Peer) {
+        if let Entry::Occupied(mut protected) = self.protected.entry(peer) {
+            *protected.get_mut() -= 1;
+            if *protected.get() == 0 {
+                protected.remove();
             }
         }
     }
 
-    /// The number of open inbound connections, including handshaking ones.
+    /// A connection that the host has to close, and the reason. Drain it to `None` after each `handle_*`.
+    pub fn poll_action(&mut self) -> Option<(Id, Closing)> {
+        self.actions.pop_front()
+    }
+
+    /// The number of inbound connections that count, including handshaking ones.
     pub fn inbound(&self) -> usize {
-        self.inbound
+        self.places.len() + self.handshakes.len()
     }
 
     /// The number of inbound connections in their handshake.
     pub fn handshaking(&self) -> usize {
-        self.handshaking
+        self.handshakes.len()
     }
 
     /// The number of remembered addresses.
@@ -191,56 +212,145 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.addresses.len()
     }
 
-    fn check_subnet(&self, prefix: Prefix) -> Result<(), Refused> {
-        let Some(Subnet { open, handshaking }) = self.subnets.get(&prefix) else {
-            return Ok(());
-        };
-        let limit = self.config.max_per_subnet;
-        if *open >= limit {
-            return Err(Refused::TooManyFromSubnet { prefix, limit });
-        }
-        let limit = self.config.max_handshaking_per_subnet;
-        if *handshaking >= limit {
-            return Err(Refused::TooManyHandshakesFromSubnet { prefix, limit });
-        }
-        Ok(())
+    /// How often the search for an idle connection looked at one.
+    #[cfg(test)]
+    pub(crate) fn looked_at(&self) -> usize {
+        self.places.looked_at
     }
 
-    fn admit_address(&mut self, now: Instant, prefix: Prefix) -> Result<(), Refused> {
-        let config = &self.config;
-        if !self.addresses.contains_key(&prefix)
-            && self.addresses.len() >= config.max_tracked_addresses
+    /// Admits a connection to the pool of handshakes.
+    fn begin(&mut self, now: Instant, id: Id, origin: Origin<Peer>) -> Result<(), Refused> {
+        let limit = self.config.max_handshaking;
+        while self.leaving < limit
+            && let Some(late) = self.handshakes.overdue(now, &self.config)
         {
-            self.forget_idle(now);
-            if self.addresses.len() >= self.config.max_tracked_addresses {
-                let limit = self.config.max_tracked_addresses;
-                return Err(Refused::TooManyAddresses { limit });
-            }
+            self.displace(late, Closing::TooLongTransient);
         }
-        let config = &self.config;
-        let address = self.addresses.entry(prefix).or_insert(Address {
-            open: 0,
-            tokens: f64::from(config.burst_per_address),
-            refilled: now,
-        });
-        address.refill(now, config);
-        if address.open >= config.max_per_address {
-            let limit = config.max_per_address;
-            return Err(Refused::TooManyFromAddress { prefix, limit });
+        if limit == 0 || self.leaving >= limit {
+            return Err(Refused::TooManyHandshakes { limit });
         }
-        if address.tokens < 1.0 {
-            return Err(Refused::TooFastFromAddress { prefix });
+        // Whoever finds no place after the handshake is refused before it.
+        if self.places.len() >= self.config.max_inbound && self.longest_idle(now).is_none() {
+            let limit = self.config.max_inbound;
+            return Err(Refused::TooManyInbound { limit });
         }
-        address.tokens -= 1.0;
-        address.open += 1;
+        let group = &origin.group;
+        let in_group = self.handshakes.len_of(group);
+        let mut victim = None;
+        let room = self.check_group(&origin);
+        let room = room.and_then(|()| origin.check_handshakes(in_group, &self.config));
+        if let Err(refused) = room {
+            victim = Some(self.handshakes.head_of(group).ok_or(refused)?);
+        } else if self.handshakes.len() >= limit {
+            victim = self.handshakes.head_for(group);
+        }
+        let full_at = self.check_address(now, &origin)?;
+        if let Some(victim) = victim {
+            self.displace(victim, Closing::Displaced);
+        }
+        self.handshakes.insert(now, id, origin.group.clone());
+        self.admit(now, id, origin, full_at, None);
         Ok(())
     }
 
-    fn forget_idle(&mut self, now: Instant) {
-        let config = &self.config;
-        self.addresses.retain(|_, address| {
-            address.refill(now, config);
-            address.open > 0 || address.tokens < f64::from(config.burst_per_address)
-        });
+    fn admit(
+        &mut self,
+        now: Instant,
+        id: Id,
+        origin: Origin<Peer>,
+        full_at: Instant,
+        peer: Option<Peer>,
+    ) {
+        if let Some(household) = origin.household {
+            self.addresses.admit(now, household, full_at);
+        }
+        *self.groups.entry(origin.group.clone()).or_default() += 1;
+        let admitted = Admitted {
+            origin: Some(origin),
+            peer,
+            is_leaving: false,
+        };
+        self.connections.insert(id, admitted);
+    }
+
+    fn check_group(&self, origin: &Origin<Peer>) -> Result<(), Refused> {
+        let open = self.groups.get(&origin.group).copied().unwrap_or(0);
+        origin.check_open(open, &self.config)
+    }
+
+    fn check_address(&mut self, now: Instant, origin: &Origin<Peer>) -> Result<Instant, Refused> {
+        match origin.household {
+            Some(household) => self.addresses.check(now, household, &self.config),
+            None => Ok(now),
+        }
+    }
+
+    fn check_peer(&self, peer: &Peer) -> Result<(), Refused> {
+        let limit = self.config.max_per_peer;
+        let open = self.peers.get(peer).copied().unwrap_or(0);
+        match limit == 0 || open > limit.saturating_mul(2) {
+            true => Err(Refused::TooManyToPeer { limit }),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes sure that one more connection may be up.
+    fn make_place(&mut self, now: Instant) -> Result<(), Refused> {
+        let limit = self.config.max_inbound;
+        if self.places.len() < limit {
+            return Ok(());
+        }
+        let is_crowded = self.leaving >= self.config.max_handshaking;
+        let idle = self.longest_idle(now).filter(|_| !is_crowded);
+        let idle = idle.ok_or(Refused::TooManyInbound { limit })?;
+        self.displace(idle, Closing::Trimmed);
+        Ok(())
+    }
+
+    fn longest_idle(&mut self, now: Instant) -> Option<Id> {
+        let (connections, protected) = (&self.connections, &self.protected);
+        let is_protected = |id: &Id| {
+            let peer = connections.get(id).and_then(|one| one.peer.as_ref());
+            peer.is_some_and(|peer| protected.contains_key(peer))
+        };
+        let after = self.config.trim_idle?;
+        self.places.longest_idle(now, after, is_protected)
+    }
+
+    /// The connection makes room for another one.
+    fn displace(&mut self, id: Id, closing: Closing) {
+        self.release(id);
+        if let Some(admitted) = self.connections.get_mut(&id) {
+            admitted.is_leaving = true;
+            self.leaving += 1;
+        }
+        self.actions.push_back((id, closing));
+    }
+
+    /// The connection counts towards no limit any more.
+    fn release(&mut self, id: Id) {
+        self.handshakes.remove(id);
+        self.places.remove(id);
+        let Some(admitted) = self.connections.get(&id) else {
+            return;
+        };
+        if let Some(origin) = &admitted.origin {
+            if let Some(household) = origin.household {
+                self.addresses.close(household);
+            }
+            decrease(&mut self.groups, &origin.group);
+        }
+        if let Some(peer) = &admitted.peer {
+            decrease(&mut self.peers, peer);
+        }
+    }
+}
+
+fn decrease<Key: Ord + Clone>(counts: &mut BTreeMap<Key, usize>, key: &Key) {
+    if let Entry::Occupied(mut count) = counts.entry(key.clone()) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }

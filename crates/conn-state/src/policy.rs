@@ -118,7 +118,7 @@ pub struct Recommended {
     pub handshake: Duration,
     /// How long a limited connection may last. Default unlimited: its relay ends it.
     pub limited: Option<Duration>,
-    /// How many connections may be handshaking or limited. Default 1,024.
+    /// How many connections may be handshaking or limited. Default 1,024. At most half of them may be limited.
     pub max_transient: usize,
     /// How many connections to one peer may be handshaking or limited. Default 32: several dials at once, each to several
     /// of the peer's addresses.

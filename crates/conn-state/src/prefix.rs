@@ -16,8 +16,8 @@ impl Prefix {
         Self::of(address, 32, 56)
     }
 
-    /// The IPv4 /24, or the IPv6 /48.
-    pub(crate) fn subnet(address: IpAddr) -> Self {
+    /// The IPv4 /24 or the IPv6 /48 of `address`.
+    pub fn subnet(address: IpAddr) -> Self {
         Self::of(address, 24, 48)
     }
 

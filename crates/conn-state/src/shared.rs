@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Action, Closing, ConnectionId, ConnectionInfo, Event, Path, Policy, State, StreamCount,
+    Action, Closing, ConnectionId, ConnectionInfo, Detail, Event, Path, Policy, State, StreamCount,
     Subscription, TrackError, Tracker, TrackerConfig, locked::Shared, snapshot::Snapshot,
     sync::Arc,
 };
@@ -105,7 +105,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         now: Instant,
         id: ConnectionId,
         closing: Closing,
-        detail: Option<std::sync::Arc<str>>,
+        detail: Option<Detail>,
     ) -> Result<(), TrackError> {
         self.change(|tracker| tracker.handle_closed(now, id, closing, detail))
     }

@@ -9,12 +9,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     hash::Hash,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Action, Cause, Closing, ConnectionId, Direction, Path, Phase, Policy, Reason, Route,
+    Action, Cause, Closing, ConnectionId, Detail, Direction, Path, Phase, Policy, Reason, Route,
     TrackError, TrackerConfig,
     history::History,
     table::{Connections, NEVER, NONE, Peers},
@@ -33,11 +32,15 @@ pub struct Tracker<Id> {
     connections: Connections,
     /// When phases and probes are over, the soonest first.
     timers: BTreeSet<(u64, u32, Timer)>,
+    /// Peers with more connections than [`TrackerConfig::max_per_peer`], each of which has a timer.
+    crowded: BTreeSet<u32>,
     /// When the probe of each connection that is probed is over.
     probes: BTreeMap<u32, Probe>,
     pub(crate) history: History,
     actions: VecDeque<Action>,
     transient: usize,
+    /// Those of them that are limited.
+    limited: usize,
 }
 
 /// A connection that is expected to answer.
@@ -53,6 +56,8 @@ struct Probe {
 enum Timer {
     Phase,
     Probe,
+    /// Of a peer with too many connections. The others are of connections.
+    Crowd,
 }
 
 impl<Id: fmt::Debug> fmt::Debug for Tracker<Id> {
@@ -68,7 +73,7 @@ impl<Id: fmt::Debug> fmt::Debug for Tracker<Id> {
 struct Happening {
     now: u64,
     cause: Cause,
-    detail: Option<Arc<str>>,
+    detail: Option<Detail>,
 }
 
 impl Happening {
@@ -98,9 +103,11 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             peers: Peers::default(),
             connections: Connections::default(),
             timers: BTreeSet::new(),
+            crowded: BTreeSet::new(),
             probes: BTreeMap::new(),
             actions: VecDeque::new(),
             transient: 0,
+            limited: 0,
         }
     }
 
@@ -146,7 +153,9 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
 
     fn check_transient(&self, peer: Option<u32>) -> Result<(), TrackError> {
         let limit = self.policy.max_transient();
-        if self.transient >= limit {
+        // A policy may limit connections that were not, so that there are more of them than it allows.
+        let limited = self.limited.min(self.policy.max_limited());
+        if self.transient - self.limited + limited >= limit {
             return Err(TrackError::TooManyTransient { limit });
         }
         let limit = self.policy.max_transient_per_peer();
@@ -171,7 +180,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     ///
     /// # Errors
     ///
-    /// The connection is unknown, is not handshaking, or is about to be closed. Nothing changes then.
+    /// The connection is unknown, is not handshaking, or is about to be closed, or [`TrackError::TooManyLimited`]. Nothing
+    /// changes then.
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
@@ -184,6 +194,11 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         if phase != Phase::Handshaking {
             return Err(TrackError::WrongPhase { id, phase });
         }
+        let next = self.up_phase(path.route);
+        let limit = self.policy.max_limited();
+        if next == Phase::Limited && self.limited >= limit {
+            return Err(TrackError::TooManyLimited { limit });
+        }
         let now = self.nanos(now);
         self.connections[slot].up = now;
         self.connections[slot].set_path(path);
@@ -195,7 +210,6 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         if dialed != NONE && !wanted {
             self.leave(slot, Happening::new(now, Cause::OtherPeer));
         }
-        let next = self.up_phase(path.route);
         let happening = Happening::new(now, Cause::Authenticated);
         if self.connections[slot].peer == NONE {
             // It joins in its new phase: the peer was never seen handshaking.
@@ -205,6 +219,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             self.enter(slot, next, happening);
         }
         self.contend(slot, now);
+        self.enforce_limit(self.connections[slot].peer, now);
         Ok(())
     }
 
@@ -242,6 +257,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             };
             self.enter(slot, next, Happening::new(now, cause));
             self.contend(slot, now);
+            self.enforce_limit(self.connections[slot].peer, now);
         }
         Ok(())
     }
@@ -260,6 +276,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             true => self.revive(slot, now),
             false => self.contend_again(slot, now, true),
         }
+        self.enforce_limit(self.connections[slot].peer, now);
     }
 
     /// A connection is gone, for the reason `closing`. `detail` is optional text for the event.
@@ -272,7 +289,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         now: Instant,
         id: ConnectionId,
         closing: Closing,
-        detail: Option<Arc<str>>,
+        detail: Option<Detail>,
     ) -> Result<(), TrackError> {
         let slot = self.find(id)?;
         let now = self.nanos(now);
@@ -283,6 +300,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.reconsider(slot, now);
         let cause = Cause::Closed(closing);
         self.leave(slot, Happening { now, cause, detail });
+        self.enforce_limit(peer, now);
         self.shift(slot, Phase::Closed, now);
         self.connections.remove(slot);
         self.forget_if_idle(peer);
@@ -316,9 +334,18 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
                 return;
             }
             match timer {
+                Timer::Crowd => {
+                    self.timers.remove(&(at, slot, timer));
+                    self.crowded.remove(&slot);
+                    // If it is another peer by now, nothing happens.
+                    self.enforce_limit(slot, now);
+                }
                 Timer::Probe => match self.end_probe(slot) {
                     Some(Probe { overdue: true, .. }) => self.close(slot, Closing::Unresponsive),
-                    _ => self.contend_again(slot, now, false),
+                    _ => {
+                        self.contend_again(slot, now, false);
+                        self.enforce_limit(self.connections[slot].peer, now);
+                    }
                 },
                 Timer::Phase => {
                     self.expire(slot, NEVER);

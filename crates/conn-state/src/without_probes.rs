@@ -41,6 +41,10 @@ impl<Id, P: Policy<Id>> Policy<Id> for WithoutProbes<P> {
         self.0.max_transient()
     }
 
+    fn max_limited(&self) -> usize {
+        self.0.max_limited()
+    }
+
     fn max_transient_per_peer(&self) -> usize {
         self.0.max_transient_per_peer()
     }

@@ -173,9 +173,59 @@ fn needs_zone(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
+/// Entry points for the fuzzer: addresses that peers, relays and name servers send.
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing {
+    use super::*;
+
+    /// An address in its binary form or as text. A circuit names one relay, which is dialed without another relay.
+    pub fn address(bytes: &[u8]) {
+        let text = str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        for address in [Multiaddr::try_from(bytes.to_vec()).ok(), text] {
+            let Some(address) = address else { continue };
+            let kind = kind(&address);
+            assert_eq!(kind == Kind::Circuit, circuit(&address).is_some());
+            if let Some((relay, id)) = circuit(&address) {
+                assert_eq!(peer(&relay), Some(id));
+                assert!(circuit(&relay).is_none(), "a circuit to a relay: {relay}");
+                assert!(address.to_vec().starts_with(&relay.to_vec()));
+            }
+            assert!(socket(&address).is_none_or(|at| Some(at.ip()) == ip(&address)));
+            assert!(!is_private(&address) || ip(&address).is_some());
+            let plain = without_peer(&address);
+            assert!(plain.len() <= address.len());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_address_of_a_circuit_upsets_its_reader() {
+        let id = "/p2p/12D3KooWJRSrypvnpHgc6ZAgyCni4KcSmbV7uGRaMw5LgMKT18fq";
+        let relay = format!("/ip4/192.0.2.1/tcp/1{id}");
+        for text in [
+            format!("{relay}/p2p-circuit"),
+            format!("{relay}/p2p-circuit{id}"),
+            format!("{relay}/p2p-circuit{id}/p2p-circuit{id}"),
+            format!("{relay}/p2p-circuit/tcp/1"),
+            format!("{id}/p2p-circuit"),
+            format!("/dnsaddr/a.example{id}/p2p-circuit{id}"),
+            "/p2p-circuit".to_owned(),
+            "/ip4/192.0.2.1/tcp/1/p2p-circuit".to_owned(),
+        ] {
+            fuzzing::address(text.as_bytes());
+            let address: Multiaddr = text.parse().unwrap();
+            let bytes = address.to_vec();
+            for end in 0..=bytes.len() {
+                fuzzing::address(&bytes[..end]);
+            }
+        }
+    }
 
     #[test]
     fn an_address_belongs_to_the_transport_that_its_parts_spell() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use libp2p_identity::Keypair;
 
+#[cfg(feature = "relay")]
+use crate::part::Stranger;
 use crate::{
     config::Config,
     context::Context,
@@ -175,9 +177,14 @@ impl Transports {
             quic: {
                 let tuned = || Arc::new(transport_quic::Tuned::default()) as _;
                 let binder = overrides.binder.unwrap_or_else(tuned);
+                // The endpoint refuses the newest handshake, and the node's limits displace the best one to displace. The
+                // endpoint's bound must not come first, even if a burst arrives before its handshakes are counted.
+                let behind = config.limits.max_handshaking.saturating_mul(8);
+                let quic = config.quic.clone();
+                let max_incoming = quic.max_incoming.max(behind);
                 Arc::new(crate::transport::quic::Quic::new(
                     keypair,
-                    config.quic.clone(),
+                    quic.with_max_incoming(max_incoming),
                     binder,
                 ))
             },
@@ -196,6 +203,24 @@ impl Transports {
             None,
         ];
         all.into_iter().flatten().collect()
+    }
+
+    /// The same transports under a new identity, for each dial another one.
+    #[cfg(feature = "relay")]
+    fn stranger(&self, config: &Config) -> Stranger {
+        let (tcp, upgrade) = (Arc::clone(&self.tcp), config.upgrade.clone());
+        #[cfg(feature = "quic")]
+        let (quic, over_quic) = (Arc::clone(&self.quic), config.quic.clone());
+        Box::new(move || {
+            let keypair = Keypair::generate_ed25519();
+            let mut all: Vec<Arc<dyn Transport>> = Vec::new();
+            if let Ok(upgrader) = transport_tcp::Upgrader::new(&keypair, upgrade.clone()) {
+                all.push(Arc::new(tcp.with_upgrader(Arc::new(upgrader))));
+            }
+            #[cfg(feature = "quic")]
+            all.push(Arc::new(quic.with_identity(&keypair, over_quic.clone())));
+            all
+        })
     }
 
     fn is_direct(&self) -> IsDirect {
@@ -228,7 +253,8 @@ fn relays(core: &Core, context: &Context, transports: &Transports) -> [Arc<dyn P
     use crate::parts::{RelayClient, RelayServer};
     let (config, upgrader) = (&core.config.relay, Arc::clone(&transports.tcp.upgrader));
     let server = RelayServer::new(context.clone(), &core.keypair, config.server.as_ref());
-    let client = RelayClient::new(context.clone(), core.peer_id, config, upgrader);
+    let stranger = transports.stranger(&core.config);
+    let client = RelayClient::new(context.clone(), core.peer_id, config, upgrader, stranger);
     [Arc::new(server), Arc::new(client)]
 }
 

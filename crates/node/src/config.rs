@@ -1,5 +1,6 @@
 //! A node's settings.
 
+mod memory;
 #[cfg(feature = "relay")]
 mod relay;
 
@@ -18,11 +19,12 @@ pub struct Config {
     pub agent: String,
     /// The protocol family in identify messages. Default `ipfs/0.1.0`, which libp2p peers expect.
     pub protocol_version: String,
-    /// The limits on inbound connections. Default: [`LimitsConfig::for_memory`] with the memory of this machine.
+    /// The limits on inbound connections. Default: [`LimitsConfig::for_memory`] with the memory that this process may use.
     pub limits: LimitsConfig,
     /// The policy that chooses between two connections to one peer and limits the time of a transient connection.
     pub state: Recommended,
-    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer.
+    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer. The tracker's
+    /// number of connections to one peer is that of [`Self::limits`].
     pub history: TrackerConfig,
     /// The limits of the address book.
     pub address_book: AddressBookConfig,
@@ -51,7 +53,8 @@ pub struct Config {
     /// The security and multiplexing of TCP connections.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
-    /// The settings of QUIC.
+    /// The settings of QUIC. [`Self::limits`] decides which handshakes with a proved address stay, so the node raises
+    /// [`max_incoming`](transport_quic::Config::max_incoming) to 8 times [`LimitsConfig::max_handshaking`].
     #[cfg(feature = "quic")]
     pub quic: transport_quic::Config,
 }
@@ -61,7 +64,7 @@ impl Default for Config {
         Self {
             agent: concat!("bowline/", env!("CARGO_PKG_VERSION")).to_owned(),
             protocol_version: "ipfs/0.1.0".to_owned(),
-            limits: LimitsConfig::for_memory(physical_memory()),
+            limits: LimitsConfig::for_memory(memory::usable()),
             state: Recommended::default(),
             history: TrackerConfig::default(),
             address_book: AddressBookConfig::default(),
@@ -172,17 +175,4 @@ impl Config {
         self.quic = quic;
         self
     }
-}
-
-/// This machine's memory in bytes. The result is 0 if the memory is unknown, which leads to the smallest limits.
-fn physical_memory() -> u64 {
-    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else {
-        return 0;
-    };
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }

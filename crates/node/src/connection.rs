@@ -18,7 +18,7 @@ use std::{
 };
 
 use conn_state::{
-    Closing, ConnectionId, Direction, Phase, Remote, Route, SharedTracker, StreamCount,
+    Closing, ConnectionId, Direction, Phase, Remote, Route, SharedTracker, StreamCount, Usage,
 };
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
@@ -62,6 +62,8 @@ struct Shared {
     inbound_streams: AtomicU32,
     services: counted::Services,
     streams: StreamCount<PeerId>,
+    /// The streams that keep the connection from being closed for a newcomer.
+    usage: Usage,
     tracker: SharedTracker<PeerId>,
     draining: AtomicBool,
     /// While the connection is drained: the connection that is kept.
@@ -70,11 +72,12 @@ struct Shared {
     closing: OnceLock<Closing>,
 }
 
-/// The node's settings that a connection needs.
+/// The node's settings and budgets that a connection needs.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     pub(crate) negotiation: Duration,
     pub(crate) ping: Duration,
+    pub(crate) signatures: identify::SignatureBudget,
 }
 
 /// The arguments of [`Connection::new`].
@@ -117,6 +120,7 @@ impl Connection {
             inbound_streams: AtomicU32::new(0),
             services: counted::Services::default(),
             streams,
+            usage: Usage::new(Instant::now()),
             tracker,
             draining: AtomicBool::new(false),
             successor: Mutex::new(None),
@@ -285,16 +289,15 @@ impl Connection {
     ///
     /// [`OpenError`], within [`crate::Config::negotiation_timeout`].
     pub async fn open_limited(&self, protocols: &[&str]) -> Result<(String, Stream), OpenError> {
-        let deadline = self.0.timeouts.negotiation;
         let current = self.current();
-        let opened = negotiate::outbound(&current, protocols, Trust::Confirmed, deadline).await;
+        let opened = current.open_used(protocols, Trust::Confirmed).await;
         let successor = self.current();
         match opened {
             // The connection was replaced while the stream opened.
             Err(OpenError::Connection { .. } | OpenError::Negotiation { .. })
                 if successor.id() != current.id() =>
             {
-                negotiate::outbound(&successor, protocols, Trust::Confirmed, deadline).await
+                successor.open_used(protocols, Trust::Confirmed).await
             }
             opened => opened,
         }
@@ -307,11 +310,25 @@ impl Connection {
     ///
     /// [`OpenError::Connection`] or [`OpenError::TimedOut`].
     pub async fn open_optimistic(&self, protocol: &str) -> Result<Stream, OpenError> {
-        self.unlimited()?.open_here(protocol).await
+        let current = self.unlimited()?;
+        let opened = current.open_used(&[protocol], Trust::Optimistic).await;
+        opened.map(|(_, stream)| stream)
     }
 
-    /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited. Ping and
-    /// identify need this.
+    /// Opens a stream that shows that the connection is in use, from now on.
+    async fn open_used(
+        &self,
+        protocols: &[&str],
+        trust: Trust,
+    ) -> Result<(String, Stream), OpenError> {
+        let in_use = self.in_use();
+        let deadline = self.0.timeouts.negotiation;
+        let opened = negotiate::outbound(self, protocols, trust, deadline).await;
+        opened.map(|(protocol, stream)| (protocol, stream.with_use(in_use)))
+    }
+
+    /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited, and without a sign
+    /// that the connection is in use. Ping and identify need this.
     pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
         let deadline = self.0.timeouts.negotiation;
         let opened = negotiate::outbound(self, &[protocol], Trust::Optimistic, deadline).await;

@@ -5,6 +5,7 @@
 //! order.
 
 mod permit;
+mod protection;
 #[cfg(all(test, feature = "tcp"))]
 mod tests;
 
@@ -15,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use conn_state::{Closing, ConnectionId, Limits, LimitsConfig, SharedTracker};
+use conn_state::{Closing, ConnectionId, Detail, Limits, LimitsConfig, SharedTracker};
 use libp2p_identity::PeerId;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub(crate) use permit::ConnectionPermit;
+pub use protection::Protection;
 
 /// Every connection of a node.
 pub(crate) struct Connections {
@@ -59,6 +61,13 @@ enum Entry {
 struct Handshake {
     cancelled: CancellationToken,
     reason: Arc<OnceLock<Closing>>,
+}
+
+impl Handshake {
+    fn cancel(&self, reason: Closing) {
+        let _ = self.reason.set(reason);
+        self.cancelled.cancel();
+    }
 }
 
 impl Connections {
@@ -98,17 +107,16 @@ impl Connections {
         let now = Instant::now();
         let mut map = self.map();
         let id = self.tracker.handle_inbound(now)?;
-        let permitted = match source {
-            Source::Validated(address) => map.limits.handle_inbound(now, id, address),
-            Source::Claimed(_) | Source::Relayed => Ok(()),
-        };
-        let claimed = match source {
-            Source::Claimed(address) => Some(address),
-            _ => None,
-        };
+        let (mut permitted, mut claimed) = (Ok(()), None);
+        match source {
+            Source::Validated(address) => permitted = map.limits.handle_inbound(now, id, address),
+            Source::Relayed(relay) => permitted = map.limits.handle_circuit(now, id, relay),
+            Source::Claimed(address) => claimed = Some(address),
+        }
+        map.cancel_displaced();
         let mut permit = self.begin(map, id, claimed);
         if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused.into());
         }
         Ok(permit)
@@ -136,7 +144,19 @@ impl Connections {
         ConnectionPermit::new(id, Arc::clone(self), handshake, claimed)
     }
 
-    /// Changes the entry of a connection from `Handshaking` to `Live`, and delivers `Connected` before it returns.
+    /// The other end has sent something that advanced the handshake.
+    pub(crate) fn note_advanced(&self, id: ConnectionId) {
+        self.map().limits.handle_advanced(id);
+    }
+
+    /// Protects the connections of `peer` from being closed for newcomers.
+    pub(crate) fn protect(self: &Arc<Self>, peer: PeerId) -> Protection {
+        self.map().limits.handle_protected(peer);
+        Protection::new(Arc::downgrade(self), peer)
+    }
+
+    /// Changes the entry of a connection from `Handshaking` to `Live`, and delivers `Connected` before it returns. If the
+    /// connection takes the place of an idle one, closes that one.
     pub(crate) fn register(
         &self,
         permit: &mut ConnectionPermit,
@@ -147,23 +167,32 @@ impl Connections {
         if let Some(reason) = permit.handshake.reason.get() {
             return Err(AttemptCause::Closed(*reason));
         }
+        let (limits, usage) = (&mut map.limits, connection.usage());
         let permitted = match permit.claimed.take() {
-            Some(address) => map.limits.handle_inbound(now, id, address),
-            None => Ok(()),
+            Some(at) => limits.handle_inbound_authenticated(now, id, at, peer, usage),
+            None => limits.handle_authenticated(now, id, peer, usage),
         };
-        let permitted = permitted.and_then(|()| map.limits.handle_authenticated(id, peer));
-        if let Err(refused) = permitted {
-            permit.end(Closing::Refused, Some(refused.to_string().into()));
-            return Err(refused.into());
-        }
-        self.tracker
-            .handle_authenticated(now, id, &peer, connection.tracked_path())?;
-        map.entries.insert(id, Entry::Live(connection.clone()));
-        map.peers.entry(peer).or_default().push(id);
-        map.pending.push_back(Change::Connected {
-            connection: connection.clone(),
+        let trimmed = map.cancel_displaced();
+        let permitted = permitted.map_err(AttemptCause::from).and_then(|()| {
+            let path = connection.tracked_path();
+            let tracked = self.tracker.handle_authenticated(now, id, &peer, path);
+            tracked.map_err(AttemptCause::from)
         });
+        if permitted.is_ok() {
+            map.entries.insert(id, Entry::Live(connection.clone()));
+            map.peers.entry(peer).or_default().push(id);
+            map.pending.push_back(Change::Connected {
+                connection: connection.clone(),
+            });
+        }
         drop(map);
+        for (trimmed, reason) in trimmed {
+            trimmed.close_for(reason);
+        }
+        if let Err(refused) = permitted {
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
+            return Err(refused);
+        }
         let turn = self.delivery.lock();
         self.deliver_all(turn.unwrap_or_else(PoisonError::into_inner));
         self.deliver();
@@ -171,7 +200,7 @@ impl Connections {
     }
 
     /// Removes a connection from the map, the limits and the tracker, at any stage.
-    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Arc<str>>) {
+    fn forget(&self, id: ConnectionId, closing: Closing, detail: Option<Detail>) {
         let now = Instant::now();
         let mut map = self.map();
         let entry = map.entries.remove(&id);
@@ -197,11 +226,7 @@ impl Connections {
         let connection = match self.map().entries.get(&id) {
             None => return,
             Some(Entry::Live(connection)) => connection.clone(),
-            Some(Entry::Handshaking(handshake)) => {
-                let _ = handshake.reason.set(reason);
-                handshake.cancelled.cancel();
-                return;
-            }
+            Some(Entry::Handshaking(handshake)) => return handshake.cancel(reason),
         };
         connection.close_for(reason);
     }
@@ -266,11 +291,11 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself. What a peer said about itself comes too late once its
-    /// connection is forgotten: nobody expects it after [`Change::Disconnected`].
+    /// Delivers a change that does not come from the map itself. What a peer said comes too late once its connection is
+    /// forgotten: nobody expects it after [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
         let mut map = self.map();
-        if let Change::Identified { connection, .. } = &change
+        if let Change::Identified { connection, .. } | Change::Pong { connection, .. } = &change
             && map.live(connection.id()).is_none()
         {
             return;
@@ -308,6 +333,20 @@ impl Connections {
 }
 
 impl Map {
+    /// Cancels the handshakes whose places the limits gave to newcomers. Returns the live connections that lost their
+    /// places.
+    fn cancel_displaced(&mut self) -> Vec<(Connection, Closing)> {
+        let mut trimmed = Vec::new();
+        while let Some((id, reason)) = self.limits.poll_action() {
+            match self.entries.get(&id) {
+                Some(Entry::Handshaking(handshake)) => handshake.cancel(reason),
+                Some(Entry::Live(connection)) => trimmed.push((connection.clone(), reason)),
+                None => {}
+            }
+        }
+        trimmed
+    }
+
     fn live(&self, id: ConnectionId) -> Option<Connection> {
         match self.entries.get(&id)? {
             Entry::Live(connection) => Some(connection.clone()),

@@ -13,9 +13,11 @@ use multiaddr::Multiaddr;
 use crate::{
     config::Config,
     connection::{Connection, Stream},
+    connections::Protection,
     core::Core,
     dial,
-    error::{DialError, OpenError},
+    dial_budget::DialBudget,
+    error::{AttemptCause, DialError, OpenError},
     establish,
     event::{Event, PartEvent},
     local::Announcer,
@@ -72,15 +74,18 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::Use,
             circuits: Circuits::Allowed,
+            budget: DialBudget::default(),
         };
         self.dial(request).await
     }
 
-    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none.
+    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none. `budget` is that
+    /// of the dial that needs the relay.
     pub(crate) async fn connect_to_relay(
         &self,
         relay: PeerId,
         addresses: Vec<Multiaddr>,
+        budget: DialBudget,
     ) -> Result<Connection, DialError> {
         let request = DialRequest {
             addresses,
@@ -88,6 +93,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
+            budget,
         };
         self.dial(request).await
     }
@@ -127,6 +133,11 @@ impl Context {
         }
     }
 
+    /// Protects the connections of `peer` from being closed for newcomers, until the returned value is dropped.
+    pub(crate) fn protect(&self, peer: PeerId) -> Option<Protection> {
+        Some(self.core()?.connections.protect(peer))
+    }
+
     /// Passes an inbound connection that a part received, such as a circuit, to the pipeline of all connections.
     /// Returns when the connection has ended.
     pub(crate) async fn establish(&self, incoming: Incoming) {
@@ -144,13 +155,15 @@ impl Context {
 
     /// Sends an event of the part to the host.
     pub(crate) fn emit_part(&self, event: impl PartEvent) {
-        self.emit(Event::Part(Arc::new(event)));
+        if let Some(core) = self.core() {
+            core.events.send(Event::Part(Arc::new(event)));
+        }
     }
 
-    /// Sends an event to the host.
-    pub(crate) fn emit(&self, event: Event) {
+    /// Reports that an inbound connection from `address` failed.
+    pub(crate) fn report_failure(&self, address: Multiaddr, cause: AttemptCause) {
         if let Some(core) = self.core() {
-            core.events.send(event);
+            core.failures.report(address, cause);
         }
     }
 

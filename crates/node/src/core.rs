@@ -21,6 +21,7 @@ use crate::{
     connection::Timeouts,
     connections::Connections,
     event::{Event, EventSender},
+    failures::Failures,
     local::{Announcer, Local},
     part::{Change, Connector, Part, Transport},
     router::Router,
@@ -33,6 +34,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) timeouts: Arc<Timeouts>,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) failures: Arc<Failures>,
     pub(crate) router: Arc<Router>,
     pub(crate) local: Local,
     pub(crate) address_book: AddressBook,
@@ -73,7 +75,10 @@ impl Core {
     ) -> Arc<Self> {
         let peer_id = keypair.public().to_peer_id();
         let policy = config.state.clone();
-        let tracker = SharedTracker::new(Instant::now(), peer_id, policy, config.history);
+        let bounds = config
+            .history
+            .with_max_per_peer(Some(config.limits.max_per_peer));
+        let tracker = SharedTracker::new(Instant::now(), peer_id, policy, bounds);
         let connections = Connections::new(tracker, config.limits.clone());
         let core = Arc::new(Self {
             keypair,
@@ -81,8 +86,10 @@ impl Core {
             timeouts: Arc::new(Timeouts {
                 negotiation: config.negotiation_timeout,
                 ping: config.ping.timeout,
+                signatures: Default::default(),
             }),
             router: Router::new(Arc::clone(&connections)),
+            failures: Failures::new(Arc::clone(&connections)),
             connections,
             local: Local::default(),
             address_book: AddressBook::new(config.address_book),
@@ -213,14 +220,21 @@ fn public(change: &Change) -> Option<Event> {
             connection: connection.id(),
             info: Arc::clone(info),
         },
+        Change::Pong { connection, rtt } => Event::Pong {
+            peer: connection.peer(),
+            connection: connection.id(),
+            rtt: *rtt,
+        },
         Change::InboundFailed {
             address,
-            peer,
             cause,
+            count,
+            subnet,
         } => Event::InboundFailed {
             address: address.clone(),
-            peer: *peer,
             cause: Arc::clone(cause),
+            count: *count,
+            subnet: *subnet,
         },
         Change::Draining { .. }
         | Change::Resumed { .. }

@@ -69,7 +69,10 @@ fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connect
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::{Circuits, Origin};
+    use crate::{
+        dial_budget::DialBudget,
+        part::{Circuits, Origin},
+    };
     use multiaddr::{Multiaddr, Protocol};
 
     fn request(addresses: &[Multiaddr], expected: Option<PeerId>) -> DialRequest {
@@ -79,6 +82,7 @@ mod tests {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            budget: DialBudget::default(),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-use conn_state::{Closing, Refused, State, TrackError};
+use conn_state::{Closing, Escaped, Refused, State, TrackError};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-/// Formats an error and all of its sources as one line.
+/// Formats an error and all of its sources as one line. A peer may control a part of the text, so every character that is not
+/// printable becomes a visible escape.
 ///
 /// ```
 /// let source = std::io::Error::other("disk full");
@@ -25,7 +26,7 @@ pub fn error_chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    line
+    Escaped(line).to_string()
 }
 
 /// An error of [`crate::Builder::build`].
@@ -93,9 +94,9 @@ pub enum HandleError {
         /// The protocol asked for.
         protocol: String,
     },
-    /// The name is invalid: a protocol name starts with `/`, has at most 256 bytes and has no line break.
+    /// The name is invalid: a protocol name starts with `/`, has at most 256 bytes and only printable characters.
     #[error(
-        "{protocol:?} is not a protocol name: it must start with '/' and have at most 256 bytes"
+        "{protocol:?} is not a protocol name: it must start with '/', have at most 256 bytes and be printable"
     )]
     Invalid {
         /// The protocol asked for.
@@ -127,7 +128,8 @@ pub enum DialError {
         /// This node's id.
         peer: PeerId,
     },
-    /// Every address failed. The message names each address with the cause of its failure.
+    /// Every address failed: about 100 at most. The message names the first 8, each with the cause of its failure, and
+    /// counts the others.
     #[error("{}", Joined(.0))]
     AllFailed(Vec<AttemptError>),
     /// The node is shut down.
@@ -156,6 +158,14 @@ pub enum AttemptCause {
     /// No address of the peer is known.
     #[error("no address of this peer is known")]
     NoKnownAddress,
+    /// The dial has tried as many addresses as it may. The addresses of a host name and of a relay count too.
+    #[error("not tried, because a dial tries at most {limit} addresses; it left out {left_out}")]
+    NotTried {
+        /// The most addresses that a dial tries.
+        limit: usize,
+        /// The number of addresses that the dial did not try. This address is the first of them.
+        left_out: usize,
+    },
     /// The attempt would bypass the dialer, whose rules do not allow a direct connection to this address.
     #[error("{what} would bypass the dialer: no rule allows a direct connection to this address")]
     NotDirect {
@@ -219,20 +229,31 @@ pub enum AttemptCause {
     ShutDown,
 }
 
+/// The number of failed attempts that a message names.
+const NAMED: usize = 8;
+/// The length of a message in bytes, unless the first attempt alone exceeds it.
+const LONGEST: usize = 4096;
+
 struct Joined<'a>(&'a [AttemptError]);
 
 impl fmt::Display for Joined<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cannot connect to ")?;
+        let mut length = 0;
         for (n, attempt) in self.0.iter().enumerate() {
-            let separator = if n == 0 { "" } else { "; " };
-            // Several causes cannot be one `source()`, so the message contains all of them.
+            // Several causes cannot be one `source()`, so the message contains them.
             let (address, cause) = (attempt.to_string(), error_chain(&attempt.cause));
-            match cause.starts_with(&address) {
+            let text = match cause.starts_with(&address) {
                 // The transport's error names the address.
-                true => write!(f, "{separator}{cause}")?,
-                false => write!(f, "{separator}{address}: {cause}")?,
+                true => cause,
+                false => format!("{address}: {cause}"),
+            };
+            length += text.len();
+            if n > 0 && (n >= NAMED || length > LONGEST) {
+                return write!(f, "; and {} more", self.0.len() - n);
             }
+            let separator = if n == 0 { "" } else { "; " };
+            write!(f, "{separator}{text}")?;
         }
         Ok(())
     }

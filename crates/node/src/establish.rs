@@ -1,6 +1,6 @@
 //! The pipeline of every connection: permit → handshake → register → session.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use conn_state::{Closing, Direction};
 use multiaddr::Multiaddr;
@@ -11,7 +11,7 @@ use crate::{
     connections::ConnectionPermit,
     core::Core,
     error::AttemptCause,
-    part::{Change, Incoming, Reached},
+    part::{Incoming, Reached},
     session,
 };
 
@@ -23,6 +23,7 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
     let Incoming {
         address,
         source,
+        advanced,
         handshake,
         refuse,
     } = incoming;
@@ -32,11 +33,20 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
             if let Some(refuse) = refuse {
                 refuse();
             }
-            return report_failure(&core, address, refused);
+            return core.failures.report(address, refused);
         }
+    };
+    let id = permit.id();
+    let progress = async {
+        if let Some(advanced) = advanced {
+            advanced.notified().await;
+            core.connections.note_advanced(id);
+        }
+        std::future::pending::<Infallible>().await
     };
     let outcome = tokio::select! {
         outcome = permit.run(handshake) => outcome,
+        never = progress => match never {},
         () = core.stopping.cancelled() => return,
     };
     let registered = outcome
@@ -45,18 +55,8 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
         Ok(session) => session.run().await,
         // If the node dialed itself, the dial reports the failure.
         Err(AttemptCause::Oneself) => {}
-        Err(cause) => report_failure(&core, address, cause),
+        Err(cause) => core.failures.report(address, cause),
     }
-}
-
-fn report_failure(core: &Core, address: Multiaddr, cause: AttemptCause) {
-    let reason = crate::error::error_chain(&cause);
-    tracing::debug!(%address, reason, "an inbound connection failed");
-    core.report(Change::InboundFailed {
-        address,
-        peer: None,
-        cause: Arc::new(cause),
-    });
 }
 
 /// Registers a connection after its handshake. The caller must run the session.

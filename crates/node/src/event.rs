@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use conn_state::{Closing, ConnectionId, Direction};
+use conn_state::{Closing, ConnectionId, Detail, Direction, Prefix};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use tokio::sync::broadcast;
@@ -67,19 +67,25 @@ pub enum Event {
         connection: ConnectionId,
         /// The reason.
         reason: Closing,
-        /// The text of the transport about the reason, in one line.
-        detail: Option<Arc<str>>,
+        /// The text of the transport about the reason. A peer may have written it.
+        detail: Option<Detail>,
         /// The number of remaining connections to the peer.
         remaining: usize,
     },
-    /// An inbound connection was refused, or its handshake failed.
+    /// Inbound connections were refused, or their handshakes failed.
+    ///
+    /// The first failure of a subnet has its event at once. The next failures of the subnet have at most one event per second
+    /// together. Up to 16 subnets have events of their own, and the others share one event per second.
     InboundFailed {
-        /// The address of the other end.
+        /// The address of the other end of the latest connection that failed.
         address: Multiaddr,
-        /// The peer, if the handshake has proved it.
-        peer: Option<PeerId>,
-        /// The cause of the failure.
+        /// The cause of the latest failure.
         cause: Arc<AttemptCause>,
+        /// The number of failures. The counts of all events add up to the number of connections that failed.
+        count: u64,
+        /// The IPv4 /24 or IPv6 /48 from which all of the connections came. `None`: they came from several subnets, or the
+        /// address contains no IP address.
+        subnet: Option<Prefix>,
     },
     /// An event of one of the node's parts, such as [`crate::ReservationEvent`].
     Part(Arc<dyn PartEvent>),

@@ -55,6 +55,8 @@ listening.shutdown().await;
 
 mod address;
 mod address_book;
+#[cfg(fuzzing)]
+pub use address::fuzzing as address_fuzzing;
 #[cfg(feature = "cli")]
 pub mod admin;
 mod builder;
@@ -64,9 +66,11 @@ mod connections;
 mod context;
 mod core;
 mod dial;
+mod dial_budget;
 mod error;
 mod establish;
 mod event;
+mod failures;
 pub mod keyfile;
 mod listen;
 mod local;
@@ -91,6 +95,7 @@ pub use crate::{
     builder::Builder,
     config::Config,
     connection::{Connection, Stream},
+    connections::Protection,
     dial::{Step, plan},
     error::{
         AttemptCause, AttemptError, DialError, HandleError, ListenError, OpenError, SetupError,

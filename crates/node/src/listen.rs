@@ -9,6 +9,9 @@ use crate::{
     part::Listener,
 };
 
+/// The number of free ports that a listener of all transports tries. A port that is free for TCP may be taken for UDP.
+const FREE_PORTS: usize = 16;
+
 /// A socket that is bound but does not accept yet. Dropping it frees the port.
 pub(crate) struct Bound {
     address: Multiaddr,
@@ -47,6 +50,42 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
         port,
         reachable_at,
     })
+}
+
+/// Binds one port for every transport and address family. Leaves out what this node or this machine lacks.
+pub(crate) fn bind_everywhere(core: &Core, mut port: u16) -> Result<Vec<Bound>, ListenError> {
+    let mut all: Vec<Bound> = Vec::new();
+    let mut left_out = None;
+    for address in address::everywhere() {
+        match bind(core, &address(port)) {
+            Ok(bound) => {
+                port = bound.port();
+                all.push(bound);
+            }
+            Err(error @ ListenError::Unsupported { .. }) => left_out = Some(error),
+            Err(error) if error.is_address_unavailable() => left_out = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match left_out {
+        Some(error) if all.is_empty() => Err(error),
+        _ => Ok(all),
+    }
+}
+
+/// Calls `bind`. If `port` is 0, calls it again while the free port of one transport is taken for another transport.
+pub(crate) fn retry_free_port<T>(
+    port: u16,
+    mut bind: impl FnMut() -> Result<T, ListenError>,
+) -> Result<T, ListenError> {
+    let further = if port == 0 { FREE_PORTS - 1 } else { 0 };
+    for _ in 0..further {
+        match bind() {
+            Err(error) if error.is_address_in_use() => {}
+            outcome => return outcome,
+        }
+    }
+    bind()
 }
 
 impl Bound {
@@ -104,4 +143,35 @@ async fn accept(
         address,
         reason: reason.into(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_free_port_is_tried_while_one_is_taken_and_a_given_port_is_tried_once() {
+        let taken = io::ErrorKind::AddrInUse;
+        for (port, failures, kind, calls, bound) in [
+            (0, 3, taken, 4, true),
+            (0, 15, taken, 16, true),
+            (0, 16, taken, 16, false),
+            (4077, 1, taken, 1, false),
+            (0, 1, io::ErrorKind::PermissionDenied, 1, false),
+        ] {
+            let mut called = 0;
+            let outcome = retry_free_port(port, || {
+                called += 1;
+                let address = "/ip4/0.0.0.0/tcp/0".parse().unwrap();
+                match called > failures {
+                    true => Ok(()),
+                    false => Err(ListenError::Bind {
+                        address,
+                        source: kind.into(),
+                    }),
+                }
+            });
+            assert_eq!((called, outcome.is_ok()), (calls, bound), "{port} {kind}");
+        }
+    }
 }

@@ -9,13 +9,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    address,
     connection::{Connection, Stream},
+    connections::Protection,
     core::{Core, RunningPart},
     dial,
+    dial_budget::DialBudget,
     error::{DialError, HandleError, ListenError, OpenError},
     event::Events,
-    listen::{self, Bound},
+    listen,
     part::{Circuits, DialRequest, Existing, GOODBYE, Origin, Part, Query},
     router::IncomingStreams,
     supervisor,
@@ -26,11 +27,13 @@ use crate::{
 pub struct Node(Arc<Core>);
 
 impl Node {
-    /// Starts the supervisor of a node and subscribes to its events.
+    /// Starts the tasks of a node and subscribes to its events.
     pub(crate) fn start(core: Arc<Core>) -> (Self, Events) {
         // The subscription comes first, so that it includes the first event.
         let events = core.events.subscribe();
         core.tasks.spawn(supervisor::run(Arc::downgrade(&core)));
+        let failures = Arc::clone(&core.failures);
+        core.tasks.spawn(failures.run(core.stopping.clone()));
         (Self(core), events)
     }
 
@@ -55,27 +58,12 @@ impl Node {
     /// # Errors
     ///
     /// The operating system refuses one of the addresses. In this case the node listens on no address.
-    pub async fn listen_everywhere(&self, mut port: u16) -> Result<Vec<Multiaddr>, ListenError> {
-        let mut all: Vec<Bound> = Vec::new();
-        let mut left_out = None;
-        for address in address::everywhere() {
-            match listen::bind(&self.0, &address(port)) {
-                Ok(bound) => {
-                    port = bound.port();
-                    all.push(bound);
-                }
-                Err(error @ ListenError::Unsupported { .. }) => left_out = Some(error),
-                Err(error) if error.is_address_unavailable() => left_out = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match left_out {
-            Some(error) if all.is_empty() => Err(error),
-            _ => Ok(all
-                .into_iter()
-                .flat_map(|bound| bound.start(&self.0))
-                .collect()),
-        }
+    pub async fn listen_everywhere(&self, port: u16) -> Result<Vec<Multiaddr>, ListenError> {
+        let bound = listen::retry_free_port(port, || listen::bind_everywhere(&self.0, port))?;
+        Ok(bound
+            .into_iter()
+            .flat_map(|bound| bound.start(&self.0))
+            .collect())
     }
 
     /// The addresses at which peers reach this node, with its id. The list excludes the addresses of failed listeners.
@@ -104,6 +92,7 @@ impl Node {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            budget: DialBudget::default(),
         };
         dial::dial(&self.0, request).await
     }
@@ -117,6 +106,14 @@ impl Node {
     /// The live connection with this id.
     pub fn connection_by_id(&self, id: ConnectionId) -> Option<Connection> {
         self.0.connections.get(id)
+    }
+
+    /// Protects the connections of `peer` until the returned value is dropped: the node closes none of them to make room for
+    /// a newcomer. Without protection, it may close an inbound connection that has been idle for
+    /// [`LimitsConfig::trim_idle`](conn_state::LimitsConfig::trim_idle). Open streams of the host's protocols also keep a
+    /// connection open.
+    pub fn protect(&self, peer: PeerId) -> Protection {
+        self.0.connections.protect(peer)
     }
 
     /// Every live connection.

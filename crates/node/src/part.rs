@@ -4,18 +4,26 @@
     reason = "the current parts do not read every field of a change; parts/tests.rs does"
 )]
 
-use std::{any::Any, fmt, io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    any::Any,
+    fmt, io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use conn_state::Closing;
+use conn_state::{Closing, Detail, Prefix};
 use futures::{future::BoxFuture, stream::BoxStream};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     address::Kind,
     connection::{Connection, Muxed, Path, Stream},
+    dial_budget::DialBudget,
     error::AttemptCause,
     protocols::identify,
 };
@@ -67,6 +75,9 @@ pub(crate) struct Service {
     /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
     /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
+    /// Whether an open stream of the service shows that its connection is in use. If not, the node may close the
+    /// connection for a newcomer. Peers keep streams of ping open without a need.
+    pub(crate) keeps_open: bool,
     /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,
     /// Serves one stream.
@@ -129,7 +140,7 @@ pub(crate) enum Change {
     Disconnected {
         connection: Connection,
         closing: Closing,
-        detail: Option<Arc<str>>,
+        detail: Option<Detail>,
         /// The number of remaining connections to the peer.
         remaining: usize,
     },
@@ -153,11 +164,18 @@ pub(crate) enum Change {
         /// Whether the attempt opened a connection.
         succeeded: bool,
     },
-    /// An inbound connection was refused, or its handshake failed.
+    /// The peer answered a ping.
+    Pong {
+        connection: Connection,
+        rtt: Duration,
+    },
+    /// Inbound connections were refused, or their handshakes failed. The address and the cause are those of the latest one.
     InboundFailed {
         address: Multiaddr,
-        peer: Option<PeerId>,
         cause: Arc<AttemptCause>,
+        count: u64,
+        /// The subnet of all of them. `None`: they come from several subnets, or from an address without an IP address.
+        subnet: Option<Prefix>,
     },
     /// The announced addresses or protocols of this node changed.
     Local,
@@ -199,6 +217,8 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
+    /// What the dial may still spend. The dial of a relay gets the budget of the dial that needs the relay.
+    pub(crate) budget: DialBudget,
 }
 
 /// One attempt of a dial, as a connector sees it.
@@ -209,6 +229,8 @@ pub(crate) struct Attempt {
     pub(crate) expected: Option<PeerId>,
     /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
+    /// What the dial may still spend.
+    pub(crate) budget: DialBudget,
 }
 
 /// Dials some kinds of addresses.
@@ -237,6 +259,10 @@ pub(crate) trait Connector: Send + Sync {
         false
     }
 }
+
+/// Builds transports that dial like the node's, with the same dialer and sockets, under a new identity. A part uses them for
+/// one dial that the other end must not take for this node.
+pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync>;
 
 /// A connector that can also listen.
 pub(crate) trait Transport: Connector {
@@ -268,13 +294,15 @@ pub(crate) struct Incoming {
     pub(crate) address: Multiaddr,
     /// The address under which the limits count the connection, and the time at which they do.
     pub(crate) source: Source,
+    /// Notified when the other end has sent something that advanced the handshake. `None`: the transport cannot tell.
+    pub(crate) advanced: Option<Arc<Notify>>,
     /// Authenticates and multiplexes the connection.
     pub(crate) handshake: BoxFuture<'static, Result<Reached, AttemptCause>>,
     /// Tells the other end that the node refuses the connection. `None`: dropping the connection is enough.
     pub(crate) refuse: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// The address under which the limits count an inbound connection.
+/// The address or the relay under which the limits count an inbound connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The other end has proved that it receives at this address. The limits count the connection from its first packet
@@ -283,9 +311,9 @@ pub(crate) enum Source {
     /// The address may be forged. The limits count the connection when the handshake has proved the address. Until then
     /// the transport limits the number of such handshakes.
     Claimed(IpAddr),
-    /// The connection comes through a relay. The relay's address tells nothing about the peer, so no address is
-    /// counted.
-    Relayed,
+    /// The connection comes through this relay. The relay's address tells nothing about the peer, so the limits count the
+    /// connection under the relay.
+    Relayed(PeerId),
 }
 
 /// A multiplexed connection and its path to the other end.

@@ -13,10 +13,8 @@ use crate::{
     connections::Connections,
     error::HandleError,
     part::{Change, InboundStream, Serve, Service},
+    protocols::identify,
 };
-
-/// The maximum length of a protocol's name, in bytes.
-const MAX_NAME: usize = 256;
 
 /// A stream that a peer opened for one of the host's protocols.
 #[derive(Debug)]
@@ -123,6 +121,7 @@ pub(crate) struct Registered {
     number: usize,
     limited: bool,
     per_connection: Option<usize>,
+    keeps_open: bool,
     serve: Serve,
 }
 
@@ -150,6 +149,7 @@ impl Router {
                 number,
                 limited: service.limited,
                 per_connection: service.per_connection,
+                keeps_open: service.keeps_open,
                 serve: service.serve,
             });
             for protocol in service.protocols {
@@ -182,7 +182,7 @@ impl Router {
         capacity: usize,
         limited: bool,
     ) -> Result<IncomingStreams, HandleError> {
-        if !protocol.starts_with('/') || protocol.len() > MAX_NAME || protocol.contains('\n') {
+        if !protocol.starts_with('/') || !identify::is_name(protocol) {
             let protocol = protocol.to_owned();
             return Err(HandleError::Invalid { protocol });
         }
@@ -242,7 +242,7 @@ impl Router {
 
     /// Passes a stream to the handler of its protocol. If the handler is a service of a part, serves the stream. If the
     /// handler has no room, drops the stream, which resets it.
-    pub(crate) async fn dispatch(&self, inbound: InboundStream) {
+    pub(crate) async fn dispatch(&self, mut inbound: InboundStream) {
         let registered = match self.read().by_name.get(&inbound.protocol) {
             Some(Route::Service {
                 service,
@@ -264,6 +264,9 @@ impl Router {
                 }
             },
         };
+        if registered.keeps_open {
+            inbound.stream = inbound.stream.with_use(inbound.connection.in_use());
+        }
         let serving = (registered.serve)(inbound);
         drop(registered);
         serving.await;
@@ -278,9 +281,9 @@ fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
         stream,
     } = inbound;
     let incoming = IncomingStream {
+        stream: stream.with_use(connection.in_use()),
         connection,
         protocol,
-        stream,
     };
     if let Err(refused) = sender.try_send(incoming) {
         let protocol = refused.into_inner().protocol;

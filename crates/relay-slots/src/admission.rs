@@ -139,6 +139,8 @@ pub struct Rates {
     pub reserve_of_peer: Option<Rate>,
     /// New slots from one subnet.
     pub reserve_of_subnet: Option<Rate>,
+    /// Renewals of one slot. A slot that lasts less than four times [`Rate::every`] may be renewed four times in its time.
+    pub renew_of_peer: Option<Rate>,
     /// Circuits of one source.
     pub connect_of_peer: Option<Rate>,
     /// Circuits from one subnet.
@@ -178,7 +180,7 @@ pub struct Caps {
     /// Circuits from one IPv4 /24 or IPv6 /48 to one peer. Default 4, so that one subnet cannot fill all of a peer's circuits.
     pub circuits_from_subnet_to_peer: usize,
     /// The rates of requests. Default: a peer may reserve 8 new slots at once, then one every 10 s; a subnet 32, then one per
-    /// second. A peer may open 16 circuits at once, then one per second; a subnet 64, then four per second.
+    /// second. A peer may renew 8 times at once, then once in 10 s. A peer may open 16 circuits at once, then one per second; a subnet 64, then four per second.
     pub rates: Rates,
     /// Whether loopback, link-local and private addresses (RFC 1122, 3927, 1918, 4193) are exempt from the caps and rates per
     /// address and subnet. Default true: clusters and tests are often behind one private address. The range 100.64/10
@@ -204,6 +206,7 @@ impl Default for Caps {
             rates: Rates {
                 reserve_of_peer: Some(Rate::new(8, Duration::from_secs(10))),
                 reserve_of_subnet: Some(Rate::new(32, Duration::from_secs(1))),
+                renew_of_peer: Some(Rate::new(8, Duration::from_secs(10))),
                 connect_of_peer: Some(Rate::new(16, Duration::from_secs(1))),
                 connect_of_subnet: Some(Rate::new(64, Duration::from_millis(250))),
             },
@@ -278,6 +281,12 @@ impl Caps {
     /// Sets [`Self::rates`] for RESERVE.
     pub fn with_reserve_rates(mut self, peer: Option<Rate>, subnet: Option<Rate>) -> Self {
         (self.rates.reserve_of_peer, self.rates.reserve_of_subnet) = (peer, subnet);
+        self
+    }
+
+    /// Sets [`Self::rates`] for renewals.
+    pub fn with_renew_rate(mut self, rate: Option<Rate>) -> Self {
+        self.rates.renew_of_peer = rate;
         self
     }
 

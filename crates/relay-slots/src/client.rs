@@ -11,10 +11,17 @@
 //! reservation is lost, another candidate is asked at once. The relay that was lost is tried again after one second, then
 //! after two, four and so on up to a minute, for as long as too few reservations are held. A reservation is never given up
 //! for a better relay.
+//!
+//! A relay may be hostile. It cannot choose how often it is asked: a reservation that is shorter than
+//! [`ClientConfig::min_ttl`] is refused, a slot is renewed no sooner than after 0.7 of that time, and only a slot that
+//! lasted as long resets the pauses between requests. It cannot choose what is announced either: at most 8 addresses, on
+//! the IP by which it was reached or where a probe found it.
 
 mod config;
 mod event;
+mod probing;
 mod relay;
+mod vetting;
 
 #[cfg(test)]
 mod tests;
@@ -28,15 +35,20 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use self::relay::{Relay, State, Subnet};
 pub use self::{
     config::ClientConfig,
     event::{Answer, AskError, ClientEvent, LostCause},
+};
+use self::{
+    probing::Probe,
+    relay::{Relay, State, Subnet},
 };
 use crate::{
     error::Status,
     wire::{Limit, Reservation},
 };
+#[cfg(any(fuzzing, test))]
+pub(crate) use vetting::check as check_vetting;
 
 /// A reservation that claims to last longer makes no sense.
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -48,6 +60,9 @@ pub struct Client {
     relays: BTreeMap<PeerId, Relay>,
     /// Relays that were lost and not yet replaced, the oldest first.
     vacant: VecDeque<PeerId>,
+    probing: Option<Probe>,
+    /// The relay that was probed last.
+    probed: Option<PeerId>,
     events: VecDeque<ClientEvent>,
     random: SmallRng,
     closed: bool,
@@ -60,6 +75,8 @@ impl Client {
             config,
             relays: BTreeMap::new(),
             vacant: VecDeque::new(),
+            probing: None,
+            probed: None,
             events: VecDeque::new(),
             random: SmallRng::seed_from_u64(seed),
             closed: false,
@@ -98,7 +115,7 @@ impl Client {
             return;
         };
         if removed.is_held() {
-            self.lose(*relay, LostCause::Removed);
+            self.lose(now, *relay, LostCause::Removed);
         }
         self.fill(now);
     }
@@ -106,7 +123,7 @@ impl Client {
     /// The last connection to a relay was closed.
     pub fn handle_disconnected(&mut self, now: Instant, relay: &PeerId) {
         if self.relays.get(relay).is_some_and(Relay::is_held) {
-            self.lose(*relay, LostCause::Disconnected);
+            self.lose(now, *relay, LostCause::Disconnected);
             self.rest(now, *relay);
         }
         self.fill(now);
@@ -125,7 +142,7 @@ impl Client {
             }
             Answer::Refused(status) => {
                 if was_held {
-                    self.lose(*relay, LostCause::Refused(status));
+                    self.lose(now, *relay, LostCause::Refused(status));
                 }
                 let retry_in = self.rest(now, *relay);
                 self.events.push_back(ClientEvent::Refused {
@@ -136,6 +153,7 @@ impl Client {
             }
             Answer::Failed(error) => self.failed(now, *relay, error),
         }
+        self.probe_next(now);
         self.fill(now);
     }
 
@@ -150,7 +168,7 @@ impl Client {
             match relay.state {
                 State::Idle { .. } => {}
                 State::Held { expires, .. } | State::Renewing { expires, .. } if expires <= now => {
-                    self.lose(id, LostCause::Expired);
+                    self.lose(now, id, LostCause::Expired);
                     self.rest(now, id);
                 }
                 State::Held { expires, .. } => {
@@ -168,6 +186,7 @@ impl Client {
                 }
             }
         }
+        self.probe_next(now);
         self.fill(now);
     }
 
@@ -176,7 +195,8 @@ impl Client {
         let lacking = self.kept() < self.config.reservations;
         let counts = |relay: &&Relay| lacking || !matches!(relay.state, State::Idle { .. });
         let relays = self.relays.values().filter(counts);
-        relays.filter_map(Relay::due).min()
+        let probed = self.probing.as_ref().map(|probe| probe.until);
+        relays.filter_map(Relay::due).chain(probed).min()
     }
 
     /// The next action or notice for the host.
@@ -205,6 +225,7 @@ impl Client {
     /// no message that gives a slot back; the relay frees the slot after the connection is closed.
     pub fn close(&mut self) {
         self.closed = true;
+        self.probing = None;
         for (relay, removed) in std::mem::take(&mut self.relays) {
             if removed.is_held() {
                 let cause = LostCause::Closing;
@@ -234,11 +255,15 @@ impl Client {
         limit: Option<Limit>,
     ) {
         let told = Duration::from_secs(reservation.expire.saturating_sub(unix));
+        let least = self.config.min_ttl;
         let makes_sense = !told.is_zero() && told <= MAX_TTL;
+        if makes_sense && told < least {
+            return self.failed(now, relay, AskError::ShortTtl { ttl: told, least });
+        }
         let ttl = if makes_sense {
             told
         } else {
-            self.config.fallback_ttl
+            self.config.fallback_ttl.max(least)
         };
         // Between 0.7 and 0.8 of it, so that those who came together do not renew together.
         let renew = now + ttl.mul_f64(0.7 + 0.1 * self.random.random::<f64>());
@@ -248,8 +273,12 @@ impl Client {
         let was_held = known.is_held();
         let expires = now + ttl;
         known.state = State::Held { renew, expires };
-        known.failures = 0;
-        known.circuits = reservation.circuit_addresses(relay);
+        if was_held {
+            known.failures = 0;
+        } else {
+            known.granted = Some(now);
+        }
+        known.announce(now, relay, &reservation);
         let addresses = known.circuits.clone();
         if was_held {
             self.events.push_back(ClientEvent::Renewed {
@@ -285,7 +314,15 @@ impl Client {
         });
     }
 
-    fn lose(&mut self, relay: PeerId, cause: LostCause) {
+    fn lose(&mut self, now: Instant, relay: PeerId, cause: LostCause) {
+        let least = self.config.min_ttl;
+        if let Some(known) = self.relays.get_mut(&relay) {
+            let lasted = known.granted.is_some_and(|granted| now >= granted + least);
+            if lasted {
+                known.failures = 0;
+            }
+            known.forget_slot();
+        }
         self.events.push_back(ClientEvent::Lost { relay, cause });
         self.vacant.push_back(relay);
         while self.vacant.len() > self.config.reservations {

@@ -145,6 +145,9 @@ pub enum Refusal {
         /// Whose rate.
         of: RateOf,
     },
+    /// [`crate::Rates::renew_of_peer`] is exceeded. The peer keeps its slot.
+    #[error("renewals of this peer follow each other faster than the limit")]
+    RenewRate,
     /// [`crate::Caps::circuits`] is reached.
     #[error("{limit} circuits are open, which is the limit")]
     Circuits {
@@ -219,7 +222,7 @@ impl Refusal {
     /// The status on the wire.
     pub fn status(&self) -> Status {
         match self {
-            Self::ReserveRate { .. } => Status::ReservationRefused,
+            Self::ReserveRate { .. } | Self::RenewRate => Status::ReservationRefused,
             Self::Slots { .. }
             | Self::SlotsOfPeer { .. }
             | Self::SlotsFrom { .. }

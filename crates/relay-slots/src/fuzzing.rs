@@ -2,7 +2,12 @@
 
 use libp2p_identity::PeerId;
 
-use crate::wire::{Frames, HopMessage, MAX_MESSAGE, StopMessage, Voucher};
+use std::time::Duration;
+
+use crate::{
+    Caps, TableConfig, Terms, client,
+    wire::{Frames, HopMessage, MAX_MESSAGE, StopMessage, Voucher},
+};
 
 /// A stream of hop or stop messages, in pieces as long as the first byte says.
 pub fn messages(data: &[u8]) {
@@ -53,6 +58,36 @@ pub fn voucher(envelope: &[u8]) {
     assert!(Voucher::open(envelope, nobody, nobody, 0).is_err());
 }
 
+/// The addresses in the body of a relay's message.
+pub fn reservation(body: &[u8]) {
+    let relay = PeerId::from_bytes(&[0, 1, 7]).expect("an identity multihash");
+    if let Ok(HopMessage::Status {
+        reservation: Some(reservation),
+        ..
+    }) = HopMessage::decode(body)
+    {
+        client::check_vetting(&reservation, relay);
+    }
+}
+
+/// Terms that a decoder accepted. They are in their bounds, or are refused and change nothing.
+pub fn terms(terms: &Terms) {
+    let (mut caps, mut table) = (Caps::default(), TableConfig::default());
+    if terms.apply(&mut caps, &mut table).is_err() {
+        assert_eq!((caps, table), (Caps::default(), TableConfig::default()));
+        return;
+    }
+    let day = Duration::from_secs(86_400);
+    let durations = [table.ttl, table.grace, table.answer, table.opening];
+    let some = [table.heartbeat, table.circuit_duration];
+    let mut all = durations.into_iter().chain(some.into_iter().flatten());
+    assert!(all.all(|duration| duration <= day));
+    let (mut caps_again, mut table_again) = (Caps::default(), TableConfig::default());
+    let again = Terms::of(&caps, &table).apply(&mut caps_again, &mut table_again);
+    assert_eq!(again, Ok(()));
+    assert_eq!((caps_again, table_again), (caps, table));
+}
+
 fn body_of(bytes: &[u8]) -> Vec<u8> {
     let mut input = bytes;
     let body = Frames::default().next(&mut input);
@@ -80,6 +115,15 @@ mod tests {
         wire::{Limit, Reservation},
     };
 
+    fn addresses() -> Vec<crate::Multiaddr> {
+        let texts = [
+            "/ip4/192.0.2.1/tcp/1",
+            "/dns4/a.example/tcp/1",
+            "/ip6/::1/udp/1/quic-v1",
+        ];
+        texts.map(|text| text.parse().expect("an address")).into()
+    }
+
     /// Bytes that are mostly a message.
     fn mangled() -> impl Strategy<Value = Vec<u8>> {
         let limit = (any::<Option<u32>>(), any::<Option<u64>>()).prop_map(|(seconds, data)| {
@@ -89,7 +133,7 @@ mod tests {
         let status = (any::<u32>(), any::<u64>(), limit).prop_map(|(code, expire, limit)| {
             HopMessage::Status {
                 status: Status::from_code(code),
-                reservation: Some(Reservation::new(expire, Vec::new(), Some(vec![1; 9]))),
+                reservation: Some(Reservation::new(expire, addresses(), Some(vec![1; 9]))),
                 limit: Some(limit),
             }
         });
@@ -110,12 +154,32 @@ mod tests {
             messages(&data);
             message(&data);
             voucher(&data);
+            reservation(&data);
         }
 
         #[test]
         fn nor_does_what_looks_like_a_message(bytes in mangled()) {
             message(&bytes[1..]);
+            reservation(&bytes[1..]);
             messages(&[&[3], bytes.as_slice(), &bytes].concat());
+        }
+
+        #[test]
+        fn terms_of_any_numbers_are_in_their_bounds_or_change_nothing(
+            ttl in any::<Option<f64>>(),
+            duration in any::<Option<f64>>(),
+            every in any::<f64>(),
+            burst in any::<u32>(),
+        ) {
+            let rate = Some((burst, every).into());
+            let given = Terms {
+                ttl_s: ttl,
+                circuit_duration_s: duration,
+                renew_of_peer: rate,
+                connect_of_peer: rate,
+                ..Terms::default()
+            };
+            terms(&given);
         }
     }
 }

@@ -23,14 +23,14 @@
 //!
 //! [`Table`] is the core, for any type of peer id. [`Server`] and [`Client`] are the two ends of circuit relay v2
 //! without I/O, and [`wire`] has their messages and vouchers. With the feature `tokio`, the module `driver` runs both
-//! ends over tokio streams, `splice` forwards the bytes of a circuit, and `MeteredStream` counts the bytes of a limited
-//! circuit. With the feature `serde`, [`Terms`] and [`Slot`] can be written and read as JSON.
+//! ends over tokio streams, `splice` forwards the bytes of a circuit, and `MeteredStream` ends a limited circuit at the
+//! limit. With the feature `serde`, [`Terms`] and [`Slot`] can be written and read as JSON.
 //!
 //! # Invariants
 //!
 //! - No admitted request ever exceeds a cap. Lowering a cap evicts nobody.
-//! - The table never refuses a renewal because it is full or because of a rate. If the caps leave no room at the new
-//!   address, the slot is still counted at the old address.
+//! - The table never refuses a renewal because it is full. If the caps leave no room at the new address, the slot is
+//!   still counted at the old address. A peer that renews too often is refused, and keeps its slot.
 //! - The table checks everything before it changes anything, so that a refused request changes nothing.
 //! - The slot of a peer is free after the grace, whether the peer disconnected or fell silent. When all peers have left
 //!   and their rates have recovered, the table is empty ([`Usage::is_empty`]).
@@ -94,10 +94,10 @@ pub use id::{CircuitId, ConnectionId};
 pub use libp2p_identity::{Keypair, PeerId};
 pub use meter::{Direction, Meter};
 #[cfg(feature = "tokio")]
-pub use metered::{Allowance, MeteredStream, Remaining};
+pub use metered::{Allowance, LimitReached, MeteredStream, Remaining};
 pub use multiaddr::Multiaddr;
 pub use scope::{Origin, Scope, ScopeKind};
-pub use server::{HopAnswer, Server, StopAnswer};
+pub use server::{Grant, Granting, HopAnswer, Server, StopAnswer};
 pub use slot::Slot;
 #[cfg(feature = "tokio")]
 pub use splice::{SpliceConfig, SpliceEnd, splice};
@@ -159,7 +159,7 @@ pub trait Admission<Id> {
     /// Why the circuit is refused.
     fn connect(&self, request: &Connect<'_, Id>) -> Result<(), Refusal>;
 
-    /// The rates of requests by `peer` from `origin`. Renewals do not count. Default: those of [`Caps::default`].
+    /// The rates of requests by `peer` from `origin`. Renewals have a rate of their own. Default: those of [`Caps::default`].
     fn rates(&self, peer: &Id, origin: Origin) -> Rates {
         Caps::default().rates(peer, origin)
     }

@@ -1,4 +1,4 @@
-//! A circuit whose bytes are counted against the relay's limit.
+//! A circuit that ends at the limit that its relay told.
 
 use std::{
     io::{self, IoSlice},
@@ -7,11 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
-    time::Instant,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep_until},
+};
 
 use crate::wire::Limit;
 
@@ -28,7 +31,7 @@ pub struct Allowance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Remaining {
-    /// When the relay ends the circuit. `None`: the duration is unlimited.
+    /// When the circuit ends. `None`: the duration is unlimited.
     pub until: Option<Instant>,
     /// Bytes, in the direction that has less left. `None`: the bytes are unlimited.
     pub bytes: Option<u64>,
@@ -71,18 +74,57 @@ impl Allowance {
     }
 }
 
-/// A stream that counts its bytes in an [`Allowance`], which others may read meanwhile. It holds nothing back: the relay
-/// enforces its limit.
+/// A circuit has reached the limit that its relay told, although the relay has not ended it. It is the source of an
+/// [`io::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitReached {
+    /// [`Limit::data`] is used up in one direction.
+    #[error("the circuit has carried the {limit} bytes that its relay allows")]
+    Data {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// [`Limit::duration`] is over.
+    #[error("the circuit has lasted the {limit:?} that its relay allows")]
+    Duration {
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl From<LimitReached> for io::Error {
+    fn from(reached: LimitReached) -> Self {
+        Self::new(io::ErrorKind::QuotaExceeded, reached)
+    }
+}
+
+/// A stream that counts its bytes in an [`Allowance`], which others may read meanwhile, and ends at the limit.
+///
+/// An honest relay resets the circuit at its limit. A hostile relay could tell a limit and keep the circuit open for ever.
+/// This stream therefore fails with [`LimitReached`] when it is asked to carry a byte past the limit, in either direction,
+/// or when the time is over, even while both ends are silent. It runs only inside a tokio runtime with a timer.
 #[derive(Debug)]
 pub struct MeteredStream<S> {
     inner: S,
     allowance: Arc<Allowance>,
+    /// Wake the reader and the writer, which may be two tasks, at the end of the time.
+    ends: [Option<Pin<Box<Sleep>>>; 2],
 }
+
+/// The index of a direction's timer.
+const READER: usize = 0;
+const WRITER: usize = 1;
 
 impl<S> MeteredStream<S> {
     /// Counts the bytes of `inner` in `allowance`.
     pub fn new(inner: S, allowance: Arc<Allowance>) -> Self {
-        Self { inner, allowance }
+        let ends = [None, None];
+        Self {
+            inner,
+            allowance,
+            ends,
+        }
     }
 
     /// The allowance, to be shared.
@@ -96,6 +138,36 @@ impl<S> MeteredStream<S> {
         }
         written
     }
+
+    /// Fails once the time is over, and wakes the caller then.
+    fn check_time(&mut self, cx: &mut Context<'_>, who: usize) -> Result<(), LimitReached> {
+        let Some((until, limit)) = self.allowance.until.zip(self.allowance.limit) else {
+            return Ok(());
+        };
+        let end = self.ends[who].get_or_insert_with(|| Box::pin(sleep_until(until.into())));
+        let is_over = end.is_elapsed() || end.as_mut().poll(cx).is_ready();
+        let limit = limit.duration.unwrap_or_default();
+        match is_over {
+            true => Err(LimitReached::Duration { limit }),
+            false => Ok(()),
+        }
+    }
+
+    /// How many bytes of `wanted` may still be carried in a direction that has carried `used`.
+    fn room(&self, used: u64, wanted: usize) -> usize {
+        let left = self.data().map(|data| data.saturating_sub(used));
+        let left = left.and_then(|left| usize::try_from(left).ok());
+        left.map_or(wanted, |left| wanted.min(left))
+    }
+
+    fn data(&self) -> Option<u64> {
+        self.allowance.limit?.data
+    }
+
+    fn data_reached(&self) -> io::Error {
+        let limit = self.data().unwrap_or_default();
+        LimitReached::Data { limit }.into()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
@@ -104,11 +176,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        let read = buf.filled().len() - before;
+        self.check_time(cx, READER)?;
+        let (before, wanted) = (buf.filled().len(), buf.remaining());
+        let room = self.room(self.allowance.bytes_read(), wanted);
+        if room == wanted {
+            let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+            let read = buf.filled().len() - before;
+            self.allowance.read.fetch_add(read as u64, Relaxed);
+            return polled;
+        }
+        // One byte past the limit tells an excess from the end of the stream.
+        let mut excess = [0];
+        let room = match room {
+            0 => &mut excess,
+            room => buf.initialize_unfilled_to(room),
+        };
+        let mut part = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        if self.room(self.allowance.bytes_read(), read) < read {
+            return Poll::Ready(Err(self.data_reached()));
+        }
+        buf.advance(read);
         self.allowance.read.fetch_add(read as u64, Relaxed);
-        polled
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -118,7 +209,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.check_time(cx, WRITER)?;
+        let room = self.room(self.allowance.bytes_written(), buf.len());
+        if room == 0 && !buf.is_empty() {
+            return Poll::Ready(Err(self.data_reached()));
+        }
+        let written = Pin::new(&mut self.inner).poll_write(cx, &buf[..room]);
         self.count(written)
     }
 
@@ -127,6 +223,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let wanted = bufs.iter().map(|buf| buf.len()).sum();
+        if self.room(self.allowance.bytes_written(), wanted) < wanted {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |buf| buf));
+        }
+        self.check_time(cx, WRITER)?;
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.count(written)
     }
@@ -136,6 +238,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_time(cx, WRITER)?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  hop stream ──► handle_hop ─┬─► Reply: write it, done
+//!                             ├─► Grant: sign the answer, handle_signed, write it, done
 //!                             └─► Open: open a stop stream, write the request, read the answer
 //!                                   │
 //!                   handle_stop ◄───┘
@@ -17,6 +18,8 @@ use std::{
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 
+use self::grant::Vouchers;
+pub use self::grant::{Grant, Granting};
 use crate::{
     Admission,
     admission::Caps,
@@ -26,8 +29,10 @@ use crate::{
     slot::Slot,
     table::Table,
     terms::{Terms, TermsError},
-    wire::{HopMessage, Limit, MAX_MESSAGE, Reservation, StopMessage, Voucher, WireError},
+    wire::{HopMessage, Limit, StopMessage, Voucher, WireError},
 };
+
+mod grant;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +41,8 @@ mod tests;
 #[derive(Debug)]
 pub struct Server<A = Caps> {
     table: Table<PeerId, A>,
-    keypair: Keypair,
+    keypair: Arc<Keypair>,
+    vouchers: Vouchers,
     local: PeerId,
     addresses: Vec<Multiaddr>,
     closing: bool,
@@ -53,6 +59,9 @@ pub enum HopAnswer {
         /// Why the table refused the request, if it did. It is for the log: the wire has no field for it.
         refusal: Option<Refusal>,
     },
+    /// A slot was granted or renewed. Call [`Grant::answer`] outside of the lock of this server, pass the result to
+    /// [`Server::handle_signed`], write its message to the hop stream, and close the stream.
+    Grant(Box<Grant>),
     /// Open a stop stream, write the request to it, and pass the destination's answer to [`Server::handle_stop`].
     Open {
         /// The circuit. It counts against the caps from now on.
@@ -110,7 +119,8 @@ impl<A: Admission<PeerId>> Server<A> {
         let local = keypair.public().to_peer_id();
         let mut server = Self {
             table,
-            keypair,
+            keypair: Arc::new(keypair),
+            vouchers: Vouchers::default(),
             local,
             addresses: Vec::new(),
             closing: false,
@@ -170,7 +180,10 @@ impl<A: Admission<PeerId>> Server<A> {
             Ok(HopMessage::Reserve | HopMessage::Connect(_)) if self.closing => {
                 Err(Refusal::Closing)
             }
-            Ok(HopMessage::Reserve) => self.reserve(now, unix, connection),
+            Ok(HopMessage::Reserve) => match self.reserve(now, unix, connection) {
+                Ok(grant) => return HopAnswer::Grant(Box::new(grant)),
+                Err(refusal) => Err(refusal),
+            },
             Ok(HopMessage::Connect(destination)) => {
                 match self.connect(now, connection, destination) {
                     Ok(open) => return open,
@@ -189,6 +202,15 @@ impl<A: Admission<PeerId>> Server<A> {
                 message: HopMessage::refusal(refusal.status()),
                 refusal: Some(refusal),
             },
+        }
+    }
+
+    /// A grant was signed. The server keeps its voucher, so that a renewal soon after needs no signature.
+    pub fn handle_signed(&mut self, granting: &Granting) {
+        if let Some((voucher, sealed)) = &granting.signed {
+            let table = &self.table;
+            let (slots, holds) = (table.usage().slots, |peer: &PeerId| table.held_by(peer) > 0);
+            self.vouchers.keep(voucher, sealed.clone(), slots, holds);
         }
     }
 
@@ -227,36 +249,25 @@ impl<A: Admission<PeerId>> Server<A> {
         now: Instant,
         unix: u64,
         connection: ConnectionId,
-    ) -> Result<HopMessage, Refusal> {
+    ) -> Result<Grant, Refusal> {
         let granted = self.table.handle_reserve(now, connection)?;
         let lasts = granted.expires.saturating_duration_since(now);
         let expire = unix.saturating_add(lasts.as_secs());
-        let voucher = self.table.peer_of(connection).and_then(|peer| {
-            let voucher = Voucher {
-                relay: self.local,
-                peer: *peer,
-                expiration: expire,
-            };
-            // The voucher is advisory: if the key cannot sign, the slot is granted without one.
-            voucher.seal(&self.keypair).ok()
+        let voucher = self.table.peer_of(connection).map(|peer| Voucher {
+            relay: self.local,
+            peer: *peer,
+            expiration: expire,
         });
-        let mut addresses = self.addresses.clone();
-        loop {
-            let reservation = Reservation::new(expire, addresses.clone(), voucher.clone());
-            let message = HopMessage::Status {
-                status: Status::Ok,
-                reservation: Some(reservation),
-                limit: self.limit(),
-            };
-            // As many addresses as fit into one message.
-            if message
-                .encode()
-                .is_ok_and(|bytes| bytes.len() <= MAX_MESSAGE)
-                || addresses.pop().is_none()
-            {
-                return Ok(message);
-            }
-        }
+        let ttl = self.table.config().ttl;
+        let sealed = voucher.and_then(|voucher| self.vouchers.find(&voucher.peer, expire, ttl));
+        Ok(Grant {
+            keypair: Arc::clone(&self.keypair),
+            voucher,
+            sealed,
+            expire,
+            addresses: self.addresses.clone(),
+            limit: self.limit(),
+        })
     }
 
     fn connect(

@@ -194,7 +194,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     /// # Errors
     ///
     /// The slot was refused, and nothing was changed. A peer that holds a slot is refused only by
-    /// [`Admission::may_renew`].
+    /// [`Admission::may_renew`] or if it renews too often ([`crate::Rates::renew_of_peer`]). It keeps its slot.
     pub fn handle_reserve(
         &mut self,
         now: Instant,
@@ -221,6 +221,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         if !self.admission.may_renew(&self.peers[peer].id) {
             return Err(Refusal::MayNotRenew);
         }
+        self.take_renewal(renewed, at)?;
         self.attach(renewed, at);
         let now = self.millis();
         self.slots[renewed].expires = now.saturating_add(millis(self.config.ttl));

@@ -52,6 +52,8 @@ pub struct Terms {
     pub reserve_of_peer: Option<RateTerm>,
     /// [`Rates::reserve_of_subnet`]
     pub reserve_of_subnet: Option<RateTerm>,
+    /// [`Rates::renew_of_peer`]
+    pub renew_of_peer: Option<RateTerm>,
     /// [`Rates::connect_of_peer`]
     pub connect_of_peer: Option<RateTerm>,
     /// [`Rates::connect_of_subnet`]
@@ -142,6 +144,7 @@ impl Terms {
             exempt_private: Some(caps.exempt_private),
             reserve_of_peer: rate(caps.rates.reserve_of_peer),
             reserve_of_subnet: rate(caps.rates.reserve_of_subnet),
+            renew_of_peer: rate(caps.rates.renew_of_peer),
             connect_of_peer: rate(caps.rates.connect_of_peer),
             connect_of_subnet: rate(caps.rates.connect_of_subnet),
             ttl_s: seconds(table.ttl),
@@ -212,6 +215,7 @@ impl Terms {
         Ok(Rates {
             reserve_of_peer: rate("reserve_of_peer", self.reserve_of_peer, now.reserve_of_peer)?,
             reserve_of_subnet: rate("reserve_of_subnet", reserve, now.reserve_of_subnet)?,
+            renew_of_peer: rate("renew_of_peer", self.renew_of_peer, now.renew_of_peer)?,
             connect_of_peer: rate("connect_of_peer", self.connect_of_peer, now.connect_of_peer)?,
             connect_of_subnet: rate("connect_of_subnet", connect, now.connect_of_subnet)?,
         })

@@ -165,6 +165,15 @@ impl HopMessage {
     ///
     /// [`WireError::TooLong`]: the message is longer than [`MAX_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        encode(&self.to_proto())
+    }
+
+    /// The length of the message in bytes, without its length prefix.
+    pub(crate) fn length(&self) -> usize {
+        self.to_proto().encoded_len()
+    }
+
+    fn to_proto(&self) -> proto::Hop {
         let mut message = proto::Hop::default();
         match self {
             Self::Reserve => message.kind = Some(0),
@@ -192,7 +201,7 @@ impl HopMessage {
                 message.reservation = reservation.as_ref().map(to_proto);
             }
         }
-        encode(&message)
+        message
     }
 
     /// Decodes a message that [`Frames`] returned.

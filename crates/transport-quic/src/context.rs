@@ -14,7 +14,7 @@ use crate::{
     close_code::CloseCode,
     config::Config,
     connection::Connection,
-    error::{EndpointError, ResolveError, TlsError},
+    error::{EndpointError, TlsError},
     flag::Flag,
     link::{Handle, Links},
     resolve::Resolver,
@@ -128,10 +128,6 @@ impl Context {
             Verdict::Retry => Judgement::Retry,
             Verdict::Refuse => Judgement::Refuse,
         }
-    }
-
-    pub(crate) fn system_resolver(&self) -> Result<&Resolver, ResolveError> {
-        Resolver::system_once(&self.resolver)
     }
 
     /// The server configuration of one connection.

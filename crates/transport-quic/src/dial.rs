@@ -1,17 +1,17 @@
 //! From an address to a connection.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use futures::{StreamExt, future::Either, stream::FuturesUnordered};
+use futures::{StreamExt, stream::FuturesUnordered};
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use tokio::{
     task::yield_now,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     connection::Connection,
     context::Context,
     error::{CertificateError, CloseReason, DialError, EndpointError, ResolveError, TlsError},
+    options::{ConnectBudget, DialOptions},
     resolve::Resolver,
     verifier::Verifier,
 };
@@ -28,6 +29,11 @@ const SERVER_NAME: &str = "libp2p";
 
 /// Head start of one address of a host over the next (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// Addresses that may be dialed without a pause if each fails at once.
+const AT_ONCE: usize = 8;
+/// The pause before each further one. RFC 8305 section 5 allows no less than 10 ms.
+const GAP: Duration = Duration::from_millis(20);
 
 /// How often a finished dial looks whether quinn's tasks have sent its connection ids: first
 /// between other tasks, which is enough unless the machine is busy, then every millisecond.
@@ -54,10 +60,7 @@ impl Deadline {
 }
 
 /// The target of `address`, held to the peer that the caller expects.
-pub(crate) fn target_of(
-    address: &Multiaddr,
-    expected: Option<PeerId>,
-) -> Result<Target, DialError> {
+fn target_of(address: &Multiaddr, expected: Option<PeerId>) -> Result<Target, DialError> {
     let mut target = target(address)?;
     match (target.peer, expected) {
         (Some(named), Some(expected)) if named != expected => {
@@ -72,71 +75,137 @@ pub(crate) fn target_of(
     Ok(target)
 }
 
-/// The socket addresses of a target's host, of both families in turn (RFC 8305 section 4).
-pub(crate) async fn resolve(
-    target: &Target,
-    resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
-    dialable: impl Fn(IpAddr) -> bool,
-    deadline: Deadline,
-) -> Result<Vec<SocketAddr>, DialError> {
-    let (name, family) = match &target.host {
-        Host::Ip(ip) => return Ok(vec![(*ip, target.port).into()]),
-        Host::Name(name, family) => (name, *family),
-    };
-    let resolver = resolver()?;
-    let lookup = resolver.lookup(name, family, dialable);
-    let found = timeout_at(deadline.at, lookup)
-        .await
-        .map_err(|_| ResolveError::Timeout {
-            host: name.clone(),
-            after: deadline.after,
-        })??;
-    Ok(in_turn(found).map(|ip| (ip, target.port).into()).collect())
+/// What a dial of a multiaddr needs besides the address and its options.
+pub(crate) struct Dialing<'a, P, D> {
+    /// The system's resolver, made when the first host name is dialed.
+    pub(crate) system: &'a OnceLock<Resolver>,
+    pub(crate) deadline: Deadline,
+    /// Whether an address can be dialed at all.
+    pub(crate) dialable: P,
+    pub(crate) dial: D,
 }
 
-fn in_turn(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
-    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
-    let (first, mut second): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|ip| ip.is_ipv6() == preferred);
-    let rest = second.split_off(second.len().min(first.len()));
-    let mut second = second.into_iter();
-    first
-        .into_iter()
-        .flat_map(move |ip| [Some(ip), second.next()])
-        .flatten()
-        .chain(rest)
-}
-
-/// Staggered dials of several addresses; the first to succeed cancels the others. The error is
-/// that of the last to fail.
-pub(crate) async fn race<F>(
-    addresses: Vec<SocketAddr>,
-    dial: impl Fn(SocketAddr) -> F,
-) -> Result<Connection, DialError>
+impl<P, D, F> Dialing<'_, P, D>
 where
+    P: Fn(SocketAddr) -> bool,
+    D: Fn(SocketAddr, Option<PeerId>) -> F,
     F: Future<Output = Result<Connection, DialError>>,
 {
-    let mut waiting = addresses.into_iter();
-    let mut running = FuturesUnordered::new();
-    let mut last = None;
-    let mut next = waiting.next();
-    loop {
-        if let Some(address) = next.take() {
-            running.push(dial(address));
+    /// Dials `address`: resolves its host, and tries the addresses of the host.
+    pub(crate) async fn run(
+        &self,
+        address: &Multiaddr,
+        expected: Option<PeerId>,
+        options: &DialOptions,
+    ) -> Result<Connection, DialError> {
+        let target = target_of(address, expected)?;
+        let addresses = self.resolve(&target, options).await?;
+        let mut race = Race::new(|address| (self.dial)(address, target.peer));
+        match race.run(addresses, options.connects.as_ref()).await {
+            Some(connection) => Ok(connection),
+            None => Err(race
+                .last
+                .unwrap_or_else(|| DialError::NoConnects(address.clone()))),
         }
-        let head_start = std::pin::pin!(sleep(STAGGER));
-        match futures::future::select(running.next(), head_start).await {
-            Either::Left((Some(Ok(connection)), _)) => return Ok(connection),
-            Either::Left((Some(Err(failed)), _)) => last = Some(failed),
-            Either::Left((None, _)) | Either::Right(_) => {}
+    }
+
+    /// The socket addresses of a target's host.
+    async fn resolve(
+        &self,
+        target: &Target,
+        options: &DialOptions,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        let (name, family) = match &target.host {
+            Host::Ip(ip) => return Ok(vec![(*ip, target.port).into()]),
+            Host::Name(name, family) => (name, *family),
+        };
+        let resolver = match &options.resolver {
+            Some(resolver) => resolver,
+            None => Resolver::system_once(self.system)?,
+        };
+        let dialable = |ip| (self.dialable)((ip, target.port).into());
+        let lookup = resolver.lookup(name, family, dialable);
+        let found =
+            timeout_at(self.deadline.at, lookup)
+                .await
+                .map_err(|_| ResolveError::Timeout {
+                    host: name.clone(),
+                    after: self.deadline.after,
+                })??;
+        let addresses = found.into_iter().map(|ip| (ip, target.port).into());
+        Ok(addresses.collect())
+    }
+}
+
+/// Staggered dials of several addresses. The first to succeed wins, and dropping the race cancels
+/// the others.
+struct Race<D, F> {
+    dial: D,
+    running: FuturesUnordered<F>,
+    /// The failure of the last dial to fail.
+    last: Option<DialError>,
+}
+
+impl<D, F> Race<D, F>
+where
+    D: Fn(SocketAddr) -> F,
+    F: Future<Output = Result<Connection, DialError>>,
+{
+    fn new(dial: D) -> Self {
+        Self {
+            dial,
+            running: FuturesUnordered::new(),
+            last: None,
         }
-        next = waiting.next();
-        if next.is_none()
-            && running.is_empty()
-            && let Some(last) = last
-        {
-            return Err(last);
+    }
+
+    /// Dials each address 250 ms after the one before it, or once one has failed, but not before
+    /// the budget admits it.
+    async fn run(
+        &mut self,
+        addresses: Vec<SocketAddr>,
+        connects: Option<&ConnectBudget>,
+    ) -> Option<Connection> {
+        for (n, address) in addresses.into_iter().enumerate() {
+            let now = Instant::now();
+            let start = match connects {
+                Some(budget) => budget.reserve(now.into_std()).map(Instant::from_std),
+                None if n < AT_ONCE => Some(now),
+                None => Some(now + GAP),
+            };
+            let Some(start) = start else { break };
+            while Instant::now() < start {
+                match self.next_until(Some(start)).await {
+                    Some(Ok(connection)) => return Some(connection),
+                    Some(Err(failed)) => self.last = Some(failed),
+                    None => break,
+                }
+            }
+            self.running.push((self.dial)(address));
+            match self.next_until(Some(Instant::now() + STAGGER)).await {
+                Some(Ok(connection)) => return Some(connection),
+                Some(Err(failed)) => self.last = Some(failed),
+                None => {}
+            }
+        }
+        loop {
+            match self.next_until(None).await? {
+                Ok(connection) => return Some(connection),
+                Err(failed) => self.last = Some(failed),
+            }
+        }
+    }
+
+    /// The next dial to end. `None`: no dial ended before `end`, or none is running and there is
+    /// no `end`.
+    async fn next_until(&mut self, end: Option<Instant>) -> Option<Result<Connection, DialError>> {
+        let Some(end) = end else {
+            return self.running.next().await;
+        };
+        tokio::select! {
+            biased;
+            Some(ended) = self.running.next() => Some(ended),
+            () = sleep_until(end) => None,
         }
     }
 }
@@ -246,20 +315,6 @@ fn dial_error(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ips(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn the_families_take_turns_and_the_first_keeps_its_place() {
-        let given = ips(&["::1", "::2", "10.0.0.1", "::3", "10.0.0.2"]);
-        let expected = ips(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]);
-        assert_eq!(in_turn(given).collect::<Vec<_>>(), expected);
-        let given = ips(&["10.0.0.1", "::1", "::2", "::3"]);
-        assert_eq!(in_turn(given.clone()).collect::<Vec<_>>(), given);
-        assert_eq!(in_turn(Vec::new()).count(), 0);
-    }
 
     #[test]
     fn the_expected_peer_and_the_named_one_must_agree() {

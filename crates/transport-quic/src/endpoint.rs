@@ -16,11 +16,11 @@ use crate::{
     config::{Config, Flavour},
     connection::Connection,
     context::{Context, Judgement, Sockets},
-    dial::{Deadline, race, resolve, target_of},
-    error::{BindError, DialError, EndpointError, ResolveError, TlsError},
+    dial::{Deadline, Dialing},
+    error::{BindError, DialError, EndpointError, TlsError},
     incoming::Incoming,
     keys::EndpointKeys,
-    resolve::Resolver,
+    options::DialOptions,
     retry::Meter,
     socket::Socket,
     tls::Tls,
@@ -191,8 +191,8 @@ impl Endpoint {
     /// Dials a multiaddr of QUIC v1, by IP address or host name (`/dns`, `/dns4`, `/dns6`). The
     /// system's resolver resolves names to addresses of this endpoint's family.
     ///
-    /// Of several addresses each starts 250 ms after the one before, or when that one has
-    /// failed. The first connection wins and the other dials are cancelled. Dropping the future
+    /// At most 16 addresses of a name are tried. Each starts 250 ms after the one before, or when
+    /// one has failed. The first connection wins and the other dials are cancelled. Dropping the future
     /// cancels everything.
     ///
     /// A peer id in the address and `expected` must agree; without either, any peer is accepted.
@@ -206,42 +206,30 @@ impl Endpoint {
         address: &Multiaddr,
         expected: Option<PeerId>,
     ) -> Result<Connection, DialError> {
-        self.dial_named(address, expected, || {
-            self.context.system_resolver().cloned()
-        })
-        .await
+        self.dial_multiaddr_with(address, expected, &DialOptions::default())
+            .await
     }
 
-    /// As [`dial_multiaddr`](Self::dial_multiaddr), with another resolver.
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), with options.
     ///
     /// # Errors
     ///
-    /// As [`dial_multiaddr`](Self::dial_multiaddr).
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), and [`DialError::NoConnects`].
     pub async fn dial_multiaddr_with(
         &self,
         address: &Multiaddr,
         expected: Option<PeerId>,
-        resolver: &Resolver,
-    ) -> Result<Connection, DialError> {
-        self.dial_named(address, expected, || Ok(resolver.clone()))
-            .await
-    }
-
-    async fn dial_named(
-        &self,
-        address: &Multiaddr,
-        expected: Option<PeerId>,
-        resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
+        options: &DialOptions,
     ) -> Result<Connection, DialError> {
         let context = &self.context;
         let deadline = Deadline::of(context);
-        let target = target_of(address, expected)?;
-        let dialable = |ip| context.speaks_to((ip, target.port).into());
-        let addresses = resolve(&target, resolver, dialable, deadline).await?;
-        race(addresses, |address| {
-            context.dial(address, target.peer, deadline)
-        })
-        .await
+        let dialing = Dialing {
+            system: &context.resolver,
+            deadline,
+            dialable: |address| context.speaks_to(address),
+            dial: |address, peer| context.dial(address, peer, deadline),
+        };
+        dialing.run(address, expected, options).await
     }
 
     /// Moves to a new socket on the same port, or on a free one if the port cannot be had.

@@ -15,9 +15,10 @@ use crate::{
     close_code::CloseCode,
     config::Config,
     connection::Connection,
-    dial::{Deadline, race, resolve, target_of},
+    dial::{Deadline, Dialing},
     endpoint::Endpoint,
-    error::{BindError, DialError, ResolveError, RouteError},
+    error::{BindError, DialError, RouteError},
+    options::DialOptions,
     resolve::Resolver,
 };
 
@@ -189,38 +190,29 @@ impl Endpoints {
         address: &Multiaddr,
         expected: Option<PeerId>,
     ) -> Result<Connection, DialError> {
-        let system = || Resolver::system_once(&self.inner.resolver).cloned();
-        self.dial_named(address, expected, system).await
+        self.dial_multiaddr_with(address, expected, &DialOptions::default())
+            .await
     }
 
-    /// As [`dial_multiaddr`](Self::dial_multiaddr), with another resolver.
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), with options.
     ///
     /// # Errors
     ///
-    /// As [`dial_multiaddr`](Self::dial_multiaddr).
+    /// As [`dial_multiaddr`](Self::dial_multiaddr), and [`DialError::NoConnects`].
     pub async fn dial_multiaddr_with(
         &self,
         address: &Multiaddr,
         expected: Option<PeerId>,
-        resolver: &Resolver,
-    ) -> Result<Connection, DialError> {
-        self.dial_named(address, expected, || Ok(resolver.clone()))
-            .await
-    }
-
-    async fn dial_named(
-        &self,
-        address: &Multiaddr,
-        expected: Option<PeerId>,
-        resolver: impl FnOnce() -> Result<Resolver, ResolveError>,
+        options: &DialOptions,
     ) -> Result<Connection, DialError> {
         let deadline = self.deadline();
-        let target = target_of(address, expected)?;
-        let addresses = resolve(&target, resolver, |_| true, deadline).await?;
-        race(addresses, |address| {
-            self.dial_until(address, target.peer, deadline)
-        })
-        .await
+        let dialing = Dialing {
+            system: &self.inner.resolver,
+            deadline,
+            dialable: |_| true,
+            dial: |address, peer| self.dial_until(address, peer, deadline),
+        };
+        dialing.run(address, expected, options).await
     }
 
     fn deadline(&self) -> Deadline {

@@ -180,6 +180,9 @@ pub enum DialError {
         /// Why there is no endpoint.
         source: RouteError,
     },
+    /// The budget of the dial did not admit an attempt. See [`DialOptions`](crate::DialOptions).
+    #[error("{0}: not tried, because the dial has made all the attempts that it may make")]
+    NoConnects(Multiaddr),
     /// The TLS library did not accept the settings of this dial.
     #[error("cannot set up TLS")]
     Tls(#[source] TlsError),

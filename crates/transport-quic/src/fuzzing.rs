@@ -45,7 +45,7 @@ pub fn raw_key(data: &[u8]) {
 
 /// What a peer shows as its certificate.
 pub fn certificate(data: &[u8]) {
-    let _ = verifier::libp2p(&CertificateDer::from(data), &Known::default());
+    let _ = verifier::libp2p(&CertificateDer::from(data), None, &Known::default());
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@
 //!   listener on rust-libp2p does not follow a dialer that changes its port.
 //! - An endpoint sends at most one reset per millisecond, so a restarted node with more than a
 //!   thousand busy peers needs over a second to reset all of their connections.
+//! - A host name may resolve to a private or loopback address, and a dial then tries that address.
 //! - quinn-proto, from 0.11.19 on, guards against floods of connection ids, gapped STREAM and
 //!   CRYPTO frames and bad transport parameters. This crate adds nothing there.
 //!
@@ -116,6 +117,7 @@ pub use self::{
         EndpointError, ProbeError, ResolveError, RouteError, StreamError, TlsError,
     },
     incoming::Incoming,
+    options::{ConnectBudget, DialOptions},
     resolve::Resolver,
     stream::{RecvStream, SendStream, Stream},
 };
@@ -148,6 +150,7 @@ mod incoming;
 mod keys;
 mod known;
 mod link;
+mod options;
 mod probe;
 mod raw;
 mod resolve;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use hickory_resolver::{
-    TokioResolver,
+    ResolverBuilder, TokioResolver,
     config::{NameServerConfig, ResolverConfig},
-    net::runtime::TokioRuntimeProvider,
+    net::{NetError, runtime::TokioRuntimeProvider},
 };
 
 use crate::{address::Family, error::ResolveError};
@@ -16,6 +16,10 @@ use crate::{address::Family, error::ResolveError};
 /// Most addresses of one name that are tried, so that a hostile zone cannot aim a node at a
 /// whole network.
 const MOST_ADDRESSES: usize = 16;
+
+/// Answers that are kept. An answer can have 64 KiB, and needs more than ten times as much once
+/// it is parsed.
+const CACHED_ANSWERS: u64 = 32;
 
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
 #[derive(Clone)]
@@ -38,10 +42,7 @@ impl Resolver {
     pub fn system() -> Result<Self, ResolveError> {
         let system = |error: &dyn std::error::Error| ResolveError::System(error.to_string());
         let builder = TokioResolver::builder_tokio().map_err(|error| system(&error))?;
-        let inner = builder.build().map_err(|error| system(&error))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Self::built(builder).map_err(|error| system(&error))
     }
 
     /// Asks these name servers, over UDP and, where an answer is too long, TCP.
@@ -58,12 +59,14 @@ impl Resolver {
             config
         });
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-        let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .build()
-            .map_err(|error| ResolveError::System(error.to_string()))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        Self::built(builder).map_err(|error| ResolveError::System(error.to_string()))
+    }
+
+    fn built(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, NetError> {
+        builder.options_mut().cache_size = CACHED_ANSWERS;
+        let inner = Arc::new(builder.build()?);
+        Ok(Self { inner })
     }
 
     /// The system's resolver, made at the first call.
@@ -77,8 +80,8 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `host` in `family` that are `dialable`, in the resolver's order.
-    /// Cancel-safe.
+    /// The addresses of `host` in `family` that are `dialable`: the first 16, of both families in
+    /// turn (RFC 8305 section 4). Cancel-safe.
     pub(crate) async fn lookup(
         &self,
         host: &str,
@@ -97,13 +100,45 @@ impl Resolver {
         let addresses: Vec<IpAddr> = found
             .iter()
             .filter(|ip| family.admits(*ip) && dialable(*ip))
-            .take(MOST_ADDRESSES)
             .collect();
         if addresses.is_empty() {
             return Err(ResolveError::NoAddress {
                 host: host.to_owned(),
             });
         }
-        Ok(addresses)
+        Ok(in_turn(addresses).take(MOST_ADDRESSES).collect())
+    }
+}
+
+fn in_turn(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, mut second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|ip| ip.is_ipv6() == preferred);
+    let rest = second.split_off(second.len().min(first.len()));
+    let mut second = second.into_iter();
+    first
+        .into_iter()
+        .flat_map(move |ip| [Some(ip), second.next()])
+        .flatten()
+        .chain(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_families_take_turns_and_the_first_keeps_its_place() {
+        let given = ips(&["::1", "::2", "10.0.0.1", "::3", "10.0.0.2"]);
+        let expected = ips(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]);
+        assert_eq!(in_turn(given).collect::<Vec<_>>(), expected);
+        let given = ips(&["10.0.0.1", "::1", "::2", "::3"]);
+        assert_eq!(in_turn(given.clone()).collect::<Vec<_>>(), given);
+        assert_eq!(in_turn(Vec::new()).count(), 0);
     }
 }

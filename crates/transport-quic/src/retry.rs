@@ -153,6 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn by_default_handshakes_that_fail_at_once_get_in_64_times_a_second_without_a_proof() {
+        let mut meter = Meter::new(&Config::default());
+        let start = Instant::now();
+        let mut let_in = 0;
+        for millis in 0..10_000 {
+            let now = start + Duration::from_millis(millis);
+            if meter.handle_incoming(now, HERE, false) == Verdict::Admit {
+                meter.handle_end(HERE, false);
+                let_in += 1;
+            }
+        }
+        println!("{let_in} of 10,000 forged handshakes in 10 s were let in");
+        assert_eq!(let_in, 64 + 639);
+    }
+
+    #[test]
     fn the_bucket_fills_at_the_rate_and_no_further() {
         let mut meter = meter(1000);
         let start = Instant::now();

@@ -155,13 +155,6 @@ impl SendStream {
             }
         }
     }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.quinn {
-            Some(quinn) => tokio::io::AsyncWrite::poll_write(Pin::new(quinn), cx, buf),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
 }
 
 impl Drop for SendStream {
@@ -255,7 +248,10 @@ impl tokio::io::AsyncWrite for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(cx, buf)
+        match &mut self.get_mut().quinn {
+            Some(quinn) => tokio::io::AsyncWrite::poll_write(Pin::new(quinn), cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -273,15 +269,27 @@ impl futures::io::AsyncWrite for SendStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(cx, buf)
+        tokio::io::AsyncWrite::poll_write(self, cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_flush(self, cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().finish())
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_shutdown(self, cx)
+    }
+}
+
+// A stream does what its halves do, in both families.
+
+impl Stream {
+    fn receiving(self: Pin<&mut Self>) -> Pin<&mut RecvStream> {
+        Pin::new(&mut self.get_mut().recv)
+    }
+
+    fn sending(self: Pin<&mut Self>) -> Pin<&mut SendStream> {
+        Pin::new(&mut self.get_mut().send)
     }
 }
 
@@ -291,7 +299,7 @@ impl tokio::io::AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        tokio::io::AsyncRead::poll_read(Pin::new(&mut self.get_mut().recv), cx, buf)
+        tokio::io::AsyncRead::poll_read(self.receiving(), cx, buf)
     }
 }
 
@@ -301,7 +309,7 @@ impl futures::io::AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        futures::io::AsyncRead::poll_read(Pin::new(&mut self.get_mut().recv), cx, buf)
+        futures::io::AsyncRead::poll_read(self.receiving(), cx, buf)
     }
 }
 
@@ -311,15 +319,15 @@ impl tokio::io::AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().send.poll_write(cx, buf)
+        tokio::io::AsyncWrite::poll_write(self.sending(), cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_flush(self.sending(), cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().send.finish())
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        tokio::io::AsyncWrite::poll_shutdown(self.sending(), cx)
     }
 }
 
@@ -329,14 +337,14 @@ impl futures::io::AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().send.poll_write(cx, buf)
+        futures::io::AsyncWrite::poll_write(self.sending(), cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_flush(self.sending(), cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().send.finish())
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures::io::AsyncWrite::poll_close(self.sending(), cx)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use libp2p_identity::PeerId;
+use libp2p_identity::{PeerId, PublicKey};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,9 +10,15 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::{
+    asn1_rs::{OctetString, Oid, Sequence, oid},
+    prelude::{FromDer, X509Certificate},
+};
 
 use crate::{error::CertificateError, known::Known};
+
+/// The certificate extension of the libp2p TLS spec.
+const EXTENSION: Oid<'static> = oid!(1.3.6.1.4.1.53594.1.1);
 
 /// The format of the peer's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +84,12 @@ impl Verifier {
     }
 
     fn read(&self, certificate: &CertificateDer<'_>) -> Result<Accepted, CertificateError> {
-        let known = match self.kind {
-            Kind::Libp2p => libp2p(certificate, &self.known)?,
+        let accepted = match self.kind {
+            Kind::Libp2p => libp2p(certificate, self.expected, &self.known)?,
             Kind::RawPublicKey => raw(certificate)?,
         };
-        match self.expected {
-            Some(expected) if expected != known.peer => Err(CertificateError::WrongPeer {
-                expected: Box::new(expected),
-                found: Box::new(known.peer),
-            }),
-            _ => Ok(known),
-        }
+        check(self.expected, accepted.peer)?;
+        Ok(accepted)
     }
 
     fn verify_handshake(
@@ -105,10 +106,21 @@ impl Verifier {
     }
 }
 
+fn check(expected: Option<PeerId>, found: PeerId) -> Result<(), CertificateError> {
+    match expected {
+        Some(expected) if expected != found => Err(CertificateError::WrongPeer {
+            expected: Box::new(expected),
+            found: Box::new(found),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// libp2p TLS specification: the extension's signature, the self-signature and the validity
-/// are all checked by `parse`.
+/// are all checked by `parse`. That takes time, so the key is compared with the `expected` peer first.
 pub(crate) fn libp2p(
     certificate: &CertificateDer<'_>,
+    expected: Option<PeerId>,
     known: &Known,
 ) -> Result<Accepted, CertificateError> {
     let bad = |reason: String| CertificateError::Certificate(reason);
@@ -121,6 +133,9 @@ pub(crate) fn libp2p(
     if !x509.validity().is_valid() {
         return Err(bad("not valid at this time".to_owned()));
     }
+    if let Some(claimed) = claimed(&x509) {
+        check(expected, claimed)?;
+    }
     let verify = || libp2p_tls::certificate::parse(certificate).map(|verified| verified.peer_id());
     let peer = known
         .or_verify(certificate, verify)
@@ -129,6 +144,17 @@ pub(crate) fn libp2p(
         peer,
         spki: SubjectPublicKeyInfoDer::from(x509.public_key().raw.to_vec()),
     })
+}
+
+/// The peer whose key is in the libp2p extension. Nothing proves yet that the peer made the certificate.
+fn claimed(certificate: &X509Certificate<'_>) -> Option<PeerId> {
+    let extensions = certificate.extensions().iter();
+    let mut libp2p = extensions.filter(|extension| extension.oid == EXTENSION);
+    // SEQUENCE { OCTET STRING key, OCTET STRING signature }
+    let (_, signed_key) = Sequence::from_der(libp2p.next()?.value).ok()?;
+    let (_, key) = OctetString::from_der(&signed_key.content).ok()?;
+    let key = PublicKey::try_decode_protobuf(key.as_ref()).ok()?;
+    Some(key.to_peer_id())
 }
 
 fn raw(certificate: &CertificateDer<'_>) -> Result<Accepted, CertificateError> {

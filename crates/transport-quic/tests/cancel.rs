@@ -6,7 +6,7 @@ mod common;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{Node, localhost, within};
-use transport_quic::{Config, Lossy, Rates, Resolver, Tuned};
+use transport_quic::{Config, DialOptions, Lossy, Rates, Resolver, Tuned};
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -59,13 +59,14 @@ async fn dropped_at_any_await_point_nothing_is_left() {
     }
     // A name server that never answers.
     let resolver = Resolver::with_nameservers(&[nowhere]).unwrap();
+    let options = DialOptions::default().with_resolver(resolver);
     let named = format!("/dns4/example.org/udp/{}/quic-v1", nowhere.port());
     let named = named.parse().unwrap();
     for after in [0, 1, 10] {
-        let dial = dialer.endpoint.dial_multiaddr_with(&named, None, &resolver);
+        let dial = dialer.endpoint.dial_multiaddr_with(&named, None, &options);
         let _ = tokio::time::timeout(Duration::from_millis(after), dial).await;
     }
-    drop(resolver);
+    drop(options);
     common::until(|| dialer.endpoint.open_connections() == 0).await;
     common::until(|| listener.endpoint.open_connections() == 0).await;
     common::until(|| descriptors() == before).await;

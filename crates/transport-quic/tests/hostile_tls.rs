@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use common::{Node, PATIENCE, foreign::Face, id, within};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use transport_quic::{AcceptError, CertificateError, Config, Connection, DialError, Keypair};
+use transport_quic::{
+    AcceptError, CertificateError, Config, Connection, DialError, Keypair, PeerId,
+};
 
 const OID: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
 
@@ -191,6 +193,14 @@ async fn as_listener(face: &Face) -> Result<Connection, DialError> {
 }
 
 async fn listening(face: &Face, node: &Node) -> Result<Connection, DialError> {
+    listening_for(None, face, node).await
+}
+
+async fn listening_for(
+    expected: Option<PeerId>,
+    face: &Face,
+    node: &Node,
+) -> Result<Connection, DialError> {
     let foreign = face.endpoint();
     let address = foreign.local_addr().unwrap();
     let accepting = tokio::spawn(async move {
@@ -198,7 +208,7 @@ async fn listening(face: &Face, node: &Node) -> Result<Connection, DialError> {
         tokio::time::sleep(PATIENCE).await;
         connection
     });
-    let dialed = within(node.endpoint.dial(address, None)).await;
+    let dialed = within(node.endpoint.dial(address, expected)).await;
     accepting.abort();
     dialed
 }
@@ -240,6 +250,21 @@ async fn no_bad_certificate_of_a_listener_is_believed() {
             other => panic!("{what}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn the_peer_is_compared_before_its_signature_is_verified() {
+    let other = Keypair::generate_ed25519();
+    let face = recipe(|r| {
+        r.extension = r.extension_signed_by(&other, b"libp2p-tls-handshake:");
+    });
+    let node = Node::new(Config::default());
+    let refused = listening_for(Some(id(&other)), &face, &node).await;
+    // A verification would have found that the signature is wrong.
+    assert!(
+        matches!(refused, Err(DialError::WrongPeer { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,13 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::ends::{DATA, Ends, HEADER, Headers};
+use crate::{
+    ends::Ends,
+    error::Violation,
+    header::{DATA, GO_AWAY, Header, LENGTH, WINDOW_UPDATE},
+    intake::Intake,
+    unread::Unread,
+};
 
 /// Up to this length a write waits: headers and the frames of a ping.
 const SMALL: usize = 1024;
@@ -24,8 +30,6 @@ const STASH: usize = 8 * 1024;
 
 /// Reads that may go before a flush. A peer that never pauses must not hold back our answers.
 const READS_FIRST: u8 = 32;
-
-const GO_AWAY: u8 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Coalesce<S> {
@@ -39,12 +43,13 @@ pub(crate) struct Coalesce<S> {
     shut: bool,
     /// yamux wants a flush, and so many reads have gone before it.
     flush_owed: Option<u8>,
-    headers: Headers,
+    intake: Intake,
     ends: Arc<Ends>,
+    unread: Arc<Unread>,
 }
 
 impl<S> Coalesce<S> {
-    pub(crate) fn new(io: S, ends: Arc<Ends>) -> Self {
+    pub(crate) fn new(io: S, ends: Arc<Ends>, unread: Arc<Unread>) -> Self {
         Self {
             io,
             stash: Vec::new(),
@@ -53,8 +58,9 @@ impl<S> Coalesce<S> {
             condemned: false,
             shut: false,
             flush_owed: None,
-            headers: Headers::default(),
+            intake: Intake::new(ends.clone(), unread.clone()),
             ends,
+            unread,
         }
     }
 
@@ -63,16 +69,24 @@ impl<S> Coalesce<S> {
     fn observe(&mut self, written: &[u8]) {
         if self.body > 0 {
             self.body = self.body.saturating_sub(written.len());
-        } else if let Ok([_, kind, _, _, _, _, _, _, number @ ..]) =
-            <&[u8; HEADER]>::try_from(written)
-        {
-            let number = u32::from_be_bytes(*number);
-            match *kind {
-                DATA => self.body = number as usize,
-                GO_AWAY => self.condemned |= number != 0,
+        } else if let Ok(header) = <[u8; LENGTH]>::try_from(written) {
+            let header = Header(header);
+            match header.kind() {
+                DATA => self.body = header.number() as usize,
+                WINDOW_UPDATE => self.unread.grant(header.stream(), header.number()),
+                GO_AWAY => self.condemned |= header.number() != 0,
                 _ => {}
             }
         }
+    }
+
+    /// Tells the peer that it violated the protocol, unless a frame for it has been written in part.
+    fn condemn(&mut self) {
+        if self.body == 0 {
+            self.stash.extend(Header::protocol_error().0);
+            self.flush_owed.get_or_insert(0);
+        }
+        self.condemned = true;
     }
 
     fn advance(&mut self, n: usize) {
@@ -157,20 +171,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncRead for Coalesce<S> {
         if this.condemned {
             // The peer may learn why, if it takes the go-away at once.
             let _ = this.poll_owed(cx)?;
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer violated the muxer's protocol",
-            )));
+            return Poll::Ready(Err(Violation::Refused.into()));
         }
         if this.flush_owed == Some(READS_FIRST) {
             // Whether or not it gets done: reading must not wait for a peer that does not read.
             let _ = this.poll_owed(cx)?;
         }
-        let mut buf = ReadBuf::new(buf);
-        if Pin::new(&mut this.io).poll_read(cx, &mut buf)?.is_ready() {
-            this.flush_owed = this.flush_owed.map(|reads| READS_FIRST.min(reads + 1));
-            this.headers.note(buf.filled(), &this.ends);
-            return Poll::Ready(Ok(buf.filled().len()));
+        match this.intake.poll_read(cx, &mut this.io, buf) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) if this.intake.is_violated() => {
+                this.condemn();
+                let _ = this.poll_owed(cx)?;
+                return Poll::Ready(Err(error));
+            }
+            done => {
+                this.flush_owed = this.flush_owed.map(|reads| READS_FIRST.min(reads + 1));
+                return done;
+            }
         }
         ready!(this.poll_owed(cx))?;
         Poll::Pending
@@ -184,19 +201,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> futures::io::AsyncWrite for Coalesce<S> 
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let mut header = [0; HEADER];
-        let is_header = this.body == 0 && buf.len() == HEADER;
-        let buf = match is_header {
-            true => {
-                header.copy_from_slice(buf);
+        let amended;
+        let buf = match <[u8; LENGTH]>::try_from(buf) {
+            Ok(header) if this.body == 0 => {
                 // There must be room for it, so that it is not amended twice.
-                if this.stash.len() + HEADER > STASH {
+                if this.stash.len() + LENGTH > STASH {
                     ready!(this.poll_drain(cx))?;
                 }
-                this.ends.amend(&mut header);
-                &header
+                amended = this.ends.amend(Header(header));
+                &amended.0
             }
-            false => buf,
+            _ => buf,
         };
         let written = ready!(this.poll_take(cx, buf))?;
         this.observe(&buf[..written]);

@@ -157,12 +157,14 @@ impl ListenConfig {
 
 /// Settings of [`Upgrader`](crate::Upgrader).
 ///
-/// One connection holds at most [`UpgradeConfig::max_receive_bytes`] of received data that is
-/// unread, plus 448 KiB per stream of written data that is unsent, plus about 1.5 MiB for frames
-/// that pass through the muxer and the cipher. An idle connection holds none of these. The muxer
-/// keeps each received frame in its own allocation, about 70 bytes larger than the payload: a peer
-/// that sends only one-byte frames to streams that nobody reads makes the first sum larger by that
-/// factor. It then sends 13 bytes for every 70 that are held.
+/// A peer can make one connection keep at most the cost of the connection and its open streams, 512 KiB, and twice the
+/// payload that it sent and nobody has read. The unread payload is at most [`UpgradeConfig::max_receive_bytes`]. Small
+/// frames that nobody reads are joined, so that their number does not matter. The bytes of a stream are given back when
+/// the stream is dropped, even if the peer reads nothing, and all bytes when the connection ends.
+///
+/// An open stream costs about 1 KiB. What this side has written and the peer does not read comes on top: at most 448 KiB
+/// per stream. A stream that was dropped counts until the peer has taken its reset. There can be 256 such streams beyond
+/// [`UpgradeConfig::max_streams`]; with one more the connection closes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpgradeConfig {

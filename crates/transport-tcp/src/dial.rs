@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{DialError, DialStage, Dialer, Link, PeerId, Target, trail::Trail};
+use crate::{ConnectBudget, DialError, DialStage, Dialer, Link, PeerId, Target, trail::Trail};
 
 /// The deadline, the limits and the log trail of one dial.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct DialContext {
     pub reach: Option<Duration>,
     /// How long each proxy's handshake may take, TLS to it included. Default: as long as the dial.
     pub handshake: Option<Duration>,
+    /// The connects that this dial may still make, with all of its routes and retries. Default: 100 connects, paced.
+    pub connects: ConnectBudget,
     trail: Option<Arc<Trail>>,
 }
 
@@ -46,6 +48,7 @@ impl DialContext {
             attempt: NEXT.fetch_add(1, Ordering::Relaxed),
             reach: None,
             handshake: None,
+            connects: ConnectBudget::default(),
             trail: None,
         }
     }
@@ -72,9 +75,11 @@ impl DialContext {
         (noted, trail)
     }
 
-    /// For the part of a dial that reaches a proxy: what happens on the way to it is not the dial's own story.
+    /// For the part of a dial that reaches a proxy: what happens on the way to it is not the dial's own story. It has its
+    /// own budget, so that a dial of many addresses can still reach the second proxy when the first is down.
     pub(crate) fn to_proxy(&self) -> Self {
         Self {
+            connects: ConnectBudget::default(),
             trail: None,
             ..self.clone()
         }

@@ -1,8 +1,8 @@
 //! Expansion of `/dnsaddr`, without I/O.
 //!
 //! Records are untrusted: they can point at themselves, at each other, or fan out. So a name is asked
-//! once, a chain is at most [`MAX_DEPTH`] names long, and at most [`MAX_ADDRESSES`] addresses
-//! and as many names are taken in all.
+//! once, a chain is at most [`MAX_DEPTH`] names long, at most [`MAX_ADDRESSES`] addresses
+//! and as many names are taken in all, and a record longer than [`MAX_RECORD`] is passed over.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,6 +16,8 @@ pub(crate) const MAX_DEPTH: usize = 4;
 pub(crate) const MAX_ADDRESSES: usize = 100;
 /// Records of one answer that are looked at.
 const MAX_RECORDS: usize = 256;
+/// The longest record in bytes: a name of 253 bytes and several peer ids fit. An address appears in errors and logs.
+const MAX_RECORD: usize = 1024;
 
 /// One expansion: hand out names with [`Expansion::poll_query`], feed answers with
 /// [`Expansion::handle_answer`], until no name is left.
@@ -126,6 +128,9 @@ impl Expansion {
 
 /// Reads one TXT record, `dnsaddr=MULTIADDR`.
 pub(crate) fn parse_record(record: &[u8]) -> Option<Multiaddr> {
+    if record.len() > MAX_RECORD {
+        return None;
+    }
     let text = std::str::from_utf8(record).ok()?;
     let address = text.strip_prefix("dnsaddr=")?.trim();
     address.parse().ok().filter(|a: &Multiaddr| !a.is_empty())

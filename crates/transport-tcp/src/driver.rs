@@ -9,7 +9,6 @@ mod lease;
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
-    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -25,6 +24,7 @@ use tokio::{
 
 use crate::{
     CloseReason, StreamError, UpgradeConfig, coalesce::Coalesce, ends::Ends, security::End,
+    unread::Unread,
 };
 
 pub(crate) use lease::Lease;
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
     /// Told to all once the driver has ended.
     pub(crate) ended: Notify,
     ends: Arc<Ends>,
+    unread: Arc<Unread>,
     limits: Limits,
 }
 
@@ -174,6 +175,7 @@ impl Shared {
         self.lock().waiting.insert(id, waiting.clone());
         if !inbound {
             self.ends.open(id);
+            self.unread.open(id);
         }
         let place = Place {
             shared: self.clone(),
@@ -183,15 +185,15 @@ impl Shared {
         Lease::new(stream, waiting, place)
     }
 
-    fn arrive(&self, stream: yamux::Stream) {
+    fn arrive(&self, mut stream: yamux::Stream) {
         let mut state = self.lock();
         let full = state.inbound >= self.limits.inbound
             || state.inbound + state.outbound >= self.limits.streams
             || state.arrivals.len() >= self.limits.pending;
         if full {
             drop(state);
-            self.ends.forget(stream.id().val());
             tracing::debug!(id = %stream.id(), "over the limit, stream reset");
+            self.discard(&mut stream);
             return;
         }
         state.inbound += 1;
@@ -232,6 +234,7 @@ impl Shared {
         }
         self.end_streams(reason);
         self.ends.finish();
+        self.unread.finish();
         // A waker keeps the memory of its task, which a handle may outlive for long.
         drop(self.driver.take());
         self.ended.notify_waiters();
@@ -275,6 +278,7 @@ where
         arrived: Notify::new(),
         ended: Notify::new(),
         ends: Arc::default(),
+        unread: Arc::default(),
         limits: Limits {
             streams: config.max_streams,
             inbound: config.max_inbound_streams,
@@ -282,8 +286,9 @@ where
             close_timeout: config.close_timeout,
         },
     });
+    let socket = Coalesce::new(stream, shared.ends.clone(), shared.unread.clone());
     tokio::spawn(Driver {
-        muxer: Muxer::new(Coalesce::new(stream, shared.ends.clone()), settings, mode),
+        muxer: Muxer::new(socket, settings, mode),
         shared: shared.clone(),
         opener: None,
         closing: None,
@@ -324,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.poll_open(cx);
             match ready!(self.muxer.poll_next_inbound(cx)) {
                 Some(Ok(stream)) => self.shared.arrive(stream),
-                Some(Err(error)) => return Poll::Ready(failed(error)),
+                Some(Err(error)) => return Poll::Ready(CloseReason::of_muxer(error)),
                 None => return Poll::Ready(CloseReason::Remote),
             }
         }
@@ -342,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     drop(reply.send(Ok(self.shared.lease(stream, false))));
                 }
                 Poll::Ready(Err(error)) => {
-                    let reason = failed(error);
+                    let reason = CloseReason::of_muxer(error);
                     drop(reply.send(Err(StreamError::Closed(reason))));
                     return;
                 }
@@ -371,13 +376,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         Poll::Ready(CloseReason::Local)
     }
-}
-
-fn failed(error: yamux::ConnectionError) -> CloseReason {
-    CloseReason::Failed(Arc::new(match error {
-        yamux::ConnectionError::Io(error) => error,
-        violation => io::Error::new(io::ErrorKind::InvalidData, violation),
-    }))
 }
 
 /// A runtime that shuts down drops its tasks: nobody must keep waiting for this one.

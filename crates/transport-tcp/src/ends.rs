@@ -13,14 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// yamux's frame header: version, type, flags (2), stream (4), length or code (4).
-pub(crate) const HEADER: usize = 12;
-pub(crate) const DATA: u8 = 0;
-const WINDOW_UPDATE: u8 = 1;
-
-const SYN: u8 = 1;
-const FIN: u8 = 4;
-const RST: u8 = 8;
+use crate::header::{FIN, Header, RST};
 
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
@@ -125,135 +118,56 @@ impl Ends {
         }
     }
 
-    /// A frame that is about to be read.
-    fn note(&self, header: &[u8; HEADER]) {
-        let [_, kind, _, flags, ..] = *header;
-        if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (SYN | FIN) == 0 || flags & RST != 0 {
-            return;
-        }
-        let (id, ended) = (stream(header), flags & FIN != 0);
-        let streams = &mut self.lock().streams;
-        match flags & SYN != 0 {
-            true => {
-                let halves = Halves {
-                    ended,
-                    ..Halves::default()
-                };
-                streams.insert(id, halves);
-            }
-            false => {
-                if let Some(stream) = streams.get_mut(&id) {
-                    stream.ended |= ended;
-                }
-            }
+    /// So many bytes were received.
+    pub(crate) fn receive(&self, n: usize) {
+        self.received.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// The peer opens a stream.
+    pub(crate) fn begin(&self, id: u32) {
+        self.lock().streams.insert(id, Halves::default());
+    }
+
+    /// The peer has ended its half, and everything before has been read from the connection.
+    pub(crate) fn end_of_peer(&self, id: u32) {
+        if let Some(stream) = self.lock().streams.get_mut(&id) {
+            stream.ended = true;
         }
     }
 
     /// What is to be written instead of this header: an end that nobody asked for is a reset.
-    pub(crate) fn amend(&self, header: &mut [u8; HEADER]) {
-        let [_, kind, _, flags, ..] = *header;
-        if !matches!(kind, DATA | WINDOW_UPDATE) || flags & (FIN | RST) == 0 {
-            return;
+    pub(crate) fn amend(&self, header: Header) -> Header {
+        if !header.is_of_stream() || !header.has(FIN | RST) {
+            return header;
         }
         let mut state = self.lock();
-        let id = stream(header);
+        let id = header.stream();
         let asked = state.ending.remove(&id);
-        if flags & FIN == 0 {
-            return;
+        if !header.has(FIN) {
+            return header;
         }
         if !asked {
-            header[3] = flags & !FIN | RST;
-        } else if let Some(stream) = state.streams.get_mut(&id) {
+            return header.with_flags(header.flags() & !FIN | RST);
+        }
+        if let Some(stream) = state.streams.get_mut(&id) {
             stream.sent = Sent::Written;
             state.unflushed = true;
         }
-    }
-}
-
-fn stream(header: &[u8; HEADER]) -> u32 {
-    let [_, _, _, _, a, b, c, d, ..] = *header;
-    u32::from_be_bytes([a, b, c, d])
-}
-
-/// Finds the headers in what is read, however it comes in pieces.
-#[derive(Debug, Default)]
-pub(crate) struct Headers {
-    header: [u8; HEADER],
-    have: usize,
-    /// The bytes of a frame's body that are still to come.
-    body: usize,
-}
-
-impl Headers {
-    pub(crate) fn note(&mut self, mut read: &[u8], ends: &Ends) {
-        ends.received
-            .fetch_add(read.len() as u64, Ordering::Relaxed);
-        while !read.is_empty() {
-            if self.body > 0 {
-                let skipped = self.body.min(read.len());
-                self.body -= skipped;
-                read = &read[skipped..];
-                continue;
-            }
-            let taken = (HEADER - self.have).min(read.len());
-            self.header[self.have..self.have + taken].copy_from_slice(&read[..taken]);
-            self.have += taken;
-            read = &read[taken..];
-            if self.have == HEADER {
-                self.have = 0;
-                ends.note(&self.header);
-                let [_, kind, _, _, _, _, _, _, length @ ..] = self.header;
-                if kind == DATA {
-                    self.body = u32::from_be_bytes(length) as usize;
-                }
-            }
-        }
+        header
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn header(kind: u8, flags: u8, id: u8, length: u8) -> [u8; HEADER] {
-        [0, kind, 0, flags, 0, 0, 0, id, 0, 0, 0, length]
-    }
-
-    #[test]
-    fn an_end_is_told_from_a_reset_in_pieces_of_any_length() {
-        let frames = [
-            [header(DATA, SYN, 1, 14).as_slice(), &[4; 14]].concat(),
-            header(WINDOW_UPDATE, SYN | FIN, 3, 200).to_vec(),
-            header(WINDOW_UPDATE, SYN, 5, 200).to_vec(),
-            // What is no frame of a stream, though it has the bits.
-            header(2, SYN | FIN, 5, 0).to_vec(),
-            header(DATA, FIN, 1, 0).to_vec(),
-            header(DATA, RST, 5, 0).to_vec(),
-            // A stream that nobody has.
-            header(DATA, FIN, 7, 0).to_vec(),
-        ];
-        let frames = frames.concat();
-        for piece in 1..frames.len() {
-            let (ends, mut headers) = (Ends::default(), Headers::default());
-            for piece in frames.chunks(piece) {
-                headers.note(piece, &ends);
-            }
-            let ended = [1, 3, 5, 7].map(|id| ends.has_ended(id));
-            assert_eq!(ended, [true, true, false, false], "pieces of {piece}");
-            for id in [1, 3, 5] {
-                ends.forget(id);
-            }
-            assert!(ends.lock().streams.is_empty());
-        }
-    }
+    use crate::header::{DATA, SYN};
 
     #[test]
     fn an_end_that_nobody_asked_for_goes_out_as_a_reset() {
         let ends = Ends::default();
         let sent = |flags| {
-            let mut header = header(DATA, flags, 1, 0);
-            ends.amend(&mut header);
-            header[3]
+            let header = Header::new(DATA, flags, 1, 0);
+            ends.amend(header).flags()
         };
         ends.end(1);
         assert_eq!((sent(FIN | 2), sent(FIN | 2)), (FIN | 2, RST | 2));
@@ -274,7 +188,7 @@ mod tests {
         ends.end(1);
         ends.flushed();
         assert!(ends.poll_flushed(1, &mut cx).is_pending());
-        ends.amend(&mut header(DATA, FIN, 1, 0));
+        ends.amend(Header::new(DATA, FIN, 1, 0));
         assert!(ends.poll_flushed(1, &mut cx).is_pending());
         ends.flushed();
         assert!(ends.poll_flushed(1, &mut cx).is_ready());

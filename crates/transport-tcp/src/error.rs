@@ -224,8 +224,10 @@ pub enum CloseReason {
     Aborted,
     /// The peer closed it.
     Remote,
-    /// It broke, or the peer violated the protocol.
+    /// It broke.
     Failed(Arc<io::Error>),
+    /// The peer violated the muxer's protocol, and this side closed it.
+    Violation(Arc<io::Error>),
     /// The runtime that drove it is gone.
     Stopped,
 }
@@ -237,6 +239,7 @@ impl fmt::Display for CloseReason {
             Self::Aborted => "aborted by this side",
             Self::Remote => "closed by the peer",
             Self::Failed(_) => "the connection broke",
+            Self::Violation(_) => "the peer violated the protocol",
             Self::Stopped => "the runtime stopped",
         })
     }
@@ -245,9 +248,46 @@ impl fmt::Display for CloseReason {
 impl std::error::Error for CloseReason {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(&**error),
+            Self::Failed(error) | Self::Violation(error) => Some(&**error),
             _ => None,
         }
+    }
+}
+
+impl CloseReason {
+    pub(crate) fn of_muxer(error: yamux::ConnectionError) -> Self {
+        use yamux::{ConnectionError, FrameDecodeError};
+        let error = match error {
+            ConnectionError::Io(error) | ConnectionError::Decode(FrameDecodeError::Io(error)) => {
+                error
+            }
+            ConnectionError::Decode(malformed) => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, malformed);
+                return Self::Violation(Arc::new(error));
+            }
+            other => io::Error::other(other),
+        };
+        let inner = error.get_ref();
+        match inner.is_some_and(|inner| inner.is::<Violation>()) {
+            true => Self::Violation(Arc::new(error)),
+            false => Self::Failed(Arc::new(error)),
+        }
+    }
+}
+
+/// How a peer violated the muxer's protocol.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Violation {
+    #[error("the peer sent more on a stream than its receive window allows")]
+    BeyondTheWindow,
+    /// The muxer has told the peer so, and not what it did.
+    #[error("the muxer refused a frame of the peer")]
+    Refused,
+}
+
+impl From<Violation> for io::Error {
+    fn from(violation: Violation) -> Self {
+        Self::new(io::ErrorKind::InvalidData, violation)
     }
 }
 

@@ -2,6 +2,7 @@
 //! returns normally on any input; otherwise the input is a finding.
 
 mod dialers;
+mod muxer;
 
 use std::{
     pin::pin,
@@ -15,13 +16,15 @@ use crate::{
     buffer::Buffer,
     dnsaddr::{self, Expansion, MAX_ADDRESSES},
     noise::{self, Cipher, NoiseStream},
+    presume::Presume,
 };
 
 pub use dialers::{proxy_answer, rule_text};
+pub use muxer::yamux_frames;
 
 /// A `NoiseHandshakePayload` that claims to go with some static key.
 pub fn noise_payload(data: &[u8]) {
-    let _ = noise::verify_payload(data, &[7; 32], &crate::known::Known::default());
+    let _ = noise::verify_payload(data, &[7; 32], None, &crate::known::Known::default());
 }
 
 /// A target, once as a multiaddr's bytes and once as text.
@@ -88,6 +91,20 @@ pub fn noise_frames(data: &[u8]) {
     }
 }
 
+/// A stream whose protocol is taken for agreed on. The first byte is the most bytes that one read gives, and the rest is
+/// what the peer says. What comes out is what follows the peer's agreement, and otherwise nothing.
+pub fn presumed(data: &[u8]) {
+    let Some((appetite, said)) = data.split_first() else {
+        return;
+    };
+    const AGREED: &[u8] = b"\x13/multistream/1.0.0\n\x0b/tls/1.0.0\n";
+    let mut stream = Presume::new(said);
+    stream.presume("/tls/1.0.0");
+    let read = read_all(stream, 1 + usize::from(*appetite));
+    let expected = said.strip_prefix(AGREED).unwrap_or_default();
+    assert_eq!(read, expected, "the answer was not taken out");
+}
+
 fn read_all(stream: impl AsyncRead, appetite: usize) -> Vec<u8> {
     let (mut stream, mut all) = (pin!(stream), Vec::new());
     let mut memory = vec![0; appetite];
@@ -122,6 +139,26 @@ mod tests {
         })
     }
 
+    /// Scripts for [`super::yamux_frames`] in which streams begin before they carry data, and mostly small frames.
+    fn instructions() -> impl Strategy<Value = Vec<u8>> {
+        let begin = (0..8_u8).prop_map(|id| [4, id, 0, 0, 1]);
+        let small = (0..8_u8, 1..40_u8).prop_map(|(id, length)| [0, id, 0, length, 0]);
+        let flagged = (0..8_u8, 0..16_u8).prop_map(|(id, flags)| [0, id, 0, 9, flags]);
+        let large = (0..8_u8, any::<u8>()).prop_map(|(id, length)| [0, id, length, 1, 0]);
+        let read = (0..8_u8, any::<u8>()).prop_map(|(id, most)| [5, id, most % 16, most, 0]);
+        let forget = (0..8_u8).prop_map(|id| [6, id, 0, 0, 0]);
+        let anything = any::<[u8; 5]>();
+        let next = prop_oneof![
+            1 => begin, 16 => small, 2 => flagged, 2 => large, 3 => read, 1 => forget, 1 => anything
+        ];
+        (any::<u8>(), prop::collection::vec(next, 0..300)).prop_map(|(pace, script)| {
+            let mut data: Vec<u8> = (0..8).flat_map(|id| [4, id, 0, 0, 1]).collect();
+            data.insert(0, pace);
+            data.extend(script.concat());
+            data
+        })
+    }
+
     proptest! {
         #[test]
         fn no_input_upsets_a_decoder(data in prop::collection::vec(any::<u8>(), 0..2000)) {
@@ -130,6 +167,13 @@ mod tests {
             super::dnsaddr_record(&data);
             super::dnsaddr_expansion(&data);
             super::noise_frames(&data);
+            super::presumed(&data);
+            super::yamux_frames(&data);
+        }
+
+        #[test]
+        fn every_byte_of_a_stream_arrives_once_and_in_order(script in instructions()) {
+            super::yamux_frames(&script);
         }
 
         #[test]

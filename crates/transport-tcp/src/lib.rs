@@ -27,7 +27,9 @@
 //! - Every stage of an upgrade has its own deadline.
 //! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused
 //!   inside the handshake.
-//! - A connection never buffers more bytes for a peer than [`UpgradeConfig`] states, whatever the peer sends.
+//! - A dial makes at most 100 connects, however many addresses a name server gives it. [`ConnectBudget`] also sets their
+//!   pace.
+//! - A connection never keeps more memory for a peer than [`UpgradeConfig`] states, whatever the peer sends.
 //! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last
 //!   [`Connection`] and [`Stream`] starts a graceful close.
 //! - No public signature has a type of a lower-level library, except that [`ProxyTls`] takes a configuration of rustls.
@@ -38,6 +40,8 @@
 //! - yamux is the only muxer, and a connection has no datagrams.
 //! - A dial uses an ephemeral port. Dials do not reuse the port of a listener: such dials would fail after a restart,
 //!   and a hole punch chooses its own port.
+//! - A host name may resolve to a private or loopback address, and [`Direct`] then dials that address. A rule for a
+//!   network ([`Matcher::cidr`]) does not see it, because [`Rules`] match a host name before it is resolved.
 //! - TLS sessions are not resumed.
 //! - The streams of one connection share one TCP stream: a lost segment stalls all of them.
 //! - [`Stream::wait_delivered`] waits for the acknowledgement on Linux only.
@@ -77,6 +81,7 @@ mod buffer;
 mod coalesce;
 mod config;
 mod connection;
+mod connects;
 mod dial;
 mod dialers;
 mod dnsaddr;
@@ -86,6 +91,8 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod handle;
+mod header;
+mod intake;
 mod known;
 mod link;
 mod listen;
@@ -99,11 +106,15 @@ mod stream;
 mod target;
 mod tls;
 mod trail;
+mod unread;
 mod upgrade;
 
 pub use config::{DirectConfig, Keepalive, ListenConfig, UpgradeConfig};
 pub use connection::Connection;
+pub use connects::ConnectBudget;
 pub use dial::{ByteStream, DialContext};
+#[cfg(feature = "test")]
+pub use dialers::misbehaving::{FaultControl, Faults, Misbehaving};
 pub use dialers::{
     balance::{Balance, BalanceConfig, RouteHealth},
     bound::Bound,

@@ -13,7 +13,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use hickory_resolver::{
-    TokioResolver,
+    ResolverBuilder, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::{RData, RecordType},
@@ -29,7 +29,13 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// Questions of one expansion that are in flight at a time.
 pub(crate) const CONCURRENT: usize = 8;
 
-/// Resolves names. Clones share one configuration and one cache.
+/// Addresses of one name that are used. The owner of a name could otherwise aim a node at a whole network.
+const MAX_PER_NAME: usize = 16;
+
+/// Answers that are kept. An answer can have 64 KiB, and needs more than ten times as much once it is parsed.
+const CACHED_ANSWERS: u64 = 32;
+
+/// Resolves names. Clones share one configuration and one cache of 32 answers.
 ///
 /// Dropping a lookup's future stops it. A lookup has no deadline of its own beyond the retries that the system's
 /// configuration asks for: [`Direct`](crate::Direct) bounds it by the dial's.
@@ -66,11 +72,12 @@ impl Resolver {
             NameServerConfig::new(server.ip(), true, connections.into())
         });
         let config = ResolverConfig::from_name_servers(servers.collect());
-        let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .build()
-            .map_err(no_config)?;
+        let inner = build(TokioResolver::builder_with_config(
+            config,
+            TokioRuntimeProvider::default(),
+        ));
         Ok(Self {
-            inner: Arc::new(inner.into()),
+            inner: Arc::new(inner?.into()),
         })
     }
 
@@ -88,12 +95,11 @@ impl Resolver {
         if let Some(inner) = self.inner.get() {
             return Ok(inner);
         }
-        let system = TokioResolver::builder_tokio().and_then(|builder| builder.build());
-        let system = system.map_err(no_config)?;
+        let system = build(TokioResolver::builder_tokio().map_err(no_config)?)?;
         Ok(self.inner.get_or_init(|| system))
     }
 
-    /// The addresses of a name, IPv6 first. Both families are asked at the same time; once
+    /// The addresses of a name, IPv6 first and at most 16, half of them of each family if it has many of both. Both families are asked at the same time; once
     /// one has answered, the other has 50 ms left, so that a name server that drops one kind of
     /// question delays nothing (RFC 8305 section 3). An address in a name's place is not asked for.
     pub async fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
@@ -111,7 +117,7 @@ impl Resolver {
             Family::Any => {
                 let six = self.lookup_ip(name, RecordType::AAAA);
                 let four = self.lookup_ip(name, RecordType::A);
-                either(six, four).await
+                either(six, four).await.map(shorten)
             }
         }
     }
@@ -123,7 +129,7 @@ impl Resolver {
             RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
             _ => None,
         });
-        let addresses: Vec<_> = addresses.collect();
+        let addresses: Vec<_> = addresses.take(MAX_PER_NAME).collect();
         match addresses.is_empty() {
             true => Err(ResolveError::Empty(name.to_owned())),
             false => Ok(addresses),
@@ -140,8 +146,24 @@ impl Resolver {
         name: &str,
         peer: Option<PeerId>,
     ) -> Result<Vec<Multiaddr>, ResolveError> {
+        self.dnsaddr_while(name, peer, || true).await
+    }
+
+    /// Like [`Resolver::dnsaddr`], but asks for a further name only while `may_ask` agrees. Use it to bound the questions
+    /// of several look-ups together: one look-up asks for at most 100 names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Resolver::dnsaddr`]. [`ResolveError::Empty`] if it must not ask.
+    pub async fn dnsaddr_while(
+        &self,
+        name: &str,
+        peer: Option<PeerId>,
+        may_ask: impl FnMut() -> bool,
+    ) -> Result<Vec<Multiaddr>, ResolveError> {
         let mut all = Vec::new();
-        self.expand(name, peer, |found| all.extend(found)).await?;
+        self.expand(name, peer, may_ask, |found| all.extend(found))
+            .await?;
         Ok(all)
     }
 
@@ -151,6 +173,7 @@ impl Resolver {
         &self,
         name: &str,
         peer: Option<PeerId>,
+        mut may_ask: impl FnMut() -> bool,
         mut found: impl FnMut(Vec<Multiaddr>),
     ) -> Result<(), ResolveError> {
         let mut expansion = Expansion::new(name, peer);
@@ -159,6 +182,7 @@ impl Resolver {
         loop {
             while asking.len() < CONCURRENT
                 && let Some(query) = expansion.poll_query()
+                && may_ask()
             {
                 asking.push(async {
                     let answer = self.lookup_txt(&query.name).await;
@@ -210,6 +234,22 @@ impl Resolver {
     }
 }
 
+fn build(
+    mut builder: ResolverBuilder<TokioRuntimeProvider>,
+) -> Result<TokioResolver, ResolveError> {
+    builder.options_mut().cache_size = CACHED_ANSWERS;
+    builder.build().map_err(no_config)
+}
+
+/// Leaves as many as one name may have, half of them for the smaller family if it has as many.
+fn shorten(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (mut six, mut four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
+    six.truncate(MAX_PER_NAME - four.len().min(MAX_PER_NAME / 2));
+    four.truncate(MAX_PER_NAME - six.len());
+    six.extend(four);
+    six
+}
+
 fn no_config(error: NetError) -> ResolveError {
     ResolveError::NoConfig(io::Error::other(error))
 }
@@ -252,6 +292,25 @@ mod tests {
     async fn after(millis: u64, answer: Result<Vec<u8>, u8>) -> Result<Vec<u8>, u8> {
         sleep(Duration::from_millis(millis)).await;
         answer
+    }
+
+    #[test]
+    fn a_name_has_at_most_16_addresses_and_no_family_crowds_out_the_other() {
+        for (six, four, left) in [
+            (0, 17, (0, 16)),
+            (17, 0, (16, 0)),
+            (16, 1, (15, 1)),
+            (1, 16, (1, 15)),
+            (9, 9, (8, 8)),
+            (8, 8, (8, 8)),
+            (3, 2, (3, 2)),
+        ] {
+            let six = (0..six).map(|n| IpAddr::from([0, 0, 0, 0, 0, 0, 0, n]));
+            let four = (0..four).map(|n| IpAddr::from([127, 0, 0, n]));
+            let short = shorten(six.chain(four).collect());
+            let kept = short.iter().filter(|ip| ip.is_ipv6()).count();
+            assert_eq!((kept, short.len() - kept), left);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -139,11 +139,17 @@ impl futures::io::AsyncRead for Stream {
             return Poll::Ready(Ok(0));
         }
         let this = self.get_mut();
+        if let Some(n) = this.lease.read_rest(buf) {
+            return Poll::Ready(Ok(n));
+        }
         let read =
             Pin::new(&mut *this).poll_muxed(Half::Read, cx, |stream, cx| stream.poll_read(cx, buf));
         match ready!(read)? {
             0 => Poll::Ready(this.lease.end_of_file()),
-            read => Poll::Ready(Ok(read)),
+            read => {
+                this.lease.handle_read(read);
+                Poll::Ready(Ok(read))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use libp2p_identity::PublicKey;
 use libp2p_tls::certificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
@@ -26,12 +27,18 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::{
+    asn1_rs::{OctetString, Oid, Sequence, oid},
+    prelude::{FromDer, X509Certificate},
+};
 
 use crate::{Keypair, PeerId, UpgradeError, known::Known, negotiate::YAMUX, security::Secured};
 
 /// The protocol that says no more than "libp2p"; it comes last (libp2p TLS spec, ALPN).
 const LIBP2P: &[u8] = b"libp2p";
+
+/// The certificate extension of the libp2p TLS spec.
+const EXTENSION: Oid<'static> = oid!(1.3.6.1.4.1.53594.1.1);
 
 /// Ciphertext that waits for the socket: some writes of the muxer.
 const WRITE_BUFFER: usize = 128 * 1024;
@@ -186,7 +193,7 @@ fn cpu_has_aes() -> bool {
 #[derive(Debug)]
 struct Verifier {
     expected: Option<PeerId>,
-    /// Who proved to hold the certificate's identity key, wanted or not.
+    /// Who proved to hold the certificate's identity key. Another peer than the expected one need not prove it.
     found: OnceLock<PeerId>,
     algorithms: WebPkiSupportedAlgorithms,
     known: Arc<Known>,
@@ -216,8 +223,16 @@ impl Verifier {
             )));
         }
         // A certificate that was good before may have expired since.
-        if !parse(certificate)?.validity().is_valid() {
+        let parsed = parse(certificate)?;
+        if !parsed.validity().is_valid() {
             return Err(CertificateError::Expired.into());
+        }
+        // A verification takes time, and is only worth it for the expected peer.
+        if let (Some(expected), Some(claimed)) = (self.expected, claimed(&parsed))
+            && expected != claimed
+        {
+            self.found.get_or_init(|| claimed);
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         let verify = || certificate::parse(certificate).map(|verified| verified.peer_id());
         let peer = self.known.or_verify(certificate, verify).map_err(other)?;
@@ -253,6 +268,17 @@ impl Verifier {
             _ => UpgradeError::Tls(error),
         }
     }
+}
+
+/// The peer whose key is in the libp2p extension. Nothing proves yet that the peer made the certificate.
+fn claimed(certificate: &X509Certificate<'_>) -> Option<PeerId> {
+    let extensions = certificate.extensions().iter();
+    let mut libp2p = extensions.filter(|extension| extension.oid == EXTENSION);
+    // SEQUENCE { OCTET STRING key, OCTET STRING signature }
+    let (_, signed_key) = Sequence::from_der(libp2p.next()?.value).ok()?;
+    let (_, key) = OctetString::from_der(&signed_key.content).ok()?;
+    let key = PublicKey::try_decode_protobuf(key.as_ref()).ok()?;
+    Some(key.to_peer_id())
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, rustls::Error> {

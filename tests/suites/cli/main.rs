@@ -5,6 +5,7 @@
     reason = "a helper of tests may panic as its tests may"
 )]
 
+mod floods;
 mod keys;
 mod killed;
 mod nodes;

@@ -35,9 +35,13 @@ fn relay(home: &Home, terms: &str) -> Up {
         .unwrap()
 }
 
+/// A node that accepts slots for as short a time as the relays here grant.
 fn behind(home: &Home, relay: &Up) -> Up {
-    let at = &relay.addresses()[0];
-    home.up(&["--listen", TCP, "--reserve-at", at]).unwrap()
+    let (at, file) = (&relay.addresses()[0], home.path().join("behind.toml"));
+    fs::write(&file, "[relay]\nmin_ttl_s = 1.0\n").unwrap();
+    let file = file.to_str().unwrap();
+    home.up(&["--listen", TCP, "--reserve-at", at, "--config", file])
+        .unwrap()
 }
 
 fn reservation(process: &mut Process, kind: &str) -> Event {
@@ -103,6 +107,20 @@ fn the_only_slot_is_its_holders_until_it_is_killed_and_the_grace_is_over() {
 }
 
 #[test]
+fn a_slot_that_lasts_for_seconds_is_refused_unless_the_settings_accept_it() {
+    let [at, hidden] = [(); 2].map(|()| Home::new().unwrap());
+    let relay = relay(&at, "ttl_s = 59.0");
+    let at = &relay.addresses()[0];
+    let mut behind = hidden.up(&["--listen", TCP, "--reserve-at", at]).unwrap();
+    let failed = reservation(&mut behind.process, "failed");
+    assert!(
+        failed.text("reason").contains("no less than 60s"),
+        "{}",
+        failed.0
+    );
+}
+
+#[test]
 fn terms_are_changed_while_the_relay_runs_and_a_wrong_one_is_named() {
     let [at, hidden, plain] = [(); 3].map(|()| Home::new().unwrap());
     let relay = relay(&at, "");
@@ -154,6 +172,7 @@ fn what_is_wrong_with_relays_is_named_with_exit_code_2() {
             "relay.terms.connect_of_peer",
         ),
         ("[relay]\nreservations = \"two\"", "relay.reservations"),
+        ("[relay]\nmin_ttl_s = 0", "relay.min_ttl_s"),
     ] {
         fs::write(&file, terms).unwrap();
         let args = ["up", "--relay-server", "--config", named_file];

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of this project, then lock files, formatting and lints.
 
+mod attacks;
 mod circles;
 mod crates;
 mod document;
@@ -55,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &crates::leaf_names(&metadata, step::root())?,
     ));
     findings.extend(circles::check(&sources));
+    findings.extend(attacks::check(&sources));
     findings.extend(spread::check(&sources));
     findings.extend(sources.iter().flat_map(spread::conditions));
     findings.extend(sources.iter().flat_map(words::check));

@@ -79,6 +79,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         let is_transient = |phase| matches!(phase, Phase::Handshaking | Phase::Limited);
         self.transient -= usize::from(is_transient(phase));
         self.transient += usize::from(is_transient(next));
+        self.limited -= usize::from(phase == Phase::Limited);
+        self.limited += usize::from(next == Phase::Limited);
         let connection = &mut self.connections[slot];
         connection.set_phase(next);
         connection.since = now;

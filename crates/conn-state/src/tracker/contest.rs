@@ -35,6 +35,35 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
+    /// Drains the oldest connections above [`crate::TrackerConfig::max_per_peer`], limited ones first. It waits until no probe
+    /// is open and until the other end has had the time of a whole drain: if it dialed several, it drains all but one, and
+    /// only it knows which. If this end chose as well, each might close the one that the other keeps.
+    pub(super) fn enforce_limit(&mut self, place: u32, now: u64) {
+        let Some(limit) = self.config.max_per_peer else {
+            return;
+        };
+        let limit = limit.max(1);
+        let kept = self.of_peer(place).filter(|slot| self.contends(*slot));
+        let mut kept: Vec<u32> = kept.collect();
+        let is_contested = kept.iter().any(|slot| self.probes.contains_key(slot));
+        if kept.len() <= limit || is_contested {
+            return;
+        }
+        kept.sort_by_key(|slot| (self.connections[*slot].up, self.connections.id(*slot)));
+        let grace = self.policy.drain().saturating_add(self.policy.patience());
+        let due = later(self.connections[kept[limit]].up, grace);
+        if due > now {
+            if self.crowded.insert(place) {
+                self.timers.insert((due, place, Timer::Crowd));
+            }
+            return;
+        }
+        kept.sort_by_key(|slot| self.connections[*slot].phase == Phase::Established);
+        for slot in &kept[..kept.len() - limit] {
+            self.drain(*slot, now);
+        }
+    }
+
     /// It is known whether a probed connection answers: it is held against each that came after it. It may have lost to
     /// another one meanwhile, which ends no probe: a dead connection need not drain for as long as a live one.
     pub(super) fn contend_again(&mut self, old: u32, now: u64, answers: bool) {

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use proptest::{prelude::*, test_runner::TestRunner};
 use world::{Dial, Script, World};
 
-/// Cases of each of the seven properties.
+/// Cases of each of the nine properties.
 const CASES: u32 = 4_000;
 
 /// What a message takes at most, in milliseconds: an answer is there before a probe's patience of 500 is over.
@@ -22,6 +22,8 @@ struct With {
     restarts: usize,
     breaks: usize,
     is_slow: bool,
+    /// Each keeps one connection only.
+    is_single: bool,
 }
 
 fn dial(with: With) -> impl Strategy<Value = Dial> {
@@ -64,6 +66,7 @@ fn script(with: With) -> impl Strategy<Value = Script> {
             restarts,
             breaks,
             is_slow: with.is_slow,
+            is_single: with.is_single,
         },
     )
 }
@@ -98,6 +101,23 @@ fn whoever_dials_whenever_one_connection_is_left_and_there_is_never_none() {
 #[test]
 fn after_restarts_a_live_connection_takes_the_dead_ones_place() {
     hold(With {
+        restarts: 2,
+        ..With::default()
+    });
+}
+
+#[test]
+fn two_that_keep_one_connection_each_keep_the_same_one() {
+    hold(With {
+        is_single: true,
+        ..With::default()
+    });
+}
+
+#[test]
+fn two_that_keep_one_connection_each_replace_a_dead_one() {
+    hold(With {
+        is_single: true,
         restarts: 2,
         ..With::default()
     });

@@ -43,6 +43,8 @@ pub(crate) struct Script {
     pub(crate) breaks: Vec<(usize, Side, u64)>,
     /// An answer may take longer than a probe's patience. Then only the end counts.
     pub(crate) is_slow: bool,
+    /// [`TrackerConfig::max_per_peer`] is one.
+    pub(crate) is_single: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +126,7 @@ impl World {
             script: script.clone(),
             epoch,
             now: 0,
-            hosts: ids.map(|id| Host::new(epoch, id)),
+            hosts: ids.map(|id| Host::new(epoch, id, script.is_single)),
             links: Vec::new(),
             due: BTreeMap::new(),
             sent: 0,
@@ -260,7 +262,7 @@ impl World {
             }
             Occurrence::Start(side) => {
                 let id = self.peer(1 - side);
-                let tracker = Host::new(now, id).tracker;
+                let tracker = Host::new(now, id, self.script.is_single).tracker;
                 (self.hosts[side].tracker, self.hosts[side].is_running) = (tracker, true);
             }
         }
@@ -386,9 +388,10 @@ impl World {
 }
 
 impl Host {
-    fn new(now: Instant, id: u8) -> Self {
+    fn new(now: Instant, id: u8, is_single: bool) -> Self {
+        let config = TrackerConfig::default().with_max_per_peer(is_single.then_some(1));
         Self {
-            tracker: Tracker::new(now, id, Recommended::default(), TrackerConfig::default()),
+            tracker: Tracker::new(now, id, Recommended::default(), config),
             life: 0,
             is_running: true,
         }

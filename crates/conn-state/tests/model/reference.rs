@@ -216,7 +216,10 @@ impl Reference {
     pub(crate) fn room(&self, peer: Option<u8>) -> Result<(), TrackError> {
         let transient = |link: &&Link| link.is_transient();
         let limit = self.rules.max_transient();
-        if self.links.values().filter(transient).count() >= limit {
+        let all = self.links.values().filter(transient).count();
+        // Limited ones take no more than their share.
+        let beyond = self.limited().saturating_sub(self.rules.max_limited());
+        if all - beyond >= limit {
             return Err(TrackError::TooManyTransient { limit });
         }
         let limit = self.rules.max_transient_per_peer();
@@ -225,6 +228,11 @@ impl Reference {
             true => Err(TrackError::TooManyTransientOfPeer { limit }),
             false => Ok(()),
         }
+    }
+
+    fn limited(&self) -> usize {
+        let limited = |link: &&Link| link.phase == Phase::Limited;
+        self.links.values().filter(limited).count()
     }
 
     pub(crate) fn open(
@@ -259,11 +267,15 @@ impl Reference {
         peer: u8,
         path: Path,
     ) -> Result<(), TrackError> {
-        let rules = self.rules.clone();
+        let (rules, limited) = (self.rules.clone(), self.limited());
         let link = self.open_link(id)?;
         if link.phase != Phase::Handshaking {
             let phase = link.phase;
             return Err(TrackError::WrongPhase { id, phase });
+        }
+        let limit = rules.max_limited();
+        if rules.phase(path.route) == Phase::Limited && limited >= limit {
+            return Err(TrackError::TooManyLimited { limit });
         }
         (link.peer, link.route, link.remote) = (Some(peer), path.route, path.remote);
         link.up = Some(now);

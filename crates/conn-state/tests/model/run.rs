@@ -4,13 +4,12 @@ mod compare;
 
 use std::{
     ops::Add,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use conn_state::{
-    Cause, Closing, ConnectionId, Direction, Limit, Path, Phase, Remote, Route, SharedTracker,
-    State, Subscription, TrackError, Tracker, TrackerConfig,
+    Cause, Closing, ConnectionId, Detail, Direction, Limit, Path, Phase, Remote, Route,
+    SharedTracker, State, Subscription, TrackError, Tracker, TrackerConfig,
 };
 
 use compare::alike;
@@ -266,7 +265,7 @@ impl Run {
                 ]
             }
             Step::Closed(_, closing) => {
-                detail = Some(Arc::<str>::from("so it was"));
+                detail = Some(Detail::from("so it was"));
                 let outcomes = [
                     tracker.handle_closed(now, id, closing, detail.clone()),
                     shared.handle_closed(now, id, closing, detail.clone()),

@@ -208,3 +208,64 @@ fn a_policy_that_probes_for_ever_in_no_time_lets_time_go_on() {
     tracker.handle_timeout(now);
     assert!(tracker.poll_timeout() > Some(now));
 }
+
+#[test]
+fn half_of_the_transient_places_are_kept_for_handshakes_whatever_relays_do() {
+    let host = Host::new(Recommended::default().with_max_transient(6, 6));
+    for peer in ["a", "b", "c"] {
+        host.connect(peer, LIMITED);
+    }
+    let inbound = host.tracker.handle_inbound(host.now).expect("room");
+    let (tracker, now) = (&host.tracker, host.now);
+    let refused = tracker.handle_authenticated(now, inbound, &"d", LIMITED);
+    assert_eq!(refused, Err(TrackError::TooManyLimited { limit: 3 }));
+    assert_eq!(tracker.state(&"d"), State::NotConnected);
+    host.authenticated(inbound, "d", Route::Direct);
+    // What a relay limits later takes no more than its share, either.
+    let limited = tracker.handle_path(now, inbound, LIMITED);
+    limited.expect("it is up");
+    for _ in 0..3 {
+        host.dial("e");
+    }
+    let full = Err(TrackError::TooManyTransient { limit: 6 });
+    assert_eq!(tracker.handle_inbound(now), full);
+}
+
+#[test]
+fn beyond_the_limit_per_peer_the_oldest_connection_is_drained_if_the_peer_closes_none() {
+    let config = TrackerConfig::default().with_max_per_peer(Some(1));
+    let mut host = Host::with(Recommended::default(), config);
+    let inbound = |host: &Host| {
+        let id = host.tracker.handle_inbound(host.now).expect("room");
+        host.authenticated(id, "eve", Route::Direct);
+        id
+    };
+    let one = inbound(&host);
+    host.wait(SECOND);
+    let two = inbound(&host);
+    assert_eq!(host.actions(), [Action::Probe(one)]);
+    host.tracker.handle_alive(host.now, one);
+    // A peer that dialed twice drains one, for 30 s at most, and this host does not know which.
+    host.wait(33 * SECOND - Duration::from_nanos(1));
+    assert_eq!(host.actions(), []);
+    host.wait(Duration::from_nanos(1));
+    assert_eq!(host.actions(), [Action::Drain(one)]);
+    assert_eq!(host.tracker.best(&"eve"), Some(two));
+    // The one that was kept breaks, and the drained one is there.
+    host.close(two, Closing::Lost);
+    assert_eq!(host.actions(), [Action::Resume(one)]);
+}
+
+#[test]
+fn at_the_limit_per_peer_a_new_connection_replaces_one_that_is_dead_at_once() {
+    let config = TrackerConfig::default().with_max_per_peer(Some(1));
+    let mut host = Host::with(Recommended::default(), config);
+    let old = host.connect("bob", Route::Direct);
+    host.wait(SECOND);
+    let new = host.tracker.handle_inbound(host.now).expect("room");
+    host.authenticated(new, "bob", Route::Direct);
+    assert_eq!(host.actions(), [Action::Probe(old)]);
+    host.wait(SECOND / 2);
+    assert_eq!(host.actions(), [Action::Drain(old)]);
+    assert_eq!(host.tracker.best(&"bob"), Some(new));
+}

@@ -8,7 +8,6 @@ mod memory;
 mod wakes;
 
 use std::{
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -34,9 +33,13 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(policy: Recommended) -> Self {
+        Self::with(policy, TrackerConfig::default())
+    }
+
+    pub(crate) fn with(policy: Recommended, config: TrackerConfig) -> Self {
         let now = Instant::now();
         Self {
-            tracker: SharedTracker::new(now, "me", policy, TrackerConfig::default()),
+            tracker: SharedTracker::new(now, "me", policy, config),
             now,
         }
     }
@@ -71,7 +74,7 @@ impl Host {
     }
 
     pub(crate) fn close(&self, id: ConnectionId, closing: Closing) {
-        let detail = Some(Arc::from("as was asked"));
+        let detail = Some("as was asked".into());
         self.tracker
             .handle_closed(self.now, id, closing, detail)
             .expect("it is there");

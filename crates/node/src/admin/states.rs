@@ -82,7 +82,7 @@ fn describe_live(row: &mut Value, connection: &Connection) {
     row["inbound_streams"] = connection.inbound_streams().into();
     row["agent"] = connection
         .identified()
-        .map(|info| info.agent.clone())
+        .map(|info| info.agent.as_str().to_owned())
         .into();
 }
 

@@ -9,7 +9,7 @@ use super::{Connection, Muxed};
 use crate::{
     error::OpenError,
     protocols::{
-        identify::{self, IdentifyError, Info},
+        identify::{self, IdentifyError, Info, SignatureBudget},
         ping::{self, PingError},
     },
 };
@@ -59,13 +59,18 @@ impl Connection {
                 return Ok(info);
             }
             let stream = self.open_here(identify::PROTOCOL).await?;
-            let info = Arc::new(identify::read(stream, self.peer()).await?);
+            let info = Arc::new(identify::read(stream, self.peer(), self.signatures()).await?);
             self.set_identified(Arc::clone(&info));
             Ok(info)
         };
         let timed_out = IdentifyError::TimedOut { after: timeout };
         let outcome = tokio::time::timeout(timeout, exchange).await;
         outcome.unwrap_or(Err(timed_out))
+    }
+
+    /// The node's budget for the verification of signatures.
+    pub(crate) fn signatures(&self) -> &SignatureBudget {
+        &self.0.timeouts.signatures
     }
 
     /// Waits until no answer to identify is on its way to the node's parts and its host. The guard keeps the next one away.

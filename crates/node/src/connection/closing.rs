@@ -1,8 +1,6 @@
 //! The end of a connection.
 
-use std::sync::Arc;
-
-use conn_state::Closing;
+use conn_state::{Closing, Detail};
 
 use super::Connection;
 
@@ -53,7 +51,7 @@ impl Connection {
     }
 
     /// Like [`Self::closed`], but also returns the transport's text about the reason.
-    pub(crate) async fn closed_with_detail(&self) -> (Closing, Option<Arc<str>>) {
+    pub(crate) async fn closed_with_detail(&self) -> (Closing, Option<Detail>) {
         let (by_transport, detail) = self.0.muxed.closed().await;
         match self.0.closing.get() {
             Some(closing) => (*closing, None),

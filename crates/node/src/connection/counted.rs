@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use conn_state::Usage;
+
 use super::{Connection, Shared};
 
 /// Counts one open stream for the tracker, which closes a drained connection only when no stream is open.
@@ -27,6 +29,21 @@ impl Drop for StreamOpen {
 impl fmt::Debug for StreamOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StreamOpen")
+    }
+}
+
+/// Shows that the connection is in use, so that it is not closed for a newcomer.
+pub(crate) struct InUse(Usage);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.handle_closed(Instant::now());
+    }
+}
+
+impl fmt::Debug for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InUse")
     }
 }
 
@@ -73,6 +90,17 @@ impl Drop for ServicePermit {
 }
 
 impl Connection {
+    /// What tells the limits whether the connection is in use.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+
+    /// The connection is in use until the returned value is dropped.
+    pub(crate) fn in_use(&self) -> InUse {
+        self.0.usage.handle_opened();
+        InUse(self.0.usage.clone())
+    }
+
     /// Counts one more inbound stream. Returns `None` if `limit` inbound streams are open.
     pub(crate) fn permit_stream(&self, limit: usize) -> Option<StreamPermit> {
         let counter = &self.0.inbound_streams;

@@ -1,8 +1,8 @@
 //! One type for the connections of all transports.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
-use conn_state::Closing;
+use conn_state::{Closing, Detail};
 use libp2p_identity::PeerId;
 
 /// A multiplexed connection of one of the transports.
@@ -129,7 +129,7 @@ impl Muxed {
     }
 
     /// Waits until the connection is closed. Returns the reason, and what the transport adds to it.
-    pub(super) async fn closed(&self) -> (Closing, Option<Arc<str>>) {
+    pub(super) async fn closed(&self) -> (Closing, Option<Detail>) {
         match *self {
             #[cfg(feature = "tcp")]
             Self::Tcp(ref connection) => {
@@ -138,7 +138,7 @@ impl Muxed {
                     transport_tcp::CloseReason::Remote => (Closing::Remote { code: None }, None),
                     transport_tcp::CloseReason::Failed(error) => (
                         Closing::Lost,
-                        Some(crate::error::error_chain(&*error).into()),
+                        Some(Detail::new(crate::error::error_chain(&*error))),
                     ),
                     _ => (Closing::Local, None),
                 }
@@ -148,7 +148,7 @@ impl Muxed {
                 let reason = connection.closed().await;
                 let closing = quic_closing(&reason);
                 let says_it_all = matches!(closing, Closing::Local | Closing::Silent);
-                let detail = || crate::error::error_chain(&reason).into();
+                let detail = || Detail::new(crate::error::error_chain(&reason));
                 (closing, (!says_it_all).then(detail))
             }
         }

@@ -12,7 +12,11 @@ use multistream_select::Negotiated;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
-use super::{StreamPermit, counted::StreamOpen, muxed::MuxedStream};
+use super::{
+    StreamPermit,
+    counted::{InUse, StreamOpen},
+    muxed::MuxedStream,
+};
 
 /// The most bytes of several buffers that are joined into one write. The muxer puts as many bytes into one frame.
 const JOINED: usize = 32 * 1024;
@@ -29,6 +33,7 @@ pub struct Stream {
     /// Receives the transport's stream when `inner` is dropped, because `inner` has no method that returns it.
     home: Home,
     permit: Option<StreamPermit>,
+    in_use: Option<InUse>,
 }
 
 pub(super) type Home = Arc<Mutex<Option<Counted>>>;
@@ -39,12 +44,19 @@ impl Stream {
             inner: negotiated.compat(),
             home,
             permit: None,
+            in_use: None,
         }
     }
 
     /// Counts the stream under `permit` until it is dropped.
     pub(crate) fn with_permit(mut self, permit: StreamPermit) -> Self {
         self.permit = Some(permit);
+        self
+    }
+
+    /// The stream shows that its connection is in use until it is dropped.
+    pub(crate) fn with_use(mut self, in_use: InUse) -> Self {
+        self.in_use = Some(in_use);
         self
     }
 
@@ -64,6 +76,7 @@ impl Stream {
             inner,
             home,
             permit: _permit,
+            in_use: _in_use,
         } = self;
         drop(inner);
         let counted = home.lock().unwrap_or_else(PoisonError::into_inner).take();

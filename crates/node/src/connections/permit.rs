@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use conn_state::{Closing, ConnectionId};
+use conn_state::{Closing, ConnectionId, Detail};
 
 use super::{Connections, Handshake};
 use crate::error::{AttemptCause, error_chain};
@@ -16,7 +16,7 @@ pub(crate) struct ConnectionPermit {
     /// The address under which the limits count the connection when the handshake has proved the address.
     pub(super) claimed: Option<IpAddr>,
     /// The reason that is reported when the connection ends.
-    end: (Closing, Option<Arc<str>>),
+    end: (Closing, Option<Detail>),
 }
 
 impl ConnectionPermit {
@@ -40,7 +40,7 @@ impl ConnectionPermit {
     }
 
     /// Sets the reason that is reported when the connection ends.
-    pub(crate) fn end(&mut self, closing: Closing, detail: Option<Arc<str>>) {
+    pub(crate) fn end(&mut self, closing: Closing, detail: Option<Detail>) {
         self.end = (closing, detail);
     }
 
@@ -63,7 +63,7 @@ impl ConnectionPermit {
             }
         };
         outcome.inspect_err(|cause| {
-            self.end = (Closing::Handshake, Some(error_chain(cause).into()));
+            self.end = (Closing::Handshake, Some(Detail::new(error_chain(cause))));
         })
     }
 }

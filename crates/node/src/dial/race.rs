@@ -18,14 +18,11 @@ use crate::{
     connection::Connection,
     connections::ConnectionPermit,
     core::Core,
+    dial_budget::{DialBudget, MAX_ADDRESSES},
     error::{AttemptCause, AttemptError},
     establish,
     part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
 };
-
-/// The most addresses that one dial tries, including those from look-ups. A dial ignores further addresses, because a
-/// name server chooses how many addresses a name has.
-const MAX_ADDRESSES: usize = 100;
 
 /// Runs the attempts until one has won. Returns all failures if no attempt has won.
 pub(super) async fn run(
@@ -37,8 +34,10 @@ pub(super) async fn run(
         core,
         origin: request.origin,
         circuits: request.circuits,
+        budget: request.budget,
         expected,
         seen: BTreeSet::new(),
+        left_out: None,
         due: Vec::new(),
         running: FuturesUnordered::new(),
         at_once: Arc::new(Semaphore::new(core.config.dials_per_peer.max(1))),
@@ -51,7 +50,7 @@ pub(super) async fn run(
     race.add(addresses);
     match race.run().await {
         Some(connection) => Ok(connection),
-        None => Err(race.failed),
+        None => Err(race.failures()),
     }
 }
 
@@ -59,8 +58,11 @@ struct Race<'a> {
     core: &'a Arc<Core>,
     origin: Origin,
     circuits: Circuits,
+    budget: DialBudget,
     expected: Option<PeerId>,
     seen: BTreeSet<Multiaddr>,
+    /// The first address that the budget did not admit, and the number of these addresses.
+    left_out: Option<(Multiaddr, usize)>,
     /// The next attempts, the earliest first.
     due: Vec<(Instant, Multiaddr)>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
@@ -106,14 +108,30 @@ impl Race<'_> {
         }
     }
 
+    /// The failed attempts, and the addresses that were not tried.
+    fn failures(self) -> Vec<AttemptError> {
+        let mut failed = self.failed;
+        if let Some((address, left_out)) = self.left_out {
+            let limit = MAX_ADDRESSES;
+            let cause = AttemptCause::NotTried { limit, left_out };
+            failed.push(AttemptError { address, cause });
+        }
+        failed
+    }
+
     /// Adds addresses. Looks up names at once, and plans the attempts on all other addresses.
     fn add(&mut self, addresses: Vec<Multiaddr>) {
         let mut planned = Vec::new();
         let mut pending = addresses;
         while let Some(address) = pending.pop() {
-            if self.seen.len() >= MAX_ADDRESSES || !self.seen.insert(address.clone()) {
+            if self.seen.contains(&address) {
                 continue;
             }
+            if !self.budget.take_address() {
+                self.left_out.get_or_insert((address, 0)).1 += 1;
+                continue;
+            }
+            self.seen.insert(address.clone());
             match address::kind(&address) {
                 Kind::Peer => match self.known(&address) {
                     Some(known) => pending.extend(known),
@@ -169,6 +187,7 @@ impl Race<'_> {
             address: address.clone(),
             expected: address::peer(address).or(self.expected),
             deadline: Instant::now() + after,
+            budget: self.budget.clone(),
         }
     }
 
@@ -205,10 +224,11 @@ impl Race<'_> {
             .unwrap_or(self.due.len());
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
+            let budget = self.budget.clone();
             let expected = address::peer(&address).or(self.expected);
             let tried = async move {
                 let _turn = at_once.acquire().await;
-                let (attempt, outcome) = try_one(&core, address, expected).await;
+                let (attempt, outcome) = try_one(&core, address, expected, budget).await;
                 Ended::Tried { attempt, outcome }
             };
             self.running.push(tried.boxed());
@@ -280,12 +300,17 @@ async fn try_one(
     core: &Arc<Core>,
     address: Multiaddr,
     expected: Option<PeerId>,
+    budget: DialBudget,
 ) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
     let kind = address::kind(&address);
     let connector = core.connector(kind);
-    // A connector that dials another peer first holds no permit: that dial needs one.
+    // A connector that dials another peer first holds no permit and makes no connect: that dial does.
     let _permit = match connector {
-        Some(connector) if !connector.dials_through() => core.dials.acquire().await.ok(),
+        Some(connector) if !connector.dials_through() => {
+            let start = budget.pace(Instant::now().into_std());
+            wait(Some(Instant::from_std(start))).await;
+            core.dials.acquire().await.ok()
+        }
         _ => None,
     };
     let after = match address::is_private(&address) {
@@ -297,6 +322,7 @@ async fn try_one(
         address,
         expected,
         deadline,
+        budget,
     };
     let outcome = async {
         let connector = connector.ok_or(AttemptCause::Unsupported)?;

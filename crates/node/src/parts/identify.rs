@@ -1,6 +1,7 @@
 //! Identify: requests each peer's identify message, answers such requests, and pushes changes to peers.
 
-mod budget;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Closing, ConnectionId, Source};
+use conn_state::{Budget, Closing, ConnectionId, Rate, Source};
 use futures::{FutureExt, future::BoxFuture};
+use libp2p_identity::PeerId;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::budget::PushBudget;
 use crate::{
     connection::Connection,
     context::Context,
@@ -30,6 +31,15 @@ use crate::{
 const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// The number of open push streams per connection, including those that wait. Further streams are reset.
 const PUSHES_SERVED: usize = 4;
+/// The number of pushes that the node reads from one peer without a pause. A starting peer registers several protocols.
+const PUSH_BURST: u32 = 8;
+/// The pause before each further push of the peer.
+const PUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of pushes that the node reads from all peers without a pause, and the pause before each further push. Each push
+/// may reach the host and all parts.
+const ALL_PUSHES: (u32, Duration) = (256, Duration::from_millis(20));
+/// Peers whose pushes are remembered. Beyond that, the pushes of further peers wait.
+const MAX_PUSHING: usize = 4_096;
 
 /// Receives the descriptions of peers, and sends this node's description.
 pub(crate) struct Identify {
@@ -37,6 +47,8 @@ pub(crate) struct Identify {
     timeout: Duration,
     description: Mutex<Cached>,
     known: Mutex<BTreeMap<ConnectionId, Known>>,
+    /// The pushes that each peer may still send. They do not grow with the peer's connections.
+    pushes: Mutex<Budget<PeerId>>,
     /// Connections whose peer has not been asked yet. `run` empties the list.
     newcomers: Mutex<Vec<Connection>>,
     arrived: Notify,
@@ -57,7 +69,6 @@ struct Known {
     told: Option<u64>,
     /// A push to the peer is under way.
     pushing: bool,
-    budget: PushBudget,
 }
 
 impl Identify {
@@ -67,6 +78,11 @@ impl Identify {
             timeout,
             description: Mutex::default(),
             known: Mutex::default(),
+            pushes: Mutex::new(Budget::new(
+                Rate::new(PUSH_BURST, PUSH_INTERVAL),
+                Rate::new(ALL_PUSHES.0, ALL_PUSHES.1),
+                MAX_PUSHING,
+            )),
             newcomers: Mutex::default(),
             arrived: Notify::new(),
             local_changed: Notify::new(),
@@ -149,7 +165,7 @@ impl Identify {
     fn note_failure(&self, connection: &Connection, error: &IdentifyError) {
         let reason = crate::error::error_chain(error);
         if let IdentifyError::WrongPeer { .. } = error {
-            tracing::warn!(
+            tracing::debug!(
                 reason,
                 "a connection is closed because its identify message is false"
             );
@@ -173,20 +189,15 @@ impl Identify {
         let InboundStream {
             connection, stream, ..
         } = inbound;
-        let pause = {
-            let (mut known, now) = (self.known(), Instant::now());
-            match known.get_mut(&connection.id()) {
-                Some(known) => known.budget.take(now),
-                // The connection is gone.
-                None => return,
-            }
-        };
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = connection.closed() => return,
-        }
         let peer = connection.peer();
-        let read = timeout(self.timeout, identify::read(stream, peer)).await;
+        while !self.may_push(peer) {
+            tokio::select! {
+                () = sleep(PUSH_INTERVAL) => {}
+                _ = connection.closed() => return,
+            }
+        }
+        let read = identify::read(stream, peer, connection.signatures());
+        let read = timeout(self.timeout, read).await;
         let after = self.timeout;
         let update = match read.unwrap_or(Err(IdentifyError::TimedOut { after })) {
             Ok(update) => update,
@@ -201,10 +212,15 @@ impl Identify {
         }
     }
 
+    fn may_push(&self, peer: PeerId) -> bool {
+        let mut pushes = self.pushes.lock().unwrap_or_else(PoisonError::into_inner);
+        pushes.take(Instant::now(), peer).is_ok()
+    }
+
     /// Pushes the description to every connected peer that accepts pushes and has an older version. Each push is a task of its
     /// own, so that a peer that stalls delays no other. A connection has one push at a time, so that an older description never
-    /// arrives last.
-    fn push_to_all(self: &Arc<Self>) {
+    /// arrives last. Returns whether there was anything to push.
+    fn push_to_all(self: &Arc<Self>) -> bool {
         let version = self.description().version;
         let is_behind = |connection: &Connection| {
             let known = self.known();
@@ -216,13 +232,16 @@ impl Identify {
             info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
         };
         let connections = self.context.connections().into_iter();
+        let mut pushed = false;
         for connection in connections.filter(is_behind).filter(takes_pushes) {
+            pushed = true;
             if let Some(known) = self.known().get_mut(&connection.id()) {
                 // A push that fails is not repeated before something changes.
                 (known.pushing, known.told) = (true, Some(version));
             }
             self.context.spawn(Arc::clone(self).push(connection));
         }
+        pushed
     }
 
     async fn push(self: Arc<Self>, connection: Connection) {
@@ -261,6 +280,7 @@ impl Part for Identify {
                 protocols: vec![PROTOCOL.into()],
                 limited: true,
                 per_connection: None,
+                keeps_open: false,
                 enabled: true,
                 serve: Arc::new(move |inbound| Arc::clone(&answering).answer(inbound).boxed()),
             },
@@ -268,24 +288,21 @@ impl Part for Identify {
                 protocols: vec![PUSH_PROTOCOL.into()],
                 limited: true,
                 per_connection: Some(PUSHES_SERVED),
+                keeps_open: false,
                 enabled: true,
                 serve: Arc::new(move |inbound| Arc::clone(&self).receive_push(inbound).boxed()),
             },
         ]
     }
 
-    fn handle(&self, now: Instant, change: &Change) {
+    fn handle(&self, _: Instant, change: &Change) {
         match change {
             Change::Connected { connection } => {
-                let budget = PushBudget::full(now);
-                self.known().insert(
-                    connection.id(),
-                    Known {
-                        told: None,
-                        pushing: false,
-                        budget,
-                    },
-                );
+                let known = Known {
+                    told: None,
+                    pushing: false,
+                };
+                self.known().insert(connection.id(), known);
                 self.newcomers().push(connection.clone());
                 self.arrived.notify_one();
             }
@@ -308,10 +325,17 @@ impl Part for Identify {
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
             let pushing = async {
+                let rate = Rate::new(PUSH_BURST, PUSH_INTERVAL);
+                let mut pace = Budget::new(rate, rate, 1);
                 loop {
                     self.local_changed.notified().await;
                     sleep(PUSH_DELAY).await;
-                    self.push_to_all();
+                    if self.push_to_all() {
+                        // A relay can cause changes. However fast they follow each other, peers receive them at this pace.
+                        while let Err(at) = pace.take(tokio::time::Instant::now().into_std(), ()) {
+                            sleep_until(at.into()).await;
+                        }
+                    }
                 }
             };
             let asking = async {

@@ -83,8 +83,8 @@ impl Part for Metrics {
             Change::Disconnected { connection, .. } => {
                 self.closed.get_or_create(&Labels::of(connection)).inc();
             }
-            Change::InboundFailed { .. } => {
-                self.inbound_failed.inc();
+            Change::InboundFailed { count, .. } => {
+                self.inbound_failed.inc_by(*count);
             }
             _ => {}
         }

@@ -15,7 +15,6 @@ use crate::{
     connection::Connection,
     context::Context,
     error::OpenError,
-    event::Event,
     part::{Change, Part, Service},
     protocols::ping::{MAX_INBOUND, PROTOCOL, PingError, serve},
 };
@@ -144,12 +143,8 @@ impl Ping {
         if let Ok(rtt) = outcome {
             #[cfg(feature = "metrics")]
             self.rtt.observe(rtt.as_secs_f64());
-            let peer = connection.peer();
-            self.context.emit(Event::Pong {
-                peer,
-                connection: id,
-                rtt,
-            });
+            let connection = connection.clone();
+            self.context.report(Change::Pong { connection, rtt });
         }
         if let Some((connection, event)) = wanted {
             self.carry_out(connection, event);
@@ -178,6 +173,7 @@ impl Part for Ping {
             protocols: vec![PROTOCOL.into()],
             limited: true,
             per_connection: Some(MAX_INBOUND),
+            keeps_open: false,
             enabled: true,
             serve: Arc::new(|inbound| serve(inbound.stream).boxed()),
         }]
@@ -225,7 +221,7 @@ impl Part for Ping {
 #[cfg(all(test, feature = "tcp"))]
 mod tests {
     use super::*;
-    use crate::{Keypair, Node};
+    use crate::{Keypair, Node, event::Event};
 
     #[tokio::test]
     async fn nothing_is_kept_of_a_connection_that_has_ended() {

@@ -1,15 +1,17 @@
 //! The part that holds slots at relays and establishes connections over circuits.
 //!
 //! relay-slots chooses the relay and the time of each request, and implements the protocol. This file connects to
-//! relays, announces the addresses at them, and upgrades each circuit to a connection.
+//! relays, announces the addresses at them, dials an address that relay-slots wants proved, and upgrades each circuit to a
+//! connection.
 
 mod event;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-use conn_state::{Limit, Source as Told};
+use conn_state::{Direction, Limit, Source as Told};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
@@ -27,9 +29,13 @@ use crate::{
     config::RelayConfig,
     connection::{Muxed, Path, RelayLimit, Stream},
     context::Context,
+    dial_budget::DialBudget,
     error::{AttemptCause, error_chain},
     local::Announcer,
-    part::{Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source},
+    part::{
+        Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source,
+        Stranger,
+    },
 };
 
 /// The relay client. It exists in every node, because every node can dial through a relay.
@@ -39,6 +45,7 @@ pub(crate) struct RelayClient {
     /// The configured relays, with their ids.
     candidates: Vec<(PeerId, Multiaddr)>,
     upgrader: Arc<Upgrader>,
+    stranger: Stranger,
 }
 
 impl RelayClient {
@@ -47,6 +54,7 @@ impl RelayClient {
         local: PeerId,
         config: &RelayConfig,
         upgrader: Arc<Upgrader>,
+        stranger: Stranger,
     ) -> Self {
         let client = Client::new(rand::random(), config.client.clone());
         let client = driver::RelayClient::new(local, client);
@@ -67,6 +75,7 @@ impl RelayClient {
             client,
             candidates,
             upgrader,
+            stranger,
         }
     }
 
@@ -81,8 +90,12 @@ impl RelayClient {
             }
             | ClientEvent::Renewed {
                 relay, addresses, ..
-            } => {
+            }
+            | ClientEvent::Proved { relay, addresses } => {
                 self.cx.publish(Announcer::Relay(*relay), addresses.clone());
+            }
+            ClientEvent::Probe { relay, address } => {
+                self.probe(*relay, address.clone(), stop.clone());
             }
             ClientEvent::Lost { relay, .. } => {
                 self.cx.publish(Announcer::Relay(*relay), Vec::new())
@@ -106,14 +119,21 @@ impl RelayClient {
         relay: PeerId,
         addresses: Vec<Multiaddr>,
     ) -> Result<(Stream, Multiaddr), String> {
-        let connection = self.cx.connect_to_relay(relay, addresses).await;
+        let budget = DialBudget::default();
+        let connection = self.cx.connect_to_relay(relay, addresses, budget).await;
         let connection = connection.map_err(|error| error_chain(&error))?;
         if let Some(rtt) = connection.rtt() {
             self.client.handle_rtt(&relay, rtt);
         }
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, stream) = opened.map_err(|error| error_chain(&error))?;
-        Ok((stream, connection.address().clone()))
+        let address = connection.address();
+        let reached = match connection.direction() {
+            Direction::Outbound => address.clone(),
+            // The port of an inbound connection is not one at which the relay listens.
+            Direction::Inbound => address.iter().take(1).collect(),
+        };
+        Ok((stream, reached))
     }
 
     /// Serves one stop stream, on which a relay announces a peer that connects to this node.
@@ -137,18 +157,14 @@ impl RelayClient {
             Ok(circuit) => circuit,
             Err(error) => {
                 let cause = failed(relay, error_chain(&error));
-                let (peer, cause) = (None, Arc::new(cause));
-                return self.cx.report(Change::InboundFailed {
-                    address,
-                    peer,
-                    cause,
-                });
+                return self.cx.report_failure(address, cause);
             }
         };
         let upgrader = Arc::clone(&self.upgrader);
         let incoming = Incoming {
             address,
-            source: Source::Relayed,
+            source: Source::Relayed(relay),
+            advanced: None,
             handshake: Box::pin(async move {
                 let reached = upgrade_inbound(&upgrader, relay, circuit).await;
                 drop(permit);
@@ -165,7 +181,8 @@ impl RelayClient {
         let failed = |reason: String| failed(relay, reason);
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;
-        let connection = self.cx.connect_to_relay(relay, vec![at]).await;
+        let budget = attempt.budget.clone();
+        let connection = self.cx.connect_to_relay(relay, vec![at], budget).await;
         let connection = connection.map_err(|error| failed(error_chain(&error)))?;
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;
@@ -218,7 +235,8 @@ async fn upgrade_inbound(
 fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
     let allowance = circuit.stream.allowance();
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
-        tracing::info!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
+        // Not louder, because the relay chooses how often.
+        tracing::debug!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
     Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))
 }
@@ -247,6 +265,7 @@ impl Part for RelayClient {
             protocols: vec![STOP_PROTOCOL.into()],
             limited: false,
             per_connection: None,
+            keeps_open: true,
             enabled: !self.candidates.is_empty(),
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).accept(inbound))),
         }]

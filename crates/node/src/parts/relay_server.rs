@@ -7,9 +7,10 @@
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use conn_state::{Closing, ConnectionId, Route};
 use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
 use relay_slots::{
-    Event, Origin, Server, Slot, Table, Terms, TermsError,
+    Event, Origin, Server, Slot, Status, Table, Terms, TermsError,
     driver::{self, Served},
     wire::{HOP_PROTOCOL, STOP_PROTOCOL},
 };
@@ -30,6 +31,7 @@ use crate::{
     address,
     config::RelayServerConfig,
     connection::Connection,
+    connections::Protection,
     context::Context,
     error::error_chain,
     node::Node,
@@ -45,6 +47,8 @@ pub(crate) struct RelayServer {
     /// `None`: this node is not a relay.
     relay: Option<Arc<driver::RelayServer>>,
     counters: Arc<Counters>,
+    /// The holders of slots. Their connections are idle between two circuits, and must stay.
+    protected: Mutex<BTreeMap<PeerId, Protection>>,
 }
 
 /// Totals since the node started.
@@ -70,7 +74,13 @@ impl RelayServer {
             cx,
             relay,
             counters: Arc::default(),
+            protected: Mutex::default(),
         }
+    }
+
+    fn protected(&self) -> MutexGuard<'_, BTreeMap<PeerId, Protection>> {
+        let protected = self.protected.lock();
+        protected.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves one hop stream, and the circuit that may follow.
@@ -99,6 +109,14 @@ impl RelayServer {
             } => {
                 tracing::debug!(%peer, %refusal, "the relay refused a hop request");
                 self.counters.refused.fetch_add(1, Relaxed);
+            }
+            Served::Answered {
+                status: Status::Ok, ..
+            } => {
+                // The peer has got a slot, or has renewed it. A circuit that opens is reported when it ends.
+                if let Some(protection) = self.cx.protect(peer) {
+                    self.protected().insert(peer, protection);
+                }
             }
             Served::Carried { end, bytes, .. } => {
                 tracing::debug!(%peer, ?end, bytes, "a circuit ended");
@@ -144,7 +162,8 @@ impl RelayServer {
                 self.cx.close(node_id(id), Closing::Silent);
             }
             Event::Freed { peer, cause } => {
-                tracing::debug!(%peer, ?cause, "a peer's slot is free again")
+                tracing::debug!(%peer, ?cause, "a peer's slot is free again");
+                self.protected().remove(&peer);
             }
             event => tracing::debug!(?event, "an event of the relay"),
         }
@@ -217,6 +236,7 @@ impl Part for RelayServer {
             protocols: vec![HOP_PROTOCOL.into()],
             limited: false,
             per_connection: None,
+            keeps_open: true,
             enabled: true,
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).serve(inbound))),
         }]

@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
-use transport_quic::{CloseCode, Config, Endpoint, Endpoints, UdpBinder};
+use tokio::sync::Notify;
+use transport_quic::{
+    CloseCode, Config, ConnectBudget, DialOptions, Endpoint, Endpoints, UdpBinder,
+};
 
 use super::system;
 use crate::{
@@ -18,13 +21,23 @@ use crate::{
 /// The endpoints that listen, and the endpoints that only dial.
 pub(crate) struct Quic {
     endpoints: Endpoints,
+    #[cfg(feature = "relay")]
+    binder: Arc<dyn UdpBinder>,
 }
 
 impl Quic {
     pub(crate) fn new(keypair: &Keypair, config: Config, binder: Arc<dyn UdpBinder>) -> Self {
         Self {
+            #[cfg(feature = "relay")]
+            binder: Arc::clone(&binder),
             endpoints: Endpoints::new(keypair, config, binder),
         }
+    }
+
+    /// Sockets of the same kind under another identity.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_identity(&self, keypair: &Keypair, config: Config) -> Self {
+        Self::new(keypair, config, Arc::clone(&self.binder))
     }
 }
 
@@ -39,11 +52,21 @@ impl Connector for Quic {
     ) -> BoxFuture<'static, Result<Reached, AttemptCause>> {
         async move {
             let Attempt {
-                address, expected, ..
+                address,
+                expected,
+                budget,
+                ..
             } = attempt;
             let dialed = match address::socket(&address) {
                 Some(socket) => self.endpoints.dial(socket, expected).await?,
-                None => self.endpoints.dial_multiaddr(&address, expected).await?,
+                None => {
+                    let connects = ConnectBudget::new(budget.connects());
+                    let options = DialOptions::default().with_connects(connects);
+                    let endpoints = &self.endpoints;
+                    endpoints
+                        .dial_multiaddr_with(&address, expected, &options)
+                        .await?
+                }
             };
             Ok(Reached {
                 muxed: Muxed::Quic(dialed),
@@ -130,6 +153,12 @@ fn incoming(incoming: transport_quic::Incoming) -> Incoming {
             true => Source::Validated(remote.ip()),
             false => Source::Claimed(remote.ip()),
         },
+        // A dialer with a proved address has sent a whole client hello, and sent it twice.
+        advanced: validated.then(|| {
+            let advanced = Notify::new();
+            advanced.notify_one();
+            Arc::new(advanced)
+        }),
         handshake: handshake.boxed(),
         refuse: Some(Box::new(move || {
             // A forged source never answers a retry. A real source answers with a proof of its address, and is then refused.

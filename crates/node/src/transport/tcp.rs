@@ -4,8 +4,10 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use multiaddr::{Multiaddr, Protocol};
+use tokio::sync::Notify;
 use transport_tcp::{
-    DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver, Target, Upgrader,
+    ConnectBudget, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver,
+    Target, Upgrader,
 };
 
 use super::system;
@@ -40,6 +42,16 @@ impl Tcp {
         }
     }
 
+    /// The same dialer and resolver under another identity.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_upgrader(&self, upgrader: Arc<Upgrader>) -> Self {
+        Self {
+            upgrader,
+            dialer: Arc::clone(&self.dialer),
+            resolver: self.resolver.clone(),
+        }
+    }
+
     /// Whether the dialer dials this address directly. If not, only the dialer may dial it: anything else would bypass
     /// a proxy or a refusal.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
@@ -61,9 +73,11 @@ impl Connector for Tcp {
                 address,
                 expected,
                 deadline,
+                budget,
             } = attempt;
             let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
-            let context = DialContext::new(deadline);
+            let mut context = DialContext::new(deadline);
+            context.connects = ConnectBudget::new(budget.connects());
             let stream = self.dialer.dial(&target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = self.upgrader.outbound(stream, expected, &mut trace).await?;
@@ -82,10 +96,11 @@ impl Connector for Tcp {
         let Some(Protocol::Dnsaddr(name)) = attempt.address.iter().next() else {
             return None;
         };
-        let (resolver, name, expected) =
-            (self.resolver.clone(), name.into_owned(), attempt.expected);
+        let (resolver, name) = (self.resolver.clone(), name.into_owned());
+        let (expected, budget) = (attempt.expected, attempt.budget.clone());
         let look_up = async move {
-            let found = resolver.dnsaddr(&name, expected).await;
+            let may_ask = || budget.take_question();
+            let found = resolver.dnsaddr_while(&name, expected, may_ask).await;
             let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
             let usable =
                 |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);
@@ -136,9 +151,13 @@ impl Listener for Listening {
 impl Listening {
     fn incoming(&self, stream: transport_tcp::ByteStream, remote: SocketAddr) -> Incoming {
         let (upgrader, address) = (Arc::clone(&self.upgrader), address::of_tcp(remote));
-        let at = address.clone();
+        let (at, advanced) = (address.clone(), Arc::new(Notify::new()));
+        let progress = Arc::clone(&advanced);
         let handshake = async move {
-            let mut trace = |stage| tracing::debug!(address = %at, ?stage, "inbound");
+            let mut trace = |stage| {
+                tracing::debug!(address = %at, ?stage, "inbound");
+                progress.notify_one();
+            };
             let upgraded = upgrader.inbound(stream, &mut trace).await?;
             Ok(Reached {
                 muxed: Muxed::Tcp(upgraded),
@@ -149,6 +168,7 @@ impl Listening {
             address,
             // The TCP handshake has proved the address.
             source: Source::Validated(remote.ip()),
+            advanced: Some(advanced),
             handshake: handshake.boxed(),
             refuse: None,
         }

@@ -28,22 +28,22 @@ type PerRoute = (&'static str, &'static str, fn(&RouteCounters) -> u64);
 
 const PER_ROUTE: [PerRoute; 4] = [
     (
-        "way_dials",
+        "route_dials",
         "TCP dials that ended, by route (direct, or the proxy last tried)",
         |route| route.dials,
     ),
     (
-        "way_dials_failed",
+        "route_dials_failed",
         "TCP dials that failed, by route",
         |route| route.failed,
     ),
     (
-        "way_sent_bytes",
+        "route_sent_bytes",
         "Bytes sent over TCP connections that this node dialed, by route",
         |route| route.sent,
     ),
     (
-        "way_received_bytes",
+        "route_received_bytes",
         "Bytes received over TCP connections that this node dialed, by route",
         |route| route.received,
     ),
@@ -78,7 +78,7 @@ impl Collector for DialerMetrics {
         for (name, help, value) in PER_ROUTE {
             let values = counters.routes.iter();
             let values = values.map(|(route, counters)| (&**route, value(counters)));
-            family(&mut encoder, (name, help), "way", values)?;
+            family(&mut encoder, (name, help), "route", values)?;
         }
         Ok(())
     }

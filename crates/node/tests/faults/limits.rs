@@ -17,7 +17,7 @@ use super::common::{QUIC, TCP, half_open, listen, node, wait, with, within};
 const RESOURCE_LIMIT: Closing = Closing::Remote { code: Some(0x1001) };
 
 /// The first datagrams of this many dials.
-async fn initials(count: usize) -> Vec<Vec<u8>> {
+pub(super) async fn initials(count: usize) -> Vec<Vec<u8>> {
     let trap = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let at = trap.local_addr().unwrap();
     let mut dials = Vec::new();

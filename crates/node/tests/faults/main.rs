@@ -5,8 +5,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod crossing;
 mod dialing;
 mod ending;
+mod fan_out;
+mod flooding;
+mod floods;
 mod keeping;
 mod limits;
 mod names;

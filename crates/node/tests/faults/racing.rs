@@ -132,12 +132,30 @@ async fn a_dialer_that_is_not_direct_is_bypassed_neither_by_quic_nor_by_a_look_u
 }
 
 #[tokio::test]
-async fn a_dial_tries_no_more_than_a_hundred_addresses() {
+async fn a_dial_tries_no_more_than_a_hundred_addresses_and_counts_the_others() {
     let (node, _) = nowhere(Config::default(), &[]);
     // Addresses that no transport can dial fail without a packet.
     let many = (1..=150).map(|port| format!("/ip4/192.0.2.1/tcp/{port}/ws"));
     let many: Vec<Multiaddr> = many.map(|text| text.parse().unwrap()).collect();
-    assert_eq!(failures(node.dial(many).await).len(), 100);
+    let error = node.dial(many).await.unwrap_err();
+    assert!(error.to_string().ends_with("; and 93 more"), "{error}");
+    let failed = failures(Err(error));
+    assert_eq!(failed.len(), 101);
+    let left_out = |attempt: &&AttemptError| matches!(attempt.cause, AttemptCause::NotTried { .. });
+    let left_out: Vec<_> = failed.iter().filter(left_out).collect();
+    assert!(
+        matches!(
+            left_out[..],
+            [AttemptError {
+                cause: AttemptCause::NotTried {
+                    limit: 100,
+                    left_out: 50
+                },
+                ..
+            }]
+        ),
+        "{left_out:?}"
+    );
 }
 
 #[tokio::test]

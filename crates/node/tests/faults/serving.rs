@@ -143,7 +143,9 @@ async fn a_push_that_says_nothing_new_is_no_event_and_one_field_changes_no_other
     let mut told = Vec::new();
     while told.last().is_none_or(|(agent, _)| agent != "two") {
         let next = wait(&mut events, |event| match event {
-            Event::Identified { info, .. } => Some((info.agent.clone(), info.protocols.clone())),
+            Event::Identified { info, .. } => {
+                Some((info.agent.to_string(), info.protocols.clone()))
+            }
             _ => None,
         });
         told.push(next.await);

@@ -1,6 +1,9 @@
 //! The limits of a circuit.
 
-use node::ConnectionId;
+use node::{
+    Closing, ConnectionId,
+    conn_state::{LimitsConfig, Recommended},
+};
 
 use super::*;
 
@@ -65,4 +68,89 @@ async fn a_circuit_without_limits_is_an_unlimited_connection() {
     assert_eq!(seeker.tracker().state(&hidden.peer_id()), State::Connected);
     let _streams = hidden.handle("/full/1", 1).unwrap();
     within(connection.open(&["/full/1"])).await.unwrap();
+}
+
+/// A node behind `relay` with these limits, and nodes that dial it through the relay.
+async fn crowd(limits: LimitsConfig, state: Recommended, size: usize) -> (Node, Node, Vec<Node>) {
+    let caps = Caps::default()
+        .with_circuits(1_000, 1_000, 1_000)
+        .with_connect_rates(None, None);
+    let table = TableConfig::default().with_circuit_limits(None, Some(1 << 20));
+    let relay = relay(caps, table);
+    let relays = RelayConfig::default().with_reserve_at([listen(&relay, TCP).await]);
+    let config = Config::default().with_relay(relays);
+    let hidden = with(config.with_limits(limits).with_state(state));
+    let at = reached_at(&hidden).await;
+    let mut seekers = Vec::new();
+    for _ in 0..size {
+        let seeker = node();
+        // A circuit that the hidden node refuses is up for a moment, or fails.
+        let _ = within(seeker.dial([at.clone()])).await;
+        seekers.push(seeker);
+    }
+    (relay, hidden, seekers)
+}
+
+fn circuits(node: &Node) -> usize {
+    let connections = node.connections().into_iter();
+    connections.filter(|one| is_circuit(one.address())).count()
+}
+
+#[tokio::test]
+async fn inbound_circuits_count_as_inbound_connections_and_a_relay_has_its_share() {
+    let limits = LimitsConfig::for_memory(0).with_trim_idle(None);
+    for (limits, expected) in [
+        (limits.clone().with_max_inbound(1), 1),
+        (limits.with_max_per_relay(3), 3),
+    ] {
+        let (_relay, hidden, _seekers) = crowd(limits, Recommended::default(), 6).await;
+        println!("{} of 6 circuits are up", circuits(&hidden));
+        assert_eq!(circuits(&hidden), expected);
+    }
+}
+
+#[tokio::test]
+async fn circuits_that_a_relay_opens_keep_nobody_from_dialing_or_connecting() {
+    let state = Recommended::default().with_max_transient(8, 8);
+    let limits = LimitsConfig::for_memory(0);
+    let (_relay, hidden, _seekers) = crowd(limits, state, 12).await;
+    println!("{} of 12 circuits are up", circuits(&hidden));
+    assert_eq!(circuits(&hidden), 4);
+    for transport in [TCP, QUIC] {
+        let (one, other) = (node(), node());
+        let outbound = within(hidden.dial([listen(&one, transport).await])).await;
+        within(outbound.unwrap().ping()).await.unwrap();
+        let inbound = within(other.dial([listen(&hidden, transport).await])).await;
+        within(inbound.unwrap().ping()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_relay_keeps_the_connections_of_the_peers_that_hold_its_slots() {
+    let idle = Duration::from_millis(50);
+    let server = RelayServerConfig::new(Caps::default(), TableConfig::default());
+    let limits = LimitsConfig::for_memory(0)
+        .with_max_inbound(2)
+        .with_trim_idle(Some(idle));
+    let config = Config::default().with_limits(limits);
+    let relay = with(config.with_relay(RelayConfig::default().with_server(server)));
+    let at = listen(&relay, TCP).await;
+    let holder = behind(&[&at]);
+    reached_at(&holder).await;
+    let mut events = relay.events();
+    let mut last = None;
+    for _ in 0..5 {
+        tokio::time::sleep(2 * idle).await;
+        let newcomer = node();
+        within(newcomer.dial([at.clone()])).await.unwrap();
+        if let Some(last) = last.replace(newcomer) {
+            let (peer, reason) = wait(&mut events, |event| match event {
+                Event::Disconnected { peer, reason, .. } => Some((peer, reason)),
+                _ => None,
+            })
+            .await;
+            assert_eq!((peer, reason), (last.peer_id(), Closing::Trimmed));
+        }
+    }
+    assert!(relay.connection(holder.peer_id()).is_some());
 }

@@ -5,6 +5,7 @@ mod circuits;
 #[path = "../common/mod.rs"]
 mod common;
 mod floods;
+mod hostile;
 mod limits;
 mod shutdown;
 mod slots;
@@ -34,8 +35,9 @@ fn relay(caps: Caps, table: TableConfig) -> Node {
 }
 
 fn behind(relays: &[&Multiaddr]) -> Node {
-    let client =
-        ClientConfig::default().with_backoff(Duration::from_millis(50), Duration::from_secs(1));
+    let client = ClientConfig::default()
+        .with_backoff(Duration::from_millis(50), Duration::from_secs(1))
+        .with_min_ttl(Duration::from_secs(1));
     let relays = RelayConfig::default()
         .with_reserve_at(relays.iter().map(|relay| (*relay).clone()))
         .with_client(client);

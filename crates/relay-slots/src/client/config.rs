@@ -19,6 +19,9 @@ pub struct ClientConfig {
     /// How long a reservation counts if its end makes no sense: it is in the past because a clock is wrong, or more than a
     /// day ahead. Default 5 min.
     pub fallback_ttl: Duration,
+    /// The shortest reservation that is accepted. Default 60 s, so that a relay has the client ask, and announce addresses,
+    /// at most once in 42 s. A reservation that would last shorter counts as a failure.
+    pub min_ttl: Duration,
     /// How many relays may be known at once. Further candidates are ignored. Default 256.
     pub max_candidates: usize,
 }
@@ -31,6 +34,7 @@ impl Default for ClientConfig {
             backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(60),
             fallback_ttl: Duration::from_secs(300),
+            min_ttl: Duration::from_secs(60),
             max_candidates: 256,
         }
     }
@@ -58,6 +62,12 @@ impl ClientConfig {
     /// Sets [`Self::fallback_ttl`].
     pub fn with_fallback_ttl(mut self, ttl: Duration) -> Self {
         self.fallback_ttl = ttl;
+        self
+    }
+
+    /// Sets [`Self::min_ttl`].
+    pub fn with_min_ttl(mut self, ttl: Duration) -> Self {
+        self.min_ttl = ttl;
         self
     }
 

@@ -55,6 +55,14 @@ pub enum AskError {
     /// The answer is a message that does not answer a RESERVE.
     #[error("the answer is an unexpected message")]
     Unexpected,
+    /// The relay would expire the slot too soon: see [`crate::ClientConfig::min_ttl`].
+    #[error("the relay grants {ttl:?} only, and this node accepts no less than {least:?}")]
+    ShortTtl {
+        /// How long the reservation would last.
+        ttl: Duration,
+        /// The least time that is accepted.
+        least: Duration,
+    },
     /// The relay said "ok" without a reservation.
     #[error("the relay granted a slot but sent no reservation")]
     Empty,
@@ -76,8 +84,8 @@ pub enum ClientEvent {
     Granted {
         /// The relay.
         relay: PeerId,
-        /// The addresses to announce: those of the relay, each followed by `/p2p-circuit`. A peer can dial them once the
-        /// client's own `/p2p/ID` is appended.
+        /// The addresses to announce, at most 8: those where the relay was found, each followed by `/p2p-circuit`. A peer
+        /// can dial them once the client's own `/p2p/ID` is appended.
         addresses: Vec<Multiaddr>,
         /// What circuits may carry. If its duration was cut, the relay confuses its units.
         limit: Option<Limit>,
@@ -90,6 +98,22 @@ pub enum ClientEvent {
         addresses: Vec<Multiaddr>,
         /// What circuits may carry.
         limit: Option<Limit>,
+    },
+    /// The relay claims to be at this address too. Dial it under an identity that is made for this dial, close the connection,
+    /// and pass the outcome to [`crate::Client::handle_probed`] within [`crate::ClientConfig::answer`]. One probe is asked for
+    /// at a time.
+    Probe {
+        /// The relay. The dial has failed if another peer is there.
+        relay: PeerId,
+        /// The address, which ends in the relay's id.
+        address: Multiaddr,
+    },
+    /// A probe found a relay, so that more of its addresses can be announced.
+    Proved {
+        /// The relay.
+        relay: PeerId,
+        /// All addresses to announce for this relay.
+        addresses: Vec<Multiaddr>,
     },
     /// A relay refused a slot. [`Status::meaning`] puts its status into words.
     Refused {

@@ -1,6 +1,7 @@
 //! One relay from a client's view.
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -10,17 +11,53 @@ use multiaddr::{Multiaddr, Protocol};
 /// The most addresses that are kept of a relay.
 const MAX_ADDRESSES: usize = 8;
 
+/// The probes that one relay causes at once.
+const BURST: u32 = 8;
+/// The time after which a relay may cause one more probe.
+const EVERY: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Relay {
     /// Where it can be reached, the latest last.
     pub(super) addresses: Vec<Multiaddr>,
-    /// The circuit addresses that its reservation gives this peer.
+    /// Where the host reached it last.
+    pub(super) reached: Option<Multiaddr>,
+    /// The circuit addresses that its reservation gives this peer, as far as they are proven.
     pub(super) circuits: Vec<Multiaddr>,
+    /// Where probes found it, since it granted its slot.
+    pub(super) found: Vec<Multiaddr>,
+    /// Addresses of its reservation that wait for a probe.
+    pub(super) unproven: VecDeque<Multiaddr>,
+    pub(super) probes: Allowed,
+    /// When it granted its slot. Renewals leave it as it is.
+    pub(super) granted: Option<Instant>,
     pub(super) subnet: Option<Subnet>,
     pub(super) rtt: Option<Duration>,
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) state: State,
+}
+
+/// The probes that a relay may still cause.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    /// When all probes are allowed again.
+    full: Instant,
+}
+
+impl Allowed {
+    fn all(now: Instant) -> Self {
+        Self { full: now }
+    }
+
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let full = self.full.max(now) + EVERY;
+        let is_allowed = full <= now + EVERY * BURST;
+        if is_allowed {
+            self.full = full;
+        }
+        is_allowed
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +76,12 @@ impl Relay {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             addresses: Vec::new(),
+            reached: None,
             circuits: Vec::new(),
+            found: Vec::new(),
+            unproven: VecDeque::new(),
+            probes: Allowed::all(now),
+            granted: None,
             subnet: None,
             rtt: None,
             failures: 0,
@@ -73,6 +115,14 @@ impl Relay {
             State::Held { expires, .. } | State::Renewing { expires, .. } => Some(expires),
             State::Idle { .. } | State::Asking { .. } => None,
         }
+    }
+
+    /// Its slot is lost, and with it what was learnt about its addresses.
+    pub(super) fn forget_slot(&mut self) {
+        self.circuits = Vec::new();
+        self.found = Vec::new();
+        self.unproven = VecDeque::new();
+        self.granted = None;
     }
 
     /// When it needs attention.

@@ -1,6 +1,7 @@
 use super::*;
 
 mod announced;
+mod hostile;
 
 const UNIX: u64 = 1_700_000_000;
 
@@ -73,6 +74,10 @@ impl Bench {
         let unix = UNIX + (self.now - self.start).as_secs();
         self.client
             .handle_answer(self.now, unix, &id(relay), answer);
+    }
+
+    fn reached(&mut self, relay: u8, at: &str) {
+        self.client.handle_reached(&id(relay), &address(at));
     }
 
     /// To the next timeout.

@@ -126,8 +126,8 @@ impl RelayClient {
     /// Carries out [`ClientEvent::Ask`]. `open` connects to the relay if there is no connection yet, opens a hop stream, and
     /// returns it with the address where the relay was reached.
     ///
-    /// All of it takes [`crate::ClientConfig::answer`] at most. A relay that does not tell its addresses is announced at the
-    /// address where it was reached.
+    /// All of it takes [`crate::ClientConfig::answer`] at most. A relay of which no address is proven is announced at the
+    /// address where it was reached: see [`Client::handle_reached`].
     pub async fn ask<S, E>(
         &self,
         relay: PeerId,
@@ -139,12 +139,8 @@ impl RelayClient {
         let within = self.lock().config().answer;
         let asked = async {
             let (mut hop, at) = open.await.map_err(|error| error.to_string())?;
-            let mut answer = reserve(&mut hop, relay, self.local).await;
-            if let Answer::Granted { reservation, .. } = &mut answer
-                && reservation.addresses.is_empty()
-            {
-                reservation.addresses.push(at);
-            }
+            self.lock().handle_reached(&relay, &at);
+            let answer = reserve(&mut hop, relay, self.local).await;
             Ok((hop, answer))
         };
         let (hop, answer) = match timeout(within, asked).await {
@@ -156,6 +152,19 @@ impl RelayClient {
         if let Some(hop) = hop {
             end(hop).await;
         }
+    }
+
+    /// Carries out [`ClientEvent::Probe`]. `dial` dials the address under an identity that is made for this dial, and says
+    /// whether the relay is there.
+    pub async fn probe(
+        &self,
+        relay: PeerId,
+        address: &Multiaddr,
+        dial: impl Future<Output = bool>,
+    ) {
+        let within = self.lock().config().answer;
+        let is_found = timeout(within, dial).await.unwrap_or(false);
+        self.with(|client| client.handle_probed(now(), &relay, address, is_found));
     }
 
     /// Answers a stop stream that a relay opened. Circuits are accepted only from relays that were asked for a slot.

@@ -212,6 +212,11 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         let answer = self.with(|server| server.handle_hop(now(), unix(), connection, message));
         match answer {
             HopAnswer::Reply { message, refusal } => answered(hop, message, refusal).await,
+            HopAnswer::Grant(grant) => {
+                let granting = grant.answer();
+                self.with(|server| server.handle_signed(&granting));
+                answered(hop, granting.message, None).await
+            }
             HopAnswer::Open {
                 circuit,
                 connection,

@@ -1,9 +1,10 @@
 use super::*;
-use crate::{Origin, SlotState, TableConfig};
+use crate::{Origin, SlotState, TableConfig, wire::MAX_MESSAGE};
 
 const UNIX: u64 = 1_700_000_000;
 
 struct Relay {
+    start: Instant,
     now: Instant,
     server: Server,
     holder: (PeerId, ConnectionId),
@@ -27,6 +28,7 @@ fn relay_of(config: TableConfig) -> Relay {
     };
     let (holder, source) = (connect(1), connect(2));
     Relay {
+        start: now,
         now,
         server,
         holder,
@@ -40,8 +42,9 @@ fn relay() -> Relay {
 
 impl Relay {
     fn hop(&mut self, connection: ConnectionId, message: HopMessage) -> HopAnswer {
+        let unix = UNIX + (self.now - self.start).as_secs();
         self.server
-            .handle_hop(self.now, UNIX, connection, Ok(message))
+            .handle_hop(self.now, unix, connection, Ok(message))
     }
 
     fn status(&mut self, connection: ConnectionId, message: HopMessage) -> u32 {
@@ -50,8 +53,19 @@ impl Relay {
                 message: HopMessage::Status { status, .. },
                 ..
             } => status.code(),
+            HopAnswer::Grant(_) => 100,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The answer to a RESERVE, and whether it was signed for this request.
+    fn granted(&mut self, connection: ConnectionId) -> (HopMessage, bool) {
+        let HopAnswer::Grant(grant) = self.hop(connection, HopMessage::Reserve) else {
+            panic!("refused");
+        };
+        let granting = grant.answer();
+        self.server.handle_signed(&granting);
+        (granting.message, granting.signed.is_some())
     }
 
     fn open(&mut self) -> (CircuitId, StopMessage) {
@@ -79,15 +93,11 @@ impl Relay {
 fn a_reservation_comes_with_its_end_the_addresses_the_limit_and_a_voucher() {
     let mut relay = relay();
     let (holder, connection) = relay.holder;
-    let HopAnswer::Reply {
-        message:
-            HopMessage::Status {
-                status: Status::Ok,
-                reservation: Some(reservation),
-                limit,
-            },
-        refusal: None,
-    } = relay.hop(connection, HopMessage::Reserve)
+    let HopMessage::Status {
+        status: Status::Ok,
+        reservation: Some(reservation),
+        limit,
+    } = relay.granted(connection).0
     else {
         panic!("refused");
     };
@@ -217,9 +227,7 @@ fn of_too_many_addresses_as_many_are_told_as_fit() {
     let addresses = (0..500).map(|port| format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap());
     relay.server.set_addresses(addresses.collect());
     let (_, connection) = relay.holder;
-    let HopAnswer::Reply { message, .. } = relay.hop(connection, HopMessage::Reserve) else {
-        panic!("refused");
-    };
+    let (message, _) = relay.granted(connection);
     let bytes = message.encode().unwrap();
     assert!(
         (3900..=MAX_MESSAGE).contains(&bytes.len()),
@@ -293,4 +301,79 @@ fn a_relay_that_shuts_down_refuses_requests_and_keeps_circuits() {
     let accepted = Some(StopMessage::Status(Status::Ok));
     let answer = relay.server.handle_stop(relay.now, circuit, accepted);
     assert!(matches!(answer, StopAnswer::Splice { .. }), "{answer:?}");
+}
+
+#[test]
+fn a_renewal_soon_after_the_last_costs_no_signature_and_its_voucher_is_valid() {
+    let mut relay = relay();
+    let (holder, connection) = relay.holder;
+    let (mut signatures, mut answers) = (0, 0);
+    // Every minute for a day.
+    for _ in 0..24 * 60 {
+        let (message, is_signed) = relay.granted(connection);
+        let unix = UNIX + (relay.now - relay.start).as_secs();
+        let HopMessage::Status {
+            reservation: Some(reservation),
+            ..
+        } = message
+        else {
+            panic!("{message:?}");
+        };
+        let sealed = reservation.voucher.expect("the key signs");
+        let voucher = Voucher::open(&sealed, relay.server.local, holder, unix).unwrap();
+        assert_eq!(reservation.expire, unix + 3600);
+        let early = reservation.expire - voucher.expiration;
+        assert!(early <= 450, "{early} s before the slot");
+        signatures += u32::from(is_signed);
+        answers += 1;
+        relay.now += Duration::from_secs(60);
+    }
+    println!("{signatures} signatures for {answers} renewals");
+    assert_eq!(signatures, 180, "one in eight");
+    // A holder that renews at three quarters of its time has a new voucher each time.
+    for _ in 0..3 {
+        relay.now += Duration::from_secs(2700);
+        assert!(relay.granted(connection).1);
+    }
+}
+
+#[test]
+fn vouchers_of_peers_that_hold_no_slot_are_forgotten() {
+    let mut relay = relay();
+    for number in 100..400 {
+        let connection = ConnectionId(number);
+        let table = relay.server.table_mut();
+        table.handle_connected(relay.now, connection, &peer(), Origin::Local);
+        assert!(relay.granted(connection).1);
+        let table = relay.server.table_mut();
+        table.handle_release(relay.now, connection).unwrap();
+        table.handle_disconnected(relay.now, connection);
+        assert!(relay.server.vouchers.len() <= 16);
+    }
+}
+
+#[test]
+fn a_holder_that_floods_with_renewals_is_refused_costs_one_signature_and_keeps_its_slot() {
+    let mut relay = relay();
+    let (_, connection) = relay.holder;
+    assert!(relay.granted(connection).1);
+    let mut granted = 0;
+    for _ in 0..10_000 {
+        match relay.hop(connection, HopMessage::Reserve) {
+            HopAnswer::Grant(grant) => {
+                assert!(grant.answer().signed.is_none(), "signed again");
+                granted += 1;
+            }
+            HopAnswer::Reply { message, refusal } => {
+                assert_eq!(message, HopMessage::refusal(Status::ReservationRefused));
+                assert_eq!(refusal, Some(Refusal::RenewRate));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(granted, 8);
+    let slot = relay.server.slots(relay.now).remove(0);
+    assert_eq!(slot.state, SlotState::Active);
+    relay.now += Duration::from_secs(10);
+    assert!(!relay.granted(connection).1);
 }

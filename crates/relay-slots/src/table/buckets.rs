@@ -55,10 +55,8 @@ impl Buckets {
 
     /// Whether there is a token.
     pub(super) fn allows(&self, now: u64, key: u64, rate: Rate) -> bool {
-        let full = self.find(key).map_or(now, |at| self.slab[at].full.max(now));
-        let every = micros(rate);
-        (full - now).saturating_add(every) <= every.saturating_mul(rate.burst.into())
-            && rate.burst > 0
+        let full = self.find(key).map_or(now, |at| self.slab[at].full);
+        full_after(now, full, rate).is_some()
     }
 
     /// Takes one.
@@ -106,6 +104,13 @@ impl Buckets {
         let is_it = |at: &u32| self.slab[*at].key == key;
         self.index.find(key, is_it).copied()
     }
+}
+
+/// When a bucket that is full at `full` is full again once a token is taken. `None`: it has no token.
+pub(super) fn full_after(now: u64, full: u64, rate: Rate) -> Option<u64> {
+    let (full, every) = (full.max(now), micros(rate));
+    let is_allowed = (full - now).saturating_add(every) <= every.saturating_mul(rate.burst.into());
+    (is_allowed && rate.burst > 0).then(|| full.saturating_add(every))
 }
 
 fn micros(rate: Rate) -> u64 {

@@ -4,6 +4,7 @@ use std::hash::Hash;
 
 use super::{
     Table,
+    buckets::full_after,
     counts::fingerprint,
     slab::NONE,
     view::{Event, FreeCause, SlotState},
@@ -16,13 +17,15 @@ use crate::{
     scope::{Place, PlaceKind, Scope},
 };
 
-/// 48 bytes.
+/// 56 bytes.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// In milliseconds, here and below.
     pub(super) expires: u64,
     /// When its peer was last heard, when it was probed, or when it went.
     pub(super) since: u64,
+    /// When all renewals at once are allowed again, in microseconds.
+    renewable: u64,
     /// Where it is counted.
     bits: u64,
     asn: u32,
@@ -185,6 +188,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         let slot = self.slots.insert(Slot {
             expires: now.saturating_add(millis(self.config.ttl)),
             since: now,
+            renewable: 0,
             bits: place.bits,
             asn: place.asn,
             peer,
@@ -207,6 +211,22 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
         self.schedule(slot);
         slot
+    }
+
+    /// Takes a token for a renewal of `slot` by the peer of `connection`. The meter is a part of the slot, so that a relay
+    /// that remembers as many rates as it may still renews.
+    pub(super) fn take_renewal(&mut self, slot: u32, connection: u32) -> Result<(), Refusal> {
+        let connection = &self.connections[connection];
+        let peer = &self.peers[connection.peer].id;
+        let rates = self.admission.rates(peer, connection.place().origin());
+        let Some(rate) = rates.renew_of_peer else {
+            return Ok(());
+        };
+        // A holder that renews in time renews less often than this, however short its slot is.
+        let rate = Rate::new(rate.burst, rate.every.min(self.config.ttl / 4));
+        let full = full_after(self.now, self.slots[slot].renewable, rate);
+        self.slots[slot].renewable = full.ok_or(Refusal::RenewRate)?;
+        Ok(())
     }
 
     /// From now on `connection` keeps the slot, and it is counted there if there is room.

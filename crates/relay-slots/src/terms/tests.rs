@@ -74,6 +74,7 @@ mod json {
             "slots_per_asn": 32, "circuits": 1024, "circuits_to_peer": 16,
             "circuits_from_peer": 16, "circuits_from_subnet_to_peer": 4, "exempt_private": true,
             "reserve_of_peer": [8, 10.0], "reserve_of_subnet": [32, 1.0],
+            "renew_of_peer": [8, 10.0],
             "connect_of_peer": [16, 1.0], "connect_of_subnet": [64, 0.25],
             "ttl_s": 3600.0, "grace_s": 60.0, "heartbeat_s": 30.0, "answer_s": 10.0,
             "opening_s": 30.0, "circuit_duration_s": 120.0, "circuit_data": 131_072,

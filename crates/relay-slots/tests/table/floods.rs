@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use relay_slots::{Caps, Origin, Refusal, Table, TableConfig};
@@ -79,4 +79,45 @@ fn a_source_that_connects_without_end_is_slowed_down_and_recovers() {
     assert!(connect(&mut table, now).is_err());
     now += std::time::Duration::from_millis(1);
     assert!(connect(&mut table, now).is_ok());
+}
+
+#[test]
+fn a_holder_that_renews_without_end_is_slowed_down_and_keeps_its_slot() {
+    let (mut now, ttl) = (Instant::now(), Duration::from_secs(3600));
+    let mut table = table(now);
+    let holder = open_connection(&mut table, now, &0, at("198.51.100.1"));
+    let expires = table.handle_reserve(now, holder).unwrap().expires;
+    let granted = (0..1000).filter(|_| table.handle_reserve(now, holder).is_ok());
+    assert_eq!(granted.count(), 8);
+    now += Duration::from_millis(9_999);
+    assert_eq!(table.handle_reserve(now, holder), Err(Refusal::RenewRate));
+    assert_eq!(table.held_by(&0), 1);
+    assert_eq!(
+        table.slots().next().unwrap().expires,
+        expires,
+        "nothing changed"
+    );
+    now += Duration::from_millis(1);
+    assert_eq!(
+        table.handle_reserve(now, holder).unwrap().expires,
+        now + ttl
+    );
+    // A relay whose rates are all in use still renews.
+    table.set_config(TableConfig::default().with_max_buckets(0));
+    now += Duration::from_secs(10);
+    assert!(table.handle_reserve(now, holder).unwrap().renewed);
+}
+
+#[test]
+fn however_short_its_slot_a_holder_that_renews_in_time_is_never_refused() {
+    for millis in [1000, 4000, 39_000, 60_000] {
+        let (mut now, ttl) = (Instant::now(), Duration::from_millis(millis));
+        let config = TableConfig::default().with_ttl(ttl);
+        let mut table = Table::new(now, 9, Caps::default(), config);
+        let holder = open_connection(&mut table, now, &0, at("198.51.100.1"));
+        for _ in 0..100 {
+            table.handle_reserve(now, holder).unwrap();
+            now += ttl / 2;
+        }
+    }
 }

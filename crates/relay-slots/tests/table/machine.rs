@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 use relay_slots::{
-    Caps, CircuitId, ConnectionId, Event, Origin, Rate, SlotState, Table, TableConfig,
+    Caps, CircuitId, ConnectionId, Event, Origin, Rate, Refusal, SlotState, Table, TableConfig,
 };
 
 use crate::{
@@ -80,7 +80,7 @@ fn rate() -> impl Strategy<Value = Option<Rate>> {
 
 fn rules() -> impl Strategy<Value = (TableConfig, Caps)> {
     let counts = prop::collection::vec(1..5usize, 12);
-    let rates = [rate(), rate(), rate(), rate()];
+    let rates = [rate(), rate(), rate(), rate(), rate()];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), 1..9usize);
     (counts, rates, flags).prop_map(|(count, rates, (private, twice, unlimited, buckets))| {
         // Which of two slots of a peer that fall silent in one millisecond finds its spare connection is left open, and so
@@ -104,6 +104,7 @@ fn rules() -> impl Strategy<Value = (TableConfig, Caps)> {
             .with_circuits_from_subnet_to_peer(count[10])
             .with_reserve_rates(rates[0], rates[1])
             .with_connect_rates(rates[2], rates[3])
+            .with_renew_rate(rates[4])
             .with_exempt_private(private);
         (config, caps)
     })
@@ -240,10 +241,8 @@ impl Pair {
             conn.origin != Origin::Relayed && self.model.slots_of(conn.peer) > 0
         });
         let granted = self.table.handle_reserve(self.now, id);
-        assert!(
-            !holds || granted.is_ok(),
-            "a holder was refused: {granted:?}"
-        );
+        let is_kept = granted.is_ok() || granted == Err(Refusal::RenewRate);
+        assert!(!holds || is_kept, "a holder was refused: {granted:?}");
         let expected = self.model.reserve(id);
         let granted = granted.map(|granted| granted.renewed);
         assert_eq!(granted.map_err(|refusal| refusal.to_string()), expected);

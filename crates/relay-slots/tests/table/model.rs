@@ -30,6 +30,8 @@ pub(crate) struct Slot {
     pub(crate) state: State,
     pub(crate) since: u64,
     pub(crate) expires: u64,
+    /// When its meter of renewals is full, in microseconds.
+    pub(crate) renewable: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -317,12 +319,21 @@ impl Model {
                             state: State::Active,
                             since: now,
                             expires,
+                            renewable: 0,
                         });
                         return Ok(false);
                     }
                 }
             }
         };
+        if let Some(rate) = self.caps.rates.renew_of_peer {
+            let every = rate.every.min(self.config.ttl / 4).as_micros() as u64;
+            let full = self.slots[at].renewable.max(self.now) + every;
+            if full - self.now > every * u64::from(rate.burst) {
+                return Err("renewals of this peer follow each other faster than the limit".into());
+            }
+            self.slots[at].renewable = full;
+        }
         self.attach(at, &conn);
         let slot = &mut self.slots[at];
         (slot.state, slot.since, slot.expires) = (State::Active, now, expires);

@@ -23,7 +23,8 @@ impl AsyncRead for Io {
         if !self.talkative {
             return Poll::Pending;
         }
-        buf.put_slice(&[0]);
+        let grant = header(WINDOW_UPDATE, 1);
+        buf.put_slice(&grant[..buf.remaining().min(LENGTH)]);
         Poll::Ready(Ok(()))
     }
 }
@@ -70,7 +71,7 @@ fn over(talkative: bool, room: usize) -> Coalesce<Io> {
         room,
         ..Io::default()
     };
-    Coalesce::new(io, Arc::default())
+    Coalesce::new(io, Arc::default(), Arc::default())
 }
 
 fn cx() -> Context<'static> {
@@ -99,7 +100,7 @@ fn header(kind: u8, number: u32) -> Vec<u8> {
 fn a_header_and_its_body_are_one_write() {
     let mut io = over(false, usize::MAX);
     let (head, body) = (header(DATA, 4000), vec![7; 4000]);
-    assert_eq!(write(&mut io, &head), Poll::Ready(HEADER));
+    assert_eq!(write(&mut io, &head), Poll::Ready(LENGTH));
     assert!(io.io.writes.is_empty());
     assert_eq!(write(&mut io, &body), Poll::Ready(4000));
     assert_eq!(io.io.writes, [[head, body].concat()]);
@@ -141,7 +142,7 @@ fn what_waits_is_bounded_and_keeps_its_order() {
     while write(&mut io, &header(2, taken)).is_ready() {
         taken += 1;
     }
-    assert_eq!(taken as usize, STASH / HEADER);
+    assert_eq!(taken as usize, STASH / LENGTH);
     // The body of a frame neither overtakes what waits nor is taken in part.
     assert!(write(&mut io, &[7; 4000]).is_pending());
     io.io.room = 30;
@@ -155,7 +156,7 @@ fn what_waits_is_bounded_and_keeps_its_order() {
 
 #[test]
 fn a_body_cut_short_counts_what_was_taken_of_it() {
-    let mut io = over(false, HEADER + 1500);
+    let mut io = over(false, LENGTH + 1500);
     assert!(write(&mut io, &header(DATA, 4000)).is_ready());
     assert_eq!(write(&mut io, &[7; 4000]), Poll::Ready(1500));
     assert_eq!(io.body, 2500);
@@ -169,7 +170,7 @@ fn after_a_go_away_with_a_reason_nothing_is_read_and_it_is_sent() {
     let Poll::Ready(Err(error)) = read(&mut io) else {
         panic!("it is read on");
     };
-    assert_eq!(error.to_string(), "the peer violated the muxer's protocol");
+    assert_eq!(error.to_string(), "the muxer refused a frame of the peer");
     assert_eq!(io.io.writes, [header(GO_AWAY, 1)]);
 }
 
@@ -177,7 +178,7 @@ fn after_a_go_away_with_a_reason_nothing_is_read_and_it_is_sent() {
 fn a_go_away_without_a_reason_or_one_inside_a_body_condemns_nobody() {
     let mut io = over(true, usize::MAX);
     assert!(write(&mut io, &header(GO_AWAY, 0)).is_ready());
-    assert!(write(&mut io, &header(DATA, HEADER as u32)).is_ready());
+    assert!(write(&mut io, &header(DATA, LENGTH as u32)).is_ready());
     assert!(write(&mut io, &header(GO_AWAY, 1)).is_ready());
     assert!(matches!(read(&mut io), Poll::Ready(Ok(_))));
 }

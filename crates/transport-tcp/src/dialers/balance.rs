@@ -149,18 +149,18 @@ impl Shared {
         match checked {
             Ok(Ok(())) => {
                 if health.handle_success(now, way, None) {
-                    tracing::info!(way, "the route is healthy again");
+                    tracing::info!(route = way, "the route is healthy again");
                 }
             }
             Ok(Err(error)) => {
                 if health.handle_failed_check(now, way) {
-                    tracing::warn!(way, error = %Chain(&error), "the route is unhealthy");
+                    tracing::warn!(route = way, error = %Chain(&error), "the route is unhealthy");
                 }
             }
             Err(_) => {
                 if health.handle_failed_check(now, way) {
                     tracing::warn!(
-                        way,
+                        route = way,
                         "the route is unhealthy: its check was not over in time"
                     );
                 }
@@ -188,7 +188,7 @@ impl Shared {
             }
             Err(error) if error.fault() == Fault::Route && !cut_short => {
                 if health.handle_failure(now.into_std(), way) {
-                    tracing::warn!(way, error = %Chain(error), "the route is unhealthy");
+                    tracing::warn!(route = way, error = %Chain(error), "the route is unhealthy");
                 }
             }
             Err(_) => {}

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// Addresses of a name are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one after
 /// [`DirectConfig::attempt_delay`] or as soon as one failed; the first to answer wins and the
-/// others are closed. The records of a `/dnsaddr` are tried as soon as each is known, while the names among them are
+/// others are closed. Of one name at most 16 addresses are tried, and [`DialContext::connects`] bounds the whole dial. The records of a `/dnsaddr` are tried as soon as each is known, while the names among them are
 /// still being resolved; the stream carries the peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused and asked of nobody (RFC 7686).
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
@@ -48,7 +48,7 @@ impl Direct {
         if target.ip().is_none() {
             cx.enter(DialStage::Resolve);
         }
-        let mut race = Race::new(uplinks, self.config.attempt_delay);
+        let mut race = Race::new(uplinks, self.config.attempt_delay, cx.connects.clone());
         // One limit for finding the addresses and for trying them: the two go on side by side.
         let dialing = timeout_at(
             cx.reach_deadline(),
@@ -66,6 +66,7 @@ impl Direct {
                 address: address(),
                 tried: race.tried,
             }),
+            Ok(_) if race.is_spent() => Err(DialError::NoConnects(address())),
             Ok((Some(Err(error)), None)) => Err(error),
             Ok(_) if race.found_any() => Err(DialError::Unsupported {
                 address: address(),

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::ConnectBudget;
+
 /// Orders addresses as RFC 8305 section 4 does: families in turn, IPv6 first, each in the order given, and each item
 /// once.
 pub(crate) fn order<T: PartialEq>(
@@ -34,22 +36,31 @@ pub(crate) fn order<T: PartialEq>(
 #[derive(Debug)]
 pub(crate) struct Schedule<T> {
     waiting: VecDeque<T>,
+    /// The next one, if the budget admits it later. No failure brings it forward.
+    paced: Option<T>,
     delay: Duration,
     next_at: Option<Instant>,
+    budget: ConnectBudget,
+    spent: bool,
 }
 
 impl<T> Schedule<T> {
-    pub(crate) fn new(delay: Duration) -> Self {
+    pub(crate) fn new(delay: Duration, budget: ConnectBudget) -> Self {
         Self {
             waiting: VecDeque::new(),
+            paced: None,
             delay,
             next_at: None,
+            budget,
+            spent: false,
         }
     }
 
     /// Adds candidates behind those that wait.
     pub(crate) fn add(&mut self, candidates: impl IntoIterator<Item = T>) {
-        self.waiting.extend(candidates);
+        if !self.spent {
+            self.waiting.extend(candidates);
+        }
     }
 
     /// The next one, if its time has come.
@@ -57,24 +68,53 @@ impl<T> Schedule<T> {
         if self.next_at.is_some_and(|at| now < at) {
             return None;
         }
-        let candidate = self.waiting.pop_front()?;
+        let candidate = match self.paced.take() {
+            Some(candidate) => candidate,
+            None => self.admit(now)?,
+        };
         self.next_at = now.checked_add(self.delay);
         Some(candidate)
     }
 
-    /// An attempt failed: nothing is gained by waiting for it (RFC 8305 section 5).
+    /// The next one, if the budget admits it now.
+    fn admit(&mut self, now: Instant) -> Option<T> {
+        let candidate = self.waiting.pop_front()?;
+        match self.budget.reserve(now) {
+            Some(at) if at <= now => Some(candidate),
+            Some(at) => {
+                self.next_at = Some(at);
+                self.paced = Some(candidate);
+                None
+            }
+            None => {
+                self.spent = true;
+                self.waiting.clear();
+                None
+            }
+        }
+    }
+
+    /// An attempt failed: nothing is gained by waiting for it (RFC 8305 section 5). Only the budget can still delay the
+    /// next one.
     pub(crate) fn handle_failure(&mut self) {
-        self.next_at = None;
+        if self.paced.is_none() {
+            self.next_at = None;
+        }
     }
 
     /// When [`Schedule::poll_start`] will have something to say.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.next_at.filter(|_| !self.waiting.is_empty())
+        self.next_at.filter(|_| !self.is_exhausted())
     }
 
     /// Whether everything has been handed out.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.paced.is_none()
+    }
+
+    /// Whether the budget is used up, so that nothing more will be handed out.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
     }
 }
 
@@ -91,7 +131,7 @@ mod tests {
     }
 
     fn schedule(delay: Duration) -> Schedule<SocketAddr> {
-        let mut schedule = Schedule::new(delay);
+        let mut schedule = Schedule::new(delay, ConnectBudget::default());
         schedule.add(addresses(&["1.1.1.1:1", "2.2.2.2:1"]));
         schedule
     }
@@ -140,5 +180,32 @@ mod tests {
         schedule.poll_start(start);
         schedule.handle_failure();
         assert!(schedule.poll_start(start).is_some());
+    }
+    #[test]
+    fn a_failure_brings_nothing_forward_that_the_budget_holds_back() {
+        let (start, gap) = (Instant::now(), Duration::from_millis(20));
+        let budget = ConnectBudget::new(move |now| Some(now + gap));
+        let mut schedule = Schedule::new(Duration::from_millis(250), budget);
+        schedule.add([1, 2]);
+        assert_eq!(schedule.poll_start(start), None);
+        schedule.handle_failure();
+        assert_eq!(schedule.poll_timeout(), Some(start + gap));
+        assert_eq!(
+            schedule.poll_start(start + gap - Duration::from_nanos(1)),
+            None
+        );
+        assert_eq!(schedule.poll_start(start + gap), Some(1));
+        assert!(!schedule.is_exhausted());
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_ends_the_schedule() {
+        let mut schedule = Schedule::new(Duration::ZERO, ConnectBudget::new(|_| None));
+        schedule.add([1, 2]);
+        assert!(!schedule.is_spent());
+        assert_eq!(schedule.poll_start(Instant::now()), None);
+        schedule.add([3]);
+        assert!(schedule.is_spent() && schedule.is_exhausted());
+        assert_eq!(schedule.poll_timeout(), None);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Found {
     pub(crate) peer: Option<PeerId>,
 }
 
-/// Where addresses go. At most 100 records and their names' addresses come through one lookup.
+/// Where addresses go. At most 100 records, and 16 addresses of each name among them, come through one lookup.
 pub(crate) type Finds = UnboundedSender<Vec<Found>>;
 
 /// Sends what `target` stands for to `finds`. Ends once nothing more can be found; dropping it stops every question.
@@ -101,7 +101,7 @@ async fn dnsaddr(
                 let _ = names.unbounded_send(target);
             }
         };
-        let expanded = resolver.expand(name, peer, sort).await;
+        let expanded = resolver.expand(name, peer, || true, sort).await;
         names.close_channel();
         expanded
     };

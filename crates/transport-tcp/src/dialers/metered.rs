@@ -152,7 +152,7 @@ impl Dial<'_> {
             target: "transport_tcp::dial",
             attempt = self.attempt,
             target = %self.target,
-            way = way.as_deref().unwrap_or("none"),
+            route = way.as_deref().unwrap_or("none"),
             stages = %self.trail.stages(now),
             took = ?self.trail.elapsed(now),
             %outcome,

@@ -12,6 +12,8 @@ mod health;
 pub(crate) mod http_connect;
 mod lookup;
 pub(crate) mod metered;
+#[cfg(feature = "test")]
+pub(crate) mod misbehaving;
 pub(crate) mod proxy;
 mod race;
 pub(crate) mod retry;

@@ -17,7 +17,7 @@ use super::{
     lookup::Found,
     uplink::Uplink,
 };
-use crate::{Attempt, DialContext, DialStage, PeerId};
+use crate::{Attempt, ConnectBudget, DialContext, DialStage, PeerId};
 
 /// An address, from where it is dialed, and who must answer. No uplink: the system chooses.
 #[derive(Debug, Clone)]
@@ -34,17 +34,21 @@ pub(crate) struct Race<'a> {
     /// Everything that was found so far.
     found: Vec<Found>,
     started: bool,
-    /// Every failure so far.
+    /// Every failure so far: no more than the budget has connects.
     pub(crate) tried: Vec<Attempt>,
 }
 
 impl<'a> Race<'a> {
     /// Each address is dialed from each of these uplinks, or from wherever the system chooses; the next one `delay`
-    /// after the one before it.
-    pub(crate) fn new(uplinks: Option<&'a [Uplink]>, delay: Duration) -> Self {
+    /// after the one before it, as far as `budget` admits it.
+    pub(crate) fn new(
+        uplinks: Option<&'a [Uplink]>,
+        delay: Duration,
+        budget: ConnectBudget,
+    ) -> Self {
         Self {
             uplinks,
-            schedule: Schedule::new(delay),
+            schedule: Schedule::new(delay, budget),
             found: Vec::new(),
             started: false,
             tried: Vec::new(),
@@ -56,6 +60,11 @@ impl<'a> Race<'a> {
         !self.found.is_empty()
     }
 
+    /// Whether an address was left out because the budget was used up.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.schedule.is_spent()
+    }
+
     /// How far it has got.
     pub(crate) fn stage(&self) -> DialStage {
         match self.started {
@@ -64,7 +73,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Connects to what arrives. `None` once nothing more arrives and every attempt has failed.
+    /// Connects to what arrives. `None` once every attempt has failed, and nothing more arrives or the budget is used up.
     pub(crate) async fn run<S, F>(
         &mut self,
         mut arriving: UnboundedReceiver<Vec<Found>>,
@@ -85,7 +94,8 @@ impl<'a> Race<'a> {
                 let address = candidate.address;
                 running.0.push((address, Box::pin(connect(candidate))));
             }
-            if !open && running.0.is_empty() && self.schedule.is_exhausted() {
+            let last = self.is_spent() || (!open && self.schedule.is_exhausted());
+            if last && running.0.is_empty() {
                 return None;
             }
             let next = self.schedule.poll_timeout().map(Instant::from_std);

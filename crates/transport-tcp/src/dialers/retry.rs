@@ -11,7 +11,7 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error
 /// Dials again if that may help ([`DialError::is_worth_retrying`]), after a pause with full jitter.
 ///
 /// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. It never
-/// pauses beyond the dial's deadline: it then returns the last error. Costs nothing while dials succeed.
+/// pauses beyond the dial's deadline: it then returns the last error. All attempts share [`DialContext::connects`]. Costs nothing while dials succeed.
 #[derive(Debug, Clone)]
 pub struct Retry<D> {
     inner: D,
@@ -94,31 +94,40 @@ impl Pauses {
     }
 }
 
+fn gave_up(attempts: u32, error: DialError) -> DialError {
+    match attempts {
+        1 => error,
+        _ => DialError::GaveUp {
+            attempts,
+            source: Box::new(error),
+        },
+    }
+}
+
 #[async_trait::async_trait]
 impl<D: Dialer> Dialer for Retry<D> {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
         let mut pauses = Pauses::new(&self.config, cx.attempt);
-        let mut attempts = 1;
+        let (mut attempts, mut last) = (1, None);
         loop {
             let error = match self.inner.dial(target, cx).await {
                 Ok(stream) => return Ok(stream),
+                // The attempt before it tells why the dial failed.
+                Err(error @ DialError::NoConnects(_)) => {
+                    return Err(last.map_or(error, |error| gave_up(attempts - 1, error)));
+                }
                 Err(error) => error,
             };
             let again = Instant::now() + pauses.next();
             let over = attempts >= self.config.attempts || again >= cx.deadline;
             if over || !error.is_worth_retrying() {
-                return Err(match attempts {
-                    1 => error,
-                    _ => DialError::GaveUp {
-                        attempts,
-                        source: Box::new(error),
-                    },
-                });
+                return Err(gave_up(attempts, error));
             }
             tracing::debug!(attempt = cx.attempt, error = %Chain(&error), "dialing again in a while");
             cx.enter(DialStage::Pause);
             sleep_until(again).await;
             attempts += 1;
+            last = Some(error);
         }
     }
 

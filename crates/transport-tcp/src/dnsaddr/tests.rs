@@ -154,3 +154,13 @@ fn a_record_is_dnsaddr_and_a_multiaddr() {
     }
     assert_eq!(parse_record(b"dnsaddr=/dns/\xff"), None);
 }
+
+#[test]
+fn a_record_of_1024_bytes_is_read_and_a_longer_one_is_not() {
+    let id = peers().0;
+    for (length, read) in [(1024, true), (1025, false)] {
+        let mut text = format!("dnsaddr=/ip4/192.0.2.1/tcp/1/p2p/{id}");
+        text.insert_str("dnsaddr=".len(), &" ".repeat(length - text.len()));
+        assert_eq!(parse_record(text.as_bytes()).is_some(), read, "{length}");
+    }
+}

@@ -4,10 +4,13 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
-use futures::io::AsyncWrite as _;
+use futures::{
+    StreamExt,
+    io::{AsyncRead as _, AsyncWrite as _},
+};
 
 use super::{Half, Shared, Waiting};
 
@@ -15,6 +18,8 @@ use super::{Half, Shared, Waiting};
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) stream: yamux::Stream,
+    /// Bytes that were taken out of the muxer, and what is read of them.
+    rest: (Box<[u8]>, usize),
     waiting: Arc<Waiting>,
     place: Place,
     ending: Ending,
@@ -34,6 +39,7 @@ impl Lease {
     pub(super) fn new(stream: yamux::Stream, waiting: Arc<Waiting>, place: Place) -> Self {
         Self {
             stream,
+            rest: Default::default(),
             waiting,
             place,
             ending: Ending::No,
@@ -62,6 +68,38 @@ impl Lease {
             self.reset = true;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads what was taken out of the muxer.
+    pub(crate) fn read_rest(&mut self, buf: &mut [u8]) -> Option<usize> {
+        let (bytes, at) = &mut self.rest;
+        let n = buf.len().min(bytes.len() - *at);
+        if n == 0 {
+            return None;
+        }
+        buf[..n].copy_from_slice(&bytes[*at..][..n]);
+        *at += n;
+        if *at > bytes.len() / 2 {
+            self.rest = (bytes[*at..].into(), 0);
+        }
+        Some(n)
+    }
+
+    /// So many bytes were read from the muxer, which keeps a frame until it is asked for bytes behind it.
+    pub(crate) fn handle_read(&mut self, n: usize) {
+        let Some(rest) = self.place.handle_read(n) else {
+            return;
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        if rest > 0 {
+            let mut bytes = vec![0; rest].into_boxed_slice();
+            let taken = Pin::new(&mut self.stream).poll_read(&mut cx, &mut bytes);
+            if matches!(taken, Poll::Ready(Ok(n)) if n == rest) {
+                self.place.handle_read(rest);
+                self.rest = (bytes, 0);
+            }
+        }
+        let _ = Pin::new(&mut self.stream).poll_read(&mut cx, &mut []);
     }
 
     /// What yamux calls the end of the stream: it is, if the peer said so.
@@ -130,6 +168,19 @@ impl Lease {
     }
 }
 
+impl Shared {
+    /// A stream is dropped. yamux keeps what is unread until it has told the peer, and a peer that reads nothing
+    /// cannot be told.
+    pub(super) fn discard(&self, stream: &mut yamux::Stream) {
+        let id = stream.id().val();
+        self.ends.forget(id);
+        if self.unread.forget(id) {
+            let mut cx = Context::from_waker(Waker::noop());
+            while let Poll::Ready(Some(Ok(_))) = stream.poll_next_unpin(&mut cx) {}
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) shared: Arc<Shared>,
@@ -137,17 +188,28 @@ pub(super) struct Place {
     pub(super) inbound: bool,
 }
 
+impl Place {
+    /// Bytes were read from the muxer. Returns what must be taken out of it as well.
+    fn handle_read(&self, n: usize) -> Option<usize> {
+        let read = self.shared.unread.read(self.id, n);
+        if read.is_due {
+            self.shared.driver.wake();
+        }
+        read.rest
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.ending == Ending::Asked {
             self.place.shared.ends.unend(self.place.id);
         }
+        self.place.shared.discard(&mut self.stream);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.ends.forget(self.id);
         let mut state = self.shared.lock();
         state.waiting.remove(&self.id);
         match self.inbound {

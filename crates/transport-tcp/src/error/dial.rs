@@ -124,6 +124,9 @@ pub enum DialError {
     /// The name has no address that TCP can dial.
     #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
+    /// The dial had made all connects of its [`ConnectBudget`](crate::ConnectBudget) before it reached this target.
+    #[error("{0}: not tried, because the dial has made all the connects that it may make")]
+    NoConnects(Multiaddr),
     /// The deadline passed while names were being resolved or addresses tried.
     #[error("{address}: timed out while {stage}{}", Tried(.tried))]
     TimedOut {
@@ -131,7 +134,7 @@ pub enum DialError {
         address: Multiaddr,
         /// What the dial was doing.
         stage: DialStage,
-        /// The addresses that had failed before.
+        /// The addresses that had failed before: no more than the dial may make connects. The message names the first 8.
         tried: Vec<Attempt>,
     },
     /// Every address failed.
@@ -139,7 +142,7 @@ pub enum DialError {
     Failed {
         /// The target.
         address: Multiaddr,
-        /// Each address and its cause.
+        /// Each address and its cause: no more than the dial may make connects. The message names the first 8.
         tried: Vec<Attempt>,
     },
     /// A proxy did not connect to the target.
@@ -292,7 +295,7 @@ impl DialError {
         match self {
             Self::Refused { .. } | Self::NoRule(_) | Self::Unsupported { .. } => DialStage::Choose,
             Self::NoResolver(_) | Self::Resolve { .. } | Self::NoAddress(_) => DialStage::Resolve,
-            Self::Failed { .. } => DialStage::Connect,
+            Self::Failed { .. } | Self::NoConnects(_) => DialStage::Connect,
             Self::TimedOut { stage, .. }
             | Self::CheckTimedOut { stage }
             | Self::Proxy { stage, .. } => *stage,
@@ -310,7 +313,7 @@ impl DialError {
         match self {
             Self::Refused { .. } | Self::NoRule(_) => Fault::Policy,
             Self::Unsupported { .. } | Self::NoResolver(_) => Fault::Setup,
-            Self::Resolve { .. } | Self::NoAddress(_) => Fault::Target,
+            Self::Resolve { .. } | Self::NoAddress(_) | Self::NoConnects(_) => Fault::Target,
             Self::TimedOut { stage, .. } => match stage {
                 DialStage::Resolve | DialStage::Connect | DialStage::Request => Fault::Target,
                 _ => Fault::Route,
@@ -342,7 +345,7 @@ impl DialError {
     /// Whether the same dial may succeed later.
     pub fn is_worth_retrying(&self) -> bool {
         match self {
-            Self::NoAddress(_) => false,
+            Self::NoAddress(_) | Self::NoConnects(_) => false,
             Self::Resolve { source, .. } => source.is_temporary(),
             _ => matches!(self.fault(), Fault::Target | Fault::Route),
         }
@@ -368,13 +371,20 @@ fn is_ours(error: &io::Error) -> bool {
         )
 }
 
+/// Attempts that a message names. It counts the others.
+const NAMED: usize = 8;
+
 struct Tried<'a>(&'a [Attempt]);
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|attempt| write!(f, "; {}: {}", attempt.address, Chain(&attempt.error)))
+        for attempt in self.0.iter().take(NAMED) {
+            write!(f, "; {}: {}", attempt.address, Chain(&attempt.error))?;
+        }
+        match self.0.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 

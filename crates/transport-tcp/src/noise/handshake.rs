@@ -137,14 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         known: &Known,
     ) -> Result<payload::Remote, NoiseError> {
         let static_key = self.state.get_remote_static().unwrap_or_default();
-        let remote = payload::verify(payload, static_key, known)?;
-        match expected {
-            Some(expected) if expected != remote.peer => Err(NoiseError::WrongPeer {
-                expected: Box::new(expected),
-                found: Box::new(remote.peer),
-            }),
-            _ => Ok(remote),
-        }
+        payload::verify(payload, static_key, expected, known)
     }
 
     fn finish(mut self, remote: payload::Remote) -> Result<Secured<NoiseStream<S>>, NoiseError> {

@@ -49,21 +49,33 @@ pub(crate) fn encode(identity: &Keypair, static_key: &[u8]) -> Result<Vec<u8>, S
 }
 
 /// Reads a peer's payload. Nothing in it counts unless the signature holds.
+///
+/// A verification takes time, so the key is compared with the `expected` peer first.
 pub(crate) fn verify(
     payload: &[u8],
     static_key: &[u8],
+    expected: Option<PeerId>,
     known: &Known,
 ) -> Result<Remote, NoiseError> {
     let payload = Payload::decode(payload)
         .map_err(|error| NoiseError::Payload(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     let identity = payload.identity_key.ok_or(NoiseError::BadIdentity)?;
     let signature = payload.identity_sig.ok_or(NoiseError::BadSignature)?;
+    let decode = || PublicKey::try_decode_protobuf(&identity).map_err(|_| NoiseError::BadIdentity);
+    if let Some(expected) = expected {
+        let found = decode()?.to_peer_id();
+        if found != expected {
+            return Err(NoiseError::WrongPeer {
+                expected: Box::new(expected),
+                found: Box::new(found),
+            });
+        }
+    }
     // The lengths of the first two parts are told, so that no other three parts make the same proof.
     let lengths = [static_key.len(), identity.len()].map(usize::to_be_bytes);
     let proof = [lengths.as_flattened(), static_key, &identity, &signature].concat();
     let peer = known.or_verify(&proof, || {
-        let identity =
-            PublicKey::try_decode_protobuf(&identity).map_err(|_| NoiseError::BadIdentity)?;
+        let identity = decode()?;
         match identity.verify(&[PREFIX, static_key].concat(), &signature) {
             true => Ok(identity.to_peer_id()),
             false => Err(NoiseError::BadSignature),

@@ -9,5 +9,6 @@ mod deadlines;
 mod dial;
 mod dnsaddr;
 mod ends;
+mod fan_out;
 mod life;
 mod upgrade;

@@ -38,7 +38,7 @@ async fn is_fatal(said: Vec<u8>) {
     let _ = attacker.write_all(&said).await;
     let _ = attacker.flush().await;
     let reason = end(&connection).await;
-    assert!(matches!(reason, CloseReason::Failed(_)), "{reason}");
+    assert!(matches!(reason, CloseReason::Violation(_)), "{reason}");
     assert!(connection.open().await.is_err(), "open was not answered");
     while connection.accept().await.is_some() {}
 }

@@ -226,6 +226,34 @@ async fn another_peer_than_the_expected_is_refused_before_we_show_who_we_are() {
 }
 
 #[tokio::test]
+async fn the_peer_is_compared_before_its_signature_is_verified() {
+    let victim = Node::over(Security::Noise);
+    let expected = Keypair::generate_ed25519().public().to_peer_id();
+    let impostor = Keypair::generate_ed25519();
+    let (mut near, far) = pipe();
+    let respond = async {
+        agree(&mut near, "/noise").await;
+        let key = builder().generate_keypair().unwrap();
+        let builder = builder().local_private_key(&key.private).unwrap();
+        let mut state = builder.build_responder().unwrap();
+        let mut buffer = vec![0; 65535];
+        state
+            .read_message(&receive(&mut near).await, &mut buffer)
+            .unwrap();
+        let mut payload = honest(&impostor, &key.public);
+        payload.identity_sig = Some(vec![0; 64]);
+        let payload = payload.encode_to_vec();
+        let n = state.write_message(&payload, &mut buffer).unwrap();
+        send(&mut near, &buffer[..n]).await;
+        near
+    };
+    let (result, _near) = tokio::join!(victim.outbound(far, Some(expected)), respond);
+    // A verification would have found that the signature is wrong.
+    let error = result.unwrap_err();
+    assert!(matches!(error, UpgradeError::WrongPeer { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn an_oversized_handshake_message_is_refused_unread() {
     for length in [8 * 1024 + 1, 65535] {
         let victim = Node::over(Security::Noise);

@@ -332,6 +332,27 @@ async fn another_server_than_the_expected_is_refused_inside_the_handshake() {
 }
 
 #[tokio::test]
+async fn the_peer_is_compared_before_its_signature_is_verified() {
+    let victim = Node::over(Security::Tls);
+    let expected = Keypair::generate_ed25519().public().to_peer_id();
+    let (impostor, other) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let forge = Forge::new();
+    let content = forge.signed_key(&impostor, &other);
+    let presented = forge.extended(content).presented();
+    let (mut near, far) = pipe();
+    let respond = async {
+        agree(&mut near, "/tls/1.0.0").await;
+        let config = server_config(presented, &["/yamux/1.0.0"]);
+        let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+        let _ = acceptor.accept(near).await;
+    };
+    let (result, ()) = tokio::join!(victim.outbound(far, Some(expected)), respond);
+    // A verification would have found that the signature is wrong.
+    let error = result.unwrap_err();
+    assert!(matches!(error, UpgradeError::WrongPeer { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_server_that_wants_no_certificate_gets_a_connection_only_if_it_is_the_expected_peer() {
     let victim = Node::over(Security::Tls);
     let identity = Keypair::generate_ed25519();

@@ -220,14 +220,14 @@ impl Events {
         (events, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The way, the stages and the outcome of the one event that there is.
+    /// The route, the stages and the outcome of the one event that there is.
     fn take(&self) -> [String; 3] {
         let mut events = std::mem::take(&mut *self.0.lock().unwrap());
         assert_eq!(events.len(), 1, "{events:?}");
         let mut event = events.remove(0);
         event["attempt"].parse::<u64>().unwrap();
         assert!(event.contains_key("took") && event.contains_key("target"));
-        ["way", "stages", "outcome"].map(|field| event.remove(field).unwrap())
+        ["route", "stages", "outcome"].map(|field| event.remove(field).unwrap())
     }
 }
 

@@ -13,66 +13,54 @@ use hickory_resolver::proto::{
         rdata::{A, AAAA, NULL, TXT},
     },
 };
-use tokio::net::UdpSocket;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
+};
 use transport_tcp::{Direct, DirectConfig, Resolver};
 
 /// A name server on loopback. A name that it does not know does not exist; one with the record type
 /// `NULL` is never answered.
 pub struct Names {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<(String, RecordType)>>>,
-    _task: tokio::task::JoinHandle<()>,
+    asked: Asked,
+    _tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 pub type Zone = BTreeMap<&'static str, Vec<RData>>;
 
+type Asked = Arc<Mutex<Vec<(String, RecordType)>>>;
+
+/// A longer answer goes over TCP.
+const MAX_DATAGRAM: usize = 1232;
+
 impl Names {
+    /// Answers over UDP, and over TCP what does not fit.
     pub async fn serve(zone: Zone) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
-        let task = tokio::spawn(async move {
+        let (udp, tcp) = sockets().await;
+        let address = udp.local_addr().unwrap();
+        let asked = Asked::default();
+        let (log, zone) = (asked.clone(), Arc::new(zone));
+        let over_tcp = serve_tcp(tcp, zone.clone(), log.clone());
+        let over_udp = async move {
             let mut buffer = [0; 4096];
             loop {
-                let (n, from) = socket.recv_from(&mut buffer).await.unwrap();
-                let mut message = Message::from_vec(&buffer[..n]).unwrap();
-                let query = message.queries[0].clone();
-                let name = query
-                    .name
-                    .to_ascii()
-                    .trim_end_matches('.')
-                    .to_ascii_lowercase();
-                log.lock().unwrap().push((name.clone(), query.query_type));
-                message.metadata.message_type = MessageType::Response;
-                message.metadata.recursion_available = true;
-                match zone.get(name.as_str()) {
-                    None => message.metadata.response_code = ResponseCode::NXDomain,
-                    Some(records) => {
-                        if records
-                            .iter()
-                            .any(|data| data.record_type() == RecordType::NULL)
-                        {
-                            continue;
-                        }
-                        let fit = records
-                            .iter()
-                            .filter(|d| d.record_type() == query.query_type);
-                        let name: Name = query.name.clone();
-                        let record = |d: &RData| Record::from_rdata(name.clone(), 60, d.clone());
-                        message.answers = fit.map(record).collect();
+                let (n, from) = udp.recv_from(&mut buffer).await.unwrap();
+                if let Some(mut message) = answer(&zone, &log, &buffer[..n]) {
+                    let mut bytes = message.to_vec().unwrap();
+                    if bytes.len() > MAX_DATAGRAM {
+                        message.answers.clear();
+                        message.metadata.truncation = true;
+                        bytes = message.to_vec().unwrap();
                     }
+                    udp.send_to(&bytes, from).await.unwrap();
                 }
-                socket
-                    .send_to(&message.to_vec().unwrap(), from)
-                    .await
-                    .unwrap();
             }
-        });
+        };
         Self {
             address,
             asked,
-            _task: task,
+            _tasks: [tokio::spawn(over_udp), tokio::spawn(over_tcp)],
         }
     }
 
@@ -90,6 +78,61 @@ impl Names {
         asked.dedup();
         asked
     }
+}
+
+/// Both on one port.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, zone: Arc<Zone>, log: Asked) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (zone, log) = (zone.clone(), log.clone());
+        tokio::spawn(async move {
+            while let Ok(length) = stream.read_u16().await {
+                let mut question = vec![0; length.into()];
+                stream.read_exact(&mut question).await.unwrap();
+                if let Some(message) = answer(&zone, &log, &question) {
+                    let bytes = message.to_vec().unwrap();
+                    let length = u16::try_from(bytes.len()).unwrap();
+                    let framed = [&length.to_be_bytes()[..], &bytes].concat();
+                    if stream.write_all(&framed).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The answer to a question, unless it is never answered.
+fn answer(zone: &Zone, log: &Asked, question: &[u8]) -> Option<Message> {
+    let mut message = Message::from_vec(question).unwrap();
+    let query = message.queries[0].clone();
+    let name = query.name.to_ascii();
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    log.lock().unwrap().push((name.clone(), query.query_type));
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.recursion_available = true;
+    let Some(records) = zone.get(name.as_str()) else {
+        message.metadata.response_code = ResponseCode::NXDomain;
+        return Some(message);
+    };
+    let is = |kind| move |data: &&RData| data.record_type() == kind;
+    if records.iter().any(|data| is(RecordType::NULL)(&data)) {
+        return None;
+    }
+    let name: Name = query.name.clone();
+    let record = |data: &RData| Record::from_rdata(name.clone(), 60, data.clone());
+    let fit = records.iter().filter(is(query.query_type));
+    message.answers = fit.map(record).collect();
+    Some(message)
 }
 
 pub fn a(ip: [u8; 4]) -> RData {

@@ -28,7 +28,7 @@ use std::{
 };
 
 use conn_state::{
-    Action, Closing, Policy, SharedTracker, Subscription, TrackError, TrackerConfig, Update,
+    Action, Closing, Detail, Policy, SharedTracker, Subscription, TrackError, TrackerConfig, Update,
 };
 use futures::{
     StreamExt,
@@ -152,7 +152,7 @@ impl Behaviour {
         };
         self.names.remove(&tracked.id);
         let closing = tracked.closing.unwrap_or(closing);
-        let detail = error.map(|error| Arc::from(error.to_string()));
+        let detail = error.map(Detail::new);
         expect(
             self.tracker
                 .handle_closed(Instant::now(), tracked.id, closing, detail),

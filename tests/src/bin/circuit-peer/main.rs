@@ -6,9 +6,10 @@ mod echo;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use node::relay_slots::ClientEvent;
+use node::relay_slots::{ClientConfig, ClientEvent};
 use node::{
     Config, Event, Events, EventsError, Keypair, Multiaddr, Node, RelayConfig, ReservationEvent,
     error_chain,
@@ -81,7 +82,11 @@ async fn main() -> ExitCode {
 
 async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let relays = RelayConfig::default().with_reserve_at(relays);
+    // The suites have relays whose slots last for seconds.
+    let client = ClientConfig::default().with_min_ttl(Duration::from_secs(1));
+    let relays = RelayConfig::default()
+        .with_reserve_at(relays)
+        .with_client(client);
     let (node, mut events) = node(Config::default().with_relay(relays))?;
     let mut streams = node.handle_limited(echo::ECHO, WAITING)?;
     let address = match transport {

@@ -3,11 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use conn_state::{Action, Cause, Closing, ConnectionId, Event, State, Update};
+use conn_state::{Action, Cause, Closing, ConnectionId, Detail, Event, State, Update};
 
 use super::Run;
 use crate::reference::PEERS;
@@ -19,7 +18,7 @@ impl Run {
         &mut self,
         before: [State; PEERS.len()],
         connection: Option<ConnectionId>,
-        detail: Option<Arc<str>>,
+        detail: Option<Detail>,
         may_follow: impl Fn(Cause) -> bool,
     ) -> Result<(), String> {
         self.act()?;

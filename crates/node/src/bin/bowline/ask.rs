@@ -104,7 +104,7 @@ pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<
         return Err(Failure::job(problem));
     };
     for event in events {
-        output.line(event, || plain(event))?;
+        output.lines(event, || plain(event))?;
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure
         while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = read.drain(..=end).collect();
             let event: Value = serde_json::from_slice(&line).map_err(|error| broken(at, &error))?;
-            output.line(&event, || plain(&event))?;
+            output.lines(&event, || plain(&event))?;
         }
         if read.len() > MAX_LINE {
             let problem = format!("the admin endpoint at {at} sent a line over {MAX_LINE} bytes");
@@ -130,7 +130,7 @@ pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure
     Ok(())
 }
 
-fn plain(event: &Value) -> String {
+fn plain(event: &Value) -> Vec<String> {
     match text(event, "event") {
         "snapshot" => {
             let peers = event["peers"].as_array().map_or(&[][..], |peers| peers);
@@ -139,14 +139,14 @@ fn plain(event: &Value) -> String {
                 .map(|peer| format!("{} is {}", text(peer, "peer_id"), text(peer, "state")));
             let lines: Vec<_> = peers.collect();
             match lines.is_empty() {
-                true => "no peer is connected".to_owned(),
-                false => lines.join("\n"),
+                true => vec!["no peer is connected".to_owned()],
+                false => lines,
             }
         }
-        "lagged" => format!("{} events were missed", event["missed"]),
+        "lagged" => vec![format!("{} events were missed", event["missed"])],
         _ => {
             let detail = event["detail"].as_str().map(|detail| format!(": {detail}"));
-            format!(
+            vec![format!(
                 "{} {} -> {}, {}{} (connection {})",
                 text(event, "peer_id"),
                 text(event, "from"),
@@ -154,7 +154,7 @@ fn plain(event: &Value) -> String {
                 text(event, "cause"),
                 detail.unwrap_or_default(),
                 text(event, "connection"),
-            )
+            )]
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt::Display, process::ExitCode};
 
-use node::error_chain;
+use node::{conn_state::Escaped, error_chain};
 
 /// The failure of a command.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(crate) fn of_clap(error: &clap::Error) -> ExitCode {
     Failure::usage(message).report()
 }
 
+/// A peer may have chosen a part of the text.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Escaped(line).to_string()
 }

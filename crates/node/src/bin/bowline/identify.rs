@@ -15,20 +15,19 @@ pub(crate) async fn run(args: cli::Identify, output: Output) -> Result<(), Failu
     let printed = info.and_then(|info| {
         let mut object = describe(&info);
         object["via"] = connection.via().into();
-        output.line(&object, || plain(&info, &connection))
+        output.lines(&object, || plain(&info, &connection))
     });
     node.shutdown().await;
     printed
 }
 
-/// The JSON of an `identified` line.
-pub(crate) fn describe(info: &Info) -> Value {
+fn describe(info: &Info) -> Value {
     let listen = info.listen.iter().map(ToString::to_string);
     json!({
         "event": "identified",
         "peer_id": info.peer.to_string(),
-        "agent": info.agent,
-        "protocol_version": info.protocol_version,
+        "agent": info.agent.as_str(),
+        "protocol_version": info.protocol_version.as_str(),
         "protocols": info.protocols,
         "listen": listen.collect::<Vec<_>>(),
         "signed": info.signed,
@@ -36,7 +35,7 @@ pub(crate) fn describe(info: &Info) -> Value {
     })
 }
 
-fn plain(info: &Info, connection: &Connection) -> String {
+fn plain(info: &Info, connection: &Connection) -> Vec<String> {
     let mut lines = vec![
         format!("peer      {}", info.peer),
         format!("agent     {}", info.agent),
@@ -46,5 +45,5 @@ fn plain(info: &Info, connection: &Connection) -> String {
     lines.extend(info.listen.iter().map(|a| format!("listen    {a}")));
     lines.extend(info.protocols.iter().map(|p| format!("protocol  {p}")));
     lines.extend(info.observed.iter().map(|a| format!("observed  {a}")));
-    lines.join("\n")
+    lines
 }

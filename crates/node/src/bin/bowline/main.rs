@@ -4,9 +4,11 @@ mod allocator;
 mod ask;
 mod cli;
 mod dialing;
+mod events;
 mod failure;
 mod identify;
 mod key;
+mod log;
 mod output;
 mod ping;
 mod settings;
@@ -14,10 +16,9 @@ mod settings;
 mod slots;
 mod up;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 use failure::Failure;
@@ -27,12 +28,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::of_clap(&error),
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    log::start();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

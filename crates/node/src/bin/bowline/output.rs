@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use node::conn_state::{Escaped, is_plain};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -29,7 +30,8 @@ impl Output {
         }
     }
 
-    /// Prints `object` as JSON, or `plain` as text for people.
+    /// Prints `object` as JSON, or `plain` as one line for people. Characters that are not printable become visible escapes,
+    /// because a peer may have chosen them. (JSON escapes control characters by itself.)
     ///
     /// # Errors
     ///
@@ -39,15 +41,63 @@ impl Output {
         object: &Value,
         plain: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        match self.json {
-            true => print(&object.to_string()),
-            false => print(&plain()),
-        }
+        self.lines(object, || [plain()])
     }
+
+    /// Like [`Self::line`], with any number of lines for people.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is closed.
+    pub(crate) fn lines<Lines: IntoIterator<Item = String>>(
+        self,
+        object: &Value,
+        plain: impl FnOnce() -> Lines,
+    ) -> Result<(), Failure> {
+        if self.json {
+            return print(&printable(object.to_string()));
+        }
+        plain()
+            .into_iter()
+            .try_for_each(|line| print(&Escaped(line).to_string()))
+    }
+}
+
+/// JSON escapes only the first 32 control characters. Others move a cursor or turn the text, too.
+fn printable(json: String) -> String {
+    if is_plain(&json) {
+        return json;
+    }
+    let mut units = [0; 2];
+    let shown = json
+        .chars()
+        .map(|c| match is_plain(c.encode_utf8(&mut [0; 4])) {
+            true => c.to_string(),
+            false => {
+                let units = c.encode_utf16(&mut units).iter();
+                units.map(|unit| format!("\\u{unit:04x}")).collect()
+            }
+        });
+    shown.collect()
 }
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     written.map_err(|error| Failure::job(format!("cannot write to standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn printed_json_moves_no_cursor_and_still_says_the_same() {
+        let object = json!({"text": "a\u{1b}\u{9b}31m\u{202e}\u{e0001} é \"\\"});
+        let shown = printable(object.to_string());
+        assert!(is_plain(&shown), "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), object);
+    }
 }

@@ -47,6 +47,8 @@ struct LimitsSection {
     burst_per_address: Option<u32>,
     max_per_subnet: Option<usize>,
     max_handshaking_per_subnet: Option<usize>,
+    max_per_relay: Option<usize>,
+    trim_idle_s: Option<f64>,
     exempt_private: Option<bool>,
     max_inbound_streams: Option<usize>,
 }
@@ -74,6 +76,7 @@ struct RelaySection {
     server: bool,
     reserve_at: OneOrMany,
     reservations: Option<usize>,
+    min_ttl_s: Option<f64>,
     terms: node::relay_slots::Terms,
 }
 
@@ -224,7 +227,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         Some(data_dir) => data_dir,
         None => default_data_dir()?,
     };
-    let limits = limits(&settings.limits);
+    let limits = limits(&settings.limits)?;
     let mut config = Config::default().with_limits(limits);
     if let Some(agent) = node.agent {
         config = config.with_agent(agent);
@@ -260,7 +263,7 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     })
 }
 
-fn limits(section: &LimitsSection) -> LimitsConfig {
+fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
     let config = Config::default().limits;
     let rate = section.rate_per_address.unwrap_or(config.rate_per_address);
     let burst = section
@@ -270,7 +273,16 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
     let (per_peer, per_address) = (config.max_per_peer, config.max_per_address);
     let (of_subnet, exempt) = (config.max_per_subnet, config.exempt_private);
     let handshaking_of_subnet = config.max_handshaking_per_subnet;
-    config
+    let of_relay = section.max_per_relay.unwrap_or(config.max_per_relay);
+    let trim_idle = match section.trim_idle_s {
+        None => config.trim_idle,
+        // No connection is closed for a newcomer.
+        Some(0.0) => None,
+        given => Some(seconds("limits.trim_idle_s", given, Duration::ZERO)?),
+    };
+    Ok(config
+        .with_max_per_relay(of_relay)
+        .with_trim_idle(trim_idle)
         .with_max_inbound(section.max_inbound.unwrap_or(inbound))
         .with_max_handshaking(section.max_handshaking.unwrap_or(handshaking))
         .with_max_per_peer(section.max_per_peer.unwrap_or(per_peer))
@@ -280,7 +292,7 @@ fn limits(section: &LimitsSection) -> LimitsConfig {
             section.max_per_subnet.unwrap_or(of_subnet),
             (section.max_handshaking_per_subnet).unwrap_or(handshaking_of_subnet),
         )
-        .with_exempt_private(section.exempt_private.unwrap_or(exempt))
+        .with_exempt_private(section.exempt_private.unwrap_or(exempt)))
 }
 
 #[cfg(feature = "relay")]
@@ -301,10 +313,13 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
         return Err(Failure::usage(wrong));
     }
     let mut config = node::RelayConfig::default().with_reserve_at(relays);
+    let mut client = config.client.clone();
+    let least = seconds("relay.min_ttl_s", section.min_ttl_s, client.min_ttl)?;
+    client = client.with_min_ttl(least);
     if let Some(reservations) = section.reservations {
-        let client = config.client.clone().with_reservations(reservations);
-        config = config.with_client(client);
+        client = client.with_reservations(reservations);
     }
+    config = config.with_client(client);
     Ok(match section.server {
         true => config.with_server(server),
         false => config,
@@ -320,7 +335,24 @@ fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {
 /// Parses an address. The error names the text.
 pub(crate) fn multiaddr(text: &str) -> Result<Multiaddr, String> {
     text.parse::<Multiaddr>()
-        .map_err(|error| format!("'{text}' is not a multiaddr: {error}"))
+        .map_err(|error| format!("'{text}' is not a multiaddr ({error}): {}", instead(text)))
+}
+
+/// What to write instead of a text that is not a multiaddr.
+fn instead(text: &str) -> String {
+    let host = match text.parse() {
+        Ok(SocketAddr::V4(at)) => Some((format!("/ip4/{}", at.ip()), at.port())),
+        Ok(SocketAddr::V6(at)) => Some((format!("/ip6/{}", at.ip()), at.port())),
+        Err(_) => text.split_once(':').and_then(|(name, port)| {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+            let named = !name.is_empty() && name.chars().all(is_name);
+            Some((format!("/dns/{name}"), port.parse().ok()?)).filter(|_| named)
+        }),
+    };
+    match host {
+        Some((host, port)) => format!("write {host}/tcp/{port} or {host}/udp/{port}/quic-v1"),
+        None => format!("an example is /ip4/192.0.2.1/tcp/{DEFAULT_PORT}"),
+    }
 }
 
 fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration, Failure> {
@@ -342,4 +374,41 @@ pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
         Failure::usage("this user has no home directory for the identity: set --data-dir")
     })?;
     Ok(directories.data_dir().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_address_or_a_host_and_port_is_answered_with_the_multiaddr_that_was_meant() {
+        for (text, host, port) in [
+            ("127.0.0.1:4077", "/ip4/127.0.0.1", 4077),
+            ("[2001:db8::1]:80", "/ip6/2001:db8::1", 80),
+            ("relay.example.org:443", "/dns/relay.example.org", 443),
+        ] {
+            let error = multiaddr(text).unwrap_err();
+            let meant = format!("write {host}/tcp/{port} or {host}/udp/{port}/quic-v1");
+            assert!(
+                error.starts_with(&format!("'{text}' is not a multiaddr")),
+                "{error}"
+            );
+            assert!(error.ends_with(&meant), "{error}");
+            assert!(multiaddr(&format!("{host}/tcp/{port}")).is_ok());
+        }
+        for text in [
+            "nonsense",
+            "",
+            ":80",
+            "a b:80",
+            "name:port",
+            "https://a.example:443",
+        ] {
+            let error = multiaddr(text).unwrap_err();
+            assert!(
+                error.ends_with("an example is /ip4/192.0.2.1/tcp/4077"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Slots, output: Output) -> Result<(), Failure> {
         }
         let body = Some(&terms.into());
         let terms = ask::answer(&args.asking, &Question { body, ..SLOTS }).await?;
-        return output.line(&terms, || listed(&terms));
+        return output.lines(&terms, || listed(&terms));
     }
     let answer = ask::answer(&args.asking, &SLOTS).await?;
     output.heading(|| row(&COLUMNS))?;
@@ -59,12 +59,11 @@ fn row([peer, address, state, expires, circuits, bytes]: &[&str; 6]) -> String {
     format!("{peer:<52}  {address:<15}  {state:<7}  {expires:>12}  {circuits:>8}  {bytes:>12}")
 }
 
-fn listed(terms: &Value) -> String {
+fn listed(terms: &Value) -> Vec<String> {
     let terms = terms.as_object().into_iter().flatten();
-    let lines: Vec<String> = terms
+    terms
         .map(|(name, value)| format!("{name} = {value}"))
-        .collect();
-    lines.join("\n")
+        .collect()
 }
 
 fn parse(term: &str) -> Result<(String, Value), Failure> {

@@ -6,12 +6,10 @@ use std::{
 };
 
 use node::{
-    Event, Events, EventsError, Multiaddr, Node, admin,
-    conn_state::{Closing, Update},
-    error_chain, keyfile,
+    Event, Events, EventsError, Multiaddr, Node, admin, conn_state::Update, error_chain, keyfile,
     multiaddr::Protocol,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -19,15 +17,12 @@ use tokio::{
 
 use crate::{
     allocator::Reclaimer,
-    cli,
+    cli, events,
     failure::Failure,
-    identify, key,
+    key,
     output::Output,
     settings::{self, DEFAULT_PORT, Resolved},
 };
-
-/// The number of further ports that `up` tries. A port must be free for every transport and address family.
-const PORT_ATTEMPTS: usize = 16;
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let settings = settings::resolve(args)?;
@@ -70,7 +65,7 @@ async fn serve(
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    print(&event, output)?;
+                    events::print(&event, output)?;
                 }
                 Err(EventsError::Lagged { missed }) => {
                     let object = json!({"event": "lagged", "missed": missed});
@@ -104,15 +99,10 @@ async fn serve(
 /// taken.
 async fn listen_default(node: &Node) -> Result<(), Failure> {
     let mut outcome = node.listen_everywhere(DEFAULT_PORT).await;
-    for _ in 0..PORT_ATTEMPTS {
-        match outcome {
-            Err(error) if error.is_address_in_use() => {
-                outcome = node.listen_everywhere(0).await;
-                if let Some(port) = outcome.as_ref().ok().and_then(|all| port(all)) {
-                    eprintln!("port {DEFAULT_PORT} is taken: listening on port {port} instead");
-                }
-            }
-            _ => break,
+    if matches!(&outcome, Err(error) if error.is_address_in_use()) {
+        outcome = node.listen_everywhere(0).await;
+        if let Some(port) = outcome.as_ref().ok().and_then(|all| port(all)) {
+            eprintln!("port {DEFAULT_PORT} is taken: listening on port {port} instead");
         }
     }
     outcome.map(drop).map_err(Failure::job_error)
@@ -153,11 +143,11 @@ fn announce(node: &Node, admin: SocketAddr, output: Output) -> Result<(), Failur
         "addresses": texts,
         "admin": format!("http://{admin}"),
     });
-    output.line(&object, || {
+    output.lines(&object, || {
         let mut lines = vec![format!("this is {}", node.peer_id())];
         lines.extend(texts.iter().map(|text| format!("listening on {text}")));
         lines.push(format!("admin endpoint on http://{admin}"));
-        lines.join("\n")
+        lines
     })
 }
 
@@ -174,98 +164,6 @@ fn bootstrap(node: &Node, addresses: &[Multiaddr]) -> mpsc::Receiver<String> {
         });
     }
     failures
-}
-
-fn print(event: &Event, output: Output) -> Result<(), Failure> {
-    let Some((object, plain)) = describe(event) else {
-        return Ok(());
-    };
-    output.line(&object, || plain)
-}
-
-fn describe(event: &Event) -> Option<(Value, String)> {
-    Some(match event {
-        Event::Connected {
-            peer,
-            connection,
-            address,
-            direction,
-            via,
-        } => {
-            let object = json!({
-                "event": "connected",
-                "peer_id": peer.to_string(),
-                "connection": connection.to_string(),
-                "address": address.to_string(),
-                "direction": direction.to_string(),
-                "via": via,
-            });
-            let plain = format!("connected to {peer} at {address} ({direction}, {via})");
-            (object, plain)
-        }
-        Event::Identified {
-            peer,
-            connection,
-            info,
-        } => {
-            let mut object = identify::describe(info);
-            object["connection"] = connection.to_string().into();
-            (object, format!("{peer} is {}", info.agent))
-        }
-        Event::Disconnected {
-            peer,
-            connection,
-            reason,
-            detail,
-            remaining,
-        } => {
-            let reason = closing(reason, detail.as_deref());
-            let object = json!({
-                "event": "disconnected",
-                "peer_id": peer.to_string(),
-                "connection": connection.to_string(),
-                "reason": reason,
-                "remaining": remaining,
-            });
-            (object, format!("disconnected from {peer}: {reason}"))
-        }
-        // The ready line has the addresses of the node's own sockets, so print only addresses at relays.
-        Event::Listening { address } if address.iter().any(|p| p == Protocol::P2pCircuit) => {
-            let object = json!({"event": "listening", "address": address.to_string()});
-            (object, format!("listening on {address}"))
-        }
-        Event::ListenerFailed { address, reason } => {
-            let object = json!({
-                "event": "listener_failed",
-                "address": address.to_string(),
-                "reason": &**reason,
-            });
-            (object, format!("stopped listening on {address}: {reason}"))
-        }
-        Event::InboundFailed { address, cause, .. } => {
-            let reason = error_chain(cause);
-            let object = json!({
-                "event": "inbound_failed",
-                "address": address.to_string(),
-                "reason": reason,
-            });
-            let plain = format!("the inbound connection from {address} failed: {reason}");
-            (object, plain)
-        }
-        Event::Part(event) if event.is_notable() => {
-            let mut object = event.to_json();
-            object["event"] = event.name().into();
-            (object, event.to_string())
-        }
-        _ => return None,
-    })
-}
-
-fn closing(reason: &Closing, detail: Option<&str>) -> String {
-    match detail {
-        Some(detail) => format!("{reason}: {detail}"),
-        None => reason.to_string(),
-    }
 }
 
 /// A file in the data directory that tells other commands the address of the admin endpoint. Dropping this removes it.

@@ -35,6 +35,8 @@ impl PartEvent for ReservationEvent {
             ClientEvent::Failed { .. } => "reservation_failed",
             ClientEvent::Lost { .. } => "reservation_lost",
             ClientEvent::Replaced { .. } => "reservation_replaced",
+            ClientEvent::Probe { .. } => "reservation_probe",
+            ClientEvent::Proved { .. } => "reservation_proved",
             _ => "reservation",
         }
     }
@@ -50,7 +52,9 @@ impl PartEvent for ReservationEvent {
         match &self.0 {
             ClientEvent::Ask { relay, .. }
             | ClientEvent::Granted { relay, .. }
-            | ClientEvent::Renewed { relay, .. } => json!({"relay": relay.to_string()}),
+            | ClientEvent::Renewed { relay, .. }
+            | ClientEvent::Probe { relay, .. }
+            | ClientEvent::Proved { relay, .. } => json!({"relay": relay.to_string()}),
             ClientEvent::Refused {
                 relay,
                 status,
@@ -75,7 +79,8 @@ impl PartEvent for ReservationEvent {
         }
     }
 
-    /// A request needs no line, because the answer gets one. A loss at shutdown needs no line either.
+    /// A request needs no line, because the answer gets one. A proved address gets a line of its own as a new address. A loss
+    /// at shutdown needs no line either.
     fn is_notable(&self) -> bool {
         let at_shutdown = matches!(
             self.0,
@@ -84,7 +89,11 @@ impl PartEvent for ReservationEvent {
                 ..
             }
         );
-        !at_shutdown && !matches!(self.0, ClientEvent::Ask { .. })
+        let is_quiet = matches!(
+            self.0,
+            ClientEvent::Ask { .. } | ClientEvent::Probe { .. } | ClientEvent::Proved { .. }
+        );
+        !at_shutdown && !is_quiet
     }
 }
 
@@ -106,6 +115,12 @@ impl fmt::Display for ReservationEvent {
             ClientEvent::Failed { relay, error, .. } => {
                 let error = error_chain(error);
                 write!(f, "could not ask {relay} for a slot: {error}")
+            }
+            ClientEvent::Probe { relay, address } => {
+                write!(f, "dialing {address} to see whether {relay} is there")
+            }
+            ClientEvent::Proved { relay, .. } => {
+                write!(f, "{relay} was found at another address")
             }
             ClientEvent::Lost { relay, cause } => {
                 write!(f, "{relay} no longer relays for this node: {cause}")
@@ -201,6 +216,14 @@ mod tests {
         let relay = relay();
         for event in [
             ClientEvent::Ask {
+                relay,
+                addresses: vec![],
+            },
+            ClientEvent::Probe {
+                relay,
+                address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(),
+            },
+            ClientEvent::Proved {
                 relay,
                 addresses: vec![],
             },

@@ -1,7 +1,13 @@
 //! Dials through relays that peers have named.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use conn_state::Source;
 use libp2p_identity::{Keypair, PeerId};
@@ -17,6 +23,20 @@ fn node() -> (Node, Context) {
         Vec::new()
     });
     (built.unwrap().0, kept.unwrap())
+}
+
+/// A TCP port at every loopback address, and the number of connections that it got.
+async fn victim() -> (u16, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    (port, count)
 }
 
 fn behind(relay: PeerId) -> Multiaddr {
@@ -41,4 +61,27 @@ async fn a_dial_of_peers_that_claim_to_be_behind_themselves_or_each_other_ends()
         let chain = error_chain(&refused);
         assert!(chain.contains("through another relay"), "{chain}");
     }
+}
+
+#[tokio::test]
+async fn a_dial_through_sixteen_relays_with_sixteen_addresses_each_tries_a_hundred_in_all() {
+    let (node, context) = node();
+    let (port, count) = victim().await;
+    let hidden = PeerId::random();
+    let mut circuits = Vec::new();
+    for number in 1..=16 {
+        let relay = PeerId::random();
+        let at = |host: u8| -> Multiaddr {
+            let text = format!("/ip4/127.0.{number}.{host}/tcp/{port}");
+            text.parse().unwrap()
+        };
+        let addresses: Vec<Multiaddr> = (1..=16).map(at).collect();
+        context.learn(&relay, Source::Identify, &addresses);
+        circuits.push(behind(relay).with(Protocol::P2p(hidden)));
+    }
+    let dial = tokio::time::timeout(Duration::from_secs(60), node.dial(circuits));
+    let refused = dial.await.unwrap().unwrap_err();
+    let connects = count.load(Relaxed);
+    println!("{connects} connects for one dial");
+    assert!((64..=100).contains(&connects), "{connects}: {refused}");
 }

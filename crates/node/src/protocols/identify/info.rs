@@ -2,21 +2,29 @@
 
 use std::{io, time::Duration};
 
+use conn_state::{Detail, is_plain};
 use libp2p_core::{PeerRecord, SignedEnvelope};
 use libp2p_identity::{Keypair, PeerId, PublicKey};
 use multiaddr::{Multiaddr, Protocol};
+use prost::Message as _;
 
-use super::wire::{self, Message};
+use super::{
+    SignatureBudget,
+    wire::{self, EnvelopeHead, Message},
+};
 use crate::error::OpenError;
 
 /// The most protocols that are kept per peer. Further protocols are ignored.
 const MAX_PROTOCOLS: usize = 256;
 /// The most listen addresses that are kept per peer. Further addresses are ignored.
 const MAX_ADDRESSES: usize = 64;
-/// The maximum length of a protocol's name or of a version, in bytes. Longer texts are ignored.
-const MAX_TEXT: usize = 256;
+/// The maximum length of a protocol's name, in bytes. Longer names are ignored.
+const MAX_NAME: usize = 256;
 /// The maximum length of an address, in bytes. Longer addresses are ignored.
 const MAX_ADDRESS: usize = 512;
+
+/// The payload type of a signed peer record (libp2p RFC 0003).
+const PEER_RECORD: &[u8] = &[0x03, 0x01];
 
 /// The content of a peer's identify message. Only the peer's id is proved; everything else is a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +33,10 @@ pub struct Info {
     /// The peer. The handshake of the connection has proved its id.
     pub peer: PeerId,
     /// The name of the peer's program.
-    pub agent: String,
+    pub agent: Detail,
     /// The protocol family that the peer claims to belong to.
-    pub protocol_version: String,
-    /// The protocols that the peer supports.
+    pub protocol_version: Detail,
+    /// The protocols that the peer supports. Names with characters that are not printable are left out.
     pub protocols: Vec<String>,
     /// The peer's listen addresses. A valid signed record takes precedence.
     pub listen: Vec<Multiaddr>,
@@ -84,12 +92,16 @@ pub enum IdentifyError {
 
 impl Info {
     /// Reads `message`. Fails if the message is about another peer than `peer`.
-    pub(crate) fn decode(message: &Message, peer: PeerId) -> Result<Self, IdentifyError> {
+    pub(crate) fn decode(
+        message: &Message,
+        peer: PeerId,
+        signatures: &SignatureBudget,
+    ) -> Result<Self, IdentifyError> {
         if let Some(key) = &message.public_key {
             check_key(key, peer)?;
         }
         let signed = match &message.signed_peer_record {
-            Some(envelope) => signed_addresses(envelope, peer)?,
+            Some(envelope) => signed_addresses(envelope, peer, signatures)?,
             None => None,
         };
         let listen = match &signed {
@@ -102,7 +114,7 @@ impl Info {
             agent: text(message.agent_version.as_deref()),
             protocol_version: text(message.protocol_version.as_deref()),
             protocols: protocols
-                .filter(|name| name.len() <= MAX_TEXT)
+                .filter(|name| is_name(name))
                 .take(MAX_PROTOCOLS)
                 .cloned()
                 .collect(),
@@ -114,7 +126,7 @@ impl Info {
 
     /// Returns the content after a push. A field that `update` leaves out keeps its value.
     pub(crate) fn updated_with(&self, update: Self) -> Self {
-        let keep = |new: String, old: &String| if new.is_empty() { old.clone() } else { new };
+        let keep = |new: Detail, old: &Detail| if new.is_empty() { old.clone() } else { new };
         let unsaid = update.listen.is_empty() && !update.signed;
         Self {
             peer: self.peer,
@@ -184,25 +196,38 @@ fn check_key(key: &[u8], expected: PeerId) -> Result<(), IdentifyError> {
     }
 }
 
-/// The addresses in a signed record, or `None` if its kind is unknown. A valid record of another peer is an attempt to
-/// impersonate that peer.
+/// The addresses in a signed record. `None`: its kind is unknown, its signature is wrong, or the peer has used up its
+/// `signatures`. A record of another peer is an attempt to impersonate that peer, whether its signature is right or not.
 fn signed_addresses(
     envelope: &[u8],
     expected: PeerId,
+    signatures: &SignatureBudget,
 ) -> Result<Option<Vec<Multiaddr>>, IdentifyError> {
-    let Ok(envelope) = SignedEnvelope::from_protobuf_encoding(envelope) else {
+    let Ok(head) = EnvelopeHead::decode(envelope) else {
         return Ok(None);
     };
-    // rust-libp2p signs under a domain of its own by default.
-    let record = PeerRecord::from_signed_envelope_interop(envelope.clone())
-        .or_else(|_| PeerRecord::from_signed_envelope(envelope));
-    let Ok(record) = record else {
+    let Ok(key) = PublicKey::try_decode_protobuf(&head.public_key) else {
         return Ok(None);
     };
-    let found = record.peer_id();
+    // A verification takes time, and only the peer's own key is worth it.
+    let found = key.to_peer_id();
     if found != expected {
         return Err(IdentifyError::WrongPeer { expected, found });
     }
+    if !signatures.permits(expected, &key, head.public_key.len()) {
+        return Ok(None);
+    }
+    let Ok(envelope) = SignedEnvelope::from_protobuf_encoding(envelope) else {
+        return Ok(None);
+    };
+    let record = match head.payload_type == PEER_RECORD {
+        true => PeerRecord::from_signed_envelope_interop(envelope),
+        // rust-libp2p signs under a domain of its own by default.
+        false => PeerRecord::from_signed_envelope(envelope),
+    };
+    let Ok(record) = record else {
+        return Ok(None);
+    };
     let addresses = record.addresses().iter();
     let ours = addresses.filter(|address| address.len() <= MAX_ADDRESS && is_of(address, expected));
     Ok(Some(ours.take(MAX_ADDRESSES).cloned().collect()))
@@ -231,9 +256,11 @@ fn is_of(address: &Multiaddr, peer: PeerId) -> bool {
     }
 }
 
-fn text(raw: Option<&str>) -> String {
-    match raw {
-        Some(text) if text.len() <= MAX_TEXT => text.chars().filter(|c| !c.is_control()).collect(),
-        _ => String::new(),
-    }
+/// Whether this node takes `name` for the name of a protocol: at most 256 bytes, all of them printable.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && is_plain(name)
+}
+
+fn text(raw: Option<&str>) -> Detail {
+    raw.map(Detail::new).unwrap_or_default()
 }

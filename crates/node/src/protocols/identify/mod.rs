@@ -3,6 +3,7 @@
 //! [Identify]: https://github.com/libp2p/specs/blob/master/identify/README.md
 
 mod info;
+mod signatures;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -13,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 pub use info::{IdentifyError, Info};
 pub use wire::{MAX_FRAME_SENT, MAX_MESSAGE};
 
-pub(crate) use info::{Description, SignedIdentify};
+pub(crate) use info::{Description, SignedIdentify, is_name};
+pub(crate) use signatures::SignatureBudget;
 
 /// The protocol for requests.
 pub const PROTOCOL: &str = "/ipfs/id/1.0.0";
@@ -24,9 +26,10 @@ pub const PUSH_PROTOCOL: &str = "/ipfs/id/push/1.0.0";
 pub(crate) async fn read(
     stream: impl AsyncRead + Unpin,
     peer: PeerId,
+    signatures: &SignatureBudget,
 ) -> Result<Info, IdentifyError> {
     let message = wire::read(stream).await?;
-    Info::decode(&message, peer)
+    Info::decode(&message, peer, signatures)
 }
 
 /// Sends an encoded message and ends the stream.
@@ -48,7 +51,7 @@ pub mod fuzzing {
         if let Ok(Some(message)) = super::wire::merge(bytes) {
             let peer = PeerId::from_multihash(Default::default());
             let peer = peer.unwrap_or_else(|_| PeerId::random());
-            let _ = super::Info::decode(&message, peer);
+            let _ = super::Info::decode(&message, peer, &Default::default());
         }
     }
 }

@@ -1,13 +1,17 @@
 use libp2p_core::PeerRecord;
-use libp2p_identity::Keypair;
+use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use proptest::prelude::*;
 
 use super::{
-    IdentifyError, Info,
+    IdentifyError, Info, SignatureBudget,
     info::Description,
     wire::{self, MAX_FRAME_SENT, Message},
 };
+
+fn decode(message: &Message, peer: PeerId) -> Result<Info, IdentifyError> {
+    Info::decode(message, peer, &SignatureBudget::default())
+}
 
 fn addresses(count: u16) -> Vec<Multiaddr> {
     let address = |port| format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap();
@@ -42,7 +46,7 @@ fn what_is_said_is_what_is_read() {
     let peer = keypair.public().to_peer_id();
     let bytes = ours(&keypair, vec!["/a/1".into()], addresses(3));
     let message = wire::merge(&bytes).unwrap().unwrap();
-    let info = Info::decode(&message, peer).unwrap();
+    let info = decode(&message, peer).unwrap();
     assert_eq!(info.agent, "bowline/test");
     assert_eq!(info.protocols, ["/a/1"]);
     assert_eq!(info.listen, addresses(3));
@@ -67,7 +71,7 @@ fn no_frame_is_longer_than_4096_bytes_however_much_there_is_to_say() {
         lengths.iter().all(|length| *length <= MAX_FRAME_SENT),
         "{lengths:?}"
     );
-    let info = Info::decode(&wire::merge(&bytes).unwrap().unwrap(), peer).unwrap();
+    let info = decode(&wire::merge(&bytes).unwrap().unwrap(), peer).unwrap();
     assert_eq!(info.protocols, protocols);
     assert_eq!(info.listen, addresses(60));
 }
@@ -106,10 +110,10 @@ fn of_thousands_of_protocols_and_addresses_a_bounded_number_is_kept() {
         agent_version: Some("x".repeat(100_000)),
         ..Message::default()
     };
-    let info = Info::decode(&message, peer).unwrap();
+    let info = decode(&message, peer).unwrap();
     assert_eq!(info.protocols.len(), 256);
     assert_eq!(info.listen.len(), 64);
-    assert_eq!(info.agent, "");
+    assert_eq!(info.agent.len(), 128);
 }
 
 #[test]
@@ -123,12 +127,149 @@ fn a_signed_record_of_another_peer_is_refused() {
             signed_peer_record: Some(record.into_signed_envelope().into_protobuf_encoding()),
             ..Message::default()
         };
-        let decoded = Info::decode(&message, peer.public().to_peer_id());
+        let decoded = decode(&message, peer.public().to_peer_id());
         assert!(
             matches!(decoded, Err(IdentifyError::WrongPeer { .. })),
             "{decoded:?}"
         );
     }
+}
+
+#[test]
+fn the_owner_of_a_record_is_compared_before_its_signature_is_verified() {
+    let (other, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let record = PeerRecord::new_interop(&other, addresses(1)).unwrap();
+    let mut envelope = record.into_signed_envelope().into_protobuf_encoding();
+    *envelope.last_mut().unwrap() ^= 1;
+    let message = Message {
+        signed_peer_record: Some(envelope),
+        ..Message::default()
+    };
+    // A verification would have found that the signature is wrong, and the record would have been passed over.
+    let decoded = decode(&message, peer.public().to_peer_id());
+    assert!(
+        matches!(decoded, Err(IdentifyError::WrongPeer { .. })),
+        "{decoded:?}"
+    );
+}
+
+/// A message with a record that `keypair` signed.
+fn signed_by(keypair: &Keypair, listen: Vec<Multiaddr>) -> Message {
+    let record = PeerRecord::new_interop(keypair, listen).unwrap();
+    Message {
+        signed_peer_record: Some(record.into_signed_envelope().into_protobuf_encoding()),
+        ..Message::default()
+    }
+}
+
+fn rsa(mut pkcs8: Vec<u8>) -> (Keypair, PeerId) {
+    let keypair = Keypair::rsa_from_pkcs8(&mut pkcs8).unwrap();
+    let peer = keypair.public().to_peer_id();
+    (keypair, peer)
+}
+
+#[test]
+fn the_signatures_of_a_large_rsa_key_are_verified_a_few_times_and_then_taken_for_unsigned() {
+    let (large, peer) = rsa(include_bytes!("rsa-4096.pk8").to_vec());
+    let signatures = SignatureBudget::default();
+    let mut message = signed_by(&large, addresses(1));
+    message.listen_addrs = vec![addresses(2)[1].to_vec()];
+    let signed = (0..10).filter(|_| {
+        let info = Info::decode(&message, peer, &signatures).unwrap();
+        let shown = match info.signed {
+            true => addresses(1),
+            false => addresses(2).split_off(1),
+        };
+        assert_eq!(info.listen, shown);
+        info.signed
+    });
+    assert_eq!(signed.count(), 4);
+    // Neither another peer nor a key that is quick to verify is affected.
+    let ed25519 = Keypair::generate_ed25519();
+    let message = signed_by(&ed25519, addresses(1));
+    for _ in 0..100 {
+        let info = Info::decode(&message, ed25519.public().to_peer_id(), &signatures);
+        assert!(info.unwrap().signed);
+    }
+}
+
+#[test]
+fn an_rsa_key_of_2048_bits_is_not_metered() {
+    let (usual, peer) = rsa(include_bytes!("rsa-2048.pk8").to_vec());
+    let message = signed_by(&usual, addresses(1));
+    let signatures = SignatureBudget::default();
+    for _ in 0..100 {
+        assert!(Info::decode(&message, peer, &signatures).unwrap().signed);
+    }
+}
+
+#[test]
+fn thousands_of_records_with_8192_bit_keys_of_others_cost_no_verification() {
+    let peer = Keypair::generate_ed25519().public().to_peer_id();
+    // A modulus of 8,192 bits, and 65,537 as the exponent, as PKCS#1 in X.509 in libp2p's protobuf.
+    let der = |tag: u8, content: &[u8]| {
+        let length = content.len() as u16;
+        [&[tag, 0x82][..], &length.to_be_bytes(), content].concat()
+    };
+    let modulus = [&[0, 0xc5][..], &[0x5a; 1022], &[0x5b]].concat();
+    let pkcs1 = der(0x30, &[&der(0x02, &modulus)[..], &[2, 3, 1, 0, 1]].concat());
+    let algorithm = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+    let x509 = der(
+        0x30,
+        &[&algorithm[..], &der(0x03, &[&[0][..], &pkcs1].concat())].concat(),
+    );
+    let field = |tag: u8, content: &[u8]| {
+        let length = [content.len() as u8 | 0x80, (content.len() >> 7) as u8];
+        [&[tag << 3 | 2][..], &length, content].concat()
+    };
+    let key = [&[8, 0][..], &field(2, &x509)].concat();
+    let envelope = [
+        field(1, &key),
+        field(2, b"\x03\x01"),
+        field(3, &[7; 200]),
+        field(5, &[0x17; 1024]),
+    ]
+    .concat();
+    let received = envelope.len();
+    let message = Message {
+        signed_peer_record: Some(envelope),
+        ..Message::default()
+    };
+    let begun = std::time::Instant::now();
+    for _ in 0..2_000 {
+        let decoded = decode(&message, peer);
+        assert!(
+            matches!(decoded, Err(IdentifyError::WrongPeer { .. })),
+            "{decoded:?}"
+        );
+    }
+    let each = begun.elapsed() / 2_000;
+    println!("{received} bytes with an 8,192-bit key of another peer: {each:?} each");
+}
+
+#[test]
+fn names_that_are_not_printable_or_too_long_are_left_out_and_other_texts_are_cut_and_escaped() {
+    let peer = Keypair::generate_ed25519().public().to_peer_id();
+    let name = |tail: &str| format!("/a{tail}");
+    let message = Message {
+        protocols: vec![
+            name("\u{1}"),
+            name("\u{1b}[2J"),
+            name("\n"),
+            name("\u{9b}31m"),
+            name("\u{202e}"),
+            name("\u{2066}"),
+            name(&"x".repeat(254)),
+            name(&"x".repeat(255)),
+        ],
+        agent_version: Some("\u{1b}]0;owned\u{7}".into()),
+        protocol_version: Some("x".repeat(300)),
+        ..Message::default()
+    };
+    let info = decode(&message, peer).unwrap();
+    assert_eq!(info.protocols, [name(&"x".repeat(254))]);
+    assert_eq!(info.agent, "\\u{1b}]0;owned\\u{7}");
+    assert_eq!(info.protocol_version.len(), 128);
 }
 
 #[test]
@@ -142,7 +283,7 @@ fn a_record_with_a_broken_signature_is_passed_over() {
         listen_addrs: vec![addresses(2)[1].to_vec()],
         ..Message::default()
     };
-    let info = Info::decode(&message, keypair.public().to_peer_id()).unwrap();
+    let info = decode(&message, keypair.public().to_peer_id()).unwrap();
     assert!(!info.signed);
     assert_eq!(info.listen, [addresses(2)[1].clone()]);
 }
@@ -156,7 +297,7 @@ fn the_key_of_another_peer_is_refused_and_der_lengths_that_lie_do_not_panic() {
             public_key: Some(key),
             ..Message::default()
         };
-        Info::decode(&message, peer)
+        decode(&message, peer)
     };
     let decoded = with_key(other.public().encode_protobuf());
     assert!(matches!(decoded, Err(IdentifyError::WrongPeer { .. })));
@@ -186,7 +327,7 @@ fn addresses_that_end_in_another_peers_id_are_dropped() {
         listen_addrs: [&plain, &own, &foreign].map(Multiaddr::to_vec).to_vec(),
         ..Message::default()
     };
-    assert_eq!(Info::decode(&message, peer).unwrap().listen, [plain, own]);
+    assert_eq!(decode(&message, peer).unwrap().listen, [plain, own]);
 }
 
 #[test]
@@ -194,12 +335,12 @@ fn a_push_that_is_partial_keeps_what_it_does_not_say() {
     let keypair = Keypair::generate_ed25519();
     let peer = keypair.public().to_peer_id();
     let first = wire::merge(&ours(&keypair, vec!["/a/1".into()], addresses(1)));
-    let known = Info::decode(&first.unwrap().unwrap(), peer).unwrap();
+    let known = decode(&first.unwrap().unwrap(), peer).unwrap();
     let update = Message {
         protocols: vec!["/b/1".into()],
         ..Message::default()
     };
-    let updated = known.updated_with(Info::decode(&update, peer).unwrap());
+    let updated = known.updated_with(decode(&update, peer).unwrap());
     assert_eq!(updated.protocols, ["/b/1"]);
     assert_eq!(updated.listen, known.listen);
     assert_eq!(updated.agent, known.agent);
@@ -210,7 +351,7 @@ proptest! {
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let peer = Keypair::generate_ed25519().public().to_peer_id();
         if let Ok(Some(message)) = wire::merge(&bytes) {
-            let _ = Info::decode(&message, peer);
+            let _ = decode(&message, peer);
         }
     }
 }

@@ -31,6 +31,15 @@ pub(crate) struct Message {
     pub(crate) signed_peer_record: Option<Vec<u8>>,
 }
 
+/// The fields of a signed envelope (libp2p RFC 0002) that are read before its signature is verified.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EnvelopeHead {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) public_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) payload_type: Vec<u8>,
+}
+
 /// Reads until the peer ends the stream, within the bounds.
 pub(crate) async fn read(stream: impl AsyncRead + Unpin) -> Result<Message, IdentifyError> {
     let mut bytes = Vec::new();

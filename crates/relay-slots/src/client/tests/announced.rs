@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn granted_at(at: &[&str]) -> Answer {
+pub(super) fn granted_at(at: &[&str]) -> Answer {
     let addresses = at.iter().copied().map(address).collect();
     Answer::Granted {
         reservation: Reservation::new(UNIX + 7200, addresses, None),
@@ -18,6 +18,7 @@ fn the_addresses_to_announce_are_those_of_the_relays_that_are_held() {
     let circuit = format!("/ip4/192.0.1.1/tcp/1/p2p/{one}/p2p-circuit");
     let behind = format!("/ip4/192.0.9.9/tcp/1/p2p/{two}/p2p-circuit");
     let other = format!("/ip4/192.0.9.9/tcp/1/p2p/{two}");
+    bench.reached(1, "/ip4/192.0.1.1/tcp/9");
     bench.answer(1, granted_at(&["/ip4/192.0.1.1/tcp/1", &behind, &other]));
     let events = bench.events();
     let [
@@ -32,6 +33,7 @@ fn the_addresses_to_announce_are_those_of_the_relays_that_are_held() {
     let announced = |bench: &Bench| bench.client.addresses().cloned().collect::<Vec<_>>();
     assert_eq!(announced(&bench), [address(&circuit)]);
 
+    bench.reached(2, "/ip4/192.0.9.9");
     bench.answer(2, granted_at(&[&other]));
     let both = [circuit, format!("{other}/p2p-circuit")].map(|at| address(&at));
     assert_eq!(announced(&bench), both);

@@ -56,7 +56,8 @@ impl Network {
         tried: &mut Vec<Attempt>,
     ) -> Option<Socket<'_>> {
         let cx = DialContext::new(Instant::now() + Duration::from_secs(3600));
-        let mut race = Kept(Race::new(None, Duration::from_millis(250)), tried);
+        let delay = Duration::from_millis(250);
+        let mut race = Kept(Race::new(None, delay, ConnectBudget::default()), tried);
         let running = race.0.run(arriving, &cx, |it| self.connect(it.address));
         running.await
     }
@@ -149,9 +150,45 @@ async fn an_address_is_tried_at_once_while_others_are_still_being_found() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn addresses_that_refuse_at_once_are_tried_at_a_pace_and_no_more_than_a_hundred_of_them() {
+    let (network, mut tried) = (Network::new(), Vec::new());
+    let (finds, arriving) = mpsc::unbounded();
+    for host in 0..=255 {
+        let address = ([127, 0, 0, host], 1).into();
+        finds
+            .unbounded_send(vec![Found {
+                address,
+                peer: None,
+            }])
+            .unwrap();
+    }
+    // The race ends although more could be found.
+    let lost = timeout(
+        Duration::from_secs(60),
+        network.race_for(arriving, &mut tried),
+    );
+    assert!(lost.await.unwrap().is_none());
+    drop(finds);
+    let starts: Vec<_> = network.log.borrow().iter().map(|(_, at)| *at).collect();
+    println!(
+        "{} connects in {} ms",
+        starts.len(),
+        starts[starts.len() - 1]
+    );
+    assert_eq!((starts.len(), tried.len()), (100, 100));
+    for (n, at) in starts.iter().enumerate().skip(8) {
+        assert!(
+            *at - starts[n - 8] >= 20,
+            "connect {n} at {at} ms: {starts:?}"
+        );
+    }
+    assert!(starts[8] < 30, "the first ones wait for nobody: {starts:?}");
+}
+
 #[test]
 fn one_address_of_two_peers_is_tried_for_each() {
-    let mut race = Race::new(None, Duration::ZERO);
+    let mut race = Race::new(None, Duration::ZERO, ConnectBudget::default());
     let at = |peer| Found {
         address: ([127, 0, 0, 1], 1).into(),
         peer: Some(peer),

@@ -1,0 +1,281 @@
+//! Merges repeated reports, so that strangers cannot flood a log.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// How many summaries [`Summaries`] gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SummariesConfig {
+    /// The least time between two summaries of one key. Default 1 s.
+    pub interval: Duration,
+    /// The number of keys that have summaries of their own at the same time. Further keys share one. Default 16.
+    pub max_keys: usize,
+}
+
+impl Default for SummariesConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            max_keys: 16,
+        }
+    }
+}
+
+impl SummariesConfig {
+    /// Sets [`Self::interval`].
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets [`Self::max_keys`].
+    pub fn with_max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = keys;
+        self
+    }
+}
+
+/// One or more reports of one key, or of all keys that have no summary of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary<Key, Item> {
+    /// The key of all the reports. `None`: they have more than one key.
+    pub key: Option<Key>,
+    /// The number of reports. The counts of all summaries add up to the number of reports.
+    pub count: u64,
+    /// The latest report.
+    pub latest: Item,
+}
+
+/// Passes the first report of a key on at once, and merges the next ones into one summary per [`SummariesConfig::interval`].
+///
+/// There are at most `max_keys + 1` summaries per interval, and as many reports are kept, whatever is reported.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use conn_state::{Summaries, SummariesConfig};
+///
+/// let now = Instant::now();
+/// let mut summaries = Summaries::new(SummariesConfig::default());
+/// for n in 1..=1_000 {
+///     summaries.handle_report(now, "192.0.2.0/24", n);
+/// }
+/// assert_eq!(summaries.poll_event().unwrap().count, 1);
+/// assert_eq!(summaries.poll_event(), None);
+/// summaries.handle_timeout(now + Duration::from_secs(1));
+/// assert_eq!(summaries.poll_event().unwrap().count, 999);
+/// ```
+#[derive(Debug)]
+pub struct Summaries<Key, Item> {
+    config: SummariesConfig,
+    windows: BTreeMap<Key, Window<Item>>,
+    /// The window of all further keys.
+    others: Option<Window<Item>>,
+    ready: VecDeque<Summary<Key, Item>>,
+}
+
+/// The time after a summary, and what is reported in it.
+#[derive(Debug)]
+struct Window<Item> {
+    ends: Instant,
+    count: u64,
+    latest: Option<Item>,
+}
+
+impl<Item> Window<Item> {
+    fn merge(&mut self, item: Item) {
+        self.count += 1;
+        self.latest = Some(item);
+    }
+
+    /// Ends the window: gives what was merged, and begins the next window. `None`: nothing was, and the key is forgotten.
+    fn end(&mut self, now: Instant, interval: Duration) -> Option<(u64, Item)> {
+        let latest = self.latest.take()?;
+        self.ends = now + interval;
+        Some((std::mem::take(&mut self.count), latest))
+    }
+}
+
+impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
+    /// Without any report yet.
+    pub fn new(config: SummariesConfig) -> Self {
+        Self {
+            config,
+            windows: BTreeMap::new(),
+            others: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Something was reported.
+    pub fn handle_report(&mut self, now: Instant, key: Key, item: Item) {
+        self.handle_timeout(now);
+        let own = self.windows.contains_key(&key) || self.windows.len() < self.config.max_keys;
+        let window = match own {
+            true => self.windows.get_mut(&key),
+            false => self.others.as_mut(),
+        };
+        if let Some(window) = window {
+            return window.merge(item);
+        }
+        let window = Window {
+            ends: now + self.config.interval,
+            count: 0,
+            latest: None,
+        };
+        match own {
+            true => drop(self.windows.insert(key.clone(), window)),
+            false => self.others = Some(window),
+        }
+        self.ready.push_back(Summary {
+            key: own.then_some(key),
+            count: 1,
+            latest: item,
+        });
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let windows = self.windows.values().chain(&self.others);
+        windows.map(|window| window.ends).min()
+    }
+
+    /// Ends the windows that are over.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.end_windows(now, |window| window.ends <= now);
+    }
+
+    /// Ends all windows, so that no report is missing from the summaries. For the end of the host.
+    pub fn handle_end(&mut self, now: Instant) {
+        self.end_windows(now, |_| true);
+    }
+
+    fn end_windows(&mut self, now: Instant, is_over: impl Fn(&Window<Item>) -> bool) {
+        let (interval, ready) = (self.config.interval, &mut self.ready);
+        let mut stays = |key: Option<&Key>, window: &mut Window<Item>| {
+            if !is_over(window) {
+                return true;
+            }
+            let ended = window.end(now, interval);
+            let stays = ended.is_some();
+            ready.extend(ended.map(|(count, latest)| Summary {
+                key: key.cloned(),
+                count,
+                latest,
+            }));
+            stays
+        };
+        self.windows.retain(|key, window| stays(Some(key), window));
+        self.others.take_if(|window| !stays(None, window));
+    }
+
+    /// The next summary. Drain it to `None` after each `handle_*`.
+    pub fn poll_event(&mut self) -> Option<Summary<Key, Item>> {
+        self.ready.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn drain(summaries: &mut Summaries<u8, u32>) -> Vec<(Option<u8>, u64, u32)> {
+        std::iter::from_fn(|| summaries.poll_event())
+            .map(|summary| (summary.key, summary.count, summary.latest))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_report_is_passed_on_at_once_and_the_next_ones_as_one_summary_per_second() {
+        let begun = Instant::now();
+        let mut summaries = Summaries::new(SummariesConfig::default());
+        summaries.handle_report(begun, 1, 10);
+        assert_eq!(drain(&mut summaries), [(Some(1), 1, 10)]);
+        for item in 11..=15 {
+            summaries.handle_report(begun + SECOND / 2, 1, item);
+        }
+        assert_eq!(drain(&mut summaries), []);
+        assert_eq!(summaries.poll_timeout(), Some(begun + SECOND));
+        summaries.handle_timeout(begun + SECOND - Duration::from_nanos(1));
+        assert_eq!(drain(&mut summaries), []);
+        summaries.handle_timeout(begun + SECOND);
+        assert_eq!(drain(&mut summaries), [(Some(1), 5, 15)]);
+        // The next window begins with the summary.
+        summaries.handle_report(begun + SECOND * 3 / 2, 1, 16);
+        assert_eq!(drain(&mut summaries), []);
+        summaries.handle_timeout(begun + 2 * SECOND);
+        assert_eq!(drain(&mut summaries), [(Some(1), 1, 16)]);
+    }
+
+    #[test]
+    fn a_key_that_was_quiet_for_a_second_is_forgotten_and_its_next_report_is_a_first_one() {
+        let begun = Instant::now();
+        let mut summaries = Summaries::new(SummariesConfig::default());
+        summaries.handle_report(begun, 1, 10);
+        summaries.handle_timeout(begun + SECOND);
+        assert_eq!(summaries.poll_timeout(), None);
+        summaries.handle_report(begun + SECOND, 1, 11);
+        let got = drain(&mut summaries);
+        assert_eq!(got, [(Some(1), 1, 10), (Some(1), 1, 11)]);
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_share_one_summary_and_a_key_that_has_its_own_keeps_it() {
+        let begun = Instant::now();
+        let config = SummariesConfig::default().with_max_keys(2);
+        let mut summaries = Summaries::new(config);
+        for (key, item) in [(1, 10), (2, 20), (3, 30), (4, 40), (2, 21), (5, 50)] {
+            summaries.handle_report(begun, key, item);
+        }
+        let firsts = [(Some(1), 1, 10), (Some(2), 1, 20), (None, 1, 30)];
+        assert_eq!(drain(&mut summaries), firsts);
+        summaries.handle_timeout(begun + SECOND);
+        assert_eq!(drain(&mut summaries), [(Some(2), 1, 21), (None, 2, 50)]);
+        // The first key is forgotten, so another one has its place.
+        summaries.handle_report(begun + SECOND, 6, 60);
+        assert_eq!(drain(&mut summaries), [(Some(6), 1, 60)]);
+    }
+
+    #[test]
+    fn at_the_end_everything_merged_is_told() {
+        let begun = Instant::now();
+        let mut summaries = Summaries::new(SummariesConfig::default());
+        for item in 10..15 {
+            summaries.handle_report(begun, 1, item);
+        }
+        summaries.handle_end(begun);
+        assert_eq!(drain(&mut summaries), [(Some(1), 1, 10), (Some(1), 4, 14)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_report_is_counted_once_and_no_second_has_more_summaries_than_keys_and_one(
+            reports in proptest::collection::vec((0_u64..300, 0_u8..20), 1..400),
+        ) {
+            let begun = Instant::now();
+            let config = SummariesConfig::default().with_max_keys(4);
+            let mut summaries = Summaries::new(config);
+            let (mut now, mut told) = (begun, Vec::new());
+            for (millis, key) in &reports {
+                now += Duration::from_millis(*millis);
+                summaries.handle_report(now, *key, 0);
+                told.extend(drain(&mut summaries).into_iter().map(|(_, count, _)| (now, count)));
+            }
+            for (at, _) in &told {
+                let same_second = told.iter().filter(|(other, _)| other >= at && *other < *at + SECOND);
+                prop_assert!(same_second.count() <= 5);
+            }
+            summaries.handle_end(now);
+            let rest: u64 = drain(&mut summaries).into_iter().map(|(_, count, _)| count).sum();
+            let sum: u64 = told.iter().map(|(_, count)| count).sum();
+            prop_assert_eq!(sum + rest, reports.len() as u64);
+        }
+    }
+}

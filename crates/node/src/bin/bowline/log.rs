@@ -1,0 +1,143 @@
+//! The log on standard error. Strangers cause some of its lines, so each line and the number of lines have a bound.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use node::conn_state::{Budget, Escaped, Rate};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// The maximum length of a line, in bytes. The rest of a longer line is left out.
+const MAX_LINE: usize = 1_024;
+
+/// The number of lines that one place in the code may log at once, and the pause before each further line.
+const PER_KIND: (u32, Duration) = (10, Duration::from_secs(1));
+
+/// The same for all places together. A line of a busy place cannot use up what the others need.
+const IN_ALL: (u32, Duration) = (100, Duration::from_millis(100));
+
+/// The number of places whose lines are counted at the same time.
+const MAX_KINDS: usize = 256;
+
+/// Starts the log at the level that `RUST_LOG` selects, or else at `warn`.
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Log(Mutex::new(Kinds::new())))
+        // Colours are escape sequences, and the log escapes those of peers.
+        .with_ansi(false)
+        .init();
+}
+
+struct Log(Mutex<Kinds>);
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Some(0))
+    }
+
+    /// Only those who set `RUST_LOG` see more than `info`, and they want each line.
+    fn make_writer_for(&'a self, place: &Metadata<'_>) -> Line {
+        if *place.level() > Level::INFO {
+            return self.make_writer();
+        }
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Line(kinds.admit(Instant::now(), place.name()))
+    }
+}
+
+/// The lines of each place in the code. Libraries that use the crate `log` count as one place.
+struct Kinds {
+    budget: Budget<&'static str>,
+    left_out: BTreeMap<&'static str, u64>,
+}
+
+impl Kinds {
+    fn new() -> Self {
+        let rate = |(burst, interval)| Rate::new(burst, interval);
+        Self {
+            budget: Budget::new(rate(PER_KIND), rate(IN_ALL), MAX_KINDS),
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    /// Whether one more line may be logged, and how many lines of its kind were left out before it.
+    fn admit(&mut self, now: Instant, kind: &'static str) -> Option<u64> {
+        match self.budget.take(now, kind) {
+            Ok(()) => Some(self.left_out.remove(kind).unwrap_or(0)),
+            Err(_) => {
+                *self.left_out.entry(kind).or_default() += 1;
+                None
+            }
+        }
+    }
+}
+
+/// Writes one line, with the number of lines that were left out before it. `None`: the line itself is left out.
+struct Line(Option<u64>);
+
+impl Write for Line {
+    /// The subscriber writes each line by one call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(left_out) = self.0 {
+            io::stderr().write_all(shown(line, left_out).as_bytes())?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn shown(line: &[u8], left_out: u64) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut shown = Escaped(text.trim_end()).to_string();
+    if shown.len() > MAX_LINE {
+        shown.truncate(shown.floor_char_boundary(MAX_LINE));
+        shown.push('…');
+    }
+    match left_out {
+        0 => {}
+        n => shown.push_str(&format!(" ({n} lines of this kind were left out before)")),
+    }
+    shown.push('\n');
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_logs_ten_lines_at_once_and_one_per_second_and_tells_what_it_left_out() {
+        let begun = Instant::now();
+        let mut kinds = Kinds::new();
+        let admitted = (0..1_000).filter_map(|_| kinds.admit(begun, "a"));
+        assert_eq!(admitted.collect::<Vec<_>>(), [0; 10]);
+        assert_eq!(kinds.admit(begun, "b"), Some(0));
+        let next = begun + Duration::from_secs(1);
+        assert_eq!(kinds.admit(next, "a"), Some(990));
+        assert_eq!(kinds.admit(next, "a"), None);
+    }
+
+    #[test]
+    fn a_line_is_escaped_and_cut() {
+        assert_eq!(shown(b"a\x1b[2J\nb\n", 0), "a\\u{1b}[2J\\nb\n");
+        let long = "x".repeat(MAX_LINE + 1);
+        let whole = shown(&long.as_bytes()[1..], 0);
+        assert_eq!(whole.len(), MAX_LINE + 1);
+        assert_eq!(shown(long.as_bytes(), 0).len(), MAX_LINE + "…\n".len());
+        assert_eq!(
+            shown(b"a\n", 3),
+            "a (3 lines of this kind were left out before)\n"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! What one dial may spend: addresses, questions to name servers, and connects at a pace.
+//!
+//! The owner of a DNS name or of an address record chooses how many addresses a dial finds, and whose they are. TCP, QUIC
+//! and the dials of relays therefore share one budget per dial.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The most addresses that one dial tries. The addresses of host names and of relays count, and so do look-ups.
+pub(crate) const MAX_ADDRESSES: usize = 100;
+/// The most names whose `/dnsaddr` records one dial asks for.
+const MAX_QUESTIONS: usize = 100;
+/// The number of connects that may start without a pause. By default no more attempts of a dial run at the same time.
+const AT_ONCE: u32 = 8;
+/// The pause before each further connect. 100 connects take 2 s.
+const GAP: Duration = Duration::from_millis(20);
+
+/// The budget of one dial. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DialBudget(Arc<Mutex<Spent>>);
+
+#[derive(Debug, Default)]
+struct Spent {
+    addresses: usize,
+    questions: usize,
+    /// The time at which `AT_ONCE` connects may start at once again.
+    rested_at: Option<Instant>,
+}
+
+impl DialBudget {
+    /// Counts one address. `false`: the dial must not try it.
+    pub(crate) fn take_address(&self) -> bool {
+        self.spent().take_address()
+    }
+
+    /// Counts one question. `false`: the dial must not ask it.
+    #[allow(dead_code, reason = "only TCP looks up /dnsaddr records")]
+    pub(crate) fn take_question(&self) -> bool {
+        let mut spent = self.spent();
+        let left = spent.questions < MAX_QUESTIONS;
+        spent.questions += usize::from(left);
+        left
+    }
+
+    /// The time at which the first connect to a counted address may start. The caller must make this connect.
+    pub(crate) fn pace(&self, now: Instant) -> Instant {
+        self.spent().pace(now)
+    }
+
+    /// The connects of one attempt, for its transport. [`Self::take_address`] and [`Self::pace`] have admitted the first
+    /// connect. Each further connect, to another address of the name or in a retry, counts as an address. The closure
+    /// returns the time at which the next connect may start, or `None` if the budget is used up.
+    #[allow(dead_code, reason = "a node without transports has no connects")]
+    pub(crate) fn connects(&self) -> impl Fn(Instant) -> Option<Instant> + Send + Sync + 'static {
+        let (budget, first) = (self.clone(), AtomicBool::new(true));
+        move |now| match first.swap(false, Ordering::Relaxed) {
+            true => Some(now),
+            false => {
+                let mut spent = budget.spent();
+                spent.take_address().then(|| spent.pace(now))
+            }
+        }
+    }
+
+    fn spent(&self) -> MutexGuard<'_, Spent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spent {
+    fn take_address(&mut self) -> bool {
+        let left = self.addresses < MAX_ADDRESSES;
+        self.addresses += usize::from(left);
+        left
+    }
+
+    fn pace(&mut self, now: Instant) -> Instant {
+        let rested_at = self.rested_at.map_or(now, |at| at.max(now)) + GAP;
+        self.rested_at = Some(rested_at);
+        let start = rested_at.checked_sub(GAP * AT_ONCE);
+        start.map_or(now, |at| at.max(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_connects_start_at_once_and_then_one_per_20_ms() {
+        let (budget, now) = (DialBudget::default(), Instant::now());
+        for n in 0..50_u32 {
+            let start = now + GAP * (n + 1).saturating_sub(AT_ONCE);
+            assert_eq!(budget.pace(now), start, "connect {n}");
+        }
+        let later = now + GAP * 43;
+        assert_eq!(budget.pace(later), later, "the pause made room for one");
+        assert_eq!(budget.pace(later), later + GAP);
+    }
+
+    #[test]
+    fn all_attempts_of_a_dial_share_a_hundred_addresses_and_each_brings_one_with_it() {
+        let (budget, now) = (DialBudget::default(), Instant::now());
+        assert!((0..90).all(|_| budget.take_address()));
+        let (one, two) = (budget.connects(), budget.clone().connects());
+        assert_eq!((one(now), two(now)), (Some(now), Some(now)));
+        let further = std::iter::from_fn(|| one(now)).count();
+        assert_eq!(further, 10);
+        assert_eq!(two(now), None);
+        assert!(!budget.take_address());
+    }
+
+    #[test]
+    fn a_dial_asks_a_hundred_questions_and_not_one_more() {
+        let budget = DialBudget::default();
+        let asked = (0..150).filter(|_| budget.clone().take_question()).count();
+        assert_eq!(asked, 100);
+    }
+}

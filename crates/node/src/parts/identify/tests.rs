@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+use multiaddr::Multiaddr;
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::{Keypair, Node, conn_state::Detail, event::Event};
+
+/// Two connected nodes, and the connection at both ends.
+async fn pair() -> (Node, Node, Connection, Connection) {
+    let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let (here, there) = (node(), node());
+    let mut events = there.events();
+    let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let connection = here.dial(address.unwrap()).await.unwrap();
+    while !matches!(events.next().await.unwrap(), Event::Identified { .. }) {}
+    let theirs = there.connection(here.peer_id()).unwrap();
+    (here, there, connection, theirs)
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_connection_that_has_ended() {
+    let (here, _there, connection, _) = pair().await;
+    let mut events = here.events();
+    let part = here.part::<Identify>().unwrap();
+    assert!(!part.known().is_empty());
+    connection.close();
+    while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
+    assert!(part.known().is_empty());
+}
+
+#[tokio::test]
+async fn a_signed_record_is_learned_as_signed_and_other_addresses_as_the_peers_word() {
+    let (_here, there, _, theirs) = pair().await;
+    let part = there.part::<Identify>().unwrap();
+    let peer = theirs.peer();
+    let say = |address: &str, signed| {
+        let address: Multiaddr = address.parse().unwrap();
+        let info = Info {
+            peer,
+            agent: Detail::default(),
+            protocol_version: Detail::default(),
+            protocols: Vec::new(),
+            listen: vec![address.clone()],
+            signed,
+            observed: None,
+        };
+        part.note(theirs.clone(), Arc::new(info));
+        address
+    };
+    // Each source has one list of a peer, and a signed record comes before what is not signed.
+    let signed = say("/ip4/192.0.2.9/tcp/1", true);
+    let unsigned = say("/ip4/192.0.2.1/tcp/1", false);
+    assert_eq!(part.context.addresses(&peer), [signed, unsigned.clone()]);
+    let signed = say("/ip4/192.0.2.8/tcp/1", true);
+    assert_eq!(part.context.addresses(&peer), [signed, unsigned]);
+}
+
+#[tokio::test]
+async fn a_fourth_push_stream_waits_for_its_message_and_a_fifth_is_reset() {
+    let (_here, _there, connection, _) = pair().await;
+    let mut waiting = Vec::new();
+    for _ in 0..PUSHES_SERVED {
+        let (_, stream) = connection.open(&[PUSH_PROTOCOL]).await.unwrap();
+        waiting.push(stream);
+    }
+    let (_, mut fifth) = connection.open(&[PUSH_PROTOCOL]).await.unwrap();
+    let ended = timeout(Duration::from_secs(10), fifth.read(&mut [0])).await;
+    assert!(!matches!(ended.unwrap(), Ok(1..)));
+    for stream in &mut waiting {
+        let waits = timeout(Duration::from_millis(50), stream.read(&mut [0])).await;
+        assert!(waits.is_err(), "{waits:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_has_eight_pushes_at_once_and_another_peer_its_own() {
+    let (_here, there, _, theirs) = pair().await;
+    let part = there.part::<Identify>().unwrap();
+    let granted = (0..100).filter(|_| part.may_push(theirs.peer()));
+    assert_eq!(granted.count(), PUSH_BURST as usize);
+    assert!(part.may_push(PeerId::random()));
+}

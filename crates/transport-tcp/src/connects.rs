@@ -1,0 +1,125 @@
+//! The number and the pace of a dial's connects.
+//!
+//! The owner of a DNS name chooses how many addresses a dial finds, and whose they are. So a dial makes a bounded number
+//! of connects, and addresses that refuse at once cannot speed it up.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Connects of one dial: as many as a `/dnsaddr` gives addresses.
+const MAX_CONNECTS: u32 = 100;
+/// Connects that may start without a pause between them. Few hosts have more addresses.
+const AT_ONCE: u32 = 8;
+/// The pause before each further connect. RFC 8305 section 5 allows no less than 10 ms. 100 connects then take 2 s, which
+/// a dial's deadline leaves room for.
+const GAP: Duration = Duration::from_millis(20);
+
+/// The connects that one dial may make. Clones share one budget, so that it holds for all routes and retries of a dial.
+///
+/// The default admits 100 connects: the first 8 at once, and then at most one per 20 ms. A pause without connects makes
+/// room for up to 8 at once again. Connections to a proxy are not counted: the configuration names the proxies, and the
+/// peer does not.
+#[derive(Clone)]
+pub struct ConnectBudget(Arc<Reserve>);
+
+type Reserve = dyn Fn(Instant) -> Option<Instant> + Send + Sync;
+
+impl ConnectBudget {
+    /// A budget that asks `reserve` before each connect. `reserve` receives the present time. It returns the time at
+    /// which this connect may start, or `None` if the dial may make no further connect. It must not block.
+    pub fn new(reserve: impl Fn(Instant) -> Option<Instant> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(reserve))
+    }
+
+    /// When the next connect may start. `None`: the budget is used up.
+    pub(crate) fn reserve(&self, now: Instant) -> Option<Instant> {
+        (self.0)(now)
+    }
+}
+
+impl Default for ConnectBudget {
+    fn default() -> Self {
+        let connects = Mutex::new(Connects::default());
+        Self::new(move |now| {
+            let mut connects = connects.lock().unwrap_or_else(PoisonError::into_inner);
+            connects.reserve(now)
+        })
+    }
+}
+
+impl fmt::Debug for ConnectBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConnectBudget")
+    }
+}
+
+/// The default budget: a count, and a token bucket in the form of one time.
+#[derive(Debug)]
+struct Connects {
+    left: u32,
+    /// When the bucket will be full again.
+    full_at: Option<Instant>,
+}
+
+impl Default for Connects {
+    fn default() -> Self {
+        Self {
+            left: MAX_CONNECTS,
+            full_at: None,
+        }
+    }
+}
+
+impl Connects {
+    fn reserve(&mut self, now: Instant) -> Option<Instant> {
+        self.left = self.left.checked_sub(1)?;
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + GAP;
+        self.full_at = Some(full_at);
+        let start = full_at.checked_sub(GAP * AT_ONCE);
+        Some(start.map_or(now, |at| at.max(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_connects_start_at_once_then_one_per_20_ms_and_the_hundred_and_first_never() {
+        let (mut connects, now) = (Connects::default(), Instant::now());
+        let starts: Vec<_> = std::iter::from_fn(|| connects.reserve(now)).collect();
+        let expected: Vec<_> = (0..100_u32)
+            .map(|n| now + GAP * (n + 1).saturating_sub(AT_ONCE))
+            .collect();
+        assert_eq!(starts, expected);
+    }
+
+    #[test]
+    fn a_pause_makes_room_for_as_many_connects_as_it_lasted_and_for_eight_at_most() {
+        let begun = Instant::now();
+        for (pause, at_once) in [(1, 0), (19, 0), (20, 1), (59, 2), (160, 8), (10_000, 8)] {
+            let mut connects = Connects::default();
+            (0..AT_ONCE).for_each(|_| drop(connects.reserve(begun)));
+            let now = begun + Duration::from_millis(pause);
+            let starts = std::iter::from_fn(|| connects.reserve(now));
+            assert_eq!(
+                starts.take_while(|at| *at == now).count(),
+                at_once,
+                "{pause} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn clones_share_one_budget_and_two_dials_do_not() {
+        let (one, two) = (ConnectBudget::default(), ConnectBudget::default());
+        let now = Instant::now();
+        let used = std::iter::from_fn(|| one.clone().reserve(now)).count();
+        assert_eq!(used, MAX_CONNECTS as usize);
+        assert!(one.reserve(now).is_none());
+        assert_eq!(two.reserve(now), Some(now));
+    }
+}
