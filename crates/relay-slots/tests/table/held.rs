@@ -108,3 +108,24 @@ fn a_change_of_the_configuration_counts_for_what_comes_after_it() {
     table.handle_timeout(now + seconds(50));
     assert_eq!((table.held_by(&"old"), table.held_by(&"new")), (1, 0));
 }
+
+#[test]
+fn peers_that_came_together_are_probed_one_after_another_over_a_quarter_of_the_heartbeat() {
+    const PEERS: u32 = 1000;
+    let start = Instant::now();
+    let config = TableConfig::default();
+    let mut table: Table<u32> = Table::new(start, 7, Caps::unlimited(), config);
+    for peer in 0..PEERS {
+        let connection = open_connection(&mut table, start, &peer, Origin::Local);
+        table.handle_reserve(start, connection).expect("no caps");
+    }
+    // How many are probed in each quarter of a second, from 22.5 s to 30 s.
+    let probed = (0..31).map(|quarter| {
+        table.handle_timeout(start + Duration::from_millis(22_500 + 250 * quarter));
+        std::iter::from_fn(|| table.poll_event()).count()
+    });
+    let probed: Vec<usize> = probed.collect();
+    assert_eq!(probed.iter().sum::<usize>(), PEERS as usize);
+    let most = probed.iter().max().expect("there are some");
+    assert!(*most <= 2 * PEERS as usize / 30, "{probed:?}");
+}
