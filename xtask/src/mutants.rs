@@ -50,6 +50,9 @@ const CORES: [Core; 3] = [
     Core {
         package: "transport-tcp",
         modules: &[
+            "header",
+            "intake",
+            "unread",
             "ends",
             "coalesce",
             "readahead",

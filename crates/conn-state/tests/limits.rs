@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Limits, LimitsConfig, Refused};
+use conn_state::{Limits, LimitsConfig, Refused, Usage};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
@@ -30,6 +30,8 @@ fn an_address_with_an_open_connection_is_not_forgotten_however_long_it_is_quiet(
     let mut limits = limits(LimitsConfig::default().with_max_per_address(1));
     let now = Instant::now();
     limits.handle_inbound(now, 1, HERE).expect("room");
+    let up = limits.handle_authenticated(now, 1, 7, &Usage::new(now));
+    up.expect("room");
     let later = now + Duration::from_secs(3600);
     let full = Err(Refused::TooManyAddresses { limit: 1 });
     assert_eq!(limits.handle_inbound(later, 2, ELSEWHERE), full);

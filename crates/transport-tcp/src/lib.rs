@@ -104,8 +104,6 @@ mod resolve;
 mod security;
 mod stream;
 mod target;
-#[cfg(test)]
-mod test_io;
 mod tls;
 mod trail;
 mod unread;
@@ -190,3 +188,6 @@ pub trait Dialer: Send + Sync {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod test_io;

@@ -3,6 +3,7 @@
 mod best;
 mod bounds;
 mod elsewhere;
+mod late;
 mod memory;
 mod wakes;
 

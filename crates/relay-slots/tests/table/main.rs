@@ -1,12 +1,15 @@
 //! What must hold for a slot table: against a plain model, through a million churns, and where other relays failed.
 
+mod caps;
 mod churn;
 mod floods;
+mod held;
 mod machine;
 mod model;
 mod others;
 mod phone;
 mod place;
+mod rates;
 
 use std::{
     hash::Hash,

@@ -1,3 +1,5 @@
+mod wire;
+
 use std::task::Waker;
 
 use futures::io::{AsyncRead as _, AsyncWrite as _};
