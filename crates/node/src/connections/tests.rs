@@ -1,6 +1,8 @@
 //! The map between the end of a handshake and the session.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+mod successors;
+
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},

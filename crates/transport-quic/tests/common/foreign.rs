@@ -65,7 +65,7 @@ impl Face {
         })
     }
 
-    fn client(&self) -> quinn::ClientConfig {
+    pub fn client(&self) -> quinn::ClientConfig {
         let mut config = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()

