@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 use common::{
     Node, ask,
     foreign::Face,
-    id,
     initial::{SOURCE, client_hello, crypto, parameter, seal, varint},
     localhost, until, within,
 };
@@ -133,7 +132,7 @@ async fn pieces_of_a_handshake_that_leave_gaps_pin_no_memory() {
     still_serves(&node).await;
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "{grown} bytes");
-    println!("7.5 MB of gapped pieces in 2,500 packets: {grown} bytes");
+    println!("375,000 pieces with gaps in 2,500 packets: {grown} bytes");
     until(|| node.endpoint.open_connections() == 0).await;
 }
 
@@ -235,5 +234,4 @@ async fn a_peer_that_renews_its_connection_ids_all_the_time_costs_no_memory() {
     assert!(grown < 4 << 20, "{grown} bytes");
     println!("{} new connection ids: {grown} bytes", renewed());
     still_serves(&node).await;
-    assert_ne!(node.id(), id(&identity));
 }

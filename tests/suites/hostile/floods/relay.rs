@@ -24,9 +24,9 @@ use crate::node_under_attack::Start;
 use crate::siege::{Aim, Counts, besiege};
 use crate::{Outcome, Setting};
 
-/// The addresses of the malicious relay and of somebody else, at whom it aims the node.
+/// The addresses of the malicious relay and of somebody else, at whom it aims the node. The victim has all addresses.
 const RELAY: &str = "127.20.0.1:0";
-const VICTIM: &str = "127.66.0.1:0";
+const VICTIM: &str = "0.0.0.0:0";
 
 /// The addresses that the relay claims to have. The protocol's reader takes no more.
 const ADDRESSES: usize = 32;
@@ -63,37 +63,18 @@ impl MaliciousRelay {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build()?;
         let keypair = Keypair::generate_ed25519();
+        let id = keypair.public().to_peer_id();
         let listener = runtime.block_on(TcpListener::bind(RELAY))?;
         let victim = runtime.block_on(TcpListener::bind(VICTIM))?;
-        let id = keypair.public().to_peer_id();
-        let (at, there) = (listener.local_addr()?, victim.local_addr()?);
-        let address = |ip, port| format!("/ip4/{ip}/tcp/{port}/p2p/{id}").parse::<Multiaddr>();
-        let claimed = match claims_victim {
-            // The same service under other addresses: all of 127.0.0.0/8 is this machine.
-            true => (0..ADDRESSES).map(|n| address(format!("127.66.0.{}", n + 1), there.port())),
-            false => return Self::serve(runtime, ttl, vec![], keypair, listener, victim),
-        };
-        let claimed = claimed.collect::<Result<Vec<_>, _>>()?;
-        ensure!(at.port() != there.port(), "two listeners have one port");
-        Self::serve(runtime, ttl, claimed, keypair, listener, victim)
-    }
-
-    fn serve(
-        runtime: Runtime,
-        ttl: Duration,
-        claimed: Vec<Multiaddr>,
-        keypair: Keypair,
-        listener: TcpListener,
-        victim: TcpListener,
-    ) -> Result<Self> {
-        let at = listener.local_addr()?;
-        let id = keypair.public().to_peer_id();
+        let (at, port) = (listener.local_addr()?, victim.local_addr()?.port());
         let address: Multiaddr = format!("/ip4/{}/tcp/{}/p2p/{id}", at.ip(), at.port()).parse()?;
-        let claimed = if claimed.is_empty() {
-            vec![address.clone()]
-        } else {
-            claimed
-        };
+        let mut claimed = vec![address.clone()];
+        if claims_victim {
+            let of_victim =
+                (1..=ADDRESSES).map(|n| format!("/ip4/127.66.0.{n}/tcp/{port}/p2p/{id}"));
+            let of_victim = of_victim.map(|text| text.parse());
+            claimed = of_victim.collect::<Result<_, _>>()?;
+        }
         let state = Arc::new(State {
             ttl,
             claimed,

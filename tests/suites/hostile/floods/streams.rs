@@ -24,6 +24,9 @@ const NAME: usize = 100;
 /// Requests at the same time on one connection.
 const TOGETHER: usize = 8;
 
+/// Renewals that a relay may grant at once, and about one more per second. A holder needs one in half an hour.
+const RENEWALS: u64 = 64;
+
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Pushes that name protocols of control characters, ten per second, each with other names.
@@ -67,7 +70,13 @@ pub(crate) fn renewals(setting: &Setting) -> Result<Outcome> {
         ..Start::default()
     };
     let attack = |aim: Aim| async move { repeat(aim, TOGETHER, Duration::ZERO, renew).await };
-    let siege = besiege(setting, &start, Stack::TcpTls, attack)?;
+    let mut siege = besiege(setting, &start, Stack::TcpTls, attack)?;
+    let granted = Counts::get(&siege.counts.taken);
+    let most = RENEWALS + setting.length.as_secs();
+    if granted > most {
+        let broken = format!("the relay granted {granted} renewals, not {most}");
+        siege.figures.own.push(broken);
+    }
     Ok(Outcome::Ran(Box::new(siege.figures)))
 }
 
