@@ -1,5 +1,6 @@
 //! Honest peers that connect during a flood: other implementations, and Bowline itself from many addresses.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +53,13 @@ pub(crate) fn bowline(to: &Multiaddr, until: Instant) -> Result<(u32, u32)> {
         }
         let all = connects.len() as u32;
         let outcomes = connects.join_all().await;
-        for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            eprintln!("an honest connect failed: {error:#}");
+        let errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        let mut failed: BTreeMap<String, u32> = BTreeMap::new();
+        for error in errors {
+            *failed.entry(format!("{error:#}")).or_default() += 1;
+        }
+        for (error, times) in failed {
+            eprintln!("{times} honest connects failed: {error}");
         }
         let answered = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
         Ok((answered as u32, all))
@@ -62,19 +68,8 @@ pub(crate) fn bowline(to: &Multiaddr, until: Instant) -> Result<(u32, u32)> {
 
 /// Dials, pings once and closes.
 pub(crate) async fn connect(to: Multiaddr, from: Ipv4Addr) -> Result<()> {
-    let uplink = Uplink::Address(from.into());
-    let dialer = Arc::new(Bound::new([uplink], DirectConfig::default()));
     let over_quic = to.to_string().contains("quic");
-    let builder = Node::builder(Keypair::generate_ed25519()).config(Config::default());
-    let node = match over_quic {
-        true => builder.build()?,
-        false => builder.dialer(dialer).build()?,
-    };
-    if over_quic {
-        // A dial starts from the socket that listens, so it comes from that address.
-        node.listen(format!("/ip4/{from}/udp/0/quic-v1").parse()?)
-            .await?;
-    }
+    let node = node(from, over_quic).await?;
     let job = async {
         let connection = node.dial([to]).await?;
         connection.ping().await?;
@@ -83,6 +78,20 @@ pub(crate) async fn connect(to: Multiaddr, from: Ipv4Addr) -> Result<()> {
     let done = timeout(PATIENCE, job).await;
     node.shutdown().await;
     done?
+}
+
+/// A node that dials from this address.
+pub(crate) async fn node(from: Ipv4Addr, over_quic: bool) -> Result<Node> {
+    let builder = Node::builder(Keypair::generate_ed25519()).config(Config::default());
+    if over_quic {
+        // A dial starts from the socket that listens.
+        let node = builder.build()?;
+        let at = format!("/ip4/{from}/udp/0/quic-v1");
+        node.listen(at.parse()?).await?;
+        return Ok(node);
+    }
+    let dialer = Bound::new([Uplink::Address(from.into())], DirectConfig::default());
+    Ok(builder.dialer(Arc::new(dialer)).build()?)
 }
 
 /// The address of the nth connect: in a subnet of its own, which no attacker uses.

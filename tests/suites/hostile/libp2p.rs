@@ -2,18 +2,20 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 
 use anyhow::{Context, Result, bail, ensure};
+use node::Keypair;
 use node::transport_tcp::{Connection, UpgradeConfig, Upgrader};
-use node::{Keypair, PeerId};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::siege::{Aim, Counts};
 
 pub(crate) const PING: &str = "/ipfs/ping/1.0.0";
 pub(crate) const IDENTIFY: &str = "/ipfs/id/1.0.0";
@@ -33,22 +35,64 @@ pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStr
 }
 
 /// A connection with an identity of its own.
-pub(crate) async fn authenticate(
-    from: Ipv4Addr,
-    to: SocketAddr,
-    peer: PeerId,
-) -> Result<Connection> {
-    let stream = connect(from, to).await?;
+pub(crate) async fn authenticate(from: Ipv4Addr, aim: &Aim) -> Result<Connection> {
+    let stream = connect(from, aim.tcp).await?;
+    let stream = Counted::new(stream, aim.counts.clone());
     let upgrader = Upgrader::new(&Keypair::generate_ed25519(), UpgradeConfig::default())?;
-    Ok(upgrader.outbound(stream, Some(peer), &mut |_| {}).await?)
+    Ok(upgrader
+        .outbound(stream, Some(aim.peer), &mut |_| {})
+        .await?)
+}
+
+/// A socket that counts what is sent over it.
+pub(crate) struct Counted {
+    socket: TcpStream,
+    counts: Arc<Counts>,
+}
+
+impl Counted {
+    pub(crate) fn new(socket: TcpStream, counts: Arc<Counts>) -> Self {
+        Self { socket, counts }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        Counts::add(&self.counts.sent, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 /// TLS below yamux: what is written here are the frames. Reads as little as possible, so that the node's writer blocks.
-pub(crate) async fn raw_muxer(from: Ipv4Addr, to: SocketAddr) -> Result<TlsStream<TcpStream>> {
+pub(crate) async fn raw_muxer(from: Ipv4Addr, aim: &Aim) -> Result<TlsStream<Counted>> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
     socket.bind((from, 0).into())?;
-    let mut stream = socket.connect(to).await?;
+    let socket = socket.connect(aim.tcp).await?;
+    let mut stream = Counted::new(socket, aim.counts.clone());
     ensure!(
         propose(&mut stream, "/tls/1.0.0").await?,
         "the node has no TLS"
@@ -175,47 +219,5 @@ pub(crate) async fn answer_pings(mut stream: impl AsyncRead + AsyncWrite + Unpin
         stream.read_exact(&mut ping).await?;
         stream.write_all(&ping).await?;
         stream.flush().await?;
-    }
-}
-
-/// Believes any certificate: an attacker does not care whom it attacks.
-#[derive(Debug)]
-pub(crate) struct Gullible;
-
-impl ServerCertVerifier for Gullible {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        provider
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }

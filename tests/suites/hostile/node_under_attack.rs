@@ -46,8 +46,8 @@ impl NodeUnderAttack {
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
         let settings = home.path().join("settings.toml");
         fs::write(&settings, &start.settings)?;
-        let mut command = home.bowline_with_data(&["up", "--json", "--config"]);
-        command.arg(&settings).args(&start.flags);
+        let mut command = home.bowline_with_data(&["up", "--json"]);
+        command.arg("--config").arg(&settings).args(&start.flags);
         for listen in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] {
             command.args(["--listen", listen]);
         }

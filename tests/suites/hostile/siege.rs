@@ -32,6 +32,9 @@ const WARM_UP: u8 = 5;
 /// How long an attacker may take to notice the end of its flood.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The counter of the connections that the node opened.
+const DIALS: &str = "bowline_dials_total";
+
 /// What an attacker knows of the node, and what it counts.
 #[derive(Clone)]
 pub(crate) struct Aim {
@@ -54,8 +57,9 @@ pub(crate) struct Counts {
     pub(crate) tries: AtomicU64,
     /// Those that the node took.
     pub(crate) taken: AtomicU64,
-    /// Bytes of payload that nobody reads.
+    /// Bytes of payload on one connection that nobody reads, at the most.
     pub(crate) unread: AtomicU64,
+    /// Streams of one connection, at the most.
     pub(crate) streams: AtomicU64,
 }
 
@@ -64,12 +68,29 @@ impl Counts {
         counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 
+    /// The counter becomes at least `n`.
+    pub(crate) fn raise(counter: &AtomicU64, n: usize) {
+        counter.fetch_max(n as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
 }
 
 impl Aim {
+    fn at(node: &NodeUnderAttack, until: Instant) -> Result<Self> {
+        Ok(Self {
+            tcp: socket(&node.address("/tcp/")?)?,
+            quic: socket(&node.address("/quic-v1")?)?,
+            peer: node.peer_id()?,
+            admin: node.ready["admin"].as_str().unwrap_or_default().to_owned(),
+            data_dir: node.home().data_dir(),
+            until,
+            counts: Arc::default(),
+        })
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
@@ -100,34 +121,19 @@ where
     };
     let at = node.address(transport)?;
     warm_up(&at)?;
-    let before = node.memory()?.0;
-    node.forget_peak()?;
-    let dialed_before = node.counter("bowline_dials_total")?;
-    let (printed, errors) = (node.output().len(), node.error_bytes());
-
-    let counts = Arc::new(Counts::default());
-    let aim = Aim {
-        tcp: socket(&node.address("/tcp/")?)?,
-        quic: socket(&node.address("/quic-v1")?)?,
-        peer: node.peer_id()?,
-        admin: node.ready["admin"].as_str().unwrap_or_default().to_owned(),
-        data_dir: node.home().data_dir(),
-        until: Instant::now() + setting.length,
-        counts: counts.clone(),
-    };
+    let before = Before::of(&node)?;
+    let aim = Aim::at(&node, Instant::now() + setting.length)?;
+    let (counts, until) = (aim.counts.clone(), aim.until);
     let mut figures = Figures::default();
-    let attacker = aim.clone();
     let attacked = thread::scope(|threads| {
-        let attacked = threads.spawn(|| run_attack(attack(attacker), aim.until + GRACE));
+        let attacked = threads.spawn(|| run_attack(attack(aim), until + GRACE));
         let foreign = setting.peers.iter().map(|peer| {
             let at = &at;
-            (
-                peer.name.clone(),
-                threads.spawn(move || bystanders::foreign(peer, stack, at, aim.until)),
-            )
+            let connects = threads.spawn(move || bystanders::foreign(peer, stack, at, until));
+            (peer.name.clone(), connects)
         });
         let foreign: Vec<_> = foreign.collect();
-        let ours = bystanders::bowline(&at, aim.until)?;
+        let ours = bystanders::bowline(&at, until)?;
         figures.honest.insert("bowline".to_owned(), ours);
         for (name, connects) in foreign {
             let connects = connects.join().ok().context("a bystander panicked")?;
@@ -137,21 +143,45 @@ where
     });
     attacked.context("the attack failed")?;
     ensure!(!node.has_ended()?, "the node has ended");
-
-    let after = memory_after(&node, before)?;
-    figures.memory = [before, node.memory()?.1, after];
-    figures.opened = node.counter("bowline_dials_total")? - dialed_before;
-    let output = node.output();
-    let errors = node.error_bytes() - errors;
-    figures.logged = logs::bytes_of_attack(&output[printed..], bystanders::is_honest) + errors;
-    figures.received = Counts::get(&counts.sent);
-    let (tries, taken) = (Counts::get(&counts.tries), Counts::get(&counts.taken));
-    figures.note = format!("{tries} tries, {taken} taken");
+    before.compare(&node, &counts, &mut figures)?;
     Ok(Siege {
         node,
         counts,
         figures,
     })
+}
+
+/// What is compared after a flood.
+struct Before {
+    memory: u64,
+    dialed: u64,
+    printed: usize,
+    errors: u64,
+}
+
+impl Before {
+    fn of(node: &NodeUnderAttack) -> Result<Self> {
+        node.forget_peak()?;
+        Ok(Self {
+            memory: node.memory()?.0,
+            dialed: node.counter(DIALS)?,
+            printed: node.output().len(),
+            errors: node.error_bytes(),
+        })
+    }
+
+    fn compare(self, node: &NodeUnderAttack, counts: &Counts, figures: &mut Figures) -> Result<()> {
+        let after = memory_after(node, self.memory)?;
+        figures.memory = [self.memory, node.memory()?.1, after];
+        figures.opened = node.counter(DIALS)? - self.dialed;
+        let output = node.output();
+        let printed = logs::bytes_of_attack(&output[self.printed..], bystanders::is_honest);
+        figures.logged = printed + node.error_bytes() - self.errors;
+        figures.received = Counts::get(&counts.sent);
+        let (tries, taken) = (Counts::get(&counts.tries), Counts::get(&counts.taken));
+        figures.note = format!("{tries} tries, {taken} taken");
+        Ok(())
+    }
 }
 
 fn run_attack(attack: impl Future<Output = Result<()>>, end: Instant) -> Result<()> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod room;
+mod successors;
 
 use std::{
     net::IpAddr,

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod foreign;
+pub mod initial;
 pub mod raw;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

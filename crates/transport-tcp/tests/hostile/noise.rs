@@ -352,3 +352,18 @@ async fn a_stream_cut_off_within_a_message_is_an_error_and_not_an_end() {
         .expect("it ends");
     assert!(matches!(reason, CloseReason::Failed(_)), "{reason}");
 }
+
+#[tokio::test]
+async fn every_handshake_of_an_identity_shows_the_one_static_key_that_was_made_for_it() {
+    let victim = Node::over(Security::Noise);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let (mut near, far) = pipe();
+        let identity = Keypair::generate_ed25519();
+        let payload = |key: &[u8]| honest(&identity, key).encode_to_vec();
+        let (accepted, state) = tokio::join!(victim.inbound(far), initiate(&mut near, payload));
+        accepted.unwrap();
+        seen.insert(state.get_remote_static().unwrap().to_vec());
+    }
+    assert_eq!(seen.len(), 1);
+}

@@ -367,3 +367,22 @@ async fn a_server_that_wants_no_certificate_gets_a_connection_only_if_it_is_the_
     let (result, _stream) = tokio::join!(victim.outbound(far, Some(expected)), respond);
     assert_eq!(result.unwrap().peer(), expected);
 }
+
+#[tokio::test]
+async fn every_handshake_of_an_identity_shows_the_one_certificate_that_was_made_for_it() {
+    let victim = Node::over(Security::Tls);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let (mut near, far) = pipe();
+        let attack = async {
+            propose(&mut near, "/tls/1.0.0").await;
+            let own = certificate_of(&Keypair::generate_ed25519());
+            let config = client_config(Some(own), &["/yamux/1.0.0"]);
+            tls_connect(config, near).await.unwrap()
+        };
+        let (stream, accepted) = tokio::join!(attack, victim.inbound(far));
+        accepted.unwrap();
+        seen.insert(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec());
+    }
+    assert_eq!(seen.len(), 1);
+}

@@ -1,16 +1,19 @@
-//! Host names that multiply: a name server that answers one `/dnsaddr` with 100 names, and each name with 1,500 addresses.
+//! Host names that multiply: a name server that answers one `/dnsaddr` with 100 names, and each name with 1,500 addresses that
+//! refuse connections.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hickory_resolver::proto::op::{Message, MessageType};
 use hickory_resolver::proto::rr::rdata::{A, TXT};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
-use node::Keypair;
+use node::{Keypair, PeerId};
+use socket2::{Domain, Socket, Type};
 use tests::harness::Home;
 use tests::harness::peers::Stack;
 use tests::harness::process::{Deadline, run};
@@ -33,26 +36,31 @@ const ADDRESSES: usize = 1_500;
 /// Answers over UDP that are longer than this are cut, and asked for again over TCP.
 const UDP: usize = 512;
 
+/// All IPv4 packets (`ETH_P_IP`), in the byte order of the network.
+const ALL_IP: i32 = 0x0800_u16.to_be() as i32;
+
 /// Connections per dial that the node promises not to exceed.
 const PER_DIAL: u64 = 100;
 
 /// How long a `bowline ping` may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const MISSING: &str =
-    "because this user may not make a mount namespace with unshare, or the port 53 is taken";
+const MISSING: &str = "because this user may not make a mount namespace with unshare, or because it may not use port 53 and packet sockets";
 
-/// The name server and the trap to which all of its addresses lead. Both end when it is dropped.
+/// The name server, and a count of the connections to its addresses. Both end when it is dropped.
 struct Trap {
     state: Arc<State>,
     _runtime: Runtime,
+    /// Has the port of all addresses, and does not listen: connections are refused.
+    _port: Socket,
 }
 
 struct State {
     port: u16,
-    record: String,
+    peer: PeerId,
     reached: AtomicU64,
     sent: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl Trap {
@@ -66,28 +74,27 @@ impl Trap {
             let at = (SERVER, 53);
             Ok::<_, io::Error>((UdpSocket::bind(at).await?, TcpListener::bind(at).await?))
         });
-        let Ok((udp, tcp)) = bound else {
+        let (Ok((udp, tcp)), Ok(packets)) = (bound, packets()) else {
             return Ok(None);
         };
-        let trap = runtime.block_on(TcpListener::bind("0.0.0.0:0"))?;
-        let id = Keypair::generate_ed25519().public().to_peer_id();
+        let port = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        port.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into())?;
+        let bound = port.local_addr()?.as_socket();
         let state = Arc::new(State {
-            port: trap.local_addr()?.port(),
-            record: format!("/p2p/{id}"),
+            port: bound.context("no port")?.port(),
+            peer: Keypair::generate_ed25519().public().to_peer_id(),
             reached: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         });
-        let counted = state.clone();
-        runtime.spawn(async move {
-            while trap.accept().await.is_ok() {
-                counted.reached.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        let counting = state.clone();
+        thread::spawn(move || count_connects(packets, &counting));
         runtime.spawn(over_udp(udp, state.clone()));
         runtime.spawn(over_tcp(tcp, state.clone()));
         Ok(Some(Self {
             state,
             _runtime: runtime,
+            _port: port,
         }))
     }
 
@@ -98,6 +105,43 @@ impl Trap {
     fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::Relaxed)
     }
+}
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Receives a copy of each IP packet that arrives at this machine.
+fn packets() -> io::Result<Socket> {
+    let packets = Socket::new(Domain::PACKET, Type::DGRAM, Some(ALL_IP.into()))?;
+    packets.set_recv_buffer_size(64 << 20)?;
+    packets.set_read_timeout(Some(Duration::from_millis(100)))?;
+    Ok(packets)
+}
+
+/// Counts the first packets of connections to the port of the trap.
+fn count_connects(mut packets: Socket, state: &State) {
+    let mut packet = [0; 128];
+    while !state.ended.load(Ordering::Relaxed) {
+        let Ok(length) = packets.read(&mut packet) else {
+            continue;
+        };
+        if is_syn(&packet[..length], state.port) {
+            state.reached.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether an IPv4 packet asks for a TCP connection to this port (RFC 9293, section 3.1).
+fn is_syn(packet: &[u8], port: u16) -> bool {
+    let is_tcp = packet.len() >= 20 && packet[0] >> 4 == 4 && packet[9] == 6;
+    let header = usize::from(packet.first().map_or(0, |first| first & 0xf)) * 4;
+    let segment = packet
+        .get(header..)
+        .filter(|segment| is_tcp && segment.len() >= 14);
+    segment.is_some_and(|segment| segment[2..4] == port.to_be_bytes() && segment[13] & 0x12 == 0x02)
 }
 
 /// A node that dials the name at its start.
@@ -202,8 +246,8 @@ fn answer(question: &[u8], state: &State) -> Result<Message> {
     let data: Vec<RData> = match query.query_type {
         RecordType::TXT if name.starts_with("_dnsaddr.") => {
             let names = 0..NAMES;
-            let (port, peer) = (state.port, &state.record);
-            let text = |n| format!("dnsaddr=/dns4/n{n}.flood.test/tcp/{port}{peer}");
+            let (port, peer) = (state.port, state.peer);
+            let text = |n| format!("dnsaddr=/dns4/n{n}.flood.test/tcp/{port}/p2p/{peer}");
             names.map(|n| RData::TXT(TXT::new(vec![text(n)]))).collect()
         }
         RecordType::A => {

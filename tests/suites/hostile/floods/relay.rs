@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use node::relay_slots::Status;
 use node::relay_slots::wire::{HOP_PROTOCOL, HopMessage, Reservation, STOP_PROTOCOL, StopMessage};
 use node::transport_tcp::{Connection, Stream, UpgradeConfig, Upgrader};
-use node::{Config, Keypair, Multiaddr, Node};
+use node::{Keypair, Multiaddr};
 use tests::harness::peers::Stack;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -18,17 +18,21 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::LIMITED;
-use crate::libp2p::{self, IDENTIFY, PING};
+use crate::bystanders;
+use crate::libp2p::{self, Counted, IDENTIFY, PING};
 use crate::node_under_attack::Start;
 use crate::siege::{Aim, Counts, besiege};
 use crate::{Outcome, Setting};
 
-/// The addresses of the malicious relay and of somebody else, at whom it aims the node.
+/// The addresses of the malicious relay and of somebody else, at whom it aims the node. The victim has all addresses.
 const RELAY: &str = "127.20.0.1:0";
-const VICTIM: &str = "127.66.0.1:0";
+const VICTIM: &str = "0.0.0.0:0";
 
 /// The addresses that the relay claims to have. The protocol's reader takes no more.
 const ADDRESSES: usize = 32;
+
+/// Circuits that the relay opens.
+const OPENED: u64 = 2_000;
 
 /// Circuits that a node must not exceed at one relay.
 const CIRCUITS: u64 = 128;
@@ -46,7 +50,8 @@ struct State {
     ttl: Duration,
     claimed: Vec<Multiaddr>,
     requests: AtomicU64,
-    sent: AtomicU64,
+    /// What the relay sends before and during the flood.
+    counts: Arc<Counts>,
     /// Connections to the victim.
     victim_reached: AtomicU64,
     /// The node's newest connection.
@@ -58,42 +63,23 @@ impl MaliciousRelay {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build()?;
         let keypair = Keypair::generate_ed25519();
+        let id = keypair.public().to_peer_id();
         let listener = runtime.block_on(TcpListener::bind(RELAY))?;
         let victim = runtime.block_on(TcpListener::bind(VICTIM))?;
-        let id = keypair.public().to_peer_id();
-        let (at, there) = (listener.local_addr()?, victim.local_addr()?);
-        let address = |ip, port| format!("/ip4/{ip}/tcp/{port}/p2p/{id}").parse::<Multiaddr>();
-        let claimed = match claims_victim {
-            // The same service under other addresses: all of 127.0.0.0/8 is this machine.
-            true => (0..ADDRESSES).map(|n| address(format!("127.66.0.{}", n + 1), there.port())),
-            false => return Self::serve(runtime, ttl, vec![], keypair, listener, victim),
-        };
-        let claimed = claimed.collect::<Result<Vec<_>, _>>()?;
-        ensure!(at.port() != there.port(), "two listeners have one port");
-        Self::serve(runtime, ttl, claimed, keypair, listener, victim)
-    }
-
-    fn serve(
-        runtime: Runtime,
-        ttl: Duration,
-        claimed: Vec<Multiaddr>,
-        keypair: Keypair,
-        listener: TcpListener,
-        victim: TcpListener,
-    ) -> Result<Self> {
-        let at = listener.local_addr()?;
-        let id = keypair.public().to_peer_id();
+        let (at, port) = (listener.local_addr()?, victim.local_addr()?.port());
         let address: Multiaddr = format!("/ip4/{}/tcp/{}/p2p/{id}", at.ip(), at.port()).parse()?;
-        let claimed = if claimed.is_empty() {
-            vec![address.clone()]
-        } else {
-            claimed
-        };
+        let mut claimed = vec![address.clone()];
+        if claims_victim {
+            let of_victim =
+                (1..=ADDRESSES).map(|n| format!("/ip4/127.66.0.{n}/tcp/{port}/p2p/{id}"));
+            let of_victim = of_victim.map(|text| text.parse());
+            claimed = of_victim.collect::<Result<_, _>>()?;
+        }
         let state = Arc::new(State {
             ttl,
             claimed,
             requests: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            counts: Arc::default(),
             victim_reached: AtomicU64::new(0),
             client: watch::channel(None).0,
         });
@@ -116,6 +102,7 @@ impl MaliciousRelay {
 async fn accept(listener: TcpListener, upgrader: Upgrader, state: Arc<State>) {
     while let Ok((socket, _)) = listener.accept().await {
         let (upgrader, state) = (upgrader.clone(), state.clone());
+        let socket = Counted::new(socket, state.counts.clone());
         tokio::spawn(async move {
             let connection = upgrader.inbound(socket, &mut |_| {}).await?;
             state.client.send_replace(Some(connection.clone()));
@@ -140,11 +127,7 @@ async fn answer(mut stream: Stream, state: Arc<State>) -> Result<()> {
                 reservation: Some(Reservation::new(expire, state.claimed.clone(), None)),
                 limit: None,
             };
-            let granted = granted.encode()?;
-            state
-                .sent
-                .fetch_add(granted.len() as u64, Ordering::Relaxed);
-            stream.write_all(&granted).await?;
+            stream.write_all(&granted.encode()?).await?;
             Ok(stream.shutdown().await?)
         }
         _ => Ok(stream.shutdown().await?),
@@ -167,7 +150,7 @@ where
     };
     let state = relay.state.clone();
     let mut siege = besiege(setting, &start, Stack::TcpTls, |aim| attack(aim, state))?;
-    siege.figures.received += relay.state.sent.load(Ordering::Relaxed);
+    siege.figures.received += Counts::get(&relay.state.counts.sent);
     // A relay that is dialed again now and then is no harm.
     siege.figures.opened_at_most = 8;
     Ok(siege)
@@ -197,8 +180,8 @@ pub(crate) fn many_addresses(setting: &Setting) -> Result<Outcome> {
     let mut siege = run(setting, &relay, |aim, _| async move {
         let at: Multiaddr = format!("/ip4/{}/tcp/{}", aim.tcp.ip(), aim.tcp.port()).parse()?;
         while !aim.is_over() {
-            let peer = Node::builder(Keypair::generate_ed25519()).config(Config::default());
-            let peer = peer.build()?;
+            let tries = Counts::get(&aim.counts.tries) as u8;
+            let peer = bystanders::node([127, 251, tries, 1].into(), false).await?;
             let connection = peer.dial([at.clone()]).await?;
             let info = connection.identify().await?;
             let listen = info.listen.iter();
@@ -232,7 +215,7 @@ pub(crate) fn many_addresses(setting: &Setting) -> Result<Outcome> {
     Ok(Outcome::Ran(Box::new(siege.figures)))
 }
 
-/// Circuits from made-up peers, as many as the node takes. Every other one stays in its handshake.
+/// Circuits from made-up peers, as many as the node takes. The last ones stay in their handshake.
 pub(crate) fn many_circuits(setting: &Setting) -> Result<Outcome> {
     let relay = MaliciousRelay::start(Duration::from_secs(3600), false)?;
     let mut siege = run(setting, &relay, |aim, state| async move {
@@ -241,9 +224,9 @@ pub(crate) fn many_circuits(setting: &Setting) -> Result<Outcome> {
         let client = client.context("no client")?;
         let mut circuits = JoinSet::new();
         let mut n = 0_u64;
-        while !aim.is_over() && n < 2_000 && !client.is_closed() {
+        while !aim.is_over() && n < OPENED && !client.is_closed() {
             let (client, aim) = (client.clone(), aim.clone());
-            let silent = n % 2 == 1;
+            let silent = n >= OPENED / 2;
             circuits.spawn(async move { circuit(&client, &aim, silent).await });
             n += 1;
             sleep(Duration::from_millis(2)).await;
@@ -274,7 +257,6 @@ async fn circuit(client: &Connection, aim: &Aim, silent: bool) -> Result<()> {
     ));
     let announced = StopMessage::Connect { peer, limit }.encode()?;
     stream.write_all(&announced).await?;
-    Counts::add(&aim.counts.sent, announced.len());
     let answer = libp2p::read_frame(&mut stream).await?;
     let granted = matches!(
         StopMessage::decode(&answer)?,
@@ -287,7 +269,6 @@ async fn circuit(client: &Connection, aim: &Aim, silent: bool) -> Result<()> {
     }
     let upgrader = Upgrader::new(&keypair, UpgradeConfig::default())?;
     let connection = upgrader.outbound(stream, None, &mut |_| {}).await?;
-    Counts::add(&aim.counts.sent, 1_500);
     // A connection that the node refuses after its handshake is closed soon.
     let closed = timeout(PATIENCE, connection.closed()).await;
     if closed.is_err() {

