@@ -77,7 +77,6 @@ async fn the_host_header_is_checked_on_every_path_and_listener() {
     }
 }
 
-#[cfg(feature = "relay")]
 #[tokio::test]
 async fn over_tcp_a_change_needs_the_token_and_over_the_socket_it_does_not() {
     let (folder, serving, tcp) = served([127, 0, 0, 1], None).await;

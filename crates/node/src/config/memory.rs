@@ -79,7 +79,7 @@ mod tests {
             "134217728\n",
         );
         assert_eq!(group_limit(groups, root), Some(128 << 20));
-        // A group beside the path has no say.
+        // A group that is not on the path does not count.
         group(root, "user.slice", "memory.max", "1\n");
         assert_eq!(group_limit(groups, root), Some(128 << 20));
     }

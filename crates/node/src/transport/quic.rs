@@ -21,21 +21,20 @@ use crate::{
 /// The endpoints that listen, and the endpoints that only dial.
 pub(crate) struct Quic {
     endpoints: Endpoints,
-    #[cfg(feature = "relay")]
+    #[allow(dead_code, reason = "only parts dial under another identity")]
     binder: Arc<dyn UdpBinder>,
 }
 
 impl Quic {
     pub(crate) fn new(keypair: &Keypair, config: Config, binder: Arc<dyn UdpBinder>) -> Self {
         Self {
-            #[cfg(feature = "relay")]
             binder: Arc::clone(&binder),
             endpoints: Endpoints::new(keypair, config, binder),
         }
     }
 
     /// Sockets of the same kind under another identity.
-    #[cfg(feature = "relay")]
+    #[allow(dead_code, reason = "only parts dial under another identity")]
     pub(crate) fn with_identity(&self, keypair: &Keypair, config: Config) -> Self {
         Self::new(keypair, config, Arc::clone(&self.binder))
     }

@@ -43,7 +43,7 @@ impl Tcp {
     }
 
     /// The same dialer and resolver under another identity.
-    #[cfg(feature = "relay")]
+    #[allow(dead_code, reason = "only parts dial under another identity")]
     pub(crate) fn with_upgrader(&self, upgrader: Arc<Upgrader>) -> Self {
         Self {
             upgrader,

@@ -9,6 +9,7 @@ mod failure;
 mod identify;
 mod key;
 mod log;
+mod multiaddr;
 mod output;
 mod ping;
 mod settings;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use node::{Config, Connection, Keypair, Node, error_chain};
 use serde_json::json;
 
-use crate::{cli, dialing, failure::Failure, output::Output, settings};
+use crate::{cli, dialing, failure::Failure, multiaddr, output::Output};
 
 pub(crate) async fn run(args: cli::Ping, output: Output) -> Result<(), Failure> {
     let (node, connection) = connect(&args.address, &args.dialing).await?;
@@ -19,7 +19,7 @@ pub(crate) async fn connect(
     address: &str,
     dialing: &cli::Dialing,
 ) -> Result<(Node, Connection), Failure> {
-    let address = settings::multiaddr(address).map_err(Failure::usage)?;
+    let address = multiaddr::parse(address).map_err(Failure::usage)?;
     let rules = dialing::rules("--dialer", &dialing.dialer)?;
     // The command sends its own pings, and pings of the node would delay them.
     let day = Duration::from_secs(86_400);

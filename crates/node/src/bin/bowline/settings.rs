@@ -9,7 +9,7 @@ use figment::{
 use node::{Config, Multiaddr, conn_state::LimitsConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{cli, dialing, failure::Failure};
+use crate::{cli, dialing, failure::Failure, multiaddr};
 
 /// The port to listen on if the settings name no address.
 pub(crate) const DEFAULT_PORT: u16 = 4077;
@@ -332,32 +332,10 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
 }
 
 fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {
-    let parse =
-        |text: String| multiaddr(&text).map_err(|error| Failure::usage(format!("{key}: {error}")));
-    texts.into_vec().into_iter().map(parse).collect()
-}
-
-/// Parses an address. The error names the text.
-pub(crate) fn multiaddr(text: &str) -> Result<Multiaddr, String> {
-    text.parse::<Multiaddr>()
-        .map_err(|error| format!("'{text}' is not a multiaddr ({error}): {}", instead(text)))
-}
-
-/// What to write instead of a text that is not a multiaddr.
-fn instead(text: &str) -> String {
-    let host = match text.parse() {
-        Ok(SocketAddr::V4(at)) => Some((format!("/ip4/{}", at.ip()), at.port())),
-        Ok(SocketAddr::V6(at)) => Some((format!("/ip6/{}", at.ip()), at.port())),
-        Err(_) => text.split_once(':').and_then(|(name, port)| {
-            let is_name = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-            let named = !name.is_empty() && name.chars().all(is_name);
-            Some((format!("/dns/{name}"), port.parse().ok()?)).filter(|_| named)
-        }),
+    let parse = |text: String| {
+        multiaddr::parse(&text).map_err(|error| Failure::usage(format!("{key}: {error}")))
     };
-    match host {
-        Some((host, port)) => format!("write {host}/tcp/{port} or {host}/udp/{port}/quic-v1"),
-        None => format!("an example is /ip4/192.0.2.1/tcp/{DEFAULT_PORT}"),
-    }
+    texts.into_vec().into_iter().map(parse).collect()
 }
 
 fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration, Failure> {
@@ -379,41 +357,4 @@ pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
         Failure::usage("this user has no home directory for the identity: set --data-dir")
     })?;
     Ok(directories.data_dir().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_address_or_a_host_and_port_is_answered_with_the_multiaddr_that_was_meant() {
-        for (text, host, port) in [
-            ("127.0.0.1:4077", "/ip4/127.0.0.1", 4077),
-            ("[2001:db8::1]:80", "/ip6/2001:db8::1", 80),
-            ("relay.example.org:443", "/dns/relay.example.org", 443),
-        ] {
-            let error = multiaddr(text).unwrap_err();
-            let meant = format!("write {host}/tcp/{port} or {host}/udp/{port}/quic-v1");
-            assert!(
-                error.starts_with(&format!("'{text}' is not a multiaddr")),
-                "{error}"
-            );
-            assert!(error.ends_with(&meant), "{error}");
-            assert!(multiaddr(&format!("{host}/tcp/{port}")).is_ok());
-        }
-        for text in [
-            "nonsense",
-            "",
-            ":80",
-            "a b:80",
-            "name:port",
-            "https://a.example:443",
-        ] {
-            let error = multiaddr(text).unwrap_err();
-            assert!(
-                error.ends_with("an example is /ip4/192.0.2.1/tcp/4077"),
-                "{error}"
-            );
-        }
-    }
 }
