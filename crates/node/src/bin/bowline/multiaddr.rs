@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use node::Multiaddr;
 
-use crate::settings::DEFAULT_PORT;
-
 /// Parses an address. The error names the text.
 pub(crate) fn parse(text: &str) -> Result<Multiaddr, String> {
     text.parse::<Multiaddr>()
@@ -25,7 +23,7 @@ fn instead(text: &str) -> String {
     };
     match host {
         Some((host, port)) => format!("write {host}/tcp/{port} or {host}/udp/{port}/quic-v1"),
-        None => format!("an example is /ip4/192.0.2.1/tcp/{DEFAULT_PORT}"),
+        None => "an example is /ip4/192.0.2.1/tcp/4077".to_owned(),
     }
 }
 
