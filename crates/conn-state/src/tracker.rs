@@ -48,8 +48,8 @@ pub struct Tracker<Id> {
 struct Probe {
     /// By when.
     at: u64,
-    /// It has not so far, and another one took its place.
-    overdue: bool,
+    /// Since when it has been late, if another one took its place then.
+    overdue: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -272,7 +272,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             return;
         };
         let now = self.nanos(now);
-        match probe.overdue {
+        match probe.overdue.is_some() {
             true => self.revive(slot, now),
             false => self.contend_again(slot, now, true),
         }
@@ -341,7 +341,10 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
                     self.enforce_limit(slot, now);
                 }
                 Timer::Probe => match self.end_probe(slot) {
-                    Some(Probe { overdue: true, .. }) => self.close(slot, Closing::Unresponsive),
+                    Some(Probe {
+                        overdue: Some(since),
+                        ..
+                    }) => self.give_up(slot, since, now),
                     _ => {
                         self.contend_again(slot, now, false);
                         self.enforce_limit(self.connections[slot].peer, now);

@@ -69,7 +69,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     pub(super) fn contend_again(&mut self, old: u32, now: u64, answers: bool) {
         let connection = &self.connections[old];
         if connection.phase == Phase::Draining && !connection.closing && !answers {
-            return self.give_up(old, now);
+            return self.give_up(old, now, now);
         }
         for new in self.rivals(old) {
             let came_later = self.connections[new].up >= self.connections[old].up;
@@ -130,7 +130,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
             Verdict::New => {
                 self.drain(old, now);
                 if old_answers == Some(false) {
-                    self.give_up(old, now);
+                    self.give_up(old, now, now);
                 }
             }
         }
@@ -142,23 +142,25 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
         // With no time at all, a policy that always probes would be asked again within the same instant, for ever.
         let at = later(now, self.policy.probe().max(Duration::from_nanos(1)));
-        self.await_answer(slot, Probe { at, overdue: false });
+        self.await_answer(slot, Probe { at, overdue: None });
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Probe(id));
     }
 
-    /// A connection that is being drained left a probe unanswered. Unless that proves that it is dead, it may be slow, and
-    /// streams may be open on it.
-    fn give_up(&mut self, slot: u32, now: u64) {
+    /// A connection that is being drained left a probe unanswered, and has been late since then. Unless that proves that it is
+    /// dead, it may be slow, and streams may be open on it. The proof is looked for again when the time is over: the
+    /// connections' paths may have changed.
+    pub(super) fn give_up(&mut self, slot: u32, late_since: u64, now: u64) {
         let mut patience = self.policy.patience();
         if let Some(longest) = self.longest_answer(slot) {
             patience = patience.min(longest.saturating_sub(self.policy.probe()));
         }
-        if patience.is_zero() {
+        let at = later(late_since, patience);
+        if at <= now {
             return self.close(slot, Closing::Unresponsive);
         }
-        let at = later(now, patience);
-        self.await_answer(slot, Probe { at, overdue: true });
+        let overdue = Some(late_since);
+        self.await_answer(slot, Probe { at, overdue });
     }
 
     fn await_answer(&mut self, slot: u32, probe: Probe) {

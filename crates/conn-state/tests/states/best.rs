@@ -113,6 +113,37 @@ fn one_byte_on_the_old_connection_saves_it_whatever_socket_the_new_one_comes_fro
 }
 
 #[test]
+fn silence_is_no_proof_any_more_when_the_old_connection_has_moved_to_another_socket() {
+    let path = Path::new(Route::Direct).with_remote(socket());
+    let elsewhere = Remote::new("quic", SocketAddr::from(([192, 0, 2, 1], 4002)));
+    for (moved_at, closed_at) in [(None, 800), (Some(700), 3_500)] {
+        let mut host = Host::new(Recommended::default());
+        let old = accept(&host, path);
+        let new = host.tracker.handle_inbound(host.now).expect("room");
+        host.wait(100 * MS);
+        host.tracker
+            .handle_authenticated(host.now, new, &"bob", path)
+            .expect("it is in its handshake");
+        host.streams(old).handle_opened(host.now);
+        host.wait(500 * MS);
+        assert_eq!(host.actions(), [Action::Probe(old), Action::Drain(old)]);
+        let mut waited = 500;
+        if let Some(at) = moved_at {
+            host.wait((at - waited) * MS);
+            waited = at;
+            let moved = Path::new(Route::Direct).with_remote(elsewhere);
+            host.tracker
+                .handle_path(host.now, old, moved)
+                .expect("it is open");
+        }
+        host.wait((closed_at - 1 - waited) * MS);
+        assert_eq!(host.actions(), [], "moved at {moved_at:?}");
+        host.wait(MS);
+        assert_eq!(host.actions(), [Action::Close(old, Closing::Unresponsive)]);
+    }
+}
+
+#[test]
 fn a_slower_handshake_from_the_same_socket_gives_the_old_connection_more_time_to_answer() {
     let path = Path::new(Route::Direct).with_remote(socket());
     for (handshake, close_at) in [(62, 500), (63, 504), (100, 800), (437, 3_496), (438, 3_500)] {
