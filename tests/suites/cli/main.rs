@@ -9,6 +9,8 @@ mod admin;
 mod disk;
 mod keys;
 mod killed;
+#[cfg(target_os = "linux")]
+mod memory;
 mod nodes;
 mod relaying;
 mod rules;
