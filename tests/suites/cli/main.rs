@@ -10,6 +10,8 @@ mod disk;
 mod floods;
 mod keys;
 mod killed;
+#[cfg(target_os = "linux")]
+mod memory;
 mod nodes;
 mod relaying;
 mod rules;
