@@ -6,8 +6,12 @@ use node::Multiaddr;
 
 /// Parses an address. The error names the text.
 pub(crate) fn parse(text: &str) -> Result<Multiaddr, String> {
-    text.parse::<Multiaddr>()
-        .map_err(|error| format!("'{text}' is not a multiaddr ({error}): {}", instead(text)))
+    let wrong = |error| format!("'{text}' is not a multiaddr ({error}): {}", instead(text));
+    match text.parse::<Multiaddr>() {
+        Ok(address) if address.is_empty() => Err(wrong("it is empty".to_owned())),
+        Ok(address) => Ok(address),
+        Err(error) => Err(wrong(error.to_string())),
+    }
 }
 
 /// What to write instead of a text that is not a multiaddr.
