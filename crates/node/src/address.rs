@@ -48,9 +48,8 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
 /// consist of only `/p2p/ID`.
 pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
     let mut parts = address.iter();
-    let relay: Multiaddr = (&mut parts)
-        .take_while(|part| *part != Protocol::P2pCircuit)
-        .collect();
+    let at = parts.position(|part| part == Protocol::P2pCircuit)?;
+    let relay: Multiaddr = address.iter().take(at).collect();
     let ends = parts.all(|part| matches!(part, Protocol::P2p(_)));
     let id = peer(&relay)?;
     let reachable = matches!(

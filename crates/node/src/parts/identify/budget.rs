@@ -44,7 +44,7 @@ impl PushBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Keypair, Node, event::Event, parts::Identify};
+    use crate::{Keypair, Node, event::Event, local::Announcer, parts::Identify};
 
     #[test]
     fn after_a_burst_each_push_waits_a_second_longer_and_a_rest_earns_another_burst() {
@@ -78,5 +78,38 @@ mod tests {
         connection.close();
         while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
         assert!(part.known().is_empty());
+    }
+
+    #[cfg(feature = "tcp")]
+    #[tokio::test]
+    async fn however_fast_the_description_changes_it_is_pushed_at_the_pace_of_the_budget() {
+        let mut kept = None;
+        let built = Node::builder(Keypair::generate_ed25519()).build_with(|context| {
+            kept = Some(context.clone());
+            Vec::new()
+        });
+        let ((here, mut events), context) = (built.unwrap(), kept.unwrap());
+        let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+        let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+        let connection = here.dial(address.unwrap()).await.unwrap();
+        while !matches!(events.next().await.unwrap(), Event::Identified { .. }) {}
+        let part = here.part::<Identify>().unwrap();
+        let (begun, mut told) = (Instant::now(), std::collections::BTreeSet::new());
+        let (mut changes, announcer) = (0_u64, Announcer::Relay(there.peer_id()));
+        while begun.elapsed() < Duration::from_millis(2_500) {
+            let address = format!("/ip4/192.0.2.1/tcp/{}", changes % 60_000);
+            context.publish(announcer, vec![address.parse().unwrap()]);
+            changes += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            told.extend(
+                part.known()
+                    .get(&connection.id())
+                    .and_then(|known| known.told),
+            );
+        }
+        // Each push notes a version when it is planned, and perhaps a later one when it is written.
+        let most = 2 * (PUSH_BURST as usize + 3) + 1;
+        println!("{} versions were pushed of {changes}", told.len());
+        assert!(told.len() <= most, "{} of {changes}", told.len());
     }
 }
