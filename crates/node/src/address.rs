@@ -47,11 +47,10 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
 /// Splits the address of a peer behind a relay into the relay's address and the relay's id. The relay's address may
 /// consist of only `/p2p/ID`.
 pub(crate) fn circuit(address: &Multiaddr) -> Option<(Multiaddr, PeerId)> {
-    let is_circuit = |part: Protocol<'_>| part == Protocol::P2pCircuit;
-    let place = address.iter().position(is_circuit)?;
-    let relay: Multiaddr = address.iter().take(place).collect();
-    let mut behind = address.iter().skip(place + 1);
-    let ends = behind.all(|part| matches!(part, Protocol::P2p(_)));
+    let mut parts = address.iter();
+    let at = parts.position(|part| part == Protocol::P2pCircuit)?;
+    let relay: Multiaddr = address.iter().take(at).collect();
+    let ends = parts.all(|part| matches!(part, Protocol::P2p(_)));
     let id = peer(&relay)?;
     let reachable = matches!(
         kind(&relay),

@@ -106,6 +106,7 @@ async fn every_byte_of_the_limit_is_carried_in_both_directions_and_not_one_more(
                 Ok(bytes) => sent += bytes,
                 Err(error) => break error,
             }
+            assert!(sent <= 10, "{sent}");
         };
         assert_eq!(
             (sent, reached(&error)),
