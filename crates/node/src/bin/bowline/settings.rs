@@ -383,7 +383,6 @@ mod tests {
         }
         for text in [
             "nonsense",
-            "",
             ":80",
             "a b:80",
             "name:port",
