@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn eight_connects_start_at_once_then_one_per_20_ms_and_the_hundred_and_first_never() {
         let (mut connects, now) = (Connects::default(), Instant::now());
-        let starts: Vec<_> = std::iter::from_fn(|| connects.reserve(now)).collect();
+        let starts: Vec<_> = std::iter::from_fn(|| connects.reserve(now))
+            .take(200)
+            .collect();
         let expected: Vec<_> = (0..100_u32)
             .map(|n| now + GAP * (n + 1).saturating_sub(AT_ONCE))
             .collect();
@@ -102,9 +104,9 @@ mod tests {
         let begun = Instant::now();
         for (pause, at_once) in [(1, 0), (19, 0), (20, 1), (59, 2), (160, 8), (10_000, 8)] {
             let mut connects = Connects::default();
-            (0..AT_ONCE).for_each(|_| drop(connects.reserve(begun)));
+            assert!((0..AT_ONCE).all(|_| connects.reserve(begun).is_some()));
             let now = begun + Duration::from_millis(pause);
-            let starts = std::iter::from_fn(|| connects.reserve(now));
+            let starts = std::iter::from_fn(|| connects.reserve(now)).take(200);
             assert_eq!(
                 starts.take_while(|at| *at == now).count(),
                 at_once,
@@ -117,7 +119,9 @@ mod tests {
     fn clones_share_one_budget_and_two_dials_do_not() {
         let (one, two) = (ConnectBudget::default(), ConnectBudget::default());
         let now = Instant::now();
-        let used = std::iter::from_fn(|| one.clone().reserve(now)).count();
+        let used = std::iter::from_fn(|| one.clone().reserve(now))
+            .take(200)
+            .count();
         assert_eq!(used, MAX_CONNECTS as usize);
         assert!(one.reserve(now).is_none());
         assert_eq!(two.reserve(now), Some(now));
