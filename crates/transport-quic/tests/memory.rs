@@ -232,7 +232,7 @@ fn crypto_frames_at_high_offsets_end_the_handshake() {
             raw.hear();
             pause().await;
         }
-        let error = handshake.await.unwrap().err().expect("it is refused");
+        let error = handshake.await.unwrap().expect_err("it is refused");
         println!("{error}: a datagram made it keep at most {most} bytes more");
         assert!(most <= 64 * KIB, "{most} bytes were kept");
     });

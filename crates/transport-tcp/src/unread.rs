@@ -25,7 +25,7 @@ pub(crate) const LARGE: usize = 16 * 1024;
 /// when the last byte was read.
 pub(crate) const PIECE: usize = 32 * 1024;
 
-/// What a connection's streams may keep of frames that were read in part. Beyond it, their rests are copied out.
+/// What yamux may keep of frames that are read in part. Beyond it, what is unread of such frames is copied out.
 const SPENT: usize = 128 * 1024;
 
 /// The unread bytes of a connection's streams.
@@ -215,13 +215,13 @@ impl Unread {
         let (spent, rest) = (account.spent, account.frames.front().copied());
         let is_due = account.is_due();
         state.spent = state.spent + spent - before;
-        let copied = state.spent > SPENT;
+        let is_much = state.spent > SPENT;
         let rest = rest.map_or(0, |rest| rest as usize);
         Read {
             is_due: is_due && state.due.insert(id),
             rest: match spent {
                 0 => Some(0),
-                _ => (copied && spent > rest).then_some(rest),
+                _ => (is_much && spent > rest).then_some(rest),
             },
         }
     }

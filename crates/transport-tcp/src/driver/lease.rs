@@ -92,11 +92,12 @@ impl Lease {
         };
         let mut cx = Context::from_waker(Waker::noop());
         if rest > 0 {
-            let mut bytes = vec![0; rest].into_boxed_slice();
+            let mut bytes = vec![0; rest];
             let taken = Pin::new(&mut self.stream).poll_read(&mut cx, &mut bytes);
-            if matches!(taken, Poll::Ready(Ok(n)) if n == rest) {
-                self.place.handle_read(rest);
-                self.rest = (bytes, 0);
+            if let Poll::Ready(Ok(n)) = taken {
+                bytes.truncate(n);
+                self.place.handle_read(n);
+                self.rest = (bytes.into(), 0);
             }
         }
         let _ = Pin::new(&mut self.stream).poll_read(&mut cx, &mut []);

@@ -4,7 +4,7 @@ use multiaddr::Multiaddr;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::{Keypair, Node, conn_state::Detail, event::Event};
+use crate::{Keypair, Node, conn_state::Detail, event::Event, local::Announcer};
 
 /// Two connected nodes, and the connection at both ends.
 async fn pair() -> (Node, Node, Connection, Connection) {
@@ -80,4 +80,36 @@ async fn a_peer_has_eight_pushes_at_once_and_another_peer_its_own() {
     let granted = (0..100).filter(|_| part.may_push(theirs.peer()));
     assert_eq!(granted.count(), PUSH_BURST as usize);
     assert!(part.may_push(PeerId::random()));
+}
+
+#[tokio::test]
+async fn however_fast_the_description_changes_it_is_pushed_at_the_pace_of_the_budget() {
+    let mut kept = None;
+    let built = Node::builder(Keypair::generate_ed25519()).build_with(|context| {
+        kept = Some(context.clone());
+        Vec::new()
+    });
+    let ((here, mut events), context) = (built.unwrap(), kept.unwrap());
+    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let connection = here.dial(address.unwrap()).await.unwrap();
+    while !matches!(events.next().await.unwrap(), Event::Identified { .. }) {}
+    let part = here.part::<Identify>().unwrap();
+    let (begun, mut told) = (Instant::now(), std::collections::BTreeSet::new());
+    let (mut changes, announcer) = (0_u64, Announcer::Relay(there.peer_id()));
+    while begun.elapsed() < Duration::from_millis(2_500) {
+        let address = format!("/ip4/192.0.2.1/tcp/{}", changes % 60_000);
+        context.publish(announcer, vec![address.parse().unwrap()]);
+        changes += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        told.extend(
+            part.known()
+                .get(&connection.id())
+                .and_then(|known| known.told),
+        );
+    }
+    // Each push notes a version when it is planned, and perhaps a later one when it is written.
+    let most = 2 * (PUSH_BURST as usize + 3) + 1;
+    println!("{} versions were pushed of {changes}", told.len());
+    assert!(told.len() <= most, "{} of {changes}", told.len());
 }
