@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_state::{Limits, LimitsConfig, Refused, Usage};
+use conn_state::{Closing, Limits, LimitsConfig, Refused, Usage};
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
@@ -58,4 +58,24 @@ fn an_address_that_may_not_open_a_whole_burst_is_not_forgotten() {
     let later = now + Duration::from_millis(5_010);
     limits.handle_inbound(later, 2, ELSEWHERE).expect("room");
     assert_eq!(limits.tracked_addresses(), 1);
+}
+
+#[test]
+fn a_newcomer_of_a_subnet_that_would_be_the_busiest_displaces_one_of_its_own() {
+    let config = LimitsConfig::default().with_max_handshaking(4);
+    let mut limits: Limits<u64, u8> = Limits::new(config);
+    let now = Instant::now();
+    let elsewhere = IpAddr::from([198, 51, 100, 2]);
+    for (id, address) in [(1, HERE), (2, HERE), (3, ELSEWHERE), (4, elsewhere)] {
+        limits.handle_inbound(now, id, address).expect("room");
+    }
+    // Both subnets have two. Those of the other one are older, and stay.
+    limits.handle_inbound(now, 5, ELSEWHERE).expect("3 goes");
+    assert_eq!(limits.poll_action(), Some((3, Closing::Displaced)));
+    assert_eq!(limits.poll_action(), None);
+    limits.handle_closed(3);
+    // One of a third subnet displaces the oldest of all in the largest subnets.
+    let third = IpAddr::from([203, 0, 113, 1]);
+    limits.handle_inbound(now, 6, third).expect("1 goes");
+    assert_eq!(limits.poll_action(), Some((1, Closing::Displaced)));
 }
