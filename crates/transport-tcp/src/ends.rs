@@ -171,7 +171,13 @@ mod tests {
         };
         ends.end(1);
         assert_eq!((sent(FIN | 2), sent(FIN | 2)), (FIN | 2, RST | 2));
+        assert_eq!(sent(FIN | RST), RST);
+        ends.end(1);
+        // Frames that are no end of the stream change nothing.
         assert_eq!(sent(SYN), SYN);
+        let ping = Header::new(2, FIN, 1, 7);
+        assert_eq!(ends.amend(ping), ping);
+        assert_eq!(sent(FIN), FIN);
         ends.end(1);
         assert_eq!(sent(RST), RST);
         assert!(ends.lock().ending.is_empty());
@@ -192,5 +198,57 @@ mod tests {
         assert!(ends.poll_flushed(1, &mut cx).is_pending());
         ends.flushed();
         assert!(ends.poll_flushed(1, &mut cx).is_ready());
+    }
+
+    #[test]
+    fn what_is_received_is_counted() {
+        let ends = Ends::default();
+        assert_eq!(ends.received(), 0);
+        ends.receive(3);
+        ends.receive(4);
+        assert_eq!(ends.received(), 7);
+    }
+
+    #[test]
+    fn the_end_of_the_peers_half_is_known_until_the_stream_is_forgotten() {
+        let ends = Ends::default();
+        ends.end_of_peer(1);
+        assert!(!ends.has_ended(1), "there is no such stream");
+        ends.begin(1);
+        ends.open(3);
+        ends.end_of_peer(1);
+        assert!(ends.has_ended(1) && !ends.has_ended(3));
+        ends.forget(1);
+        assert!(!ends.has_ended(1));
+        assert_eq!(ends.lock().streams.len(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_a_flush_is_woken_by_it_or_by_the_end_of_the_connection() {
+        use std::sync::{Arc, atomic::AtomicUsize};
+
+        #[derive(Default)]
+        struct Task(AtomicUsize);
+
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        for flushes in [true, false] {
+            let (ends, task) = (Ends::default(), Arc::new(Task::default()));
+            let waker = Waker::from(Arc::clone(&task));
+            ends.open(1);
+            ends.end(1);
+            ends.amend(Header::new(DATA, FIN, 1, 0));
+            let waits = ends.poll_flushed(1, &mut Context::from_waker(&waker));
+            assert!(waits.is_pending());
+            match flushes {
+                true => ends.flushed(),
+                false => ends.finish(),
+            }
+            assert_eq!(task.0.load(Ordering::Relaxed), 1);
+        }
     }
 }

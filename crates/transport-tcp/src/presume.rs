@@ -184,6 +184,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::test_io::{TestIo, flush, read, shutdown, write};
 
     const TALK: &[u8] = b"\x13/multistream/1.0.0\n\x0b/tls/1.0.0\n";
 
@@ -232,5 +233,85 @@ mod tests {
             matches!(inner, Some(NegotiateError::NoneInCommon)),
             "{error}"
         );
+    }
+
+    /// A stream that offers TLS to a peer which sends these pieces.
+    fn offering<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Presume<TestIo> {
+        let mut stream = Presume::new(TestIo::new(pieces));
+        stream.presume("/tls/1.0.0");
+        stream
+    }
+
+    #[test]
+    fn what_comes_with_the_answer_is_given_at_once() {
+        let mut stream = offering([&[TALK, b"world"].concat()[..]]);
+        assert_eq!(read(&mut stream, 100), Poll::Ready(Ok(b"world".to_vec())));
+        assert!(read(&mut stream, 100).is_pending());
+        // An end within the answer is an end.
+        let mut stream = offering([&TALK[..9], b""]);
+        assert_eq!(read(&mut stream, 100), Poll::Ready(Ok(Vec::new())));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_the_negotiation_once_both_have_said_everything() {
+        for read_first in [true, false] {
+            let mut stream = offering([TALK]);
+            if read_first {
+                assert!(read(&mut stream, 100).is_pending());
+                assert!(stream.open.is_some(), "the offer is not written");
+            }
+            assert_eq!(write(&mut stream, &[b"a"]), Poll::Ready(Ok(1)));
+            assert_eq!(stream.open.is_some(), !read_first);
+            assert!(read(&mut stream, 100).is_pending());
+            assert!(stream.open.is_none());
+        }
+    }
+
+    #[test]
+    fn the_offer_and_the_first_pieces_are_one_write() {
+        for is_vectored in [false, true] {
+            let mut stream = offering([]);
+            stream.io.is_vectored = is_vectored;
+            assert_eq!(stream.is_write_vectored(), is_vectored);
+            assert_eq!(write(&mut stream, &[b"a", b"bc"]), Poll::Ready(Ok(3)));
+            assert_eq!(stream.io.writes, [[TALK, b"abc"].concat()]);
+            assert_eq!(write(&mut stream, &[b"d", b"ef"]), Poll::Ready(Ok(3)));
+            assert_eq!(stream.io.writes[1], b"def");
+        }
+    }
+
+    #[test]
+    fn a_write_of_which_only_the_offer_fits_takes_nothing_and_repeats_nothing() {
+        for room in [1, TALK.len() - 1, TALK.len(), TALK.len() + 1] {
+            let mut stream = offering([]);
+            stream.io.room = room;
+            let written = write(&mut stream, &[b"ab", b"c"]);
+            let taken = match room > TALK.len() {
+                true => Poll::Ready(Ok(1)),
+                false => Poll::Pending,
+            };
+            assert_eq!(written, taken, "{room}");
+            stream.io.room = usize::MAX;
+            let rest = if taken.is_ready() { &b"b"[..] } else { b"ab" };
+            let written = write(&mut stream, &[rest, b"c"]);
+            assert_eq!(written, Poll::Ready(Ok(rest.len() + 1)));
+            assert_eq!(stream.io.writes.concat(), [TALK, b"abc"].concat());
+        }
+    }
+
+    #[test]
+    fn a_flush_sends_the_offer_and_both_a_flush_and_an_end_reach_the_stream_below() {
+        let mut stream = offering([]);
+        stream.io.room = 5;
+        assert!(flush(&mut stream).is_pending());
+        assert_eq!(stream.io.flushes, 0);
+        stream.io.room = usize::MAX;
+        assert_eq!(flush(&mut stream), Poll::Ready(Ok(())));
+        assert_eq!(
+            (stream.io.writes.concat(), stream.io.flushes),
+            (TALK.to_vec(), 1)
+        );
+        assert_eq!(shutdown(&mut stream), Poll::Ready(Ok(())));
+        assert_eq!(stream.io.shutdowns, 1);
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct TestIo {
     pub(crate) reads: Vec<(usize, *const u8)>,
     /// How many bytes are taken until a write waits.
     pub(crate) room: usize,
+    /// What every write fails with once there is no room.
+    pub(crate) fault: Option<io::ErrorKind>,
     /// What each write took.
     pub(crate) writes: Vec<Vec<u8>>,
     /// How many of the writes were vectored.
@@ -39,7 +41,10 @@ impl TestIo {
     fn take(&mut self, bytes: impl Iterator<Item = u8>) -> Poll<io::Result<usize>> {
         let taken: Vec<u8> = bytes.take(self.room).collect();
         if self.room == 0 {
-            return Poll::Pending;
+            return match self.fault {
+                None => Poll::Pending,
+                Some(fault) => Poll::Ready(Err(fault.into())),
+            };
         }
         self.room -= taken.len();
         let n = taken.len();

@@ -253,3 +253,6 @@ impl State {
         (!joined.is_empty()).then(|| joined.into_boxed_slice())
     }
 }
+
+#[cfg(test)]
+mod tests;

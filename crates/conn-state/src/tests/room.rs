@@ -221,5 +221,5 @@ fn the_search_for_an_idle_connection_looks_at_each_once_per_wait() {
     }
     let looked = limits.looked_at() - looked;
     println!("{looked} looks at 1,000 connections in use, in 20 s with 1,000 newcomers");
-    assert!(looked <= 3_000, "{looked}");
+    assert!((1_000..=3_000).contains(&looked), "{looked}");
 }

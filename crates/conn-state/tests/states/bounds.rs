@@ -269,3 +269,43 @@ fn at_the_limit_per_peer_a_new_connection_replaces_one_that_is_dead_at_once() {
     assert_eq!(host.actions(), [Action::Drain(old)]);
     assert_eq!(host.tracker.best(&"bob"), Some(new));
 }
+
+/// Keeps every connection, so that only the limit per peer chooses.
+#[derive(Default)]
+struct Generous(Recommended);
+
+impl Policy<&'static str> for Generous {
+    fn arbitrate(&self, _: &Contest<'_, &'static str>) -> Verdict {
+        Verdict::Both
+    }
+
+    fn phase(&self, route: Route) -> Phase {
+        Policy::<&str>::phase(&self.0, route)
+    }
+}
+
+#[test]
+fn beyond_the_limit_per_peer_limited_connections_go_first_and_then_the_oldest() {
+    let start = Instant::now();
+    for (routes, drained) in [
+        (
+            [Route::Direct, LIMITED, Route::Direct, Route::Direct],
+            [1, 0],
+        ),
+        ([LIMITED, Route::Direct, Route::Direct, LIMITED], [0, 3]),
+        ([Route::Direct; 4], [0, 1]),
+    ] {
+        let config = TrackerConfig::default().with_max_per_peer(Some(2));
+        let mut tracker = Tracker::new(start, "me", Generous::default(), config);
+        let mut now = start;
+        let ids = routes.map(|route| {
+            now += SECOND;
+            let id = tracker.handle_inbound(now).expect("room");
+            let up = tracker.handle_authenticated(now, id, &"eve", route);
+            up.map(|()| id).expect("a handshake")
+        });
+        tracker.handle_timeout(start + 100 * SECOND);
+        let actions: Vec<_> = std::iter::from_fn(|| tracker.poll_action()).collect();
+        assert_eq!(actions, drained.map(|at| Action::Drain(ids[at])));
+    }
+}

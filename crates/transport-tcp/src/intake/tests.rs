@@ -196,3 +196,39 @@ fn the_bytes_of_a_stream_that_is_dropped_or_ended_reach_nobody() {
     let said = [data(3, SYN | FIN, b"abc"), data(3, 0, b"d")].concat();
     assert_eq!(side.read(&said, 100).unwrap(), data(3, SYN | FIN, b"abc"));
 }
+
+#[test]
+fn joined_bytes_go_on_in_pieces_that_yamux_takes() {
+    let mut side = Side::new();
+    let mut said = data(1, SYN, &[1; 1000]);
+    for n in 2..=100 {
+        said.extend(data(1, 0, &[n; 1000]));
+    }
+    let passed = side.read(&said, 9999).unwrap();
+    assert!(side.unread.read(1, 8 * 1000).is_due);
+    let got = [passed, side.read(&[], 1).unwrap()].concat();
+    let (mut bodies, mut rest) = (Vec::new(), &got[..]);
+    while !rest.is_empty() {
+        let (header, behind) = rest.split_at(LENGTH);
+        let length = Header(header.try_into().unwrap()).number() as usize;
+        assert!(length <= PIECE);
+        bodies.extend_from_slice(&behind[..length]);
+        rest = &behind[length..];
+    }
+    let expected = (1..=100).flat_map(|n| [n; 1000]);
+    assert!(bodies.into_iter().eq(expected));
+}
+
+#[test]
+fn a_stream_that_is_dropped_within_a_long_frame_gets_no_further_piece() {
+    let mut side = Side::new();
+    let wire = data(1, SYN, &[7; 2 * PIECE]);
+    // yamux expects one more byte of the first piece.
+    let (first, rest) = wire.split_at(LENGTH + PIECE - 1);
+    let got = side.read(first, 9999).unwrap();
+    assert!(got[..] == data(1, SYN, &[7; PIECE])[..first.len()]);
+    side.unread.forget(1);
+    let ping = Header::new(2, 0, 0, 5).0;
+    let got = side.read(&[rest, &ping].concat(), 9999).unwrap();
+    assert_eq!(got, [&[7][..], &ping].concat());
+}

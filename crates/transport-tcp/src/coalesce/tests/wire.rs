@@ -96,7 +96,8 @@ fn a_peer_that_sends_beyond_its_credit_is_told_so_and_not_read_any_more() {
     let frames = violation();
     let mut io = over([&frames[..], &frames]);
     assert_eq!(read(&mut io), Poll::Ready(Err(io::ErrorKind::InvalidData)));
-    assert_eq!(io.io.writes, [Header::protocol_error().0]);
+    // A go-away of the whole connection, with the code of a protocol error.
+    assert_eq!(io.io.writes, [[0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]]);
     assert_eq!(read(&mut io), Poll::Ready(Err(io::ErrorKind::InvalidData)));
     assert_eq!((io.io.reads.len(), io.io.writes.len()), (1, 1));
 }
@@ -138,4 +139,36 @@ fn a_close_sends_what_waits_and_then_reads_until_the_peer_has_closed() {
     io.io.pieces.push_back(Vec::new());
     assert!(close(&mut io).is_ready());
     assert_eq!(io.io.shutdowns, 1);
+}
+
+#[test]
+fn an_end_that_waits_for_room_is_looked_at_once() {
+    for (waiting, fits) in [(STASH - LENGTH, true), (STASH - LENGTH + 1, false)] {
+        let mut io = over([]);
+        io.io.room = 0;
+        let head = Header::new(DATA, 0, 1, 100_000).0;
+        assert!(write(&mut io, &head).is_ready());
+        let mut left = waiting - LENGTH;
+        while left > 0 {
+            let n = left.min(SMALL);
+            assert!(write(&mut io, &vec![7; n]).is_ready());
+            left -= n;
+        }
+        io.body = 0;
+        // This side ends the stream. Nobody asks for it twice.
+        io.ends.end(1);
+        let end = Header::new(DATA, FIN, 1, 0).0;
+        assert_eq!(write(&mut io, &end).is_ready(), fits);
+        io.io.room = usize::MAX;
+        if !fits {
+            assert_eq!(write(&mut io, &end), Poll::Ready(LENGTH));
+        }
+        assert!(close(&mut io).is_pending());
+        assert!(io.io.writes.concat().ends_with(&end), "it is no reset");
+    }
+    let mut io = over([]);
+    assert!(write(&mut io, &Header::new(DATA, FIN, 1, 0).0).is_ready());
+    assert!(close(&mut io).is_pending());
+    let reset = Header::new(DATA, crate::header::RST, 1, 0).0;
+    assert_eq!(io.io.writes.concat(), reset, "nobody asked for an end");
 }

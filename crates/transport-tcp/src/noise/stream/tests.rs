@@ -236,3 +236,17 @@ fn what_the_socket_does_not_take_is_owed_and_goes_before_anything_else() {
     assert_eq!((stream.io.flushes, stream.io.shutdowns), (1, 1));
     assert_eq!(opened(&stream.io.writes), b"helloworld!");
 }
+
+#[test]
+fn a_socket_that_fails_fails_the_write_at_once() {
+    let mut stream = over(TestIo::new([]));
+    stream.io.room = 10;
+    stream.io.fault = Some(ErrorKind::ConnectionReset);
+    let failed = Poll::Ready(Err(ErrorKind::ConnectionReset));
+    assert_eq!(write(&mut stream, &[b"hello"]), failed);
+    assert_eq!(write(&mut stream, &[b"hello"]), failed);
+    assert_eq!(
+        flush(&mut stream),
+        Poll::Ready(Err(ErrorKind::ConnectionReset))
+    );
+}
