@@ -37,6 +37,8 @@ pub(crate) struct Start {
     pub(crate) flags: Vec<String>,
     /// A name server that replaces those of this machine. Needs the right to make a mount namespace.
     pub(crate) name_server: Option<IpAddr>,
+    /// How long the attack has run when the bystanders come.
+    pub(crate) head_start: Duration,
 }
 
 impl NodeUnderAttack {

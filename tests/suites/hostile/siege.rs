@@ -122,11 +122,12 @@ where
     let at = node.address(transport)?;
     warm_up(&at)?;
     let before = Before::of(&node)?;
-    let aim = Aim::at(&node, Instant::now() + setting.length)?;
+    let aim = Aim::at(&node, Instant::now() + start.head_start + setting.length)?;
     let (counts, until) = (aim.counts.clone(), aim.until);
     let mut figures = Figures::default();
     let attacked = thread::scope(|threads| {
         let attacked = threads.spawn(|| run_attack(attack(aim), until + GRACE));
+        thread::sleep(start.head_start);
         let foreign = setting.peers.iter().map(|peer| {
             let at = &at;
             let connects = threads.spawn(move || bystanders::foreign(peer, stack, at, until));

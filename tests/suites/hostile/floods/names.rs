@@ -153,6 +153,7 @@ pub(crate) fn of_a_node(setting: &Setting) -> Result<Outcome> {
         settings: LIMITED.to_owned(),
         flags: vec!["--bootstrap".to_owned(), "/dnsaddr/flood.test".to_owned()],
         name_server: Some(IpAddr::V4(SERVER)),
+        ..Start::default()
     };
     let siege = besiege(setting, &start, Stack::TcpTls, |aim| async move {
         tokio::time::sleep_until(aim.until.into()).await;

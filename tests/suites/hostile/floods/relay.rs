@@ -34,8 +34,8 @@ const ADDRESSES: usize = 32;
 /// Circuits that the relay opens.
 const OPENED: u64 = 2_000;
 
-/// Circuits that a node must not exceed at one relay.
-const CIRCUITS: u64 = 128;
+/// The circuits that the node accepts from one relay.
+const CIRCUITS: u64 = 64;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -138,13 +138,14 @@ async fn answer(mut stream: Stream, state: Arc<State>) -> Result<()> {
 fn run<F>(
     setting: &Setting,
     relay: &MaliciousRelay,
+    settings: &str,
     attack: impl FnOnce(Aim, Arc<State>) -> F + Send,
 ) -> Result<crate::siege::Siege>
 where
     F: Future<Output = Result<()>>,
 {
     let start = Start {
-        settings: LIMITED.to_owned(),
+        settings: format!("{LIMITED}{settings}"),
         flags: vec!["--reserve-at".to_owned(), relay.address.to_string()],
         ..Start::default()
     };
@@ -159,16 +160,22 @@ where
 /// A slot that expires after two seconds.
 pub(crate) fn short_ttl(setting: &Setting) -> Result<Outcome> {
     let relay = MaliciousRelay::start(Duration::from_secs(2), false)?;
-    let mut siege = run(setting, &relay, |aim, _| async move {
+    let mut siege = run(setting, &relay, "", |aim, _| async move {
         tokio::time::sleep_until(aim.until.into()).await;
         Ok(())
     })?;
     let requests = relay.state.requests.load(Ordering::Relaxed);
     siege.figures.note = format!("{requests} requests for slots");
-    // One at the start, and one per minute.
-    let most = 2 + setting.length.as_secs() / 60;
-    if requests > most {
+    // The pause after a refused slot doubles, from one second on.
+    let most = 4 + setting.length.as_secs().ilog2();
+    if requests > most.into() {
         let broken = format!("the relay made the node ask {requests} times, not {most}");
+        siege.figures.own.push(broken);
+    }
+    let output = siege.node.output();
+    let granted = output.matches("\"reservation_granted\"").count();
+    if granted > 0 {
+        let broken = format!("the node accepted {granted} slots of 2 seconds");
         siege.figures.own.push(broken);
     }
     Ok(Outcome::Ran(Box::new(siege.figures)))
@@ -177,7 +184,7 @@ pub(crate) fn short_ttl(setting: &Setting) -> Result<Outcome> {
 /// Addresses of somebody else, which the node would announce as its own.
 pub(crate) fn many_addresses(setting: &Setting) -> Result<Outcome> {
     let relay = MaliciousRelay::start(Duration::from_secs(3600), true)?;
-    let mut siege = run(setting, &relay, |aim, _| async move {
+    let mut siege = run(setting, &relay, "", |aim, _| async move {
         let at: Multiaddr = format!("/ip4/{}/tcp/{}", aim.tcp.ip(), aim.tcp.port()).parse()?;
         while !aim.is_over() {
             let tries = Counts::get(&aim.counts.tries) as u8;
@@ -218,7 +225,8 @@ pub(crate) fn many_addresses(setting: &Setting) -> Result<Outcome> {
 /// Circuits from made-up peers, as many as the node takes. The last ones stay in their handshake.
 pub(crate) fn many_circuits(setting: &Setting) -> Result<Outcome> {
     let relay = MaliciousRelay::start(Duration::from_secs(3600), false)?;
-    let mut siege = run(setting, &relay, |aim, state| async move {
+    let settings = format!("max_per_relay = {CIRCUITS}\n");
+    let mut siege = run(setting, &relay, &settings, |aim, state| async move {
         let mut client = state.client.subscribe();
         let client = client.wait_for(Option::is_some).await?.clone();
         let client = client.context("no client")?;

