@@ -82,6 +82,26 @@ fn an_action_wakes_the_actor_once() {
 }
 
 #[test]
+fn an_action_wakes_the_actor_though_no_deadline_becomes_sooner() {
+    let mut host = Host::new(Recommended::default());
+    let relayed = host.connect("bob", LIMITED);
+    let direct = host.connect("bob", Route::Direct);
+    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    let task = Arc::new(Task::default());
+    waits_to_act(&host, &task);
+    host.close(direct, Closing::Lost);
+    assert_eq!(task.woken(), 1);
+    assert_eq!(host.actions(), [Action::Resume(relayed)]);
+    // Somebody else reports that time has passed.
+    let slow = host.dial("eve");
+    waits_to_act(&host, &task);
+    host.wait(30 * SECOND);
+    assert_eq!(task.woken(), 1);
+    let close = Action::Close(slow, Closing::TooLongTransient);
+    assert_eq!(host.actions(), [close]);
+}
+
+#[test]
 fn an_actor_is_woken_by_a_deadline_that_is_sooner_than_all_others_and_by_no_later_one() {
     let policy = Recommended::default().with_max_ages(30 * SECOND, Some(10 * SECOND));
     let mut host = Host::new(policy);

@@ -135,6 +135,11 @@ fn without_caps_every_peer_is_served_and_still_holds_one_slot() {
     assert_eq!(circuit_near(&caps, at(V4), scope, most), Ok(()));
     let rates = Admission::<&str>::rates(&caps, &"peer", at(V4));
     assert_eq!(rates, relay_slots::Rates::default(), "no rates");
+    // A cap that is set on top counts for private addresses, too.
+    let caps = caps.with_slots_per_ipv4(1, 1);
+    let scope = net(ScopeKind::Ipv4, "10.0.0.1");
+    let refused = Err(Refusal::SlotsFrom { scope, limit: 1 });
+    assert_eq!(slot_near(&caps, at("10.0.0.1"), scope, 1), refused);
 }
 
 #[test]
