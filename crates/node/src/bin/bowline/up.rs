@@ -17,7 +17,8 @@ use tokio::{
 
 use crate::{
     allocator::Reclaimer,
-    cli, events,
+    cli,
+    events::Lines,
     failure::Failure,
     key,
     output::Output,
