@@ -1,5 +1,6 @@
 //! What the dialer for tests does to dials and streams, and that a seed repeats it.
 #![cfg(feature = "test")]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::{
     io,

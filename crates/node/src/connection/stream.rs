@@ -48,6 +48,13 @@ pub(super) struct Home {
     settled: AtomicBool,
 }
 
+impl Home {
+    fn take_returned(&self) -> Option<Counted> {
+        let returned = self.returned.lock();
+        returned.unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 impl Stream {
     /// A stream whose protocol is settled, or will be by the answer that the peer still owes.
     pub(super) fn new(negotiated: Negotiated<RawStream>, home: Arc<Home>) -> Self {
@@ -91,10 +98,7 @@ impl Stream {
             in_use: _in_use,
         } = self;
         drop(inner);
-        let mut returned = home.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = returned.take();
-        drop(returned);
-        let Some(mut counted) = counted else {
+        let Some(mut counted) = home.take_returned() else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         match counted.stream {

@@ -1,3 +1,6 @@
+//! Descriptions that are kept, learned and pushed.
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
 use std::time::Duration;
 
 use multiaddr::Multiaddr;
