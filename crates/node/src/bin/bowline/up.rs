@@ -20,11 +20,7 @@ use crate::{
     allocator::Reclaimer,
     cli,
     events::Lines,
-<<<<<<< HEAD
     failure::{self, Failure},
-=======
-    failure::Failure,
->>>>>>> h11-output
     key,
     output::Output,
     settings::{self, AdminSection, DEFAULT_PORT, Resolved},
