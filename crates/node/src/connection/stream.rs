@@ -77,9 +77,10 @@ impl Stream {
             permit: _permit,
         } = self;
         drop(inner);
-        let mut returned = home.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = returned.take();
-        drop(returned);
+        let counted = {
+            let returned = home.returned.lock();
+            returned.unwrap_or_else(PoisonError::into_inner).take()
+        };
         let Some(mut counted) = counted else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
