@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Connections that are attacked.
-const CASES: u64 = if cfg!(debug_assertions) { 40 } else { 10_000 };
+const CASES: u64 = if cfg!(debug_assertions) { 40 } else { 2_000 };
 
 const PROTOCOLS: [&str; 8] = [
     "/ipfs/ping/1.0.0",

@@ -67,6 +67,8 @@ struct Case {
     next: u32,
     /// What the attacker likes best: the length of its frames.
     habit: u64,
+    /// Whether the attacker says no more, because its next bytes would belong to a body that it announced.
+    silent: bool,
 }
 
 impl Case {
@@ -82,6 +84,7 @@ impl Case {
             unaccepted: BTreeMap::new(),
             next: 1,
             habit,
+            silent: false,
         }
     }
 
@@ -99,6 +102,9 @@ impl Case {
 
     /// Sends bytes. Does not wait for a victim that reads no more.
     async fn say(&mut self, bytes: &[u8]) {
+        if self.silent {
+            return;
+        }
         let write = async {
             self.attacker.write_all(bytes).await?;
             self.attacker.flush().await
@@ -151,27 +157,30 @@ impl Case {
     async fn oddity(&mut self) {
         let id = self.random.below(40) as u32;
         let number = self.random.next() as u32;
-        let said = match self.random.below(8) {
+        let what = self.random.below(8);
+        let said = match what {
             // Pings, pongs, and window updates of any size.
             0 => frame(2, 1, 0, number, &[]).repeat(1 + self.random.below(500) as usize),
             1 => frame(2, 2, 0, number, &[]),
             2 => frame(WINDOW_UPDATE, self.random.below(16) as u8, id, number, &[]),
-            // A body that does not come, or that nobody wants.
-            3 => frame(DATA, 0, id, number % (1 << 18), &[]),
-            4 => frame(DATA, 8, id, 5000, &[3; 5000]),
-            5 => frame(DATA, 0, 77_777, 9000, &[3; 9000]),
-            6 => frame(
-                self.random.below(6) as u8,
-                self.random.below(256) as u8,
+            // A body that nobody wants.
+            3 => frame(DATA, 8, id, 5000, &[3; 5000]),
+            4 => frame(DATA, 0, 77_777, 9000, &[3; 9000]),
+            5 => frame(
+                1 + self.random.below(5) as u8,
+                number as u8,
                 id,
                 number,
                 &[],
             ),
+            // A body that never comes.
+            6 => frame(DATA, 0, id, number % (1 << 18), &[]),
             _ => (0..self.random.below(200))
                 .map(|_| self.random.next() as u8)
                 .collect(),
         };
         self.say(&said).await;
+        self.silent |= what >= 6;
     }
 
     fn accept(&mut self) {
