@@ -100,13 +100,13 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_per_relay`] is reached, or the share of one relay in the handshakes.
+    /// [`crate::LimitsConfig::max_per_relay`] is reached, or [`crate::LimitsConfig::max_handshaking_per_subnet`] by one relay.
     #[error("{limit} inbound circuits through this relay are open, which is the limit")]
     TooManyFromRelay {
         /// The limit.
         limit: usize,
     },
-    /// Its place was given to a newer connection.
+    /// A newer connection has displaced it.
     #[error("its place was given to a newer connection")]
     Displaced,
     /// [`crate::LimitsConfig::max_per_peer`] is reached, and so many more are drained or may be dead.

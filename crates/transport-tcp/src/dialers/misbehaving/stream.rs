@@ -1,4 +1,4 @@
-//! The bytes of one stream on their way through a bad network.
+//! One stream over a simulated bad network.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use tokio::{
 use super::{Faults, Shared};
 use crate::ByteStream;
 
-/// The most bytes that travel together.
+/// The most bytes in one chunk.
 const CHUNK: usize = 16 * 1024;
 
-/// The number of chunks that may be on their way in one direction. A sender waits while that many are.
+/// The number of chunks that may be in flight in one direction. A sender waits while this number is reached.
 const IN_FLIGHT: usize = 256;
 
-/// Puts `inner` behind the faults. The returned stream is the dialer's end.
+/// Applies the faults to `inner`. The returned stream is the dialer's end.
 pub(super) fn misbehave(
     inner: ByteStream,
     faults: Faults,
@@ -62,7 +62,7 @@ pub(super) fn misbehave(
     ByteStream::boxed(near).with_peer(peer)
 }
 
-/// Carries the bytes of both directions until both have ended, or until the stream breaks or is cut.
+/// Carries the bytes of both directions until both directions have ended, or until the stream breaks or is cut.
 async fn carry(
     inner: ByteStream,
     far: DuplexStream,
@@ -116,7 +116,7 @@ struct Left {
     until_stall: Option<u64>,
 }
 
-/// What follows the bytes that were allowed.
+/// The event after the last allowed byte.
 enum Next {
     More,
     Stall,
@@ -220,7 +220,7 @@ async fn deliver(
     while let Some(Parcel { due, bytes }) = parcels.recv().await {
         sleep_until(due).await;
         tokio::select! {
-            // First: what was sent before the dialer's end was dropped still arrives.
+            // First, because bytes that were sent before the dialer's end was dropped still arrive.
             biased;
             () = shared.moving() => {}
             _ = near_end.changed() => return Err(End::Dropped),
