@@ -75,8 +75,8 @@ pub(crate) struct Service {
     /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
     /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
-    /// Whether an open stream of the service shows that its connection is in use. If not, the node may close the
-    /// connection for a newcomer. Peers keep streams of ping open without a need.
+    /// Whether an open stream of the service shows that its connection is in use. The node may close an unused connection for a
+    /// newcomer. The answer for ping is no, because peers keep streams of ping open without a need.
     pub(crate) keeps_open: bool,
     /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,
@@ -174,7 +174,8 @@ pub(crate) enum Change {
         address: Multiaddr,
         cause: Arc<AttemptCause>,
         count: u64,
-        /// The subnet of all of them. `None`: they come from several subnets, or from an address without an IP address.
+        /// The subnet of all of the connections. `None`: they may come from several subnets, or the address contains no IP
+        /// address.
         subnet: Option<Prefix>,
     },
     /// The announced addresses or protocols of this node changed.
@@ -260,8 +261,8 @@ pub(crate) trait Connector: Send + Sync {
     }
 }
 
-/// Builds transports that dial like the node's, with the same dialer and sockets, under a new identity. A part uses them for
-/// one dial that the other end must not take for this node.
+/// Builds transports with a new identity. They dial like the transports of the node, with the same dialer and sockets. A part
+/// uses them for one dial in which the other end must not recognise this node.
 pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync>;
 
 /// A connector that can also listen.

@@ -1,4 +1,4 @@
-//! The other end: finds the node that runs with a data directory, and connects to its admin socket.
+//! The client: finds the node that runs with a data directory, and connects to the node's admin socket.
 
 use std::{
     io::{self, ErrorKind},
@@ -21,7 +21,7 @@ pub enum ConnectError {
     NotRunning {
         /// The directory.
         data_dir: PathBuf,
-        /// What shows it.
+        /// The reason.
         problem: String,
     },
     /// The socket, or a directory on the way to it, belongs to another user, who may have forged it.

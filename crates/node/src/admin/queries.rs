@@ -23,8 +23,8 @@ use crate::{
 /// The maximum length of a POST's body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The number of answers of lines at once, such as `/events`. It is half of a listener's connections, so that
-/// subscribers cannot keep out all other requests.
+/// The number of simultaneous answers of lines, such as `/events`. It is half of a listener's connections, so that subscribers
+/// cannot take all connections.
 const MAX_STREAMS: usize = 16;
 
 /// The answers of lines that a listener sends now.

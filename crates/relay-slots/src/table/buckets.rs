@@ -106,7 +106,8 @@ impl Buckets {
     }
 }
 
-/// The time at which a bucket will be full again after a token is taken, if it is full at `full` now. `None`: it has no token.
+/// The time at which a bucket is full again if a token is taken now. Without the token it is full at `full`. `None`: it has no
+/// token.
 pub(super) fn full_after(now: u64, full: u64, rate: Rate) -> Option<u64> {
     let (full, every) = (full.max(now), micros(rate));
     let is_allowed = (full - now).saturating_add(every) <= every.saturating_mul(rate.burst.into());
