@@ -33,7 +33,7 @@ pub enum TrackError {
         limit: usize,
     },
     /// [`crate::Policy::max_limited`] is reached.
-    #[error("relays limit {limit} connections, which is the limit")]
+    #[error("{limit} limited connections are open, which is the limit")]
     TooManyLimited {
         /// The limit.
         limit: usize,
@@ -107,7 +107,7 @@ pub enum Refused {
         limit: usize,
     },
     /// A newer connection has displaced it.
-    #[error("its place was given to a newer connection")]
+    #[error("a newer connection took its place")]
     Displaced,
     /// [`crate::LimitsConfig::max_per_peer`] is reached, and so many more are drained or may be dead.
     #[error("{limit} connections to this peer are open, which is the limit")]

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most addresses that one dial tries. The addresses of host names and of relays count, too, and each look-up counts as
-/// one address.
+/// The most addresses that one dial tries. The addresses of host names and of relays count, too, and so does each address that
+/// only leads to other addresses.
 pub(crate) const MAX_ADDRESSES: usize = 100;
 /// The most names whose `/dnsaddr` records one dial asks for.
 const MAX_QUESTIONS: usize = 100;

@@ -90,7 +90,7 @@ impl Streams {
     /// A response of JSON objects, one per line.
     pub(super) fn ndjson(&self, lines: impl Stream<Item = String> + Send + 'static) -> Response {
         let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
-            let problem = format!("{MAX_STREAMS} answers without an end are open already");
+            let problem = format!("{MAX_STREAMS} requests for a stream of lines are open already");
             return (StatusCode::TOO_MANY_REQUESTS, problem).into_response();
         };
         let body = lines.map(move |lines| {

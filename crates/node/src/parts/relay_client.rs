@@ -235,7 +235,7 @@ async fn upgrade_inbound(
 fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
     let allowance = circuit.stream.allowance();
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
-        // At this level, because the relay can cause many of these lines.
+        // Only at the level `debug`, because the relay can cause many of these lines.
         tracing::debug!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
     Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))

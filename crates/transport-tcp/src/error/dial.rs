@@ -125,7 +125,7 @@ pub enum DialError {
     #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
     /// The dial had made all connects of its [`ConnectBudget`](crate::ConnectBudget) before it reached this target.
-    #[error("{0}: not tried, because the dial has made all the connects that it may make")]
+    #[error("{0}: not tried, because the dial has reached its limit of connects")]
     NoConnects(Multiaddr),
     /// The deadline passed while names were being resolved or addresses tried.
     #[error("{address}: timed out while {stage}{}", Tried(.tried))]
