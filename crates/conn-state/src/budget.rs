@@ -11,7 +11,7 @@ use std::{
 pub struct Rate {
     /// The number that is allowed at once. At least 1.
     pub burst: u32,
-    /// The time after which one more is allowed.
+    /// The time until one more token is available.
     pub interval: Duration,
 }
 

@@ -122,7 +122,7 @@ impl Write for Escaper<'_, '_> {
     }
 }
 
-/// Collects what fits.
+/// Collects the text that fits.
 #[derive(Default)]
 struct Cutter {
     kept: String,

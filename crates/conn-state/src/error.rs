@@ -109,7 +109,8 @@ pub enum Refused {
     /// A newer connection has displaced it.
     #[error("a newer connection took its place")]
     Displaced,
-    /// [`crate::LimitsConfig::max_per_peer`] is reached, and so many more are drained or may be dead.
+    /// The peer has more than twice [`crate::LimitsConfig::max_per_peer`] connections. Up to that number, older connections may
+    /// be drained or dead.
     #[error("{limit} connections to this peer are open, which is the limit")]
     TooManyToPeer {
         /// The limit.

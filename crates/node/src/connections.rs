@@ -333,7 +333,7 @@ impl Connections {
 }
 
 impl Map {
-    /// Cancels the handshakes whose places the limits gave to newcomers. Returns the live connections that lost their
+    /// Cancels the handshakes that newcomers have displaced. Returns the live connections that lost their
     /// places.
     fn cancel_displaced(&mut self) -> Vec<(Connection, Closing)> {
         let mut trimmed = Vec::new();

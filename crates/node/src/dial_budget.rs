@@ -14,7 +14,7 @@ use std::{
 /// The most addresses that one dial tries. The addresses of host names and of relays count, too, and so does each address that
 /// only leads to other addresses.
 pub(crate) const MAX_ADDRESSES: usize = 100;
-/// The most names whose `/dnsaddr` records one dial asks for.
+/// The most names that one dial looks up for `/dnsaddr` records.
 const MAX_QUESTIONS: usize = 100;
 /// The number of connects that may start without a pause. It is the default of `Config::dials_per_peer`.
 const AT_ONCE: u32 = 8;

@@ -169,7 +169,7 @@ pub(crate) enum Change {
         connection: Connection,
         rtt: Duration,
     },
-    /// Inbound connections were refused, or their handshakes failed. The address and the cause are those of the latest one.
+    /// Inbound connections were refused, or their handshakes failed. The address and the cause belong to the latest connection.
     InboundFailed {
         address: Multiaddr,
         cause: Arc<AttemptCause>,
@@ -218,7 +218,7 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
-    /// What the dial may still spend. The dial of a relay gets the budget of the dial that needs the relay.
+    /// The rest of the dial's budget. The dial of a relay shares the budget of the dial that needs the relay.
     pub(crate) budget: DialBudget,
 }
 
@@ -230,7 +230,7 @@ pub(crate) struct Attempt {
     pub(crate) expected: Option<PeerId>,
     /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
-    /// What the dial may still spend.
+    /// The rest of the dial's budget.
     pub(crate) budget: DialBudget,
 }
 

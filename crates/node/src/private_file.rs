@@ -1,7 +1,7 @@
 //! Files and directories that only their owner can use.
 //!
-//! A file appears, or replaces an older file, only when it is complete. A write never follows a symbolic link: the
-//! content goes to a new file, which then takes its place by a rename in the same directory.
+//! A file appears, or replaces an older file, only when it is complete. A write never follows a symbolic link: it
+//! creates a new file in the same directory, which is then renamed.
 
 use std::{
     fs::{self, File, Metadata},

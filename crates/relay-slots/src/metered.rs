@@ -185,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
             self.allowance.read.fetch_add(read as u64, Relaxed);
             return polled;
         }
-        // One byte past the limit tells an excess from the end of the stream.
+        // A read of one byte beyond the limit shows whether the stream ends at the limit.
         let mut excess = [0];
         let room = match room {
             0 => &mut excess,

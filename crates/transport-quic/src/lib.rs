@@ -71,7 +71,7 @@
 //! - An endpoint sends at most one reset per millisecond, so a restarted node with more than a
 //!   thousand busy peers needs over a second to reset all of their connections.
 //! - A host name may resolve to a private or loopback address, and a dial then tries that address.
-//! - A closed connection keeps the bytes that nobody has read until its last handle and stream are dropped.
+//! - A closed connection keeps its unread bytes until its last handle and its last stream are dropped.
 //! - quinn-proto 0.11.19 and later versions limit floods of connection ids, STREAM and CRYPTO frames with gaps, and bad
 //!   transport parameters. This crate adds no further limits: with 256 streams full of gaps, a peer can make one connection
 //!   keep 28 MiB beyond the data.

@@ -173,7 +173,7 @@ mod tests {
         assert_eq!((sent(FIN | 2), sent(FIN | 2)), (FIN | 2, RST | 2));
         assert_eq!(sent(FIN | RST), RST);
         ends.end(1);
-        // Frames that are no end of the stream change nothing.
+        // Frames that do not end the stream change nothing.
         assert_eq!(sent(SYN), SYN);
         let ping = Header::new(2, FIN, 1, 7);
         assert_eq!(ends.amend(ping), ping);

@@ -44,7 +44,7 @@ pub(crate) struct Intake {
     joined: Option<Joined>,
     /// A header that yamux gets after `joined`.
     then: Option<Header>,
-    /// How the stream below ended, until yamux knows.
+    /// The end of the stream below, until yamux has learnt of it.
     end: Option<io::Result<()>>,
     violated: bool,
 }

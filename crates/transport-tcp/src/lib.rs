@@ -27,7 +27,7 @@
 //! - Every stage of an upgrade has its own deadline.
 //! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused
 //!   inside the handshake.
-//! - A dial makes at most 100 connects, however many addresses a name server gives it. [`ConnectBudget`] also sets their
+//! - A dial makes at most 100 connects, even if a name server returns more addresses. [`ConnectBudget`] also sets their
 //!   pace.
 //! - Whatever a peer sends, a connection keeps no more memory for the peer than [`UpgradeConfig`] states.
 //! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last

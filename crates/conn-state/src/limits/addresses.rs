@@ -1,4 +1,4 @@
-//! The addresses from which connections come: a count and a rate for each.
+//! The count and the rate of the inbound connections from each address.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Where a connection comes from, and the limits on the connections from one place.
+//! The origin of a connection, and the limits on the connections from one subnet or relay.
 
 use std::net::IpAddr;
 

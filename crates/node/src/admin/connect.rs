@@ -49,7 +49,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 ///
-/// No node runs with the data directory, somebody else owns the socket, or the operating system refuses.
+/// No node runs with the data directory, another user owns the socket, or the operating system refuses.
 pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectError> {
     let not_running = |problem: String| ConnectError::NotRunning {
         data_dir: data_dir.to_owned(),
@@ -82,7 +82,7 @@ pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectE
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Err(silent()),
         Err(error) => return Err(at(&socket)(error)),
     };
-    // The path may have changed since its owner was read. The kernel knows who listens.
+    // The path may have changed since its owner was read. The kernel reports the user of the listening process.
     let listening = stream.peer_cred().map_err(at(&socket))?;
     if !owners.trust(listening.uid()) {
         let owner = listening.uid();

@@ -166,7 +166,7 @@ mod tests {
         let mut late = UnixStream::connect(&path).await.unwrap();
         late.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut answer = [0; 12];
-        // Far longer than an answer takes, and far shorter than the time limit of the others.
+        // Far longer than the time of an answer, and far shorter than the time limit of the other connections.
         let early = timeout(Duration::from_millis(300), late.read_exact(&mut answer)).await;
         assert!(early.is_err());
         silent.pop();

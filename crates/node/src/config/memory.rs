@@ -47,7 +47,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// A file's number. The word `max` stands for no limit.
+/// A file's number. The word `max` means no limit.
 fn limit(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

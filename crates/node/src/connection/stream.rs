@@ -49,7 +49,7 @@ pub(super) struct Home {
 }
 
 impl Stream {
-    /// A stream whose protocol is settled, or will be by the answer that the peer still owes.
+    /// A stream whose protocol is settled, or will be settled by the pending answer of the peer.
     pub(super) fn new(negotiated: Negotiated<RawStream>, home: Arc<Home>) -> Self {
         home.settled.store(true, Ordering::Relaxed);
         Self {

@@ -117,7 +117,7 @@ impl Relay {
         }
     }
 
-    /// Its slot is lost, and with it what was learnt about its addresses.
+    /// The slot of this relay is lost. Forgets which of its addresses are proven.
     pub(super) fn forget_slot(&mut self) {
         self.circuits = Vec::new();
         self.found = Vec::new();

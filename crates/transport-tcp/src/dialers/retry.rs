@@ -113,7 +113,7 @@ impl<D: Dialer> Dialer for Retry<D> {
         loop {
             let error = match self.inner.dial(target, cx).await {
                 Ok(stream) => return Ok(stream),
-                // The attempt before it tells why the dial failed.
+                // The error of the previous attempt has the cause.
                 Err(error @ DialError::NoConnects(_)) => {
                     return Err(last.map_or(error, |error| gave_up(attempts - 1, error)));
                 }

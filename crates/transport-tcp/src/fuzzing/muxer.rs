@@ -51,13 +51,13 @@ struct Muxer {
     wire: Wire,
     unread: Arc<Unread>,
     intake: Intake,
-    /// What yamux has of a header, and then how much of its body is still to come.
+    /// The bytes of a header that yamux has, and then the number of bytes of the body that have not arrived.
     header: Vec<u8>,
     body: usize,
     streams: BTreeMap<u32, Stream>,
 }
 
-/// A stream that both ends know.
+/// An open stream.
 #[derive(Default)]
 struct Stream {
     sent: usize,
@@ -171,7 +171,7 @@ impl Muxer {
         }
     }
 
-    /// Reads what there is. Returns whether the connection lives on.
+    /// Reads all available bytes. Returns whether the connection lives on.
     fn pump(&mut self) -> bool {
         let mut memory = [0; 4096];
         let mut cx = Context::from_waker(Waker::noop());

@@ -90,7 +90,7 @@ async fn carry(
             Err(End::Broken) => {}
         },
         () = allowance.cut.notified() => {}
-        // The sender is in `shared`: this completes only when somebody cuts the streams.
+        // The sender is in `shared`, so this completes only when the streams are cut.
         _ = cuts.changed() => {}
     }
     shared.state().counts.cut += 1;
@@ -190,7 +190,7 @@ impl Direction<'_> {
         loop {
             let faults = self.shared.state().faults.clone();
             let bandwidth = faults.bandwidth.map(|bandwidth| bandwidth.max(1));
-            // At most what the bandwidth carries in 20 ms, so that bytes arrive evenly.
+            // At most the bytes that the bandwidth carries in 20 ms, so that bytes arrive evenly.
             let chunk = bandwidth.map_or(CHUNK, |rate| (rate as usize / 50).clamp(1, CHUNK));
             let mut bytes = BytesMut::zeroed(chunk);
             let read = reader.read(&mut bytes).await.map_err(|_| End::Broken)?;
@@ -231,7 +231,7 @@ async fn deliver(
         let (taken, next) = allowance.take(bytes.len());
         let written = writer.write_all(&bytes[..taken]).await;
         if written.and(writer.flush().await).is_err() {
-            // A dropped dialer's end reads no more. Its last bytes may still be on their way in the other direction.
+            // The dialer's end was dropped and reads no more. Its last bytes may still be in flight in the other direction.
             let dropped = near_end.has_changed().is_err();
             return if dropped { Ok(()) } else { Err(End::Broken) };
         }
@@ -248,7 +248,7 @@ async fn deliver(
     Ok(())
 }
 
-/// The dialer's end of a stream. After a cut, its errors say so.
+/// The dialer's end of a stream. After a cut, its errors are those of a reset.
 struct Near {
     io: DuplexStream,
     cut: Arc<AtomicBool>,
