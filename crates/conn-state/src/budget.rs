@@ -1,17 +1,17 @@
-//! How often each of many may do what costs the host something.
+//! Token buckets that limit how often each peer may cause costly work.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-/// A rate in the long run, and what is allowed at once: a token bucket.
+/// The rate of a token bucket: a burst at once, and then one more per interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rate {
-    /// How many at once. At least 1.
+    /// The number that is allowed at once. At least 1.
     pub burst: u32,
-    /// The time after which one more is allowed.
+    /// The time until one more token is available.
     pub interval: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Rate {
         Self::new(u32::MAX, Duration::ZERO)
     }
 
-    /// When the next token is there, if the bucket is full again at `full_at`.
+    /// When the next token is available, if the bucket is full again at `full_at`.
     fn next(&self, full_at: Instant) -> Instant {
         let ahead = self.interval.saturating_mul(self.burst.saturating_sub(1));
         full_at.checked_sub(ahead).unwrap_or(full_at)
@@ -35,8 +35,8 @@ impl Rate {
 
 /// Token buckets: one for each key, and one for all keys together.
 ///
-/// A key's bucket outlives whatever the key names, so that a peer gains nothing when it connects again. Buckets that are full
-/// again are forgotten. If `max_keys` buckets are not full, further keys get nothing until one is.
+/// A key is usually a peer id. The bucket of a peer outlives its connections, so a peer gains nothing when it connects again.
+/// The budget forgets a bucket when the bucket is full again. While `max_keys` buckets are not full, further keys get no token.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -56,13 +56,13 @@ pub struct Budget<Key> {
     max_keys: usize,
     /// When each bucket is full again.
     full_at: BTreeMap<Key, Instant>,
-    /// The same, the soonest first.
+    /// The same times, the earliest first.
     by_time: BTreeSet<(Instant, Key)>,
     all_full_at: Option<Instant>,
 }
 
 impl<Key: Ord + Clone> Budget<Key> {
-    /// A budget of which nothing is spent.
+    /// A budget with full buckets.
     pub fn new(per_key: Rate, in_all: Rate, max_keys: usize) -> Self {
         Self {
             per_key,
@@ -78,7 +78,7 @@ impl<Key: Ord + Clone> Budget<Key> {
     ///
     /// # Errors
     ///
-    /// There is none, and nothing was spent. The error is the time at which to ask again.
+    /// The bucket of `key` or the common bucket is empty, and no token was spent. The error is the time at which to ask again.
     pub fn take(&mut self, now: Instant, key: Key) -> Result<(), Instant> {
         self.forget_full(now);
         let known = self.full_at.get(&key).copied();

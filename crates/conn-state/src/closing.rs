@@ -20,9 +20,9 @@ pub enum Closing {
     Handshake,
     /// A limit or a rule of this host forbids it.
     Refused,
-    /// It was still in its handshake, and its place was given to a newcomer: see [`Limits`](crate::Limits).
+    /// A newcomer displaced it during its handshake: see [`Limits`](crate::Limits).
     Displaced,
-    /// It was idle, and its place was given to a newcomer: see [`Limits`](crate::Limits).
+    /// It was idle, and a newcomer displaced it: see [`Limits`](crate::Limits).
     Trimmed,
     /// Another connection to the same peer is kept.
     Superseded,

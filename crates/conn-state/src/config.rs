@@ -8,46 +8,46 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LimitsConfig {
-    /// Inbound connections whose handshake has succeeded. Default 256: what [`LimitsConfig::for_memory`] gives a machine with
-    /// 1 GiB. Handshakes come on top, up to [`Self::max_handshaking`].
+    /// Inbound connections whose handshake has succeeded. Default 256, the result of [`LimitsConfig::for_memory`] for a machine
+    /// with 1 GiB. Connections in their handshake count separately: see [`Self::max_handshaking`].
     pub max_inbound: usize,
     /// Inbound connections whose peer is not known yet. Default 64. Each costs the CPU time of a handshake, so this limit
-    /// bounds the work that strangers can cause at once. A newcomer above it displaces another handshake.
+    /// bounds the work that unknown peers can cause at once. A newcomer above this limit displaces another handshake.
     pub max_handshaking: usize,
     /// How long a handshake may take while the pool of handshakes is at most half full. Default 30 s: a last resort behind
     /// the transport's own deadlines.
     pub handshake: Duration,
-    /// How long a handshake may take while the pool is full. Default 2 s: the six round trips of a handshake over TCP on a
-    /// path of 300 ms. Between half full and full, the time falls with each handshake.
+    /// How long a handshake may take while the pool is full. Default 2 s: a handshake over TCP takes six round trips, and the
+    /// round trip of a slow path takes 300 ms. Between half full and full, the time falls with each handshake.
     pub handshake_under_load: Duration,
     /// How long an inbound connection must have been idle before it may be closed for a newcomer, when
     /// [`Self::max_inbound`] is reached. Default 10 s, after which rust-libp2p closes any idle connection. `None`: no
-    /// connection is closed for a newcomer. A host that reports no [`Usage`](crate::Usage) sets `None`, because to the
-    /// limits all of its connections are idle.
+    /// connection is closed for a newcomer. A host that reports no [`Usage`](crate::Usage) must set `None`, because all of
+    /// its connections look idle.
     pub trim_idle: Option<Duration>,
-    /// Connections to one peer, in either direction. Default 8: several addresses of a peer dialed at once, by both ends.
-    /// [`Limits::handle_authenticated`](crate::Limits::handle_authenticated) says how many more there are for a moment.
+    /// Connections to one peer, in either direction. Default 8, because both ends may dial several addresses of each other at
+    /// once. There may be more for some time: see [`Limits::handle_authenticated`](crate::Limits::handle_authenticated).
     pub max_per_peer: usize,
-    /// Inbound connections from one IPv4 address or one IPv6 /56, which is what a household gets. Default 8.
+    /// Inbound connections from one IPv4 address or one IPv6 /56, the usual prefix of a household. Default 8.
     pub max_per_address: usize,
-    /// New inbound connections per second from one IPv4 address or IPv6 /56, in the long run. Default 0.2: one each 5 s.
+    /// New inbound connections per second from one IPv4 address or IPv6 /56, on average. Default 0.2: one per 5 s.
     pub rate_per_address: f64,
-    /// How many may arrive at once from one address before the rate counts. Default 16.
+    /// How many connections may arrive at once from one address before the rate applies. Default 16.
     pub burst_per_address: u32,
-    /// Inbound connections from one IPv4 /24 or one IPv6 /48, including handshaking ones. Default 64, a quarter of
-    /// [`Self::max_inbound`]: one subnet alone cannot use up all of them.
+    /// Inbound connections from one IPv4 /24 or one IPv6 /48, including those in their handshake. Default 64, a quarter of
+    /// [`Self::max_inbound`]: one subnet alone cannot take all places.
     pub max_per_subnet: usize,
     /// How many connections from one subnet, or through one relay, may be in their handshake. Default 16, a quarter of
-    /// [`Self::max_handshaking`]. A newcomer above it displaces another handshake of its subnet.
+    /// [`Self::max_handshaking`]. A newcomer above this limit displaces another handshake of its subnet or relay.
     pub max_handshaking_per_subnet: usize,
-    /// Inbound circuits through one relay, including handshaking ones. Default 64, a quarter of [`Self::max_inbound`]: one
-    /// relay alone cannot use up all of them.
+    /// Inbound circuits through one relay, including those in their handshake. Default 64, a quarter of [`Self::max_inbound`]:
+    /// one relay alone cannot take all places.
     pub max_per_relay: usize,
     /// Whether loopback and private addresses are exempt from the limits per address and subnet. Default true: the machines
     /// of a cluster often share one private address.
     pub exempt_private: bool,
-    /// How many addresses are remembered for their rate and count. Default 65,536, about 8 MiB. When that many were seen
-    /// recently, an unknown address is refused.
+    /// How many addresses are remembered with their rate and count. Default 65,536, which take about 8 MiB. If none of them
+    /// can be forgotten yet, an unknown address is refused.
     pub max_tracked_addresses: usize,
 }
 
@@ -153,22 +153,24 @@ impl LimitsConfig {
     }
 }
 
-/// The bounds of a tracker: how many events it keeps, and how many connections to one peer.
+/// The bounds of a tracker: the number of events, and the number of connections to one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackerConfig {
-    /// Events of all peers together. A subscriber that falls behind by more of them misses some. Default 65,536.
+    /// Events of all peers together. A subscriber that falls behind by more events misses some. Default 65,536.
     ///
-    /// An event takes 64 bytes, and its [`Detail`](crate::Detail) at most 144 more, so that 65,536 events take 4 MiB, and at
-    /// most 13 MiB whatever peers do. A peer that is remembered only for its events takes about 150 bytes more with libp2p's
-    /// `PeerId` as the id.
+    /// An event takes 64 bytes, and its [`Detail`](crate::Detail) at most 144 more. 65,536 events therefore take 4 MiB without
+    /// details, and at most 13 MiB with details. A peer that is remembered only for its events takes about 150 bytes more with
+    /// libp2p's `PeerId` as the id.
     pub history: usize,
-    /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64: a screen.
+    /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64, about one
+    /// screen of lines.
     pub history_per_peer: usize,
-    /// The number of connections to one peer that are kept. Default `None`: as many as the policy keeps. If there are more
-    /// for longer than [`Policy::drain`](crate::Policy::drain) and [`Policy::patience`](crate::Policy::patience) together, the
-    /// oldest are drained, limited ones first. Before, the contests between them and the peer's own choice may leave fewer.
-    /// A host with [`Limits`](crate::Limits) sets [`LimitsConfig::max_per_peer`].
+    /// The number of connections to one peer that the tracker keeps. Default `None`: the policy alone decides. If a peer has
+    /// more connections for longer than [`Policy::drain`](crate::Policy::drain) and
+    /// [`Policy::patience`](crate::Policy::patience) together, the tracker drains the oldest, and limited connections first.
+    /// During that time, the policy and the other end may close enough of them. A host with [`Limits`](crate::Limits) sets
+    /// this to [`LimitsConfig::max_per_peer`].
     pub max_per_peer: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Text from outside, made safe to keep and to print.
+//! Text from other hosts, made safe to store and to print.
 
 use std::{
     fmt::{self, Write},
@@ -11,8 +11,8 @@ const CUT: char = '…';
 
 /// A text of at most [`Detail::MAX`] bytes that prints as one line.
 ///
-/// A peer may control such a text, for example by the reason with which it closes a connection. A `Detail` can only be made
-/// cut and escaped, so whoever holds one may keep it, log it and print it.
+/// A peer may control such a text, for example the reason with which it closes a connection. Every `Detail` is cut and
+/// escaped, so it is safe to store, log and print.
 ///
 /// ```
 /// use conn_state::Detail;
@@ -27,7 +27,7 @@ impl Detail {
     /// The maximum length in bytes, after escaping. A longer text ends in `…`.
     pub const MAX: usize = 128;
 
-    /// Escapes `text` like [`Escaped`] and cuts it. Reads no more of the text than fits.
+    /// Escapes `text` like [`Escaped`] and cuts it. Formats no more of the text than fits.
     pub fn new(text: impl fmt::Display) -> Self {
         let mut cut = Cutter::default();
         // An error means only that the rest does not fit.
@@ -102,7 +102,7 @@ pub fn is_plain(text: &str) -> bool {
         .all(|c| is_quote(c) || c.escape_debug().len() == 1)
 }
 
-/// `escape_debug` also escapes what would end a string literal. A detail is no literal.
+/// `escape_debug` also escapes quotes and backslashes. A detail is not a string literal and keeps them.
 fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'' | '\\')
 }
@@ -122,11 +122,11 @@ impl Write for Escaper<'_, '_> {
     }
 }
 
-/// Collects what fits.
+/// Collects the text that fits.
 #[derive(Default)]
 struct Cutter {
     kept: String,
-    /// The length up to which the text can be kept with the mark behind it.
+    /// The length of the text that can be kept if the mark follows it.
     room_for_mark: usize,
     is_cut: bool,
 }

@@ -33,7 +33,7 @@ pub enum TrackError {
         limit: usize,
     },
     /// [`crate::Policy::max_limited`] is reached.
-    #[error("relays limit {limit} connections, which is the limit")]
+    #[error("{limit} limited connections are open, which is the limit")]
     TooManyLimited {
         /// The limit.
         limit: usize,
@@ -100,16 +100,17 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_per_relay`] is reached, or the share of one relay in the handshakes.
+    /// [`crate::LimitsConfig::max_per_relay`] is reached, or [`crate::LimitsConfig::max_handshaking_per_subnet`] by one relay.
     #[error("{limit} inbound circuits through this relay are open, which is the limit")]
     TooManyFromRelay {
         /// The limit.
         limit: usize,
     },
-    /// Its place was given to a newer connection.
-    #[error("its place was given to a newer connection")]
+    /// A newer connection has displaced it.
+    #[error("a newer connection took its place")]
     Displaced,
-    /// [`crate::LimitsConfig::max_per_peer`] is reached, and so many more are drained or may be dead.
+    /// The peer has more than twice [`crate::LimitsConfig::max_per_peer`] connections. Up to that number, older connections may
+    /// be drained or dead.
     #[error("{limit} connections to this peer are open, which is the limit")]
     TooManyToPeer {
         /// The limit.

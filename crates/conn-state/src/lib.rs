@@ -12,8 +12,8 @@
 //!
 //!  Liveness    (bytes received, pongs)          ─► when to ping, and whether the connection is dead
 //!  AddressBook (addresses, sources, outcomes)   ─► the addresses of a peer, in the order in which to dial them
-//!  Limits      (remote addresses, peers, rates) ─► whether one more connection is admitted, and which makes room
-//!  Budget      (keys, rates)                    ─► whether one more costly request of a peer is served
+//!  Limits      (remote addresses, peers, rates) ─► the admission of a connection, and the connections to close for it
+//!  Budget      (keys, rates)                    ─► whether to serve one more costly request of a peer
 //!  Summaries   (keys, reports)                  ─► a bounded number of summaries per second, for logs
 //! ```
 //!
@@ -28,7 +28,7 @@
 //! - A method makes all of its checks before it changes anything, so an error changes nothing.
 //! - [`Liveness`] declares a connection dead only if nothing is received.
 //! - Hearsay, an address from a third party, never displaces an address that worked from an [`AddressBook`].
-//! - A [`Detail`] is at most 128 bytes long and prints as one line, whatever a peer wrote into it.
+//! - A [`Detail`] is at most 128 bytes long and prints as one line, whatever text a peer sent.
 //! - Memory is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection,
 //!   [`LimitsConfig::max_tracked_addresses`] addresses, and [`AddressBookConfig::max_peers`] peers in the book.
 //!
@@ -146,7 +146,7 @@ pub trait Policy<Id>: Send + Sync {
     }
 
     /// How many connections may be limited at once: half of those that may be transient. The other half is reserved for
-    /// handshakes, so that circuits, which relays open, cannot keep this host from dialing and accepting.
+    /// handshakes, so that relays that open many circuits cannot prevent this host from dialing and accepting.
     fn max_limited(&self) -> usize {
         let transient = self.max_transient();
         transient - transient / 2

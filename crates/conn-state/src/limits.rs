@@ -1,4 +1,4 @@
-//! Admission of connections by counts and rates, and the connections that make room for new ones.
+//! Admission of connections by counts and rates, and the choice of the connections that the host closes for new ones.
 
 mod addresses;
 mod handshakes;
@@ -20,19 +20,19 @@ use self::{
 };
 use crate::{Closing, LimitsConfig, Refused, Usage};
 
-/// Decides whether one more connection is admitted, and which connection makes room for it.
+/// Decides whether a new connection (the newcomer) is admitted, and which connection the host closes for it.
 ///
 /// `Id` names a connection and `Peer` names a peer; both types are the host's choice.
 ///
-/// - A handshake gives its place to a newcomer if the pool of handshakes is full: the oldest silent handshake of the subnet
-///   that has the most. A subnet can displace handshakes of its own or of a subnet that has more, so a flood from one subnet
-///   locks nobody else out. Handshakes have less time the fuller the pool is.
-/// - A connection that is up gives its place to a newcomer whose handshake has succeeded, if all places are taken, it has
-///   been idle for [`LimitsConfig::trim_idle`] and its peer is not protected. So strangers who never finish a handshake
-///   close no connection that is up.
+/// - If the pool of handshakes is full, the newcomer displaces the oldest silent handshake of the subnet that has the most
+///   handshakes. A flood from one subnet therefore does not lock out other subnets. The fuller the pool is, the less time a
+///   handshake has.
+/// - If all places for connections are taken, a newcomer whose handshake has succeeded displaces a connection. The displaced
+///   connection has been idle for [`LimitsConfig::trim_idle`], and its peer is not protected. Newcomers that never finish a
+///   handshake displace no connection whose handshake has succeeded.
 ///
-/// [`Self::poll_action`] names the connections that make room. They count no longer; at most
-/// [`LimitsConfig::max_handshaking`] of them may be on their way out, and newcomers are refused meanwhile.
+/// [`Self::poll_action`] returns the displaced connections. The limits no longer count them. While the host has yet to close
+/// [`LimitsConfig::max_handshaking`] of them, newcomers are refused.
 #[derive(Debug)]
 pub struct Limits<Id, Peer> {
     config: LimitsConfig,
@@ -45,7 +45,7 @@ pub struct Limits<Id, Peer> {
     pub(crate) peers: BTreeMap<Peer, usize>,
     /// How often each peer is protected. No entry is zero.
     protected: BTreeMap<Peer, usize>,
-    /// Connections that make room and are not closed yet.
+    /// Displaced connections that are not closed yet.
     leaving: usize,
     actions: VecDeque<(Id, Closing)>,
 }
@@ -69,12 +69,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
 
     /// A connection comes in from `address`. Its peer is not known yet.
     ///
-    /// Report it once the transport has validated the address: anyone can send packets with somebody else's.
+    /// Report the connection once the transport has validated the address, because anyone can forge a source address.
     ///
     /// # Errors
     ///
-    /// The first limit that is reached and for which nothing makes room. A refused connection counts towards no limit and
-    /// spends no rate token.
+    /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
+    /// limit and uses no rate token.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -89,8 +89,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.begin(now, id, Origin::through(relay))
     }
 
-    /// An inbound connection has advanced its handshake by something that the other end sent. It then gives its place to a
-    /// newcomer only after the silent ones of its subnet. A host whose transport cannot tell need not call this.
+    /// The other end has sent something that advanced the handshake of `id`. A newcomer displaces this handshake only after the
+    /// silent handshakes of its subnet. A host whose transport does not report progress need not call this method.
     pub fn handle_advanced(&mut self, id: Id) {
         self.handshakes.advance(id);
     }
@@ -98,9 +98,9 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// The handshake of `id` has shown that `peer` is at the other end. An `id` that was not reported by
     /// [`Self::handle_inbound`] is a connection that this host dialed.
     ///
-    /// A peer may have twice [`LimitsConfig::max_per_peer`] connections and one more, because a new connection may replace
-    /// one that is dead or that the peer did not mean to keep. Which of them stay is
-    /// [decided](crate::TrackerConfig::max_per_peer) by the tracker.
+    /// A peer may have twice [`LimitsConfig::max_per_peer`] connections and one more, because a new connection may replace a
+    /// connection that is dead or that the peer does not want to keep. The tracker
+    /// [decides](crate::TrackerConfig::max_per_peer) which of these connections stay.
     ///
     /// # Errors
     ///
@@ -140,8 +140,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// A connection came in whose handshake has succeeded and has proved that the peer receives at `address`. It never was
-    /// in the pool of handshakes.
+    /// An inbound connection has finished its handshake, and the handshake has proved `address`. The connection never was in
+    /// the pool of handshakes.
     ///
     /// # Errors
     ///
@@ -176,13 +176,14 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.connections.remove(&id);
     }
 
-    /// The connections of `peer` are not trimmed until [`Self::handle_unprotected`] was called as often as this.
+    /// Protects `peer`: its connections are not trimmed until [`Self::handle_unprotected`] has been called as often as this
+    /// method.
     pub fn handle_protected(&mut self, peer: Peer) {
         *self.protected.entry(peer).or_default() += 1;
     }
 
-    /// Ends one protection of `peer`. Its connections then count as idle from the next time that the limits look at them,
-    /// which is up to [`LimitsConfig::trim_idle`] later.
+    /// Ends one protection of `peer`. After the last one, the peer's connections can be trimmed again, at most
+    /// [`LimitsConfig::trim_idle`] later.
     pub fn handle_unprotected(&mut self, peer: Peer) {
         if let Entry::Occupied(mut protected) = self.protected.entry(peer) {
             *protected.get_mut() -= 1;
@@ -192,7 +193,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
     }
 
-    /// A connection that the host has to close, and the reason. Drain it to `None` after each `handle_*`.
+    /// The next connection that the host must close, and the reason. Call this until it returns `None` after each `handle_*`.
     pub fn poll_action(&mut self) -> Option<(Id, Closing)> {
         self.actions.pop_front()
     }
@@ -212,7 +213,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.addresses.len()
     }
 
-    /// How often the search for an idle connection looked at one.
+    /// The number of connections that the searches for an idle connection have checked.
     #[cfg(test)]
     pub(crate) fn looked_at(&self) -> usize {
         self.places.looked_at
@@ -229,7 +230,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         if limit == 0 || self.leaving >= limit {
             return Err(Refused::TooManyHandshakes { limit });
         }
-        // Whoever finds no place after the handshake is refused before it.
+        // A connection that would find no place after its handshake is refused before it.
         if self.places.len() >= self.config.max_inbound && self.longest_idle(now).is_none() {
             let limit = self.config.max_inbound;
             return Err(Refused::TooManyInbound { limit });
@@ -294,7 +295,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
     }
 
-    /// Makes sure that one more connection may be up.
+    /// Makes room for one more connection after its handshake, if necessary.
     fn make_place(&mut self, now: Instant) -> Result<(), Refused> {
         let limit = self.config.max_inbound;
         if self.places.len() < limit {
@@ -317,7 +318,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.places.longest_idle(now, after, is_protected)
     }
 
-    /// The connection makes room for another one.
+    /// Displaces a connection: the host must close it, and no limit counts it any more.
     fn displace(&mut self, id: Id, closing: Closing) {
         self.release(id);
         if let Some(admitted) = self.connections.get_mut(&id) {
@@ -327,7 +328,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.actions.push_back((id, closing));
     }
 
-    /// The connection counts towards no limit any more.
+    /// Stops counting the connection towards the limits.
     fn release(&mut self, id: Id) {
         self.handshakes.remove(id);
         self.places.remove(id);

@@ -1,17 +1,17 @@
-//! Merges repeated reports, so that strangers cannot flood a log.
+//! Merges repeated reports, so that unknown peers cannot flood a log.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
-/// How many summaries [`Summaries`] gives.
+/// The limits on the number of summaries that [`Summaries`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SummariesConfig {
     /// The least time between two summaries of one key. Default 1 s.
     pub interval: Duration,
-    /// The number of keys that have summaries of their own at the same time. Further keys share one. Default 16.
+    /// The number of keys that have their own summaries at the same time. Further keys share one summary. Default 16.
     pub max_keys: usize,
 }
 
@@ -38,11 +38,11 @@ impl SummariesConfig {
     }
 }
 
-/// One or more reports of one key, or of all keys that have no summary of their own.
+/// One or more reports of one key, or of all keys without their own summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary<Key, Item> {
-    /// The key of all the reports. `None`: they have more than one key.
+    /// The common key of the reports. `None`: the reports may have different keys.
     pub key: Option<Key>,
     /// The number of reports. The counts of all summaries add up to the number of reports.
     pub count: u64,
@@ -52,7 +52,7 @@ pub struct Summary<Key, Item> {
 
 /// Passes the first report of a key on at once, and merges the next ones into one summary per [`SummariesConfig::interval`].
 ///
-/// There are at most `max_keys + 1` summaries per interval, and as many reports are kept, whatever is reported.
+/// Per interval there are at most `max_keys + 1` summaries. At most as many reports are kept.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -72,12 +72,12 @@ pub struct Summary<Key, Item> {
 pub struct Summaries<Key, Item> {
     config: SummariesConfig,
     windows: BTreeMap<Key, Window<Item>>,
-    /// The window of all further keys.
+    /// The common window of all further keys.
     others: Option<Window<Item>>,
     ready: VecDeque<Summary<Key, Item>>,
 }
 
-/// The time after a summary, and what is reported in it.
+/// The interval after a summary, and the reports in it.
 #[derive(Debug)]
 struct Window<Item> {
     ends: Instant,
@@ -91,7 +91,7 @@ impl<Item> Window<Item> {
         self.latest = Some(item);
     }
 
-    /// Ends the window: gives what was merged, and begins the next window. `None`: nothing was, and the key is forgotten.
+    /// Ends the window. If there were reports, returns their summary and begins the next window. If not, the key is forgotten.
     fn end(&mut self, now: Instant, interval: Duration) -> Option<(u64, Item)> {
         let latest = self.latest.take()?;
         self.ends = now + interval;
@@ -100,7 +100,7 @@ impl<Item> Window<Item> {
 }
 
 impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
-    /// Without any report yet.
+    /// Summaries without reports.
     pub fn new(config: SummariesConfig) -> Self {
         Self {
             config,
@@ -110,7 +110,7 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
         }
     }
 
-    /// Something was reported.
+    /// Adds a report.
     pub fn handle_report(&mut self, now: Instant, key: Key, item: Item) {
         self.handle_timeout(now);
         let own = self.windows.contains_key(&key) || self.windows.len() < self.config.max_keys;
@@ -148,7 +148,7 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
         self.end_windows(now, |window| window.ends <= now);
     }
 
-    /// Ends all windows, so that no report is missing from the summaries. For the end of the host.
+    /// Ends all windows, so that the summaries include every report. Call this when the host stops.
     pub fn handle_end(&mut self, now: Instant) {
         self.end_windows(now, |_| true);
     }
@@ -172,7 +172,7 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
         self.others.take_if(|window| !stays(None, window));
     }
 
-    /// The next summary. Drain it to `None` after each `handle_*`.
+    /// The next summary. Call this until it returns `None` after each `handle_*`.
     pub fn poll_event(&mut self) -> Option<Summary<Key, Item>> {
         self.ready.pop_front()
     }

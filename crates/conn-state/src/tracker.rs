@@ -39,7 +39,7 @@ pub struct Tracker<Id> {
     pub(crate) history: History,
     actions: VecDeque<Action>,
     transient: usize,
-    /// Those of them that are limited.
+    /// The limited connections among the transient ones.
     limited: usize,
 }
 
@@ -48,7 +48,7 @@ pub struct Tracker<Id> {
 struct Probe {
     /// By when.
     at: u64,
-    /// Since when it has been late, if another one took its place then.
+    /// The time since which it has been late, if another connection replaced it then.
     overdue: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ struct Probe {
 enum Timer {
     Phase,
     Probe,
-    /// Of a peer with too many connections. The others are of connections.
+    /// The timer of a peer with too many connections. The other timers belong to connections.
     Crowd,
 }
 
@@ -337,7 +337,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
                 Timer::Crowd => {
                     self.timers.remove(&(at, slot, timer));
                     self.crowded.remove(&slot);
-                    // If it is another peer by now, nothing happens.
+                    // If the slot belongs to another peer by now, the call has no effect.
                     self.enforce_limit(slot, now);
                 }
                 Timer::Probe => match self.end_probe(slot) {

@@ -10,9 +10,9 @@ use std::{
 
 /// Tells [`Limits`](crate::Limits) whether a connection is in use. Clones report together.
 ///
-/// A host reports each stream that shows that the connection is needed, from any thread. Streams that peers keep open
-/// without a need, such as those of ping, should not be reported: they would keep the connection from being trimmed. A report
-/// takes two atomic instructions and no lock.
+/// A host reports the streams that show that the connection is needed, from any thread. A host should not report the streams
+/// that peers keep open without a need, such as streams of ping, because a reported stream prevents trimming. A report takes
+/// two atomic instructions and no lock.
 #[derive(Debug, Clone)]
 pub struct Usage(Arc<Inner>);
 
@@ -39,11 +39,11 @@ impl Usage {
         self.0.open.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A stream that was reported by [`Self::handle_opened`] is closed. Where none is open, nothing changes.
+    /// A stream that [`Self::handle_opened`] reported is closed. If no stream is open, nothing changes.
     pub fn handle_closed(&self, now: Instant) {
         let since = now.saturating_duration_since(self.0.begin).as_nanos();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
-        // The time comes before the count: who sees no open stream also sees when the last one closed.
+        // The time is stored before the count: a thread that sees no open stream also sees when the last stream closed.
         self.0.idle_since.fetch_max(since, Ordering::AcqRel);
         let less = |open: u32| open.checked_sub(1);
         let _ = self
@@ -52,7 +52,7 @@ impl Usage {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// Since when the connection has had no stream. `None`: a stream is open.
+    /// The time at which the last stream closed. `None`: a stream is open.
     pub fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.0.open.load(Ordering::Acquire) == 0;
         let since = Duration::from_nanos(self.0.idle_since.load(Ordering::Acquire));

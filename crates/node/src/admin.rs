@@ -20,8 +20,8 @@
 //! can reach the endpoint through a DNS name. For the same reason a POST must have the content type
 //! `application/json`.
 //!
-//! The connections, their time and the size of requests are limited. The limits of one listener do not depend on the
-//! use of another listener, so the users of TCP cannot keep out the owner of the socket.
+//! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so
+//! clients on TCP cannot lock out the owner of the socket.
 
 mod access;
 mod connect;

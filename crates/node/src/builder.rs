@@ -177,8 +177,8 @@ impl Transports {
             quic: {
                 let tuned = || Arc::new(transport_quic::Tuned::default()) as _;
                 let binder = overrides.binder.unwrap_or_else(tuned);
-                // The endpoint refuses the newest handshake, and the node's limits displace the best one to displace. The
-                // endpoint's bound must not come first, even if a burst arrives before its handshakes are counted.
+                // The endpoint always refuses the newest handshake, but the node's limits choose the handshake to displace. The
+                // node's limits must apply first, even if a burst arrives before its handshakes are counted.
                 let behind = config.limits.max_handshaking.saturating_mul(8);
                 let quic = config.quic.clone();
                 let max_incoming = quic.max_incoming.max(behind);
@@ -205,7 +205,7 @@ impl Transports {
         all.into_iter().flatten().collect()
     }
 
-    /// The same transports under a new identity, for each dial another one.
+    /// The same transports with another identity for each dial.
     #[cfg(feature = "relay")]
     fn stranger(&self, config: &Config) -> Stranger {
         let (tcp, upgrade) = (Arc::clone(&self.tcp), config.upgrade.clone());

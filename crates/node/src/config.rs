@@ -23,8 +23,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The policy that chooses between two connections to one peer and limits the time of a transient connection.
     pub state: Recommended,
-    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer. The tracker's
-    /// number of connections to one peer is that of [`Self::limits`].
+    /// The number of events about peers' states that the tracker keeps. Default: 65,536 in all, 64 per peer. The node replaces
+    /// [`TrackerConfig::max_per_peer`] by the value in [`Self::limits`].
     pub history: TrackerConfig,
     /// The limits of the address book.
     pub address_book: AddressBookConfig,

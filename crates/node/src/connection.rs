@@ -316,7 +316,7 @@ impl Connection {
         opened.map(|(_, stream)| stream)
     }
 
-    /// Opens a stream that shows that the connection is in use, from now on.
+    /// Opens a stream. From now until the stream is dropped, the connection counts as in use.
     async fn open_used(
         &self,
         protocols: &[&str],
@@ -328,8 +328,8 @@ impl Connection {
         opened.map(|(protocol, stream)| (protocol, stream.with_use(in_use)))
     }
 
-    /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited, and without a sign
-    /// that the connection is in use. Ping and identify need this.
+    /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited. The connection does not
+    /// count as in use. Ping and identify need this.
     pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
         let deadline = self.0.timeouts.negotiation;
         let opened = negotiate::outbound(self, &[protocol], Trust::Optimistic, deadline).await;

@@ -291,8 +291,8 @@ impl Connections {
         live.collect()
     }
 
-    /// Delivers a change that does not come from the map itself. What a peer said comes too late once its connection is
-    /// forgotten: nobody expects it after [`Change::Disconnected`].
+    /// Delivers a change that does not come from the map itself. Drops a change about a connection that has left the map, because
+    /// nothing may follow [`Change::Disconnected`].
     pub(crate) fn report(&self, change: Change) {
         let mut map = self.map();
         if let Change::Identified { connection, .. } | Change::Pong { connection, .. } = &change
@@ -333,7 +333,7 @@ impl Connections {
 }
 
 impl Map {
-    /// Cancels the handshakes whose places the limits gave to newcomers. Returns the live connections that lost their
+    /// Cancels the handshakes that newcomers have displaced. Returns the live connections that lost their
     /// places.
     fn cancel_displaced(&mut self) -> Vec<(Connection, Closing)> {
         let mut trimmed = Vec::new();

@@ -79,7 +79,7 @@ impl Context {
         self.dial(request).await
     }
 
-    /// An unlimited connection to a relay, dialed at those of `addresses` that are direct if there is none. `budget` is that
+    /// An unlimited connection to a relay. If there is none, dials the direct addresses among `addresses`. `budget` is the budget
     /// of the dial that needs the relay.
     pub(crate) async fn connect_to_relay(
         &self,

@@ -1,7 +1,7 @@
-//! What one dial may spend: addresses, questions to name servers, and connects at a pace.
+//! The budget of one dial: a number of addresses, a number of questions to name servers, and the pace of the connects.
 //!
-//! The owner of a DNS name or of an address record chooses how many addresses a dial finds, and whose they are. TCP, QUIC
-//! and the dials of relays therefore share one budget per dial.
+//! The owner of a DNS name or of an address record chooses the addresses that a dial finds. They may be many, and may belong to
+//! other hosts. TCP, QUIC and the dials of relays therefore share one budget per dial.
 
 use std::{
     sync::{
@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most addresses that one dial tries. The addresses of host names and of relays count, and so do look-ups.
+/// The most addresses that one dial tries. The addresses of host names and of relays count, too, and so does each address that
+/// only leads to other addresses.
 pub(crate) const MAX_ADDRESSES: usize = 100;
-/// The most names whose `/dnsaddr` records one dial asks for.
+/// The most names that one dial looks up for `/dnsaddr` records.
 const MAX_QUESTIONS: usize = 100;
-/// The number of connects that may start without a pause. By default no more attempts of a dial run at the same time.
+/// The number of connects that may start without a pause. It is the default of `Config::dials_per_peer`.
 const AT_ONCE: u32 = 8;
 /// The pause before each further connect. 100 connects take 2 s.
 const GAP: Duration = Duration::from_millis(20);
@@ -52,9 +53,9 @@ impl DialBudget {
         self.spent().pace(now)
     }
 
-    /// The connects of one attempt, for its transport. [`Self::take_address`] and [`Self::pace`] have admitted the first
-    /// connect. Each further connect, to another address of the name or in a retry, counts as an address. The closure
-    /// returns the time at which the next connect may start, or `None` if the budget is used up.
+    /// The budget of one attempt, for its transport. The closure returns the time at which the next connect may start, or
+    /// `None` if the budget is used up. [`Self::take_address`] and [`Self::pace`] have admitted the first connect. Each further
+    /// connect, to another address of the name or in a retry, counts as an address.
     #[allow(dead_code, reason = "a node without transports has no connects")]
     pub(crate) fn connects(&self) -> impl Fn(Instant) -> Option<Instant> + Send + Sync + 'static {
         let (budget, first) = (self.clone(), AtomicBool::new(true));

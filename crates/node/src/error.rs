@@ -128,8 +128,8 @@ pub enum DialError {
         /// This node's id.
         peer: PeerId,
     },
-    /// Every address failed: about 100 at most. The message names the first 8, each with the cause of its failure, and
-    /// counts the others.
+    /// Every address failed. There are at most about 100. The message names the first 8 with their causes, and counts the
+    /// others.
     #[error("{}", Joined(.0))]
     AllFailed(Vec<AttemptError>),
     /// The node is shut down.
@@ -158,7 +158,7 @@ pub enum AttemptCause {
     /// No address of the peer is known.
     #[error("no address of this peer is known")]
     NoKnownAddress,
-    /// The dial has tried as many addresses as it may. The addresses of a host name and of a relay count too.
+    /// The dial has reached its limit of addresses. The addresses of host names and of relays count, too.
     #[error("not tried, because a dial tries at most {limit} addresses; it left out {left_out}")]
     NotTried {
         /// The most addresses that a dial tries.
@@ -231,7 +231,7 @@ pub enum AttemptCause {
 
 /// The number of failed attempts that a message names.
 const NAMED: usize = 8;
-/// The length of a message in bytes, unless the first attempt alone exceeds it.
+/// The maximum length of a message in bytes, unless the first attempt alone is longer.
 const LONGEST: usize = 4096;
 
 struct Joined<'a>(&'a [AttemptError]);

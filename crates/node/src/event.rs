@@ -67,15 +67,15 @@ pub enum Event {
         connection: ConnectionId,
         /// The reason.
         reason: Closing,
-        /// The text of the transport about the reason. A peer may have written it.
+        /// The transport's text about the reason. The peer may have chosen it.
         detail: Option<Detail>,
         /// The number of remaining connections to the peer.
         remaining: usize,
     },
     /// Inbound connections were refused, or their handshakes failed.
     ///
-    /// The first failure of a subnet has its event at once. The next failures of the subnet have at most one event per second
-    /// together. Up to 16 subnets have events of their own, and the others share one event per second.
+    /// The first failure of a subnet causes an event at once. The next failures of the subnet share at most one event per second.
+    /// Up to 16 subnets have their own events at the same time. All other subnets share one event per second.
     InboundFailed {
         /// The address of the other end of the latest connection that failed.
         address: Multiaddr,
@@ -83,8 +83,8 @@ pub enum Event {
         cause: Arc<AttemptCause>,
         /// The number of failures. The counts of all events add up to the number of connections that failed.
         count: u64,
-        /// The IPv4 /24 or IPv6 /48 from which all of the connections came. `None`: they came from several subnets, or the
-        /// address contains no IP address.
+        /// The IPv4 /24 or IPv6 /48 of all of the connections. `None`: the connections may have come from several subnets, or
+        /// the address contains no IP address.
         subnet: Option<Prefix>,
     },
     /// An event of one of the node's parts, such as [`crate::ReservationEvent`].

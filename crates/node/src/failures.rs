@@ -1,4 +1,4 @@
-//! Failed inbound connections, merged per subnet, so that strangers can flood neither the events nor the log.
+//! Failed inbound connections, merged per subnet, so that unknown peers can flood neither the events nor the log.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,8 +17,8 @@ use crate::{
     part::Change,
 };
 
-/// The failures of the last second. The first failure of a subnet is reported at once, the next ones once per second, with
-/// their number. At most 16 subnets are told apart.
+/// The failures of the last second. The first failure of a subnet is reported at once. The next failures of the subnet are
+/// reported once per second with their number. At most 16 subnets have their own reports at the same time.
 pub(crate) struct Failures {
     connections: Arc<Connections>,
     /// An address without an IP address has the key `None`.
@@ -73,7 +73,7 @@ impl Failures {
         }
     }
 
-    /// Reports each summary when it is due, until the node stops. What was merged by then is reported at once.
+    /// Reports each summary when it is due, until the node stops. Then reports the remaining failures at once.
     pub(crate) async fn run(self: Arc<Self>, stopping: CancellationToken) {
         loop {
             let next = self.summaries().poll_timeout();

@@ -52,7 +52,7 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
     })
 }
 
-/// Binds one port for every transport and address family. Leaves out what this node or this machine lacks.
+/// Binds one port for every transport and address family. Leaves out the transports and families that this node or this machine does not have.
 pub(crate) fn bind_everywhere(core: &Core, mut port: u16) -> Result<Vec<Bound>, ListenError> {
     let mut all: Vec<Bound> = Vec::new();
     let mut left_out = None;

@@ -75,8 +75,8 @@ pub(crate) struct Service {
     /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
     /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
-    /// Whether an open stream of the service shows that its connection is in use. If not, the node may close the
-    /// connection for a newcomer. Peers keep streams of ping open without a need.
+    /// Whether an open stream of the service shows that its connection is in use. The node may close an unused connection for a
+    /// newcomer. The answer for ping is no, because peers keep streams of ping open without a need.
     pub(crate) keeps_open: bool,
     /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,
@@ -169,12 +169,13 @@ pub(crate) enum Change {
         connection: Connection,
         rtt: Duration,
     },
-    /// Inbound connections were refused, or their handshakes failed. The address and the cause are those of the latest one.
+    /// Inbound connections were refused, or their handshakes failed. The address and the cause belong to the latest connection.
     InboundFailed {
         address: Multiaddr,
         cause: Arc<AttemptCause>,
         count: u64,
-        /// The subnet of all of them. `None`: they come from several subnets, or from an address without an IP address.
+        /// The subnet of all of the connections. `None`: they may come from several subnets, or the address contains no IP
+        /// address.
         subnet: Option<Prefix>,
     },
     /// The announced addresses or protocols of this node changed.
@@ -217,7 +218,7 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
-    /// What the dial may still spend. The dial of a relay gets the budget of the dial that needs the relay.
+    /// The rest of the dial's budget. The dial of a relay shares the budget of the dial that needs the relay.
     pub(crate) budget: DialBudget,
 }
 
@@ -229,7 +230,7 @@ pub(crate) struct Attempt {
     pub(crate) expected: Option<PeerId>,
     /// The deadline of the attempt. The caller enforces it.
     pub(crate) deadline: tokio::time::Instant,
-    /// What the dial may still spend.
+    /// The rest of the dial's budget.
     pub(crate) budget: DialBudget,
 }
 
@@ -260,8 +261,8 @@ pub(crate) trait Connector: Send + Sync {
     }
 }
 
-/// Builds transports that dial like the node's, with the same dialer and sockets, under a new identity. A part uses them for
-/// one dial that the other end must not take for this node.
+/// Builds transports with a new identity. They dial like the transports of the node, with the same dialer and sockets. A part
+/// uses them for one dial in which the other end must not recognise this node.
 pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync>;
 
 /// A connector that can also listen.

@@ -1,7 +1,7 @@
 //! Files and directories that only their owner can use.
 //!
-//! A file appears, or replaces an older file, only when it is complete. A write never follows a symbolic link: the
-//! content goes to a new file, which then takes its place by a rename in the same directory.
+//! A file appears, or replaces an older file, only when it is complete. A write never follows a symbolic link: it
+//! creates a new file in the same directory, which is then renamed.
 
 use std::{
     fs::{self, File, Metadata},
@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
-/// Writes a file that must not exist. The file survives a crash of the machine once this returns.
+/// Writes a file that must not exist. After the return, the file survives a crash of the machine.
 ///
 /// # Errors
 ///
@@ -38,11 +38,11 @@ impl Drop for Temporary {
     }
 }
 
-/// Writes a file for as long as the process runs. A file that an earlier process left is replaced.
+/// Writes a file that exists while the process runs. Replaces a file of an earlier process.
 ///
 /// # Errors
 ///
-/// Something other than a file is in the way, or the operating system refuses.
+/// The path exists and is not a file, or the operating system refuses.
 pub(crate) fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<Temporary> {
     match path.symlink_metadata() {
         Ok(found) if !found.is_file() => return Err(in_the_way(&found)),
@@ -55,7 +55,7 @@ pub(crate) fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<Temporary
     Ok(Temporary(path.to_owned()))
 }
 
-/// Reads a file of at most `limit` bytes, but not through a symbolic link.
+/// Reads a file of at most `limit` bytes. Does not follow a symbolic link.
 ///
 /// # Errors
 ///

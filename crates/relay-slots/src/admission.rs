@@ -139,7 +139,7 @@ pub struct Rates {
     pub reserve_of_peer: Option<Rate>,
     /// New slots from one subnet.
     pub reserve_of_subnet: Option<Rate>,
-    /// Renewals of one slot. A slot that lasts less than four times [`Rate::every`] may be renewed four times in its time.
+    /// Renewals of one slot. A slot that lasts less than four times [`Rate::every`] may be renewed four times while it lasts.
     pub renew_of_peer: Option<Rate>,
     /// Circuits of one source.
     pub connect_of_peer: Option<Rate>,
@@ -147,7 +147,7 @@ pub struct Rates {
     pub connect_of_subnet: Option<Rate>,
 }
 
-/// Caps on counts, and rates. Each may be set; where go-libp2p has the same cap, the default is not looser than its default.
+/// Caps on counts, and rates. Each can be set. If go-libp2p has the same cap, the default is not looser than that of go-libp2p.
 ///
 /// Each cap is the highest number that is still admitted. [`crate::Table::admission_mut`] changes caps at run time: slots and
 /// circuits that exist stay, and count.
@@ -180,7 +180,8 @@ pub struct Caps {
     /// Circuits from one IPv4 /24 or IPv6 /48 to one peer. Default 4, so that one subnet cannot fill all of a peer's circuits.
     pub circuits_from_subnet_to_peer: usize,
     /// The rates of requests. Default: a peer may reserve 8 new slots at once, then one every 10 s; a subnet 32, then one per
-    /// second. A peer may renew 8 times at once, then once in 10 s. A peer may open 16 circuits at once, then one per second; a subnet 64, then four per second.
+    /// second. A peer may renew 8 times at once, then once per 10 s. A peer may open 16 circuits at once, then one per second;
+    /// a subnet 64, then four per second.
     pub rates: Rates,
     /// Whether loopback, link-local and private addresses (RFC 1122, 3927, 1918, 4193) are exempt from the caps and rates per
     /// address and subnet. Default true: clusters and tests are often behind one private address. The range 100.64/10

@@ -8,14 +8,15 @@
 //! ```
 //!
 //! The best relay shares no subnet with a relay that is held already; among those, it has the shortest round trip. When a
-//! reservation is lost, another candidate is asked at once. The relay that was lost is tried again after one second, then
-//! after two, four and so on up to a minute, for as long as too few reservations are held. A reservation is never given up
-//! for a better relay.
+//! reservation is lost, another candidate is asked at once. While too few reservations are held, the client asks the lost
+//! relay again after a pause of up to one second, then of up to two, four and so on, up to a minute. A reservation is never
+//! given up for a better relay.
 //!
-//! A relay may be hostile. It cannot choose how often it is asked: a reservation that is shorter than
-//! [`ClientConfig::min_ttl`] is refused, a slot is renewed no sooner than after 0.7 of that time, and only a slot that
-//! lasted as long resets the pauses between requests. It cannot choose what is announced either: at most 8 addresses, on
-//! the IP by which it was reached or where a probe found it.
+//! The client limits the effects of a hostile relay. A relay cannot choose how often the client asks it. The client refuses a
+//! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only
+//! a slot that lasted that long resets the pauses between requests. A relay cannot choose which addresses the client
+//! announces. The client announces at most 8 addresses of a relay: addresses with the IP at which it reached the relay, and
+//! addresses that a probe has confirmed.
 
 mod config;
 mod event;

@@ -70,7 +70,7 @@ pub fn reservation(body: &[u8]) {
     }
 }
 
-/// Terms that a decoder accepted. They are in their bounds, or are refused and change nothing.
+/// Terms that a decoder accepted. The terms are within their bounds, or they are refused and change nothing.
 pub fn terms(terms: &Terms) {
     let (mut caps, mut table) = (Caps::default(), TableConfig::default());
     if terms.apply(&mut caps, &mut table).is_err() {

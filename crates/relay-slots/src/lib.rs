@@ -30,7 +30,8 @@
 //!
 //! - No admitted request ever exceeds a cap. Lowering a cap evicts nobody.
 //! - The table never refuses a renewal because it is full. If the caps leave no room at the new address, the slot is
-//!   still counted at the old address. A peer that renews too often is refused, and keeps its slot.
+//!   still counted at the old address. If a peer renews too often, the table refuses the renewal, and the peer keeps its
+//!   slot.
 //! - The table checks everything before it changes anything, so that a refused request changes nothing.
 //! - The slot of a peer is free after the grace, whether the peer disconnected or fell silent. When all peers have left
 //!   and their rates have recovered, the table is empty ([`Usage::is_empty`]).
@@ -159,7 +160,7 @@ pub trait Admission<Id> {
     /// Why the circuit is refused.
     fn connect(&self, request: &Connect<'_, Id>) -> Result<(), Refusal>;
 
-    /// The rates of requests by `peer` from `origin`. Renewals have a rate of their own. Default: those of [`Caps::default`].
+    /// The rates of requests by `peer` from `origin`. Renewals have their own rate. Default: the rates of [`Caps::default`].
     fn rates(&self, peer: &Id, origin: Origin) -> Rates {
         Caps::default().rates(peer, origin)
     }

@@ -1,4 +1,4 @@
-//! A circuit that ends at the limit that its relay told.
+//! A circuit that ends at the limit that its relay announced.
 
 use std::{
     io::{self, IoSlice},
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::wire::Limit;
 
-/// What a relay allows a circuit, and how much of that is used. Each direction may carry all of the limit's bytes.
+/// The limit of a circuit, and the bytes that it has carried. Each direction may carry all bytes of the limit.
 #[derive(Debug)]
 pub struct Allowance {
     limit: Option<Limit>,
@@ -27,7 +27,7 @@ pub struct Allowance {
     written: AtomicU64,
 }
 
-/// What is left of a limit.
+/// The rest of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Remaining {
@@ -49,12 +49,12 @@ impl Allowance {
         }
     }
 
-    /// The limit that the relay told. `None`: the relay does not limit the circuit.
+    /// The limit that the relay announced. `None`: the relay does not limit the circuit.
     pub fn limit(&self) -> Option<Limit> {
         self.limit
     }
 
-    /// What is left of the limit. `None`: the relay does not limit the circuit.
+    /// The rest of the limit. `None`: the relay does not limit the circuit.
     pub fn remaining(&self) -> Option<Remaining> {
         let used = self.bytes_read().max(self.bytes_written());
         self.limit.map(|limit| Remaining {
@@ -74,8 +74,8 @@ impl Allowance {
     }
 }
 
-/// A circuit has reached the limit that its relay told, although the relay has not ended it. It is the source of an
-/// [`io::Error`].
+/// A circuit has reached the limit that its relay announced, but the relay has not ended the circuit. This error is the source
+/// of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitReached {
@@ -99,16 +99,16 @@ impl From<LimitReached> for io::Error {
     }
 }
 
-/// A stream that counts its bytes in an [`Allowance`], which others may read meanwhile, and ends at the limit.
+/// A stream that counts its bytes in an [`Allowance`] and ends at the limit. Other tasks can read the allowance.
 ///
-/// An honest relay resets the circuit at its limit. A hostile relay could tell a limit and keep the circuit open for ever.
-/// This stream therefore fails with [`LimitReached`] when it is asked to carry a byte past the limit, in either direction,
-/// or when the time is over, even while both ends are silent. It runs only inside a tokio runtime with a timer.
+/// An honest relay resets the circuit at its limit. A hostile relay could announce a limit and keep the circuit open forever.
+/// This stream therefore fails with [`LimitReached`] at the first byte beyond the limit, in either direction. It also fails
+/// when the time is over, even if both ends are silent. It runs only inside a tokio runtime with a timer.
 #[derive(Debug)]
 pub struct MeteredStream<S> {
     inner: S,
     allowance: Arc<Allowance>,
-    /// Wake the reader and the writer, which may be two tasks, at the end of the time.
+    /// Two timers: one wakes the reader and one wakes the writer when the time is over. They may be two tasks.
     ends: [Option<Pin<Box<Sleep>>>; 2],
 }
 
@@ -127,7 +127,7 @@ impl<S> MeteredStream<S> {
         }
     }
 
-    /// The allowance, to be shared.
+    /// The shared allowance.
     pub fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
     }
@@ -139,7 +139,7 @@ impl<S> MeteredStream<S> {
         written
     }
 
-    /// Fails once the time is over, and wakes the caller then.
+    /// Returns an error if the time is over. Otherwise wakes the caller when the time is over.
     fn check_time(&mut self, cx: &mut Context<'_>, who: usize) -> Result<(), LimitReached> {
         let Some((until, limit)) = self.allowance.until.zip(self.allowance.limit) else {
             return Ok(());
@@ -185,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
             self.allowance.read.fetch_add(read as u64, Relaxed);
             return polled;
         }
-        // One byte past the limit tells an excess from the end of the stream.
+        // A read of one byte beyond the limit shows whether the stream ends at the limit.
         let mut excess = [0];
         let room = match room {
             0 => &mut excess,

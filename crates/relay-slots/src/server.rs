@@ -205,7 +205,7 @@ impl<A: Admission<PeerId>> Server<A> {
         }
     }
 
-    /// A grant was signed. The server keeps its voucher, so that a renewal soon after needs no signature.
+    /// A grant was signed. The server keeps its voucher, so that a renewal soon afterwards needs no signature.
     pub fn handle_signed(&mut self, granting: &Granting) {
         if let Some((voucher, sealed)) = &granting.signed {
             let table = &self.table;

@@ -64,17 +64,19 @@ pub struct Config {
     /// UDP payload in bytes before discovery has found more. Default 1200, which every path
     /// that QUIC v1 works on carries (RFC 9000 section 14).
     pub initial_mtu: u16,
-    /// Handshakes per second from addresses that nothing has validated. Above this rate a
-    /// newcomer is asked for a Retry round trip first. Default 64: quinn keeps a connection that
-    /// failed for three probe timeouts, about 3 s and 80 KiB, so that forged packets which fail
-    /// at once cost 16 MiB and 64 failed handshakes per second. go-libp2p's 1000 would cost 250 MB.
+    /// Handshakes per second from addresses that nothing has validated. Above this rate, the
+    /// endpoint asks a newcomer for a Retry round trip first. Default 64: quinn keeps a failed
+    /// connection for three probe timeouts, about 3 s, and it takes 80 KiB. Forged packets that
+    /// fail at once therefore cost 16 MiB and 64 failed handshakes per second. With go-libp2p's
+    /// rate of 1000 they would cost 250 MB.
     pub retry_above: u32,
     /// Inbound handshakes in progress from addresses that a token has validated. Default 64, as
     /// in go-libp2p. More are refused.
     pub max_incoming: usize,
     /// Inbound handshakes in progress from addresses that nothing has validated yet. Default 32,
-    /// half of `max_incoming`. A newcomer above it is asked for a Retry round trip and then
-    /// counts under `max_incoming`, so spoofed packets cost others one round trip at the most.
+    /// half of `max_incoming`. Above this limit, the endpoint asks a newcomer for a Retry round
+    /// trip, and the newcomer then counts under `max_incoming`. Spoofed packets therefore cost
+    /// other dialers one round trip at most.
     pub max_unvalidated: usize,
     /// The share of `max_unvalidated` that one IPv4 address, or one IPv6 /64, can use. Default 8:
     /// a household behind one address starts several nodes at once without a Retry.

@@ -32,7 +32,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Addresses that may be dialed without a pause if each fails at once.
 const AT_ONCE: usize = 8;
-/// The pause before each further one. RFC 8305 section 5 allows no less than 10 ms.
+/// The pause before each further address. RFC 8305 section 5 requires at least 10 ms.
 const GAP: Duration = Duration::from_millis(20);
 
 /// How often a finished dial looks whether quinn's tasks have sent its connection ids: first
@@ -75,7 +75,7 @@ fn target_of(address: &Multiaddr, expected: Option<PeerId>) -> Result<Target, Di
     Ok(target)
 }
 
-/// What a dial of a multiaddr needs besides the address and its options.
+/// The resources of an endpoint that a dial of a multiaddr needs.
 pub(crate) struct Dialing<'a, P, D> {
     /// The system's resolver, made when the first host name is dialed.
     pub(crate) system: &'a OnceLock<Resolver>,
@@ -137,12 +137,12 @@ where
     }
 }
 
-/// Staggered dials of several addresses. The first to succeed wins, and dropping the race cancels
-/// the others.
+/// Staggered dials of several addresses. The first successful dial wins, and dropping the race
+/// cancels the other dials.
 struct Race<D, F> {
     dial: D,
     running: FuturesUnordered<F>,
-    /// The failure of the last dial to fail.
+    /// The error of the dial that failed last.
     last: Option<DialError>,
 }
 
@@ -159,8 +159,8 @@ where
         }
     }
 
-    /// Dials each address 250 ms after the one before it, or once one has failed, but not before
-    /// the budget admits it.
+    /// Dials each address 250 ms after the previous address, or as soon as a dial has failed, but
+    /// not before the budget admits it.
     async fn run(
         &mut self,
         addresses: Vec<SocketAddr>,

@@ -191,8 +191,8 @@ impl Endpoint {
     /// Dials a multiaddr of QUIC v1, by IP address or host name (`/dns`, `/dns4`, `/dns6`). The
     /// system's resolver resolves names to addresses of this endpoint's family.
     ///
-    /// At most 16 addresses of a name are tried. Each starts 250 ms after the one before, or when
-    /// one has failed. The first connection wins and the other dials are cancelled. Dropping the future
+    /// The dial tries at most 16 addresses of a name. Each attempt starts 250 ms after the previous
+    /// one, or when one has failed. The first connection wins, and the other attempts are cancelled. Dropping the future
     /// cancels everything.
     ///
     /// A peer id in the address and `expected` must agree; without either, any peer is accepted.

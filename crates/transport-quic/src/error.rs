@@ -181,7 +181,7 @@ pub enum DialError {
         source: RouteError,
     },
     /// The budget of the dial did not admit an attempt. See [`DialOptions`](crate::DialOptions).
-    #[error("{0}: not tried, because the dial has made all the attempts that it may make")]
+    #[error("{0}: not tried, because the dial has reached its limit of attempts")]
     NoConnects(Multiaddr),
     /// The TLS library did not accept the settings of this dial.
     #[error("cannot set up TLS")]

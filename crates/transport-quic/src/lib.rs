@@ -46,10 +46,10 @@
 //! - Every handshake has a deadline.
 //! - Forged source addresses use up their own budget only ([`Config::max_unvalidated`]). A dialer
 //!   that has proved its address is not affected.
-//! - A peer cannot make a connection hold more than [`Config::connection_window`] of stream data. The memory for it is
-//!   larger by at most 32 KiB per stream or 1.5 times the data, and by 56 bytes for each of at most 2,048 gaps per stream.
-//!   These are quinn-proto's bounds, from 0.11.19 on. A stream with more than 1,024 gaps that cannot be merged ends the
-//!   connection, and so do CRYPTO frames more than 16 KiB ahead.
+//! - A peer cannot make a connection hold more than [`Config::connection_window`] of stream data. The memory for the data is
+//!   larger than the data by at most 32 KiB per stream or 1.5 times the data. Each gap takes 56 bytes more, and a stream has
+//!   at most 2,048 gaps. quinn-proto 0.11.19 and later versions enforce these bounds. They close a connection if a stream has
+//!   more than 1,024 gaps that cannot be merged, or if a CRYPTO frame is more than 16 KiB ahead.
 //! - The port of an endpoint is free when the endpoint has closed, or when it was dropped and its
 //!   connections have ended. Handles of closed connections do not occupy the port.
 //! - TLS secrets are never logged: `SSLKEYLOGFILE` is ignored.
@@ -71,10 +71,10 @@
 //! - An endpoint sends at most one reset per millisecond, so a restarted node with more than a
 //!   thousand busy peers needs over a second to reset all of their connections.
 //! - A host name may resolve to a private or loopback address, and a dial then tries that address.
-//! - A closed connection keeps the bytes that nobody has read until its last handle and stream are dropped.
-//! - quinn-proto, from 0.11.19 on, guards against floods of connection ids, gapped STREAM and CRYPTO frames and bad
-//!   transport parameters. This crate adds nothing there: with 256 streams full of gaps a peer can make one connection keep
-//!   28 MiB beyond the data.
+//! - A closed connection keeps its unread bytes until its last handle and its last stream are dropped.
+//! - quinn-proto 0.11.19 and later versions limit floods of connection ids, STREAM and CRYPTO frames with gaps, and bad
+//!   transport parameters. This crate adds no further limits: with 256 streams full of gaps, a peer can make one connection
+//!   keep 28 MiB beyond the data.
 //!
 //! # Example
 //!

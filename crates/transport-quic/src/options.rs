@@ -1,4 +1,4 @@
-//! What a dial of a host name may use.
+//! Options of a dial: the resolver, and the budget of attempts.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -6,14 +6,14 @@ use crate::resolve::Resolver;
 
 /// How a dial resolves a host name, and how many of its addresses it tries.
 ///
-/// By default the system's resolver is asked. At most 16 addresses of a name are tried in any case.
+/// By default, a dial asks the system's resolver. A dial always tries at most 16 addresses of a name.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DialOptions {
     /// Resolves the name instead of the system's resolver.
     pub resolver: Option<Resolver>,
-    /// Admits each attempt. Default: all of them. The ninth attempt and each further one wait for
-    /// 20 ms, even if the attempts before them failed at once.
+    /// The budget that admits each attempt. Default: all attempts are admitted. The ninth attempt
+    /// and each later attempt wait for 20 ms, even if the previous attempts failed at once.
     pub connects: Option<ConnectBudget>,
 }
 
@@ -33,7 +33,7 @@ impl DialOptions {
     }
 }
 
-/// The attempts that several dials may make together. Clones share one budget.
+/// A budget of attempts that several dials can share. Clones share one budget.
 #[derive(Clone)]
 pub struct ConnectBudget(Arc<Reserve>);
 

@@ -13,12 +13,12 @@ use hickory_resolver::{
 
 use crate::{address::Family, error::ResolveError};
 
-/// Most addresses of one name that are tried, so that a hostile zone cannot aim a node at a
-/// whole network.
+/// The most addresses of one name that a dial tries. Otherwise the owner of a name could make a
+/// node dial a whole network.
 const MOST_ADDRESSES: usize = 16;
 
-/// Answers that are kept. An answer can have 64 KiB, and needs more than ten times as much once
-/// it is parsed.
+/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much
+/// memory once it is parsed.
 const CACHED_ANSWERS: u64 = 32;
 
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
@@ -34,18 +34,18 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// Resolves as the system is configured.
+    /// A resolver with the system's configuration.
     ///
     /// # Errors
     ///
-    /// [`ResolveError::System`] if that cannot be read.
+    /// [`ResolveError::System`] if the configuration cannot be read.
     pub fn system() -> Result<Self, ResolveError> {
         let system = |error: &dyn std::error::Error| ResolveError::System(error.to_string());
         let builder = TokioResolver::builder_tokio().map_err(|error| system(&error))?;
         Self::built(builder).map_err(|error| system(&error))
     }
 
-    /// Asks these name servers, over UDP and, where an answer is too long, TCP.
+    /// A resolver that asks these name servers over UDP, or over TCP if an answer is too long.
     ///
     /// # Errors
     ///

@@ -281,7 +281,7 @@ impl futures::io::AsyncWrite for SendStream {
     }
 }
 
-// A stream does what its halves do, in both families.
+// A stream forwards to its halves, for the I/O traits of tokio and of futures.
 
 impl Stream {
     fn receiving(self: Pin<&mut Self>) -> Pin<&mut RecvStream> {

@@ -146,7 +146,7 @@ pub(crate) fn libp2p(
     })
 }
 
-/// The peer whose key is in the libp2p extension. Nothing proves yet that the peer made the certificate.
+/// The peer whose key is in the libp2p extension. The signature has not been verified yet.
 fn claimed(certificate: &X509Certificate<'_>) -> Option<PeerId> {
     let extensions = certificate.extensions().iter();
     let mut libp2p = extensions.filter(|extension| extension.oid == EXTENSION);

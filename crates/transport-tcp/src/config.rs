@@ -157,14 +157,14 @@ impl ListenConfig {
 
 /// Settings of [`Upgrader`](crate::Upgrader).
 ///
-/// A peer can make one connection keep at most the cost of the connection and its open streams, 512 KiB, and twice the
-/// payload that it sent and nobody has read. The unread payload is at most [`UpgradeConfig::max_receive_bytes`]. Small
-/// frames that nobody reads are joined, so that their number does not matter. The bytes of a stream are given back when
-/// the stream is dropped, even if the peer reads nothing, and all bytes when the connection ends.
+/// The memory that a peer can make one connection keep is bounded by a sum: the cost of the connection, the cost of its open
+/// streams, 512 KiB, and twice the unread payload. The unread payload is at most [`UpgradeConfig::max_receive_bytes`]. Small
+/// unread frames are joined, so that their number does not matter. The bytes of a stream are freed when the stream is
+/// dropped, even if the peer reads nothing. All bytes are freed when the connection ends.
 ///
-/// An open stream costs about 1 KiB. What this side has written and the peer does not read comes on top: at most 448 KiB
-/// per stream. A stream that was dropped counts until the peer has taken its reset. There can be 256 such streams beyond
-/// [`UpgradeConfig::max_streams`]; with one more the connection closes.
+/// An open stream costs about 1 KiB. In addition, a stream keeps at most 448 KiB that this side has written and the peer has
+/// not read. A dropped stream counts until the peer has received its reset. There can be 256 dropped streams beyond
+/// [`UpgradeConfig::max_streams`]; with one more, the connection closes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpgradeConfig {

@@ -1,7 +1,7 @@
 //! The number and the pace of a dial's connects.
 //!
-//! The owner of a DNS name chooses how many addresses a dial finds, and whose they are. So a dial makes a bounded number
-//! of connects, and addresses that refuse at once cannot speed it up.
+//! The owner of a DNS name chooses the addresses that a dial finds. They may be many, and may belong to other hosts. A dial
+//! therefore makes a bounded number of connects. Addresses that refuse at once do not increase the pace of the connects.
 
 use std::{
     fmt,
@@ -9,19 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Connects of one dial: as many as a `/dnsaddr` gives addresses.
+/// Connects of one dial: the maximum number of addresses of a `/dnsaddr`.
 const MAX_CONNECTS: u32 = 100;
 /// Connects that may start without a pause between them. Few hosts have more addresses.
 const AT_ONCE: u32 = 8;
-/// The pause before each further connect. RFC 8305 section 5 allows no less than 10 ms. 100 connects then take 2 s, which
-/// a dial's deadline leaves room for.
+/// The pause before each further connect. RFC 8305 section 5 requires at least 10 ms. 100 connects take 2 s, which is well
+/// within the deadline of a dial.
 const GAP: Duration = Duration::from_millis(20);
 
-/// The connects that one dial may make. Clones share one budget, so that it holds for all routes and retries of a dial.
+/// The connects that one dial may make. Clones share one budget, so that the budget bounds all routes and retries of a dial.
 ///
-/// The default admits 100 connects: the first 8 at once, and then at most one per 20 ms. A pause without connects makes
-/// room for up to 8 at once again. Connections to a proxy are not counted: the configuration names the proxies, and the
-/// peer does not.
+/// The default admits 100 connects: the first 8 at once, and then at most one per 20 ms. After a pause without connects, up
+/// to 8 may start at once again. Connections to a proxy do not count, because the configuration names the proxies and the
+/// peer cannot add any.
 #[derive(Clone)]
 pub struct ConnectBudget(Arc<Reserve>);
 
@@ -56,7 +56,7 @@ impl fmt::Debug for ConnectBudget {
     }
 }
 
-/// The default budget: a count, and a token bucket in the form of one time.
+/// The default budget: a count, and a token bucket that is stored as one time.
 #[derive(Debug)]
 struct Connects {
     left: u32,

@@ -75,8 +75,8 @@ impl DialContext {
         (noted, trail)
     }
 
-    /// For the part of a dial that reaches a proxy: what happens on the way to it is not the dial's own story. It has its
-    /// own budget, so that a dial of many addresses can still reach the second proxy when the first is down.
+    /// The context for the part of a dial that reaches a proxy. Its stages are not reported as stages of the dial. It has its own
+    /// budget, so that a dial of many addresses can still reach the second proxy when the first is down.
     pub(crate) fn to_proxy(&self) -> Self {
         Self {
             connects: ConnectBudget::default(),

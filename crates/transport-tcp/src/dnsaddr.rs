@@ -1,8 +1,8 @@
 //! Expansion of `/dnsaddr`, without I/O.
 //!
-//! Records are untrusted: they can point at themselves, at each other, or fan out. So a name is asked
-//! once, a chain is at most [`MAX_DEPTH`] names long, at most [`MAX_ADDRESSES`] addresses
-//! and as many names are taken in all, and a record longer than [`MAX_RECORD`] is passed over.
+//! Records are untrusted: they can point at themselves, at each other, or at many names. An expansion therefore asks for each
+//! name once, and a chain has at most [`MAX_DEPTH`] names. An expansion takes at most [`MAX_ADDRESSES`] addresses and as many
+//! names, and ignores records longer than [`MAX_RECORD`].
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -118,7 +118,7 @@ impl Ends {
         }
     }
 
-    /// So many bytes were received.
+    /// Counts received bytes.
     pub(crate) fn receive(&self, n: usize) {
         self.received.fetch_add(n as u64, Ordering::Relaxed);
     }
@@ -128,7 +128,7 @@ impl Ends {
         self.lock().streams.insert(id, Halves::default());
     }
 
-    /// The peer has ended its half, and everything before has been read from the connection.
+    /// The peer has ended its half, and everything before the end has been read from the connection.
     pub(crate) fn end_of_peer(&self, id: u32) {
         if let Some(stream) = self.lock().streams.get_mut(&id) {
             stream.ended = true;
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!((sent(FIN | 2), sent(FIN | 2)), (FIN | 2, RST | 2));
         assert_eq!(sent(FIN | RST), RST);
         ends.end(1);
-        // Frames that are no end of the stream change nothing.
+        // Frames that do not end the stream change nothing.
         assert_eq!(sent(SYN), SYN);
         let ping = Header::new(2, FIN, 1, 7);
         assert_eq!(ends.amend(ping), ping);

@@ -224,7 +224,7 @@ pub enum CloseReason {
     Aborted,
     /// The peer closed it.
     Remote,
-    /// It broke.
+    /// The byte stream broke.
     Failed(Arc<io::Error>),
     /// The peer violated the muxer's protocol, and this side closed it.
     Violation(Arc<io::Error>),
@@ -280,7 +280,7 @@ impl CloseReason {
 pub(crate) enum Violation {
     #[error("the peer sent more on a stream than its receive window allows")]
     BeyondTheWindow,
-    /// The muxer has told the peer so, and not what it did.
+    /// The muxer sent a go-away with the code for a protocol error. It does not report the kind of error.
     #[error("the muxer refused a frame of the peer")]
     Refused,
 }

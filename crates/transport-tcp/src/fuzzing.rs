@@ -91,8 +91,8 @@ pub fn noise_frames(data: &[u8]) {
     }
 }
 
-/// A stream whose protocol is taken for agreed on. The first byte is the most bytes that one read gives, and the rest is
-/// what the peer says. What comes out is what follows the peer's agreement, and otherwise nothing.
+/// A stream with an optimistic negotiation. The first byte is the maximum number of bytes per read, and the rest is the input
+/// from the peer. The output is the bytes after the peer's agreement. Without an agreement there is no output.
 pub fn presumed(data: &[u8]) {
     let Some((appetite, said)) = data.split_first() else {
         return;

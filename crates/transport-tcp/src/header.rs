@@ -10,7 +10,7 @@ pub(crate) const SYN: u8 = 1;
 pub(crate) const FIN: u8 = 4;
 pub(crate) const RST: u8 = 8;
 
-/// The code of a go-away that blames the peer.
+/// The code of a go-away after a protocol error of the peer.
 const PROTOCOL_ERROR: u32 = 1;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! The reading side between yamux and the cipher: follows the peer's frames, and joins the small ones that would cost
-//! yamux more memory than they carry.
+//! The reading side between yamux and the cipher. It parses the peer's frames, and joins small frames that would cost yamux
+//! more memory than their payload.
 //!
-//! Backpressure: it reads only when yamux does. What it joins counts against the credit that yamux gave the peer. A
-//! frame beyond that credit is an error as soon as its header is there.
+//! Backpressure: this side reads only when yamux reads. Joined bytes count against the credit that yamux gave the peer. A
+//! frame that exceeds this credit is an error as soon as its header has arrived.
 
 use std::{
     io,
@@ -19,32 +19,32 @@ use crate::{
     unread::{Fate, PIECE, Unread},
 };
 
-/// Steps that one poll may take without anything for yamux, which also has to write.
+/// Steps that one poll may take without bytes for yamux. yamux must also get time to write.
 const STEPS: usize = 64;
 
-/// What is read at once of a body that yamux does not get directly.
+/// The bytes that are read at once of a body that is joined or skipped.
 const SCRAP: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Intake {
     ends: Arc<Ends>,
     unread: Arc<Unread>,
-    /// The header that is being read, or that was read last.
+    /// The header that is being read, or the last header that was read.
     header: Header,
     have: usize,
-    /// What becomes of the body behind `header`, and how much of it is still to come.
+    /// The destination of the body after `header`, and the number of its bytes that have not arrived.
     fate: Fate,
     body: usize,
-    /// The header that yamux is reading, and what yamux has of it.
+    /// The header that yamux is reading, and the number of bytes that yamux has read of it.
     given: Header,
     given_at: usize,
-    /// What yamux still expects of the body behind `given`.
+    /// The number of bytes that yamux still expects of the body after `given`.
     piece: usize,
     /// Joined bytes on their way to yamux.
     joined: Option<Joined>,
     /// A header that yamux gets after `joined`.
     then: Option<Header>,
-    /// How the stream below ended, until yamux knows.
+    /// The end of the stream below, until yamux has learnt of it.
     end: Option<io::Result<()>>,
     violated: bool,
 }
@@ -75,7 +75,7 @@ impl Intake {
         }
     }
 
-    /// Whether the peer sent what the protocol forbids.
+    /// Whether the peer violated the protocol.
     pub(crate) fn is_violated(&self) -> bool {
         self.violated
     }
@@ -143,14 +143,14 @@ impl Intake {
         Poll::Ready(Ok(n))
     }
 
-    /// Turns to the next frame for yamux, if there is one already.
+    /// Begins to pass the next frame to yamux, if there is one.
     fn next_frame(&mut self) -> bool {
         if self.joined.is_none() {
             let due = self.unread.next_due();
             self.joined = due.map(|(id, bytes)| Joined { id, bytes, at: 0 });
         }
         if let Some(joined) = self.joined.take_if(|it| !self.unread.has(it.id)) {
-            // This side has dropped the stream meanwhile.
+            // This side has dropped the stream in the meantime.
             drop(joined);
             return true;
         }
@@ -167,7 +167,7 @@ impl Intake {
         self.body > 0 && self.fate == Fate::Pass && self.next_piece()
     }
 
-    /// Turns to the next piece of a long frame.
+    /// Begins to pass the next piece of a long frame to yamux.
     fn next_piece(&mut self) -> bool {
         if !self.unread.has(self.header.stream()) {
             self.fate = Fate::Skip;
@@ -177,7 +177,7 @@ impl Intake {
         true
     }
 
-    /// Gives yamux the first or the next piece of the frame that is being read.
+    /// Passes the first or the next piece of the current frame to yamux.
     fn pass(&mut self, flags: u8) {
         self.piece = self.body.min(PIECE);
         let flags = match self.piece < self.body {
@@ -214,7 +214,7 @@ impl Intake {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads on in a body that is joined or skipped.
+    /// Continues to read a body that is joined or skipped.
     fn poll_scrap<S>(&mut self, cx: &mut Context<'_>, io: &mut S) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
@@ -250,7 +250,7 @@ impl Intake {
         Poll::Ready(Ok(n))
     }
 
-    /// The stream below has ended: yamux gets what was joined, and then learns of the end.
+    /// The stream below has ended: yamux gets the joined bytes, and then learns of the end.
     fn finish(&mut self, end: io::Result<()>) {
         self.unread.end_all();
         self.end = Some(end);
@@ -295,7 +295,7 @@ impl Intake {
         };
         match self.fate {
             Fate::Pass => self.pass(header.flags()),
-            // The flags go ahead of the bytes, except for the end, which goes behind them.
+            // The flags are passed before the bytes, except for the end, which is passed after them.
             Fate::Join | Fate::Skip if header.flags() & !(FIN | RST) != 0 => {
                 let flags = header.flags() & !(FIN | RST);
                 self.then = Some(header.with_flags(flags).with_number(0));
@@ -306,7 +306,7 @@ impl Intake {
         Ok(())
     }
 
-    /// So many bytes of a body are dealt with.
+    /// Counts bytes of a body that have been processed.
     fn took(&mut self, n: usize) {
         self.body -= n;
         if self.body > 0 || !self.header.has(FIN | RST) {

@@ -27,9 +27,9 @@
 //! - Every stage of an upgrade has its own deadline.
 //! - Bytes from a peer are used only after its identity is verified. A peer other than the expected one is refused
 //!   inside the handshake.
-//! - A dial makes at most 100 connects, however many addresses a name server gives it. [`ConnectBudget`] also sets their
+//! - A dial makes at most 100 connects, even if a name server returns more addresses. [`ConnectBudget`] also sets their
 //!   pace.
-//! - A connection never keeps more memory for a peer than [`UpgradeConfig`] states, whatever the peer sends.
+//! - Whatever a peer sends, a connection keeps no more memory for the peer than [`UpgradeConfig`] states.
 //! - A graceful close delivers the finished streams, within [`UpgradeConfig::close_timeout`]. Dropping the last
 //!   [`Connection`] and [`Stream`] starts a graceful close.
 //! - No public signature has a type of a lower-level library, except that [`ProxyTls`] takes a configuration of rustls.
@@ -40,8 +40,8 @@
 //! - yamux is the only muxer, and a connection has no datagrams.
 //! - A dial uses an ephemeral port. Dials do not reuse the port of a listener: such dials would fail after a restart,
 //!   and a hole punch chooses its own port.
-//! - A host name may resolve to a private or loopback address, and [`Direct`] then dials that address. A rule for a
-//!   network ([`Matcher::cidr`]) does not see it, because [`Rules`] match a host name before it is resolved.
+//! - A host name may resolve to a private or loopback address, and [`Direct`] then dials that address. A rule for a network
+//!   ([`Matcher::cidr`]) does not match such a dial, because [`Rules`] match a host name before it is resolved.
 //! - TLS sessions are not resumed.
 //! - The streams of one connection share one TCP stream: a lost segment stalls all of them.
 //! - [`Stream::wait_delivered`] waits for the acknowledgement on Linux only.

@@ -1,7 +1,7 @@
-//! A negotiation that is taken for settled: with one protocol to offer there is nothing to wait for.
+//! An optimistic negotiation: if this side offers one protocol only, it need not wait for the answer.
 //!
-//! The offer travels in front of the first bytes written, and the answer is taken out of the first bytes read. On the
-//! wire it is multistream-select 1.0, one round trip shorter. A refusal ends the stream, as it would have anyway.
+//! The offer is sent before the first bytes written, and the answer is removed from the first bytes read. On the wire this is
+//! multistream-select 1.0 with one round trip less. A refusal ends the stream, as in a normal negotiation.
 
 use std::{
     io::{self, IoSlice},
@@ -34,7 +34,7 @@ impl<S> Presume<S> {
         Self { io, open: None }
     }
 
-    /// Takes the peer's agreement to `protocol` for granted.
+    /// Assumes that the peer agrees to `protocol`.
     pub(crate) fn presume(&mut self, protocol: &str) {
         let mut talk = Vec::new();
         for message in [HEADER, protocol] {

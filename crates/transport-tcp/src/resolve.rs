@@ -1,4 +1,4 @@
-//! Names to addresses, by hickory.
+//! Resolves names to addresses with hickory.
 
 use std::{
     fmt,
@@ -23,22 +23,22 @@ use tokio::time::timeout;
 
 use crate::{Family, PeerId, ResolveError, dnsaddr::Expansion};
 
-/// How long the slower family's answer is waited for once the other's is here (RFC 8305 section 8).
+/// How long to wait for the answer of the slower address family after the other answer (RFC 8305 section 8).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
 /// Questions of one expansion that are in flight at a time.
 pub(crate) const CONCURRENT: usize = 8;
 
-/// Addresses of one name that are used. The owner of a name could otherwise aim a node at a whole network.
+/// The most addresses of one name that a dial uses. Otherwise the owner of a name could make a node dial a whole network.
 const MAX_PER_NAME: usize = 16;
 
-/// Answers that are kept. An answer can have 64 KiB, and needs more than ten times as much once it is parsed.
+/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed.
 const CACHED_ANSWERS: u64 = 32;
 
 /// Resolves names. Clones share one configuration and one cache of 32 answers.
 ///
-/// Dropping a lookup's future stops it. A lookup has no deadline of its own beyond the retries that the system's
-/// configuration asks for: [`Direct`](crate::Direct) bounds it by the dial's.
+/// Dropping the future of a look-up stops the look-up. A look-up ends after the retries of the system's configuration and has
+/// no other deadline: [`Direct`](crate::Direct) bounds it by the deadline of the dial.
 #[derive(Clone, Default)]
 pub struct Resolver {
     /// Empty until the first question, if the system's configuration is used.
@@ -52,13 +52,13 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// Asks the name servers that the system is configured with, and its hosts file. Both are read with the first
-    /// question. If that fails the question fails with [`ResolveError::NoConfig`], and the next one tries again.
+    /// A resolver with the name servers and the hosts file of the system. It reads both at the first question. If that fails,
+    /// the question fails with [`ResolveError::NoConfig`], and the next question tries again.
     pub fn system() -> Self {
         Self::default()
     }
 
-    /// Asks these name servers, over UDP and, where an answer does not fit, TCP.
+    /// A resolver that asks these name servers over UDP, or over TCP if an answer does not fit.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl Resolver {
         })
     }
 
-    /// Reads the system's configuration now, if that is still to be done: to find out early, and to log it, that host
-    /// names will not resolve.
+    /// Reads the system's configuration now, unless it has been read. A host can use this to report early that host names will
+    /// not resolve.
     ///
     /// # Errors
     ///
@@ -99,9 +99,10 @@ impl Resolver {
         Ok(self.inner.get_or_init(|| system))
     }
 
-    /// The addresses of a name, IPv6 first and at most 16, half of them of each family if it has many of both. Both families are asked at the same time; once
-    /// one has answered, the other has 50 ms left, so that a name server that drops one kind of
-    /// question delays nothing (RFC 8305 section 3). An address in a name's place is not asked for.
+    /// The addresses of a name, IPv6 first. There are at most 16, and half of them are of each family if the name has many
+    /// of both. The resolver asks for both families at the same time. After the first answer, it waits at most 50 ms for the
+    /// other, in case the name server drops one kind of question (RFC 8305 section 3). If `name` is an IP address, the
+    /// resolver returns it and asks nobody.
     pub async fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(ip) = name.trim_end_matches('.').parse::<IpAddr>() {
             return match (family, ip) {
@@ -154,7 +155,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// As [`Resolver::dnsaddr`]. [`ResolveError::Empty`] if it must not ask.
+    /// As [`Resolver::dnsaddr`], and [`ResolveError::Empty`] if `may_ask` does not agree to the first question.
     pub async fn dnsaddr_while(
         &self,
         name: &str,
@@ -167,8 +168,8 @@ impl Resolver {
         Ok(all)
     }
 
-    /// As [`Resolver::dnsaddr`], but gives addresses as soon as they are found: a name server that is slow for one
-    /// record does not hold up those of another.
+    /// Like [`Resolver::dnsaddr`], but returns each address as soon as it is found. A name server that is slow for one record
+    /// does not delay the addresses of another record.
     pub(crate) async fn expand(
         &self,
         name: &str,
@@ -241,7 +242,7 @@ fn build(
     builder.build().map_err(no_config)
 }
 
-/// Leaves as many as one name may have, half of them for the smaller family if it has as many.
+/// Keeps at most 16 addresses. The family with fewer addresses keeps up to half of them.
 fn shorten(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (mut six, mut four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
     six.truncate(MAX_PER_NAME - four.len().min(MAX_PER_NAME / 2));
@@ -254,7 +255,7 @@ fn no_config(error: NetError) -> ResolveError {
     ResolveError::NoConfig(io::Error::other(error))
 }
 
-/// What both give, in this order; or what one gives, where the other fails or takes too long.
+/// The results of both, in this order, or the result of one if the other fails or takes too long.
 async fn either<T, E>(
     first: impl Future<Output = Result<Vec<T>, E>>,
     second: impl Future<Output = Result<Vec<T>, E>>,

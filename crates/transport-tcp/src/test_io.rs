@@ -1,4 +1,4 @@
-//! A byte stream for tests: it gives what it was told to, piece by piece, and notes each call.
+//! A byte stream for tests: it returns given pieces, and records each call.
 
 use std::{
     collections::VecDeque,
@@ -11,15 +11,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug, Default)]
 pub(crate) struct TestIo {
-    /// What the next reads give. An empty piece is the end of the stream. Without a piece, a read waits.
+    /// The results of the next reads. An empty piece is the end of the stream. Without a piece, a read waits.
     pub(crate) pieces: VecDeque<Vec<u8>>,
-    /// Of each read that gave something or the end: how much it asked for, and where in memory.
+    /// The length and the position of the buffer of each read that returned bytes or the end.
     pub(crate) reads: Vec<(usize, *const u8)>,
-    /// How many bytes are taken until a write waits.
+    /// How many bytes writes accept before a write waits.
     pub(crate) room: usize,
-    /// What every write fails with once there is no room.
+    /// The error of every write when there is no room.
     pub(crate) fault: Option<io::ErrorKind>,
-    /// What each write took.
+    /// The bytes that each write accepted.
     pub(crate) writes: Vec<Vec<u8>>,
     /// How many of the writes were vectored.
     pub(crate) vectored: usize,
@@ -29,7 +29,7 @@ pub(crate) struct TestIo {
 }
 
 impl TestIo {
-    /// It gives these pieces, and takes whatever is written.
+    /// A stream that returns these pieces and accepts all writes.
     pub(crate) fn new<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self {
             pieces: pieces.into_iter().map(<[u8]>::to_vec).collect(),
@@ -108,7 +108,7 @@ impl AsyncWrite for TestIo {
     }
 }
 
-/// The context of a task that nobody wakes.
+/// The context of a task that is never woken.
 pub(crate) fn cx() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -125,7 +125,7 @@ pub(crate) fn read(
     read.map(|read| read.map(|()| filled).map_err(|error| error.kind()))
 }
 
-/// One write of these pieces; gives how much was taken.
+/// One write of these pieces. Returns the number of accepted bytes.
 pub(crate) fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     pieces: &[&[u8]],

@@ -193,7 +193,7 @@ fn cpu_has_aes() -> bool {
 #[derive(Debug)]
 struct Verifier {
     expected: Option<PeerId>,
-    /// Who proved to hold the certificate's identity key. Another peer than the expected one need not prove it.
+    /// The peer in the certificate. If it is not the expected peer, its signature was not verified.
     found: OnceLock<PeerId>,
     algorithms: WebPkiSupportedAlgorithms,
     known: Arc<Known>,
@@ -227,7 +227,7 @@ impl Verifier {
         if !parsed.validity().is_valid() {
             return Err(CertificateError::Expired.into());
         }
-        // A verification takes time, and is only worth it for the expected peer.
+        // A verification takes time, so the signature of an unexpected peer is not verified.
         if let (Some(expected), Some(claimed)) = (self.expected, claimed(&parsed))
             && expected != claimed
         {
@@ -270,7 +270,7 @@ impl Verifier {
     }
 }
 
-/// The peer whose key is in the libp2p extension. Nothing proves yet that the peer made the certificate.
+/// The peer whose key is in the libp2p extension. The signature has not been verified yet.
 fn claimed(certificate: &X509Certificate<'_>) -> Option<PeerId> {
     let extensions = certificate.extensions().iter();
     let mut libp2p = extensions.filter(|extension| extension.oid == EXTENSION);

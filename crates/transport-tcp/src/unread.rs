@@ -1,9 +1,9 @@
-//! What a peer has sent and nobody has read, stream by stream.
+//! The unread bytes of each stream of a connection.
 //!
-//! yamux keeps each unread frame in an allocation and a queue slot of its own, which costs about 70 bytes beyond the
-//! payload, and the queue keeps its size until the stream is dropped. yamux therefore gets only few small frames of a
-//! stream at a time. The bytes of further frames are joined here, and become one frame when the stream's reader has
-//! caught up.
+//! yamux keeps each unread frame in its own allocation and queue entry. This costs about 70 bytes per frame beyond the
+//! payload, and the queue keeps its size until the stream is dropped. This module therefore passes only a few small frames
+//! of a stream to yamux at a time. It joins the bytes of further frames, and passes them as one frame when the stream's
+//! reader has caught up.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,20 +12,21 @@ use std::{
 
 use crate::error::Violation;
 
-/// What a peer may send on a stream before it gets credit.
+/// The bytes that a peer may send on a new stream without further credit.
 pub(crate) const WINDOW: usize = yamux::DEFAULT_CREDIT as usize;
 
-/// Frames of any length that yamux may hold for one stream.
+/// The number of frames, of any length, that yamux may hold for one stream.
 pub(crate) const FEW: usize = 8;
 
-/// The average length that further frames must have. Their own cost is then below 1 % of the payload.
+/// The average length that further frames must have. The cost of a frame is then below 1 % of its payload.
 pub(crate) const LARGE: usize = 16 * 1024;
 
-/// The longest frame that yamux gets. yamux reserves the memory for a body before the body arrives, and gives it back
-/// when the last byte was read.
+/// The longest frame that yamux gets. yamux allocates the memory for a body before the body arrives, and frees the memory
+/// when the last byte has been read.
 pub(crate) const PIECE: usize = 32 * 1024;
 
-/// What yamux may keep of frames that are read in part. Beyond it, what is unread of such frames is copied out.
+/// The bytes of partly read frames that yamux may keep although they were read. Beyond this, the unread rest of such frames
+/// is copied out of yamux.
 const SPENT: usize = 128 * 1024;
 
 /// The unread bytes of a connection's streams.
@@ -38,27 +39,27 @@ pub(crate) struct Unread {
 struct State {
     /// The streams that exist. The limits on streams bound them.
     streams: BTreeMap<u32, Account>,
-    /// The streams whose joined bytes yamux may have now.
+    /// The streams whose joined bytes can be passed to yamux now.
     due: BTreeSet<u32>,
-    /// The sum of what is read of the streams' first frames, which yamux keeps whole.
+    /// The sum of the read bytes of the streams' first frames. yamux keeps these frames whole.
     spent: usize,
-    /// Whether no further frame will come, so that yamux may have everything.
+    /// Whether no further frame will come. yamux may then get all joined bytes.
     last: bool,
 }
 
 #[derive(Debug)]
 struct Account {
-    /// What the peer may still send.
+    /// The bytes that the peer may still send.
     window: usize,
-    /// The frames that yamux has, by what is unread of each.
+    /// The number of unread bytes of each frame that yamux holds.
     frames: VecDeque<u32>,
     /// The sum of `frames`.
     unread: usize,
-    /// What is read of the first frame.
+    /// The read bytes of the first frame.
     spent: usize,
-    /// What yamux gets later, as one frame.
+    /// The bytes that yamux gets later as one frame.
     joined: Vec<u8>,
-    /// Whether the peer has ended or reset the stream. What it sends afterwards is ignored.
+    /// Whether the peer has ended or reset the stream. Later bytes are ignored.
     ended: bool,
 }
 
@@ -93,7 +94,7 @@ impl Account {
         }
     }
 
-    /// yamux gets so many bytes more.
+    /// Counts bytes that yamux gets.
     fn give(&mut self, mut length: usize) {
         self.unread += length;
         while length > 0 {
@@ -104,23 +105,23 @@ impl Account {
     }
 }
 
-/// What follows from a read.
+/// The consequences of a read.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// Whether yamux may have more bytes of the stream now.
+    /// Whether joined bytes of the stream can be passed to yamux now.
     pub(crate) is_due: bool,
-    /// What must be taken out of yamux, so that it gives back the frame that was read last.
+    /// The number of bytes to take out of yamux, so that yamux frees the frame that was read last.
     pub(crate) rest: Option<usize>,
 }
 
-/// What becomes of the body of a data frame.
+/// The destination of the body of a data frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// yamux gets it.
+    /// The body is passed to yamux.
     Pass,
-    /// It is joined with what waits here.
+    /// The body is joined with the bytes that wait here.
     Join,
-    /// Nobody wants it.
+    /// The body is skipped.
     Skip,
 }
 
@@ -129,7 +130,7 @@ impl Unread {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stream begins. One that exists stays as it is.
+    /// Adds a stream. A stream that exists already does not change.
     pub(crate) fn open(&self, id: u32) {
         let mut state = self.lock();
         if !state.last {
@@ -153,7 +154,7 @@ impl Unread {
         account.unread > 0
     }
 
-    /// The connection has ended: nothing can be passed on any more.
+    /// The connection has ended: no more bytes can be passed to yamux.
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         *state = State {
@@ -185,7 +186,7 @@ impl Unread {
         Ok(Fate::Join)
     }
 
-    /// Bytes of a frame whose fate is to be joined.
+    /// Adds bytes of a frame with the fate [`Fate::Join`].
     pub(crate) fn join(&self, id: u32, bytes: &[u8]) {
         let mut state = self.lock();
         let Some(account) = state.streams.get_mut(&id) else {
@@ -197,7 +198,7 @@ impl Unread {
         }
     }
 
-    /// The peer ends or resets a stream. Returns the bytes that yamux must have before it learns of that.
+    /// The peer ends or resets a stream. Returns the bytes that yamux must get before it learns of the end.
     pub(crate) fn end(&self, id: u32) -> Option<Box<[u8]>> {
         let mut state = self.lock();
         state.streams.get_mut(&id)?.ended = true;
@@ -226,7 +227,7 @@ impl Unread {
         }
     }
 
-    /// No further frame will come. Returns whether yamux must have anything before it learns of that.
+    /// No further frame will come. Returns whether yamux must get joined bytes before it learns of the end.
     pub(crate) fn end_all(&self) -> bool {
         let mut state = self.lock();
         let waiting = |(id, it): (&u32, &Account)| (!it.joined.is_empty()).then_some(*id);
@@ -234,7 +235,7 @@ impl Unread {
         !state.due.is_empty()
     }
 
-    /// A stream whose joined bytes yamux may have now.
+    /// A stream whose joined bytes can be passed to yamux now.
     pub(crate) fn next_due(&self) -> Option<(u32, Box<[u8]>)> {
         let mut state = self.lock();
         let id = *state.due.first()?;
@@ -244,7 +245,7 @@ impl Unread {
 }
 
 impl State {
-    /// What is joined of a stream, for yamux.
+    /// Takes the joined bytes of a stream for yamux.
     fn take(&mut self, id: u32) -> Option<Box<[u8]>> {
         self.due.remove(&id);
         let account = self.streams.get_mut(&id)?;

@@ -1,4 +1,4 @@
-//! The addresses from which connections come: a count and a rate for each.
+//! The count and the rate of the inbound connections from each address.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,20 +7,20 @@ use std::{
 
 use crate::{LimitsConfig, Refused, prefix::Prefix};
 
-/// A rate of zero stands for one connection in this time.
+/// A rate of zero means one connection in this time.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// How many addresses that say nothing any more are forgotten for each one that is admitted. With two, the memory shrinks
-/// after a flood.
+/// How many expired addresses are forgotten per admitted connection. An address expires when it has no connection and its
+/// whole burst. With two, the memory shrinks after a flood.
 const FORGOTTEN_PER_ADMISSION: usize = 2;
 
-/// Every address with a connection, and every address that has not earned its whole burst again.
+/// Every address that has a connection, or has not regained its whole burst.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
     known: BTreeMap<Prefix, Address>,
-    /// Addresses without connections, by the time from which they say nothing.
+    /// Addresses without connections, by the time at which they expire.
     leaving: BTreeSet<(Instant, Prefix)>,
-    /// How many entries were looked at.
+    /// How many entries were checked.
     #[cfg(test)]
     pub(crate) inspected: usize,
 }
@@ -98,7 +98,7 @@ impl Addresses {
         }
     }
 
-    /// Whether there is an address that says nothing any more.
+    /// Whether an address has expired.
     fn has_leaving(&mut self, now: Instant) -> bool {
         self.inspect();
         self.leaving.first().is_some_and(|(at, _)| *at <= now)
@@ -123,7 +123,7 @@ impl Addresses {
     }
 }
 
-/// The time in which an address earns one connection.
+/// The time in which an address regains one connection of its burst.
 fn period(rate: f64) -> Duration {
     let period = Duration::try_from_secs_f64(rate.recip());
     period.unwrap_or(NEVER).min(NEVER)

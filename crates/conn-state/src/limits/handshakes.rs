@@ -1,4 +1,4 @@
-//! The pool of inbound handshakes: which of them gives its place to a newcomer, and how long each may take.
+//! The pool of inbound handshakes: which handshake a newcomer displaces, and how long a handshake may take.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ pub(super) struct Handshakes<Id, Group> {
     turns: Turn,
 }
 
-/// Whether anything that the other end sent has advanced the handshake. If not, the handshake is silent.
+/// Whether a message of the other end has advanced the handshake. If not, the handshake is silent.
 type IsAdvanced = bool;
 
 /// Numbers the handshakes in the order in which they began.
@@ -85,14 +85,14 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Handshakes<Id, Group> {
         true
     }
 
-    /// The handshake of `group` that gives its place to a newcomer of the same group.
+    /// The handshake of `group` that a newcomer of the same group displaces.
     pub(super) fn head_of(&self, group: &Group) -> Option<Id> {
         let (_, _, id) = self.ranked.head_of(group)?;
         Some(id)
     }
 
-    /// The handshake that gives its place to a newcomer of `group`: one of the largest group, after the newcomer is
-    /// counted. A group therefore never displaces a handshake of a smaller group.
+    /// The handshake that a newcomer of `group` displaces. It belongs to the largest group, and the newcomer counts in its own
+    /// group. A group therefore never displaces a handshake of a smaller group.
     pub(super) fn head_for(&self, group: &Group) -> Option<Id> {
         let (largest, (_, _, head)) = self.ranked.largest()?;
         match self.ranked.len_of(group) + 1 > largest {
@@ -101,7 +101,7 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Handshakes<Id, Group> {
         }
     }
 
-    /// The oldest handshake, if it takes longer than the pool allows at this moment.
+    /// The oldest handshake, if it has taken longer than the pool allows now.
     pub(super) fn overdue(&self, now: Instant, config: &LimitsConfig) -> Option<Id> {
         let (_, (begun, id)) = self.begun.first_key_value()?;
         let age = now.saturating_duration_since(*begun);
@@ -109,8 +109,8 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Handshakes<Id, Group> {
     }
 }
 
-/// How long a handshake may take while `len` run: the full time up to a half-full pool, and from there less with each, down
-/// to the shortest time in a full pool.
+/// How long a handshake may take while the pool has `len` handshakes. Up to a half-full pool, this is the full time. Above, the
+/// time falls with each handshake, down to the shortest time in a full pool.
 fn allowed(len: usize, config: &LimitsConfig) -> Duration {
     let (full, shortest) = (config.handshake, config.handshake_under_load);
     let half = config.max_handshaking / 2;

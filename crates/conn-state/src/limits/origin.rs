@@ -1,4 +1,4 @@
-//! Where a connection comes from, and the limits on the connections from one place.
+//! The origin of a connection, and the limits on the connections from one subnet or relay.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ pub(crate) struct Admitted<Peer> {
     /// `None`: this host dialed.
     pub(super) origin: Option<Origin<Peer>>,
     pub(super) peer: Option<Peer>,
-    /// It makes room for another connection and counts no longer.
+    /// The connection is displaced, and no limit counts it.
     pub(super) is_leaving: bool,
 }
 
@@ -17,11 +17,11 @@ pub(crate) struct Admitted<Peer> {
 #[derive(Debug, Clone)]
 pub(super) struct Origin<Peer> {
     pub(super) group: Group<Peer>,
-    /// The address that counts and meters it. `None`: it is exempt, or a circuit.
+    /// The address whose count and rate apply to the connection. `None`: the connection is exempt, or a circuit.
     pub(super) household: Option<Prefix>,
 }
 
-/// The connections that stand for one place in the network.
+/// A group of connections from one part of the network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group<Peer> {
     Subnet(Prefix),
@@ -45,7 +45,7 @@ impl<Peer> Origin<Peer> {
         }
     }
 
-    /// Whether one more connection may come from the same subnet or relay as `open` others.
+    /// Checks whether a subnet or relay with `open` connections may have one more.
     pub(super) fn check_open(&self, open: usize, config: &LimitsConfig) -> Result<(), Refused> {
         match self.group {
             Group::Relay(_) if open >= config.max_per_relay => {
@@ -60,7 +60,7 @@ impl<Peer> Origin<Peer> {
         }
     }
 
-    /// Whether one more handshake may come from the same subnet or relay as `open` others.
+    /// Checks whether a subnet or relay with `open` handshakes may have one more.
     pub(super) fn check_handshakes(
         &self,
         open: usize,

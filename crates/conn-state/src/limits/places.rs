@@ -1,8 +1,9 @@
-//! The inbound connections that are up, and which of them is trimmed to make room.
+//! The inbound connections after their handshake, and the choice of the connection to trim.
 //!
-//! Nothing is reported when a stream opens or closes. Each connection is looked at again only when it can have been idle
-//! for long enough, so a newcomer costs little however many connections are open: each connection is looked at once per
-//! [`LimitsConfig::trim_idle`](crate::LimitsConfig::trim_idle), and once when it is trimmed.
+//! The host does not report here when a stream opens or closes. A search checks a connection again only when the connection can
+//! have been idle for long enough. Each connection is checked once per
+//! [`LimitsConfig::trim_idle`](crate::LimitsConfig::trim_idle), and once when it is trimmed, so a newcomer costs little even if
+//! many connections are open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,16 +13,16 @@ use std::{
 use super::ranked::Ranked;
 use crate::Usage;
 
-/// Stands for a wait that is too long to be added to the time.
+/// Replaces a duration that is too long to be added to the time.
 const FAR: Duration = Duration::from_secs(3_600);
 
-/// The inbound connections that are up.
+/// The inbound connections after their handshake.
 #[derive(Debug)]
 pub(super) struct Places<Id, Group> {
     known: BTreeMap<Id, Place<Group>>,
     /// Connections that cannot be trimmed before this time.
     waiting: BTreeSet<(Instant, Id)>,
-    /// Connections that were idle for long enough when they were looked at. Within a group, the longest idle comes first.
+    /// Connections that had been idle for long enough when they were checked. Within a group, the longest idle comes first.
     idle: Ranked<Group, (Instant, Id)>,
     #[cfg(test)]
     pub(super) looked_at: usize,
@@ -73,7 +74,7 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Places<Id, Group> {
         }
     }
 
-    /// The connection to trim: of the group with the most idle connections, the one that has been idle for longest.
+    /// The connection to trim: in the group with the most idle connections, the connection that has been idle for longest.
     pub(super) fn longest_idle(
         &mut self,
         now: Instant,
@@ -94,7 +95,7 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Places<Id, Group> {
         None
     }
 
-    /// Looks at a connection, and puts it where it belongs.
+    /// Checks a connection, and moves it to `waiting` or `idle`.
     fn look(&mut self, now: Instant, after: Duration, id: Id, is_protected: &impl Fn(&Id) -> bool) {
         #[cfg(test)]
         {
@@ -119,7 +120,7 @@ impl<Id: Ord + Copy, Group: Ord + Clone> Places<Id, Group> {
                 self.idle.insert(&place.group, (since, id));
             }
             false => {
-                // Later than now, so that it is not looked at twice at one moment.
+                // Later than now, so that no search checks it twice.
                 place.at = ripe.max(now + Duration::from_nanos(1));
                 self.waiting.insert((place.at, id));
             }

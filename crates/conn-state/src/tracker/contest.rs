@@ -35,9 +35,9 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// Drains the oldest connections above [`crate::TrackerConfig::max_per_peer`], limited ones first. It waits until no probe
-    /// is open and until the other end has had the time of a whole drain: if it dialed several, it drains all but one, and
-    /// only it knows which. If this end chose as well, each might close the one that the other keeps.
+    /// Drains the oldest connections above [`crate::TrackerConfig::max_per_peer`], limited ones first. First waits until no
+    /// probe is open and the time of a whole drain is over. An end that dialed several connections drains all but one, and only
+    /// that end knows which one it keeps. If both ends chose at once, each could close the connection that the other keeps.
     pub(super) fn enforce_limit(&mut self, place: u32, now: u64) {
         let Some(limit) = self.config.max_per_peer else {
             return;
@@ -147,9 +147,9 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.actions.push_back(Action::Probe(id));
     }
 
-    /// A connection that is being drained left a probe unanswered, and has been late since then. Unless that proves that it is
-    /// dead, it may be slow, and streams may be open on it. The proof is looked for again when the time is over: the
-    /// connections' paths may have changed.
+    /// A draining connection left a probe unanswered, and has been late since then. If this does not prove that the connection is
+    /// dead, it may be slow and have open streams. The check is repeated when the time is over, because the paths of the
+    /// connections may have changed.
     pub(super) fn give_up(&mut self, slot: u32, late_since: u64, now: u64) {
         let mut patience = self.policy.patience();
         if let Some(longest) = self.longest_answer(slot) {

@@ -14,12 +14,12 @@ use axum::{
 
 use super::token::Token;
 
-/// What a listener asks of a request.
+/// The requirements of a listener for a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Access {
-    /// `None`: the socket's mode already limits who can connect.
+    /// `None`: no token is needed, because the mode of the socket limits the users that can connect.
     pub(super) token: Option<Arc<Token>>,
-    /// Whether requests that change nothing need no token.
+    /// Whether requests that only read need no token.
     pub(super) open_reads: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The other end: finds the node that runs with a data directory, and connects to its admin socket.
+//! The client: finds the node that runs with a data directory, and connects to the node's admin socket.
 
 use std::{
     io::{self, ErrorKind},
@@ -21,7 +21,7 @@ pub enum ConnectError {
     NotRunning {
         /// The directory.
         data_dir: PathBuf,
-        /// What shows it.
+        /// The reason.
         problem: String,
     },
     /// The socket, or a directory on the way to it, belongs to another user, who may have forged it.
@@ -49,7 +49,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 ///
-/// No node runs with the data directory, somebody else owns the socket, or the operating system refuses.
+/// No node runs with the data directory, another user owns the socket, or the operating system refuses.
 pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectError> {
     let not_running = |problem: String| ConnectError::NotRunning {
         data_dir: data_dir.to_owned(),
@@ -82,7 +82,7 @@ pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectE
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Err(silent()),
         Err(error) => return Err(at(&socket)(error)),
     };
-    // The path may have changed since its owner was read. The kernel knows who listens.
+    // The path may have changed since its owner was read. The kernel reports the user of the listening process.
     let listening = stream.peer_cred().map_err(at(&socket))?;
     if !owners.trust(listening.uid()) {
         let owner = listening.uid();

@@ -131,7 +131,7 @@ impl Listener {
             return Err(BindError::InUse { data_dir });
         };
         let entry = place::entry(data_dir);
-        // A socket that the entry names elsewhere has an unlocked data directory, so its node is gone.
+        // The entry may name a socket elsewhere. The data directory was not locked, so the node of that socket is gone.
         let entry_is_socket = place::find(data_dir).map_err(at(&entry))?.as_ref() == Some(&entry);
         if entry_is_socket {
             clear(&entry).await?;
@@ -167,7 +167,7 @@ impl Listener {
     /// default of `open_reads` is true for a loopback address and false for any other address. The token and the
     /// answers are not encrypted.
     ///
-    /// The caller holds the lock of the data directory, which is part of the listener of [`Listener::unix`].
+    /// The caller must hold the lock of the data directory, which is part of the listener of [`Listener::unix`].
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ async fn clear(path: &Path) -> Result<(), BindError> {
 /// Creates a socket that has its mode before anybody can connect.
 fn create(path: &Path) -> io::Result<(UnixListener, Created)> {
     let socket = UnixSocket::new_stream()?;
-    // Linux gives this mode to the file of the socket, so no other mode is ever visible.
+    // Linux creates the file of the socket with this mode, so the file never has another mode.
     #[cfg(target_os = "linux")]
     rustix::fs::fchmod(&socket, rustix::fs::Mode::from_bits_truncate(MODE))?;
     socket.bind(path)?;

@@ -1,4 +1,4 @@
-//! The admin socket of a data directory: its path, its owner, and the lock that keeps it to one process.
+//! The admin socket of a data directory: its path, its owner, and the lock that allows only one process.
 //!
 //! The socket is the entry `admin` of the data directory. If that path is too long for a socket, the socket is in the
 //! user's runtime directory, and `admin` is a file that names it.
@@ -72,8 +72,8 @@ pub(super) fn entry(data_dir: &Path) -> PathBuf {
     data_dir.join(NAME)
 }
 
-/// The path at which the node with this data directory must create its socket, and whether that is another path than
-/// the entry's.
+/// The path at which the node with this data directory must create its socket, and whether this path differs from the path of
+/// the entry.
 pub(super) fn choose(data_dir: &Path) -> io::Result<(PathBuf, bool)> {
     let entry = entry(data_dir);
     if fits(&entry) {
@@ -151,7 +151,7 @@ pub(super) fn point(data_dir: &Path, socket: &Path) -> io::Result<Temporary> {
     private_file::write_temporary(&entry(data_dir), &named)
 }
 
-/// Whose sockets a command connects to.
+/// The owners whose sockets a command connects to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owners {
     this: u32,

@@ -23,8 +23,8 @@ use crate::{
 /// The maximum length of a POST's body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The number of answers of lines at once, such as `/events`. It is half of a listener's connections, so that
-/// subscribers cannot keep out all other requests.
+/// The number of simultaneous answers of lines, such as `/events`. It is half of a listener's connections, so that subscribers
+/// cannot take all connections.
 const MAX_STREAMS: usize = 16;
 
 /// The answers of lines that a listener sends now.
@@ -90,7 +90,7 @@ impl Streams {
     /// A response of JSON objects, one per line.
     pub(super) fn ndjson(&self, lines: impl Stream<Item = String> + Send + 'static) -> Response {
         let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else {
-            let problem = format!("{MAX_STREAMS} answers without an end are open already");
+            let problem = format!("{MAX_STREAMS} requests for a stream of lines are open already");
             return (StatusCode::TOO_MANY_REQUESTS, problem).into_response();
         };
         let body = lines.map(move |lines| {

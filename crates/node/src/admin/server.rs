@@ -1,12 +1,12 @@
 //! Serves HTTP/1.1 on a listener, with bounds on connections, sizes and time.
 //!
-//! | bound | value | beyond it |
+//! | bound | value | beyond the bound |
 //! | --- | --- | --- |
-//! | connections at once | 32 per listener | further connections wait in the kernel's queue |
+//! | simultaneous connections | 32 per listener | further connections wait in the kernel's queue |
 //! | request line and headers | 16 KiB | the request is refused with 431 |
 //! | time for the request line and headers | 5 s | the connection is closed |
 //! | time for the whole exchange | 30 s, except for an answer of lines | the connection is cut |
-//! | requests of one connection | 1 | the connection is closed |
+//! | requests per connection | 1 | the connection is closed |
 
 use std::{
     convert::Infallible,
@@ -166,7 +166,7 @@ mod tests {
         let mut late = UnixStream::connect(&path).await.unwrap();
         late.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut answer = [0; 12];
-        // Far longer than an answer takes, and far shorter than the time limit of the others.
+        // Far longer than the time of an answer, and far shorter than the time limit of the other connections.
         let early = timeout(Duration::from_millis(300), late.read_exact(&mut answer)).await;
         assert!(early.is_err());
         silent.pop();

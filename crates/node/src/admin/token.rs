@@ -18,7 +18,7 @@ const MAX_LENGTH: u64 = 1024;
 
 /// A secret that proves to the admin endpoint on TCP that a request may change something.
 ///
-/// A token lasts as long as the process that made it, so a token that was shown to a wrong endpoint is useless after a
+/// A token is valid until the process that made it ends, so a token that was sent to a wrong endpoint is useless after a
 /// restart.
 pub struct Token(Zeroizing<String>);
 

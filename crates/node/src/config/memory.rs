@@ -40,14 +40,14 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
             _ => return Vec::new(),
         };
         let path = Path::new(path.unwrap_or("/").trim_start_matches('/'));
-        // In a container, the path may lie outside of what is mounted. The group at the root applies all the same.
+        // In a container, the path may be outside of the mounted directory. The group at its root applies in any case.
         let groups = path.ancestors().map(|group| root.join(group).join(file));
         groups.filter_map(|file| limit(&file)).collect()
     });
     limits.min()
 }
 
-/// A file's number. The word `max` stands for no limit.
+/// A file's number. The word `max` means no limit.
 fn limit(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -79,7 +79,7 @@ mod tests {
             "134217728\n",
         );
         assert_eq!(group_limit(groups, root), Some(128 << 20));
-        // A group that is not on the path does not count.
+        // A group outside of the path has no effect.
         group(root, "user.slice", "memory.max", "1\n");
         assert_eq!(group_limit(groups, root), Some(128 << 20));
     }

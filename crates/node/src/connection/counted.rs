@@ -32,7 +32,7 @@ impl fmt::Debug for StreamOpen {
     }
 }
 
-/// Shows that the connection is in use, so that it is not closed for a newcomer.
+/// Shows that the connection is in use, so that the node does not close it for a newcomer.
 pub(crate) struct InUse(Usage);
 
 impl Drop for InUse {
@@ -90,7 +90,7 @@ impl Drop for ServicePermit {
 }
 
 impl Connection {
-    /// What tells the limits whether the connection is in use.
+    /// Reports to the limits whether the connection is in use.
     pub(crate) fn usage(&self) -> &Usage {
         &self.0.usage
     }

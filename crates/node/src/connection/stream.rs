@@ -40,11 +40,11 @@ pub struct Stream {
     in_use: Option<InUse>,
 }
 
-/// What a negotiation and its result share with the [`RawStream`] inside.
+/// The state that a negotiation and its result share with the [`RawStream`] inside.
 #[derive(Debug, Default)]
 pub(super) struct Home {
     returned: Mutex<Option<Counted>>,
-    /// Whether the protocol is settled, so that the peer may say what it likes.
+    /// Whether the protocol is settled. The bytes of the peer are then no longer bounded.
     settled: AtomicBool,
 }
 
@@ -56,7 +56,7 @@ impl Home {
 }
 
 impl Stream {
-    /// A stream whose protocol is settled, or will be by the answer that the peer still owes.
+    /// A stream whose protocol is settled, or will be settled by the pending answer of the peer.
     pub(super) fn new(negotiated: Negotiated<RawStream>, home: Arc<Home>) -> Self {
         home.settled.store(true, Ordering::Relaxed);
         Self {
@@ -196,7 +196,7 @@ impl RawStream {
         }
     }
 
-    /// Expects the answer to a single proposal, and then anything.
+    /// Expects the answer to a single proposal, and then any bytes.
     pub(super) fn expect_answer(&mut self) {
         self.talk = Some(Talk::answer());
     }
@@ -205,7 +205,7 @@ impl RawStream {
         Arc::clone(&self.home)
     }
 
-    /// Takes note of what was read. The negotiation reads no byte beyond its own messages.
+    /// Records the bytes that were read. The negotiation reads no byte beyond its own messages.
     fn handle_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let settled = self.home.settled.load(Ordering::Relaxed);
         let talk = self.talk.as_mut();

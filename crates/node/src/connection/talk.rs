@@ -1,25 +1,26 @@
-//! How much a peer may say before the protocol of a stream is settled.
+//! The bounds on the bytes that a peer may send to negotiate the protocol of a stream.
 //!
-//! A message of multistream-select is kept until it is complete, and each question for the list of protocols is answered
-//! with the whole list. A peer may open many streams, so a stream in negotiation must stay small.
+//! The node keeps a message of multistream-select until the message is complete, and answers each request for the list of
+//! protocols with the whole list. A peer may open many streams, so a stream in negotiation must take little memory.
 
 use std::io;
 
-/// The bytes of one negotiation, its lengths included. A peer that proposes 100 protocols one by one stays below it.
+/// The bytes of one negotiation, including the lengths of the messages. A peer that proposes 100 protocols one by one sends
+/// fewer bytes.
 pub(super) const MAX_TALK: usize = 4096;
 
-/// The bytes of one message. The name of a protocol has at most 256.
+/// The bytes of one message. The name of a protocol has at most 256 bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// The questions for the list of protocols.
+/// The number of requests for the list of protocols.
 const MAX_LISTS: usize = 1;
 
 const LIST: &[u8] = b"ls\n";
 
-/// Follows what a peer says, message by message. Reads no byte itself.
+/// Parses the bytes of a peer message by message. It does not read the bytes from the stream.
 #[derive(Debug)]
 pub(super) struct Talk {
-    /// What the peer may still say.
+    /// The bytes that the peer may still send.
     left: usize,
     lists: usize,
     /// The messages until the end of the negotiation, if that is known.
@@ -27,7 +28,7 @@ pub(super) struct Talk {
     /// The bits of the length that is being read, and their number.
     length: usize,
     bits: u32,
-    /// What is still to come of the message, and its first bytes.
+    /// The number of bytes of the message that have not arrived, and its first bytes.
     body: usize,
     start: Vec<u8>,
 }
@@ -59,7 +60,7 @@ impl Talk {
         settled && self.messages.is_none_or(|left| left == 0)
     }
 
-    /// Bytes of the peer.
+    /// Processes bytes of the peer.
     pub(super) fn handle_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.left = self.left.checked_sub(bytes.len()).ok_or_else(too_long)?;
         for byte in bytes {

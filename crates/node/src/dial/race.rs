@@ -304,7 +304,7 @@ async fn try_one(
 ) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
     let kind = address::kind(&address);
     let connector = core.connector(kind);
-    // A connector that dials another peer first holds no permit and makes no connect: that dial does.
+    // A connector that first dials another peer holds no permit and makes no connect. The dial of that peer does both.
     let _permit = match connector {
         Some(connector) if !connector.dials_through() => {
             let start = budget.pace(Instant::now().into_std());

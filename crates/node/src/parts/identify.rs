@@ -38,7 +38,7 @@ const PUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of pushes that the node reads from all peers without a pause, and the pause before each further push. Each push
 /// may reach the host and all parts.
 const ALL_PUSHES: (u32, Duration) = (256, Duration::from_millis(20));
-/// Peers whose pushes are remembered. Beyond that, the pushes of further peers wait.
+/// The number of peers whose budgets of pushes are remembered. Beyond this number, the pushes of further peers wait.
 const MAX_PUSHING: usize = 4_096;
 
 /// Receives the descriptions of peers, and sends this node's description.
@@ -331,7 +331,7 @@ impl Part for Identify {
                     self.local_changed.notified().await;
                     sleep(PUSH_DELAY).await;
                     if self.push_to_all() {
-                        // A relay can cause changes. However fast they follow each other, peers receive them at this pace.
+                        // A relay can cause many changes. This pause limits the pace at which peers receive them.
                         while let Err(at) = pace.take(tokio::time::Instant::now().into_std(), ()) {
                             sleep_until(at.into()).await;
                         }

@@ -1,8 +1,8 @@
 //! The part that holds slots at relays and establishes connections over circuits.
 //!
 //! relay-slots chooses the relay and the time of each request, and implements the protocol. This file connects to
-//! relays, announces the addresses at them, dials an address that relay-slots wants proved, and upgrades each circuit to a
-//! connection.
+//! relays, announces the addresses at them, dials an address that relay-slots wants to confirm, and upgrades each circuit to
+//! a connection.
 
 mod event;
 mod probe;
@@ -130,7 +130,7 @@ impl RelayClient {
         let address = connection.address();
         let reached = match connection.direction() {
             Direction::Outbound => address.clone(),
-            // The port of an inbound connection is not one at which the relay listens.
+            // The remote port of an inbound connection is not a port at which the relay listens.
             Direction::Inbound => address.iter().take(1).collect(),
         };
         Ok((stream, reached))
@@ -235,7 +235,7 @@ async fn upgrade_inbound(
 fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
     let allowance = circuit.stream.allowance();
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
-        // Not louder, because the relay chooses how often.
+        // Only at the level `debug`, because the relay can cause many of these lines.
         tracing::debug!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
     Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))

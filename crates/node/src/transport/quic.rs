@@ -33,7 +33,7 @@ impl Quic {
         }
     }
 
-    /// Sockets of the same kind under another identity.
+    /// A transport with the same kind of sockets and another identity.
     #[allow(dead_code, reason = "only parts dial under another identity")]
     pub(crate) fn with_identity(&self, keypair: &Keypair, config: Config) -> Self {
         Self::new(keypair, config, Arc::clone(&self.binder))
@@ -152,7 +152,7 @@ fn incoming(incoming: transport_quic::Incoming) -> Incoming {
             true => Source::Validated(remote.ip()),
             false => Source::Claimed(remote.ip()),
         },
-        // A dialer with a proved address has sent a whole client hello, and sent it twice.
+        // A dialer with a proved address has sent its whole client hello twice.
         advanced: validated.then(|| {
             let advanced = Notify::new();
             advanced.notify_one();

@@ -42,7 +42,7 @@ impl Tcp {
         }
     }
 
-    /// The same dialer and resolver under another identity.
+    /// A transport with the same dialer and resolver, and another identity.
     #[allow(dead_code, reason = "only parts dial under another identity")]
     pub(crate) fn with_upgrader(&self, upgrader: Arc<Upgrader>) -> Self {
         Self {

@@ -19,8 +19,8 @@ pub struct ClientConfig {
     /// How long a reservation counts if its end makes no sense: it is in the past because a clock is wrong, or more than a
     /// day ahead. Default 5 min.
     pub fallback_ttl: Duration,
-    /// The shortest reservation that is accepted. Default 60 s, so that a relay has the client ask, and announce addresses,
-    /// at most once in 42 s. A reservation that would last shorter counts as a failure.
+    /// The shortest reservation that the client accepts. Default 60 s, so that a relay can make the client ask, and announce
+    /// addresses, at most once in 42 s. A shorter reservation counts as a failure.
     pub min_ttl: Duration,
     /// How many relays may be known at once. Further candidates are ignored. Default 256.
     pub max_candidates: usize,

@@ -55,7 +55,7 @@ pub enum AskError {
     /// The answer is a message that does not answer a RESERVE.
     #[error("the answer is an unexpected message")]
     Unexpected,
-    /// The relay would expire the slot too soon: see [`crate::ClientConfig::min_ttl`].
+    /// The slot would expire too soon: see [`crate::ClientConfig::min_ttl`].
     #[error("the relay grants {ttl:?} only, and this node accepts no less than {least:?}")]
     ShortTtl {
         /// How long the reservation would last.
@@ -84,8 +84,8 @@ pub enum ClientEvent {
     Granted {
         /// The relay.
         relay: PeerId,
-        /// The addresses to announce, at most 8: those where the relay was found, each followed by `/p2p-circuit`. A peer
-        /// can dial them once the client's own `/p2p/ID` is appended.
+        /// The addresses to announce: at most 8 proven addresses of the relay, each followed by `/p2p-circuit`. Append the
+        /// client's own `/p2p/ID` to each before you announce it.
         addresses: Vec<Multiaddr>,
         /// What circuits may carry. If its duration was cut, the relay confuses its units.
         limit: Option<Limit>,
@@ -99,16 +99,15 @@ pub enum ClientEvent {
         /// What circuits may carry.
         limit: Option<Limit>,
     },
-    /// The relay claims to be at this address too. Dial it under an identity that is made for this dial, close the connection,
-    /// and pass the outcome to [`crate::Client::handle_probed`] within [`crate::ClientConfig::answer`]. One probe is asked for
-    /// at a time.
+    /// The relay claims to be at this address, too. Dial the address under a new identity, close the connection, and pass the
+    /// outcome to [`crate::Client::handle_probed`] within [`crate::ClientConfig::answer`]. Only one probe runs at a time.
     Probe {
         /// The relay. The dial has failed if another peer is there.
         relay: PeerId,
         /// The address, which ends in the relay's id.
         address: Multiaddr,
     },
-    /// A probe found a relay, so that more of its addresses can be announced.
+    /// A probe has confirmed an address of a relay, so more of the relay's addresses can be announced.
     Proved {
         /// The relay.
         relay: PeerId,

@@ -1,7 +1,7 @@
-//! The dials that show whether a relay is where it says.
+//! The dials that show whether a relay is at the addresses that it claims.
 //!
-//! One dial runs at a time, and a relay causes at most 8 dials at once and then one per minute. An address beyond that
-//! rate is not announced. The next renewal names it again.
+//! One dial runs at a time. A relay causes at most 8 dials at once, and then one per minute. An address beyond this rate is not
+//! announced. It can be probed after a later renewal.
 
 use std::{ops::Bound, time::Instant};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::wire::Reservation;
 
-/// The probe that runs.
+/// The running probe.
 #[derive(Debug)]
 pub(super) struct Probe {
     relay: PeerId,
@@ -24,16 +24,16 @@ pub(super) struct Probe {
 }
 
 impl Client {
-    /// The host reached this relay at `address`, and the relay proved its identity there. A host tells it before
-    /// [`Self::handle_answer`]. Of an inbound connection, it tells only the IP address, because no peer can dial the port.
+    /// The host has reached this relay at `address`, and the relay has proved its identity there. Report this before
+    /// [`Self::handle_answer`]. For an inbound connection, report only the IP address, because no peer can dial its port.
     pub fn handle_reached(&mut self, relay: &PeerId, address: &Multiaddr) {
         if let Some(relay) = self.relays.get_mut(relay) {
             relay.reached = Some(address.clone());
         }
     }
 
-    /// The outcome of [`ClientEvent::Probe`]: whether a dial of `address` reached the relay. An outcome that was not asked
-    /// for is ignored.
+    /// The outcome of [`ClientEvent::Probe`]: whether a dial of `address` reached the relay. The client ignores an outcome for
+    /// which it has no running probe.
     pub fn handle_probed(
         &mut self,
         now: Instant,
@@ -57,7 +57,7 @@ impl Client {
         self.probe_next(now);
     }
 
-    /// Gives a probe up that is late, and starts the next one.
+    /// Gives up a probe that is late, and starts the next probe.
     pub(super) fn probe_next(&mut self, now: Instant) {
         let asked = self.probing.as_ref();
         if asked.is_some_and(|probe| probe.until > now) || self.closed {
@@ -68,7 +68,7 @@ impl Client {
         let after = self.relays.range((start, Bound::Unbounded));
         let waiting =
             |(_, relay): &(&PeerId, &Relay)| relay.is_held() && !relay.unproven.is_empty();
-        // In turn, so that no relay keeps another one waiting.
+        // Relays take turns, so that no relay delays the probes of another.
         let next = after.chain(&self.relays).find(waiting).map(|(id, _)| *id);
         let Some(relay) = next else { return };
         let known = self.relays.get_mut(&relay);
@@ -86,13 +86,13 @@ impl Client {
 }
 
 impl Relay {
-    /// Takes in the addresses of its reservation.
+    /// Updates the addresses to announce and to probe from a reservation of this relay.
     pub(super) fn announce(&mut self, now: Instant, id: PeerId, reservation: &Reservation) {
         let Vetted { proven, unproven } = vet(reservation, id, self.reached.as_ref(), &self.found);
         let circuits = proven.into_iter().map(|at| at.with(Protocol::P2pCircuit));
         let circuits: Vec<Multiaddr> = circuits.collect();
         let is_known = |circuit: &Multiaddr| self.circuits.contains(circuit);
-        // A relay that only shuffles its addresses changes nothing that is announced.
+        // If a relay only changes the order of its addresses, the announced addresses stay the same.
         if circuits.len() != self.circuits.len() || !circuits.iter().all(is_known) {
             self.circuits = circuits;
         }
@@ -102,7 +102,7 @@ impl Relay {
         self.unproven.truncate(count);
     }
 
-    /// The relay was found at `address`, and so at every address of the same IP.
+    /// A dial has reached the relay at `address`. This also proves every address with the same IP.
     fn prove(&mut self, address: &Multiaddr) {
         if self.found.len() == MAX_ANNOUNCED {
             self.found.remove(0);

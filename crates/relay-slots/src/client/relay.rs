@@ -11,7 +11,7 @@ use multiaddr::{Multiaddr, Protocol};
 /// The most addresses that are kept of a relay.
 const MAX_ADDRESSES: usize = 8;
 
-/// The probes that one relay causes at once.
+/// The number of probes that one relay may cause at once.
 const BURST: u32 = 8;
 /// The time after which a relay may cause one more probe.
 const EVERY: Duration = Duration::from_secs(60);
@@ -22,9 +22,9 @@ pub(super) struct Relay {
     pub(super) addresses: Vec<Multiaddr>,
     /// Where the host reached it last.
     pub(super) reached: Option<Multiaddr>,
-    /// The circuit addresses that its reservation gives this peer, as far as they are proven.
+    /// The proven circuit addresses of its reservation.
     pub(super) circuits: Vec<Multiaddr>,
-    /// Where probes found it, since it granted its slot.
+    /// The addresses that probes have confirmed since it granted its slot.
     pub(super) found: Vec<Multiaddr>,
     /// Addresses of its reservation that wait for a probe.
     pub(super) unproven: VecDeque<Multiaddr>,
@@ -117,7 +117,7 @@ impl Relay {
         }
     }
 
-    /// Its slot is lost, and with it what was learnt about its addresses.
+    /// The slot of this relay is lost. Forgets which of its addresses are proven.
     pub(super) fn forget_slot(&mut self) {
         self.circuits = Vec::new();
         self.found = Vec::new();

@@ -1,7 +1,7 @@
-//! Which addresses of a reservation are announced.
+//! The choice of the addresses of a reservation that the client announces.
 //!
-//! The relay chooses the addresses of a reservation, and the peers of the client dial what the client announces. An
-//! address is therefore announced only if the relay was found there.
+//! The relay chooses the addresses of a reservation, and other peers dial the addresses that the client announces. The client
+//! therefore announces an address only if the relay has been reached there.
 
 use std::{collections::VecDeque, net::IpAddr};
 
@@ -10,21 +10,21 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::{scope::Origin, wire::Reservation};
 
-/// The most addresses that are announced of one relay.
+/// The most addresses that the client announces for one relay.
 pub(super) const MAX_ANNOUNCED: usize = 8;
 
-/// The addresses of a reservation, sorted by what is known about them. Addresses that must never be announced are left
-/// out.
+/// The addresses of a reservation, divided into proven and unproven addresses. Addresses that must never be announced are
+/// left out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Vetted {
-    /// The relay was found there.
+    /// The relay has been reached at these addresses.
     pub(super) proven: Vec<Multiaddr>,
-    /// A dial must find the relay there first.
+    /// A dial must confirm these addresses first.
     pub(super) unproven: VecDeque<Multiaddr>,
 }
 
-/// Sorts the addresses of `reservation`. `reached` is where the host reached the relay, and `found` is where dials found
-/// it. Both lists together have at most [`MAX_ANNOUNCED`] addresses.
+/// Divides the addresses of `reservation`. `reached` is the address at which the host reached the relay, and `found` has the
+/// addresses that dials have confirmed. Both lists together have at most [`MAX_ANNOUNCED`] addresses.
 pub(super) fn vet(
     reservation: &Reservation,
     relay: PeerId,
@@ -51,7 +51,7 @@ pub(super) fn vet(
         .into_iter()
         .filter(|address| may_be_probed(address, reached_ip))
         .collect();
-    // If the relay is found over TCP, its QUIC address on the same IP needs no dial.
+    // If a dial reaches the relay over TCP, the relay's QUIC address with the same IP needs no dial.
     others.sort_by_key(|address| !address.iter().any(|part| matches!(part, Protocol::Tcp(_))));
     others.truncate(MAX_ANNOUNCED - vetted.proven.len());
     vetted.unproven = others.into();
@@ -61,8 +61,8 @@ pub(super) fn vet(
     vetted
 }
 
-/// Whether a relay that was found at `proof` is at `address` too: the IP is the same, or it is the very address. A name
-/// proves nothing about another port, because it can stand for several hosts.
+/// Whether a relay that was reached at `proof` is at `address`, too: the IP addresses are the same, or both addresses are the
+/// same. A host name proves nothing about another port, because it can have several hosts.
 pub(super) fn is_same_place(proof: &Multiaddr, address: &Multiaddr) -> bool {
     match (ip(proof), ip(address)) {
         (Some(proof), Some(address)) => proof == address,
@@ -70,15 +70,15 @@ pub(super) fn is_same_place(proof: &Multiaddr, address: &Multiaddr) -> bool {
     }
 }
 
-/// Where the relay was reached, if that is an address that others can dial.
+/// The address at which the relay was reached, if other peers can dial it.
 fn fallback(reached: Option<&Multiaddr>, relay: PeerId) -> Option<Multiaddr> {
     let reached = reached.filter(|reached| reached.iter().count() > 1)?;
     let named = reached.clone().with_p2p(relay).ok()?;
     is_plain(&named).then_some(named)
 }
 
-/// Whether the address begins with a host, names no second host, and names a peer only at its end. `/dnsaddr` is not
-/// plain, because it stands for any number of addresses.
+/// Whether the address begins with a host, names no second host, and names a peer only at its end. `/dnsaddr` is not plain,
+/// because it can lead to any number of addresses.
 fn is_plain(address: &Multiaddr) -> bool {
     use Protocol::{Dns, Dns4, Dns6, Dnsaddr, Ip4, Ip6, Ip6zone, Onion, Onion3, P2p};
     let last = address.iter().count().saturating_sub(1);
@@ -90,8 +90,8 @@ fn is_plain(address: &Multiaddr) -> bool {
     })
 }
 
-/// Whether a dial of this address harms nobody but, at worst, a public host. A public relay has no say about the networks
-/// of this machine.
+/// Whether the client may dial this address. A relay on a public address may name public addresses only, because it must not
+/// cause dials in the networks of this machine.
 fn may_be_probed(address: &Multiaddr, reached: Option<IpAddr>) -> bool {
     let Some(ip) = ip(address) else {
         return true;
@@ -133,7 +133,7 @@ fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !is_peer(part)).collect()
 }
 
-/// For the fuzzer: whatever a relay tells, few addresses are announced or probed, and each has one host.
+/// For the fuzzer: whatever a relay sends, the client announces or probes at most 8 addresses, and each has one host.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn check(reservation: &Reservation, relay: PeerId) {
     let reached = [

@@ -126,8 +126,8 @@ impl RelayClient {
     /// Carries out [`ClientEvent::Ask`]. `open` connects to the relay if there is no connection yet, opens a hop stream, and
     /// returns it with the address where the relay was reached.
     ///
-    /// All of it takes [`crate::ClientConfig::answer`] at most. A relay of which no address is proven is announced at the
-    /// address where it was reached: see [`Client::handle_reached`].
+    /// The whole request takes at most [`crate::ClientConfig::answer`]. If no other address of the relay is proven, the client
+    /// announces the address at which it reached the relay: see [`Client::handle_reached`].
     pub async fn ask<S, E>(
         &self,
         relay: PeerId,
@@ -154,8 +154,8 @@ impl RelayClient {
         }
     }
 
-    /// Carries out [`ClientEvent::Probe`]. `dial` dials the address under an identity that is made for this dial, and says
-    /// whether the relay is there.
+    /// Carries out [`ClientEvent::Probe`]. `dial` dials the address under a new identity, and returns whether the relay is
+    /// there.
     pub async fn probe(
         &self,
         relay: PeerId,

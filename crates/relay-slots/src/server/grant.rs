@@ -1,4 +1,4 @@
-//! Grants: signing happens outside of the server, and a voucher serves several renewals.
+//! Grants. The caller signs vouchers outside of the server, and one voucher can serve several renewals.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use crate::{
     wire::{HopMessage, Limit, MAX_MESSAGE, Reservation, Voucher},
 };
 
-/// The voucher of a renewed slot may expire this part of the slot's time before the slot itself. A holder that renews at
-/// three quarters of the time gets a new voucher each time. A holder that renews sooner costs no signature.
+/// A voucher serves a renewal if it expires at most one eighth of the slot's time before the renewed slot. A holder that renews
+/// at three quarters of the time gets a new voucher each time. A renewal soon after the previous one costs no signature.
 const SLACK: u32 = 8;
 
-/// A slot that was granted, and the answer that the peer is to get. Call [`Self::answer`] outside of any lock, because it
+/// A granted slot, and the answer for its peer. Call [`Self::answer`] outside of any lock, because it
 /// may sign, and pass the result to [`crate::Server::handle_signed`].
 #[derive(Debug, Clone)]
 pub struct Grant {
@@ -56,8 +56,8 @@ impl Grant {
             },
             signed: signed.clone(),
         };
-        // As many addresses as fit into one message. Each has a field number and a length before it, and the length of the
-        // whole may need one more byte.
+        // As many addresses as fit into one message. A field number and a length precede each address, and the length of the
+        // whole reservation may need one more byte.
         let mut room = MAX_MESSAGE.saturating_sub(granting(Vec::new()).message.length() + 1);
         let fits = |address: &Multiaddr| {
             let left = room.checked_sub(address.len() + 3);
@@ -68,7 +68,7 @@ impl Grant {
     }
 }
 
-/// The vouchers that were signed last, by their holders.
+/// The latest voucher of each holder.
 #[derive(Debug, Default)]
 pub(super) struct Vouchers {
     sealed: BTreeMap<PeerId, (u64, Vec<u8>)>,
@@ -82,7 +82,7 @@ impl Vouchers {
         (until.saturating_add(slack) >= expire).then(|| sealed.clone())
     }
 
-    /// Keeps a voucher. It forgets those of peers that hold no slot before it has twice as many as there are slots.
+    /// Keeps a voucher. If there would be twice as many vouchers as slots, forgets the vouchers of peers without a slot.
     pub(super) fn keep(
         &mut self,
         voucher: &Voucher,

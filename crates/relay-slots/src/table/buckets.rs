@@ -1,5 +1,5 @@
-//! Token buckets. What is kept of one is when it will be full (the generic cell rate algorithm, ITU-T I.371), and once it
-//! is, nothing.
+//! Token buckets. An entry stores only the time at which its bucket will be full (the generic cell rate algorithm, ITU-T
+//! I.371). A full bucket has no entry.
 
 use hashbrown::HashTable;
 
@@ -12,7 +12,7 @@ use crate::Rate;
 
 #[derive(Debug)]
 struct Bucket {
-    /// A keyed fingerprint of whose it is.
+    /// A keyed fingerprint of the peer or subnet.
     key: u64,
     /// In microseconds.
     full: u64,
@@ -82,7 +82,7 @@ impl Buckets {
         self.index.insert_unique(key, at, |at| slab[*at].key);
     }
 
-    /// A bucket's timer is out: it is forgotten if it is full.
+    /// The timer of a bucket has expired: a full bucket is forgotten.
     pub(super) fn handle_due(&mut self, now: u64, at: u32, timers: &mut Wheel) {
         let Bucket { key, full, taken } = self.slab[at];
         debug_assert!(taken);
@@ -106,7 +106,8 @@ impl Buckets {
     }
 }
 
-/// When a bucket that is full at `full` is full again once a token is taken. `None`: it has no token.
+/// The time at which a bucket is full again if a token is taken now. Without the token it is full at `full`. `None`: it has no
+/// token.
 pub(super) fn full_after(now: u64, full: u64, rate: Rate) -> Option<u64> {
     let (full, every) = (full.max(now), micros(rate));
     let is_allowed = (full - now).saturating_add(every) <= every.saturating_mul(rate.burst.into());

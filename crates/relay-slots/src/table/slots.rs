@@ -213,8 +213,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         slot
     }
 
-    /// Takes a token for a renewal of `slot` by the peer of `connection`. The meter is a part of the slot, so that a relay
-    /// that remembers as many rates as it may still renews.
+    /// Takes a token for a renewal of `slot` by the peer of `connection`. The slot contains the token bucket, so that renewals
+    /// do not depend on [`crate::TableConfig::max_buckets`].
     pub(super) fn take_renewal(&mut self, slot: u32, connection: u32) -> Result<(), Refusal> {
         let connection = &self.connections[connection];
         let peer = &self.peers[connection.peer].id;
@@ -222,7 +222,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         let Some(rate) = rates.renew_of_peer else {
             return Ok(());
         };
-        // A holder that renews in time renews less often than this, however short its slot is.
+        // A holder that renews in time stays below this rate, even if its slot is short.
         let rate = Rate::new(rate.burst, rate.every.min(self.config.ttl / 4));
         let full = full_after(self.now, self.slots[slot].renewable, rate);
         self.slots[slot].renewable = full.ok_or(Refusal::RenewRate)?;

@@ -1,4 +1,4 @@
-//! The plain dialer: resolves names itself and connects from an ephemeral port.
+//! The dialer without a proxy: it resolves names itself and connects from an ephemeral port.
 
 use std::{
     io,
@@ -23,10 +23,12 @@ use crate::{
 
 /// Dials from this machine, without a proxy.
 ///
-/// Addresses of a name are tried as RFC 8305 says: IPv6 and IPv4 in turn, the next one after
-/// [`DirectConfig::attempt_delay`] or as soon as one failed; the first to answer wins and the
-/// others are closed. Of one name at most 16 addresses are tried, and [`DialContext::connects`] bounds the whole dial. The records of a `/dnsaddr` are tried as soon as each is known, while the names among them are
-/// still being resolved; the stream carries the peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused and asked of nobody (RFC 7686).
+/// A dial tries the addresses of a name as RFC 8305 requires: IPv6 and IPv4 in turn, each address after
+/// [`DirectConfig::attempt_delay`] or as soon as an attempt has failed. The first address to answer wins, and the dial
+/// closes the other attempts. A dial tries at most 16 addresses per name, and [`DialContext::connects`] bounds the whole
+/// dial. It tries each record of a `/dnsaddr` as soon as it is known, while other names are still being resolved. The stream
+/// carries the peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused without a DNS
+/// question (RFC 7686).
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
     config: DirectConfig,
@@ -49,7 +51,7 @@ impl Direct {
             cx.enter(DialStage::Resolve);
         }
         let mut race = Race::new(uplinks, self.config.attempt_delay, cx.connects.clone());
-        // One limit for finding the addresses and for trying them: the two go on side by side.
+        // One limit for the look-up and for the attempts, because both run at the same time.
         let dialing = timeout_at(
             cx.reach_deadline(),
             self.find_and_try(target, cx, &mut race),
@@ -76,7 +78,7 @@ impl Direct {
         }
     }
 
-    /// What came of the lookup, if that was over first; and the stream that won.
+    /// The outcome of the look-up, if it ended first, and the stream that won.
     async fn find_and_try<'a>(
         &self,
         target: &Target,

@@ -32,11 +32,11 @@ pub(crate) fn order<T: PartialEq>(
     ordered
 }
 
-/// What one dial tries, and when the next may be tried.
+/// The candidates of one dial, and the time at which the next may be tried.
 #[derive(Debug)]
 pub(crate) struct Schedule<T> {
     waiting: VecDeque<T>,
-    /// The next one, if the budget admits it later. No failure brings it forward.
+    /// The next candidate, if the budget admits it only later. No failure makes it start sooner.
     paced: Option<T>,
     delay: Duration,
     next_at: Option<Instant>,
@@ -63,7 +63,7 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// The next one, if its time has come.
+    /// The next candidate, if its time has come.
     pub(crate) fn poll_start(&mut self, now: Instant) -> Option<T> {
         if self.next_at.is_some_and(|at| now < at) {
             return None;
@@ -76,7 +76,7 @@ impl<T> Schedule<T> {
         Some(candidate)
     }
 
-    /// The next one, if the budget admits it now.
+    /// The next candidate, if the budget admits it now.
     fn admit(&mut self, now: Instant) -> Option<T> {
         let candidate = self.waiting.pop_front()?;
         match self.budget.reserve(now) {
@@ -94,25 +94,25 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// An attempt failed: nothing is gained by waiting for it (RFC 8305 section 5). Only the budget can still delay the
-    /// next one.
+    /// An attempt failed, so the next one can start without a further delay (RFC 8305 section 5). Only the budget can still
+    /// delay it.
     pub(crate) fn handle_failure(&mut self) {
         if self.paced.is_none() {
             self.next_at = None;
         }
     }
 
-    /// When [`Schedule::poll_start`] will have something to say.
+    /// When [`Schedule::poll_start`] will return a candidate.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.next_at.filter(|_| !self.is_exhausted())
     }
 
-    /// Whether everything has been handed out.
+    /// Whether all candidates have been returned.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.waiting.is_empty() && self.paced.is_none()
     }
 
-    /// Whether the budget is used up, so that nothing more will be handed out.
+    /// Whether the budget is used up, so that no more candidates will be returned.
     pub(crate) fn is_spent(&self) -> bool {
         self.spent
     }

@@ -14,7 +14,7 @@ pub(crate) struct Found {
     pub(crate) peer: Option<PeerId>,
 }
 
-/// Where addresses go. At most 100 records, and 16 addresses of each name among them, come through one lookup.
+/// The receiver of addresses. One look-up returns at most 100 records, and 16 addresses of each name among them.
 pub(crate) type Finds = UnboundedSender<Vec<Found>>;
 
 /// Sends what `target` stands for to `finds`. Ends once nothing more can be found; dropping it stops every question.

@@ -1,4 +1,4 @@
-//! A dialer that fails as you ask it to: for tests.
+//! A dialer for tests, with configurable faults.
 
 mod stream;
 
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{Attempt, ByteStream, DialContext, DialError, DialStage, Dialer, Target};
 
-/// What a [`Misbehaving`] dialer does to dials and to the bytes of their streams. By default nothing.
+/// The faults that a [`Misbehaving`] dialer adds to dials and to the bytes of their streams. By default there are none.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Faults {
@@ -29,7 +29,7 @@ pub struct Faults {
     pub silence: f64,
     /// The time that a byte takes in each direction. An answered dial takes twice this time.
     pub delay: Duration,
-    /// The most time that is added to [`Self::delay`], evenly distributed. Bytes never overtake each other.
+    /// The maximum random time that is added to [`Self::delay`], evenly distributed. Bytes stay in order.
     pub jitter: Duration,
     /// Bytes per second in each direction. Default: no limit.
     pub bandwidth: Option<u32>,
@@ -85,11 +85,11 @@ impl Faults {
 
 /// Delays, refuses, stalls and cuts the dials and streams of another dialer.
 ///
-/// The fate of the n-th dial to a target depends on the seed, the target and n alone. To treat targets differently, put
-/// one such dialer behind each of your [`Rules`](crate::Rules).
+/// The faults of the n-th dial to a target depend only on the seed, the target and n. To treat targets differently, put one
+/// `Misbehaving` dialer behind each of your [`Rules`](crate::Rules).
 ///
-/// Time is tokio's: under a paused clock, all delays are exact and a test does not wait for them. The inner dialer must
-/// then be one in memory, because a paused clock does not wait for sockets. A stream costs one task.
+/// The delays use tokio's clock. With a paused clock, all delays are exact and a test does not wait for them. The streams of
+/// the inner dialer must then be in memory, because a paused clock does not wait for sockets. A stream costs one task.
 ///
 /// ```
 /// use std::time::Duration;
@@ -147,7 +147,7 @@ impl<D: Dialer> Misbehaving<D> {
         let mut dials = self.dials.lock().unwrap_or_else(PoisonError::into_inner);
         let dial = dials.entry(target.clone()).or_default();
         *dial += 1;
-        // FNV-1a: the standard hasher makes no promise that it gives the same number on another machine.
+        // FNV-1a: the standard hasher may give another number on another machine.
         let text = target.to_string();
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -162,7 +162,7 @@ impl<D: fmt::Debug> fmt::Debug for Misbehaving<D> {
     }
 }
 
-/// Changes what a [`Misbehaving`] dialer does, and counts what it did. Clones are handles of one dialer.
+/// Changes the faults of a [`Misbehaving`] dialer, and counts the faults so far. Clones are handles of one dialer.
 #[derive(Debug, Clone)]
 pub struct FaultControl {
     shared: Arc<Shared>,
@@ -272,7 +272,7 @@ impl<D: Dialer> Dialer for Misbehaving<D> {
     }
 }
 
-/// What a dialer reports when the host refuses the connection. A host name is not resolved for it.
+/// The error for a host that refuses the connection. It needs no resolved host name.
 fn refusal(target: &Target) -> DialError {
     let error = io::Error::from(io::ErrorKind::ConnectionRefused);
     let tried = target.ip().map(|ip| Attempt {

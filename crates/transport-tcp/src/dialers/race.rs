@@ -1,4 +1,4 @@
-//! Attempts to connect to several addresses, of which the first to answer wins.
+//! Connects to several addresses. The first address to answer wins.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Attempt, ConnectBudget, DialContext, DialStage, PeerId};
 
-/// An address, from where it is dialed, and who must answer. No uplink: the system chooses.
+/// An address, the uplink to dial it from, and the peer that must answer. No uplink: the system chooses.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate<'a> {
     pub(crate) address: SocketAddr,
@@ -27,20 +27,20 @@ pub(crate) struct Candidate<'a> {
     pub(crate) peer: Option<PeerId>,
 }
 
-/// One dial's race. It outlives the race itself, to tell how far that got.
+/// The race of one dial. It outlives the attempts, so that it can report how far they got.
 pub(crate) struct Race<'a> {
     uplinks: Option<&'a [Uplink]>,
     schedule: Schedule<Candidate<'a>>,
     /// Everything that was found so far.
     found: Vec<Found>,
     started: bool,
-    /// Every failure so far: no more than the budget has connects.
+    /// Every failure so far. The budget bounds their number.
     pub(crate) tried: Vec<Attempt>,
 }
 
 impl<'a> Race<'a> {
-    /// Each address is dialed from each of these uplinks, or from wherever the system chooses; the next one `delay`
-    /// after the one before it, as far as `budget` admits it.
+    /// A race that dials each address from each of these uplinks, or from the address that the system chooses. Each attempt
+    /// starts `delay` after the previous one, or later if `budget` admits it later.
     pub(crate) fn new(
         uplinks: Option<&'a [Uplink]>,
         delay: Duration,
@@ -65,7 +65,7 @@ impl<'a> Race<'a> {
         self.schedule.is_spent()
     }
 
-    /// How far it has got.
+    /// How far the dial has got.
     pub(crate) fn stage(&self) -> DialStage {
         match self.started {
             true => DialStage::Connect,
@@ -73,7 +73,8 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Connects to what arrives. `None` once every attempt has failed, and nothing more arrives or the budget is used up.
+    /// Connects to the addresses that arrive. Returns `None` if every attempt has failed, and either no more addresses arrive
+    /// or the budget is used up.
     pub(crate) async fn run<S, F>(
         &mut self,
         mut arriving: UnboundedReceiver<Vec<Found>>,
@@ -151,12 +152,12 @@ impl<'a> Race<'a> {
     }
 }
 
-/// Attempts that are running. They are few and share the task's own waker: with `FuturesUnordered`, which gives each a
-/// waker of its own, a dial of one address took 20 µs longer.
+/// The attempts that are running. They are few and share the waker of the task. `FuturesUnordered` gives each attempt its own
+/// waker, and a dial of one address then took 20 µs longer.
 struct Running<F>(Vec<(SocketAddr, Pin<Box<F>>)>);
 
 impl<F: Future> Running<F> {
-    /// The one that ends next. Cancel-safe; waits for ever where there is none.
+    /// The outcome of the next attempt to end. Cancel-safe. Waits forever if no attempt runs.
     async fn next(&mut self) -> (SocketAddr, F::Output) {
         poll_fn(|cx| {
             for (place, (address, attempt)) in self.0.iter_mut().enumerate() {

@@ -11,7 +11,8 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error
 /// Dials again if that may help ([`DialError::is_worth_retrying`]), after a pause with full jitter.
 ///
 /// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. It never
-/// pauses beyond the dial's deadline: it then returns the last error. All attempts share [`DialContext::connects`]. Costs nothing while dials succeed.
+/// pauses beyond the dial's deadline, but returns the last error. All attempts share [`DialContext::connects`]. A dial that
+/// succeeds at once costs nothing extra.
 #[derive(Debug, Clone)]
 pub struct Retry<D> {
     inner: D,
@@ -112,7 +113,7 @@ impl<D: Dialer> Dialer for Retry<D> {
         loop {
             let error = match self.inner.dial(target, cx).await {
                 Ok(stream) => return Ok(stream),
-                // The attempt before it tells why the dial failed.
+                // The error of the previous attempt has the cause.
                 Err(error @ DialError::NoConnects(_)) => {
                     return Err(last.map_or(error, |error| gave_up(attempts - 1, error)));
                 }

@@ -18,7 +18,7 @@ use super::{Half, Shared, Waiting};
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) stream: yamux::Stream,
-    /// Bytes that were taken out of the muxer, and what is read of them.
+    /// Bytes that were taken out of the muxer, and the number of those that have been read.
     rest: (Box<[u8]>, usize),
     waiting: Arc<Waiting>,
     place: Place,
@@ -70,7 +70,7 @@ impl Lease {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what was taken out of the muxer.
+    /// Reads bytes that were taken out of the muxer.
     pub(crate) fn read_rest(&mut self, buf: &mut [u8]) -> Option<usize> {
         let (bytes, at) = &mut self.rest;
         let n = buf.len().min(bytes.len() - *at);
@@ -85,7 +85,7 @@ impl Lease {
         Some(n)
     }
 
-    /// So many bytes were read from the muxer, which keeps a frame until it is asked for bytes behind it.
+    /// Counts bytes that were read from the muxer. The muxer keeps a frame until bytes after it are read.
     pub(crate) fn handle_read(&mut self, n: usize) {
         let Some(rest) = self.place.handle_read(n) else {
             return;
@@ -170,8 +170,8 @@ impl Lease {
 }
 
 impl Shared {
-    /// A stream is dropped. yamux keeps what is unread until it has told the peer, and a peer that reads nothing
-    /// cannot be told.
+    /// A stream is dropped. yamux keeps its unread bytes until it has sent the reset, and it cannot send the reset to a peer
+    /// that reads nothing.
     pub(super) fn discard(&self, stream: &mut yamux::Stream) {
         let id = stream.id().val();
         self.ends.forget(id);
@@ -190,7 +190,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Bytes were read from the muxer. Returns what must be taken out of it as well.
+    /// Bytes were read from the muxer. Returns the number of bytes that must also be taken out of the muxer.
     fn handle_read(&self, n: usize) -> Option<usize> {
         let read = self.shared.unread.read(self.id, n);
         if read.is_due {

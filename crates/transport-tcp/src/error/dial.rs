@@ -125,7 +125,7 @@ pub enum DialError {
     #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
     /// The dial had made all connects of its [`ConnectBudget`](crate::ConnectBudget) before it reached this target.
-    #[error("{0}: not tried, because the dial has made all the connects that it may make")]
+    #[error("{0}: not tried, because the dial has reached its limit of connects")]
     NoConnects(Multiaddr),
     /// The deadline passed while names were being resolved or addresses tried.
     #[error("{address}: timed out while {stage}{}", Tried(.tried))]
@@ -134,7 +134,7 @@ pub enum DialError {
         address: Multiaddr,
         /// What the dial was doing.
         stage: DialStage,
-        /// The addresses that had failed before: no more than the dial may make connects. The message names the first 8.
+        /// The addresses that had failed before, at most one per connect of the dial. The message names the first 8.
         tried: Vec<Attempt>,
     },
     /// Every address failed.
@@ -142,7 +142,7 @@ pub enum DialError {
     Failed {
         /// The target.
         address: Multiaddr,
-        /// Each address and its cause: no more than the dial may make connects. The message names the first 8.
+        /// Each address and its cause, at most one per connect of the dial. The message names the first 8.
         tried: Vec<Attempt>,
     },
     /// A proxy did not connect to the target.
@@ -371,7 +371,7 @@ fn is_ours(error: &io::Error) -> bool {
         )
 }
 
-/// Attempts that a message names. It counts the others.
+/// The number of attempts that a message names. The message counts the others.
 const NAMED: usize = 8;
 
 struct Tried<'a>(&'a [Attempt]);

@@ -1,4 +1,4 @@
-//! What a peer sends to the muxer.
+//! Fuzzing of the muxer's reading side with the frames of a peer.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,8 +16,8 @@ use crate::{
     unread::{FEW, LARGE, PIECE, Unread, WINDOW},
 };
 
-/// A muxer's reading side. The first byte is the most bytes that one read gives, and the rest is a script of
-/// instructions of five bytes: what happens, the stream, and three bytes that say how.
+/// The reading side of a muxer. The first byte is the maximum number of bytes per read, and the rest is a script. Each
+/// instruction has five bytes: the kind of event, the stream, and three bytes of arguments.
 ///
 /// Each byte that the peer sends on an open stream must come out once and in order, and a stream never costs more
 /// frames than its unread bytes justify.
@@ -46,23 +46,23 @@ pub fn yamux_frames(data: &[u8]) {
     muxer.drain();
 }
 
-/// yamux and the application, as far as they deal with what arrives.
+/// A model of the parts of yamux and the application that handle received frames.
 struct Muxer {
     wire: Wire,
     unread: Arc<Unread>,
     intake: Intake,
-    /// What yamux has of a header, and then how much of its body is still to come.
+    /// The bytes of a header that yamux has, and then the number of bytes of the body that have not arrived.
     header: Vec<u8>,
     body: usize,
     streams: BTreeMap<u32, Stream>,
 }
 
-/// A stream that both ends know.
+/// An open stream.
 #[derive(Default)]
 struct Stream {
     sent: usize,
     arrived: usize,
-    /// What the peer may have sent in all.
+    /// The most bytes that the peer may have sent.
     credit: usize,
     /// The frames that yamux holds.
     frames: VecDeque<usize>,
@@ -171,7 +171,7 @@ impl Muxer {
         }
     }
 
-    /// Reads what there is. Returns whether the connection lives on.
+    /// Reads all available bytes. Returns whether the connection lives on.
     fn pump(&mut self) -> bool {
         let mut memory = [0; 4096];
         let mut cx = Context::from_waker(Waker::noop());

@@ -1,4 +1,5 @@
-//! The lines of `bowline up` about events. Strangers cause most of them, so each line has a bounded length and contains no list.
+//! The lines of `bowline up` about events. Unknown peers can cause most of them, so each line has a bounded length and contains
+//! no list.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::{failure::Failure, output::Output};
 
-/// The number of lines of one kind that are printed at once, and the pause before each further line. A stranger that connects
-/// again and again causes about as many bytes as it sends, but no more than 20 lines of each kind per second.
+/// The number of lines of one kind that are printed at once, and the pause before each further line. A peer that connects again
+/// and again causes about as many bytes of output as it sends, but at most 20 lines of each kind per second.
 const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
 
-/// There are fewer kinds of lines.
+/// The number of kinds that are counted at the same time. There are fewer kinds of lines.
 const MAX_KINDS: usize = 64;
 
 /// Prints events, within a budget for each kind of line.

@@ -1,4 +1,4 @@
-//! The log on standard error. Strangers cause some of its lines, so each line and the number of lines have a bound.
+//! The log on standard error. Unknown peers can cause some of its lines, so the length and the number of lines are bounded.
 
 use std::{
     collections::BTreeMap,
@@ -14,13 +14,13 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 /// The maximum length of a line, in bytes. The rest of a longer line is left out.
 const MAX_LINE: usize = 1_024;
 
-/// The number of lines that one place in the code may log at once, and the pause before each further line.
+/// The number of lines that one log statement in the code may write at once, and the pause before each further line.
 const PER_KIND: (u32, Duration) = (10, Duration::from_secs(1));
 
-/// The same for all places together. A line of a busy place cannot use up what the others need.
+/// The same limits for all log statements together.
 const IN_ALL: (u32, Duration) = (100, Duration::from_millis(100));
 
-/// The number of places whose lines are counted at the same time.
+/// The number of log statements whose lines are counted at the same time.
 const MAX_KINDS: usize = 256;
 
 /// Starts the log at the level that `RUST_LOG` selects, or else at `warn`.
@@ -29,9 +29,9 @@ pub(crate) fn start() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Log(Mutex::new(Kinds::new())))
-        // Colours are escape sequences, and the log escapes those of peers.
+        // Colours are escape sequences, and the log escapes these.
         .with_ansi(false)
-        // The report of a failed write would go to standard error, too, and panic there: the disk may be full.
+        // A report of a failed write would also go to standard error, and panic if that write fails, for example on a full disk.
         .log_internal_errors(false)
         .init();
 }
@@ -45,7 +45,7 @@ impl<'a> MakeWriter<'a> for Log {
         Line(Some(0))
     }
 
-    /// Only those who set `RUST_LOG` see more than `info`, and they want each line.
+    /// Lines below `info` appear only if the user has set `RUST_LOG`, so they are not limited.
     fn make_writer_for(&'a self, place: &Metadata<'_>) -> Line {
         if *place.level() > Level::INFO {
             return self.make_writer();
@@ -55,7 +55,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// The lines of each place in the code. Libraries that use the crate `log` count as one place.
+/// The lines of each log statement. All libraries that use the crate `log` count as one statement.
 struct Kinds {
     budget: Budget<&'static str>,
     left_out: BTreeMap<&'static str, u64>,

@@ -14,7 +14,7 @@ pub(crate) fn parse(text: &str) -> Result<Multiaddr, String> {
     }
 }
 
-/// What to write instead of a text that is not a multiaddr.
+/// A suggestion to replace a text that is not a multiaddr.
 fn instead(text: &str) -> String {
     let host = match text.parse() {
         Ok(SocketAddr::V4(at)) => Some((format!("/ip4/{}", at.ip()), at.port())),

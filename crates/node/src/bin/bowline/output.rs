@@ -30,8 +30,8 @@ impl Output {
         }
     }
 
-    /// Prints `object` as JSON, or `plain` as one line for people. Characters that are not printable become visible escapes,
-    /// because a peer may have chosen them. (JSON escapes control characters by itself.)
+    /// Prints `object` as JSON, or `plain` as one line of text. Characters that are not printable become visible escapes,
+    /// because a peer may have chosen them.
     ///
     /// # Errors
     ///
@@ -63,7 +63,8 @@ impl Output {
     }
 }
 
-/// JSON escapes only the first 32 control characters. Others move a cursor or turn the text, too.
+/// JSON escapes only the first 32 control characters. Other characters can also move the cursor or change the direction of the
+/// text.
 fn printable(json: String) -> String {
     if is_plain(&json) {
         return json;

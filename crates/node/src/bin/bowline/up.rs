@@ -119,7 +119,7 @@ fn port(addresses: &[Multiaddr]) -> Option<u16> {
         })
 }
 
-/// Binds the admin endpoint: a TCP address on request, and a Unix socket. The first one is the one to announce.
+/// Binds the admin endpoint: a Unix socket, and a TCP address on request. The node announces the first listener of the result.
 ///
 /// The socket holds the lock of the data directory, so it is bound first and dropped last.
 async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listener>, BindError> {

@@ -38,7 +38,7 @@ async fn an_idle_connection_is_closed_for_a_newcomer_and_says_why() {
 async fn a_connection_with_a_stream_of_the_hosts_is_not_idle_until_the_stream_is_gone() {
     let connections = for_one();
     let (_permit, first, _far) = newcomer(&connections).await.unwrap();
-    // A question of the node itself is no use of the connection.
+    // A request of the node itself does not count as use of the connection.
     let asked = first.open_here("/ask/1").await.unwrap();
     let stream = first.open_optimistic("/use/1").await.unwrap();
     idle().await;

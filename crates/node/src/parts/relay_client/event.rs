@@ -79,7 +79,7 @@ impl PartEvent for ReservationEvent {
         }
     }
 
-    /// A request needs no line, because the answer gets one. A proved address gets a line of its own as a new address. A loss
+    /// A request needs no line, because the answer gets one. A proved address gets its own line as a new address. A loss
     /// at shutdown needs no line either.
     fn is_notable(&self) -> bool {
         let at_shutdown = matches!(

@@ -32,8 +32,8 @@ impl RelayClient {
         });
     }
 
-    /// Whether `relay` is at `address`. The dial has an identity of its own: the relay would take a second connection of
-    /// this node for a replacement of the first. The connection enters neither the tracker nor the limits.
+    /// Whether `relay` is at `address`. The dial has its own identity, because the relay would treat a second connection of this
+    /// node as a replacement of the first. The connection enters neither the tracker nor the limits.
     async fn is_at(&self, relay: PeerId, address: &Multiaddr) -> bool {
         let kind = address::kind(address);
         if kind == Kind::Quic && !self.cx.is_direct(address) {

@@ -197,7 +197,7 @@ fn check_key(key: &[u8], expected: PeerId) -> Result<(), IdentifyError> {
 }
 
 /// The addresses in a signed record. `None`: its kind is unknown, its signature is wrong, or the peer has used up its
-/// `signatures`. A record of another peer is an attempt to impersonate that peer, whether its signature is right or not.
+/// `signatures`. A record of another peer is an attempt to impersonate that peer, even if its signature is correct.
 fn signed_addresses(
     envelope: &[u8],
     expected: PeerId,
@@ -209,7 +209,7 @@ fn signed_addresses(
     let Ok(key) = PublicKey::try_decode_protobuf(&head.public_key) else {
         return Ok(None);
     };
-    // A verification takes time, and only the peer's own key is worth it.
+    // A verification takes time, so only a signature by the peer's own key is verified.
     let found = key.to_peer_id();
     if found != expected {
         return Err(IdentifyError::WrongPeer { expected, found });
@@ -222,7 +222,7 @@ fn signed_addresses(
     };
     let record = match head.payload_type == PEER_RECORD {
         true => PeerRecord::from_signed_envelope_interop(envelope),
-        // rust-libp2p signs under a domain of its own by default.
+        // By default, rust-libp2p signs under its own domain.
         false => PeerRecord::from_signed_envelope(envelope),
     };
     let Ok(record) = record else {
@@ -256,7 +256,7 @@ fn is_of(address: &Multiaddr, peer: PeerId) -> bool {
     }
 }
 
-/// Whether this node takes `name` for the name of a protocol: at most 256 bytes, all of them printable.
+/// Whether this node accepts `name` as the name of a protocol: at most 256 bytes, and printable characters only.
 pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && is_plain(name)
 }

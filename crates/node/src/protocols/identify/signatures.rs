@@ -11,13 +11,14 @@ use libp2p_identity::{KeyType, PeerId, PublicKey};
 /// The length of the protobuf encoding of a 2,048-bit RSA key with the longest exponent that is accepted.
 const RSA_2048: usize = 304;
 
-/// Peers whose large keys are remembered. Beyond that, unknown peers wait.
+/// The number of peers with large keys whose budgets are remembered. Beyond this number, unknown peers get no verification.
 const MAX_PEERS: usize = 1_024;
 
-/// Limits the verification of signatures with RSA keys of more than 2,048 bits. A peer may have a key of up to 8,192 bits, with
-/// which one verification takes this node as long as ten with a usual key.
+/// Limits the verification of signatures with RSA keys of more than 2,048 bits. A peer may have a key of up to 8,192 bits. One
+/// verification with such a key takes as long as ten with a usual key.
 ///
-/// A peer has 4 such verifications at once and one every 10 s. All peers together have 16 at once and one per second.
+/// A peer may cause 4 such verifications at once and then one per 10 s. All peers together may cause 16 at once and then one
+/// per second.
 pub(crate) struct SignatureBudget(Mutex<Budget<PeerId>>);
 
 impl Default for SignatureBudget {

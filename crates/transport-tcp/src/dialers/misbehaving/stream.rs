@@ -1,4 +1,4 @@
-//! The bytes of one stream on their way through a bad network.
+//! One stream over a simulated bad network.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use tokio::{
 use super::{Faults, Shared};
 use crate::ByteStream;
 
-/// The most bytes that travel together.
+/// The most bytes in one chunk.
 const CHUNK: usize = 16 * 1024;
 
-/// The number of chunks that may be on their way in one direction. A sender waits while that many are.
+/// The number of chunks that may be in flight in one direction. A sender waits while this number is reached.
 const IN_FLIGHT: usize = 256;
 
-/// Puts `inner` behind the faults. The returned stream is the dialer's end.
+/// Applies the faults to `inner`. The returned stream is the dialer's end.
 pub(super) fn misbehave(
     inner: ByteStream,
     faults: Faults,
@@ -62,7 +62,7 @@ pub(super) fn misbehave(
     ByteStream::boxed(near).with_peer(peer)
 }
 
-/// Carries the bytes of both directions until both have ended, or until the stream breaks or is cut.
+/// Carries the bytes of both directions until both directions have ended, or until the stream breaks or is cut.
 async fn carry(
     inner: ByteStream,
     far: DuplexStream,
@@ -90,7 +90,7 @@ async fn carry(
             Err(End::Broken) => {}
         },
         () = allowance.cut.notified() => {}
-        // The sender is in `shared`: this completes only when somebody cuts the streams.
+        // The sender is in `shared`, so this completes only when the streams are cut.
         _ = cuts.changed() => {}
     }
     shared.state().counts.cut += 1;
@@ -116,7 +116,7 @@ struct Left {
     until_stall: Option<u64>,
 }
 
-/// What follows the bytes that were allowed.
+/// The event after the last allowed byte.
 enum Next {
     More,
     Stall,
@@ -190,7 +190,7 @@ impl Direction<'_> {
         loop {
             let faults = self.shared.state().faults.clone();
             let bandwidth = faults.bandwidth.map(|bandwidth| bandwidth.max(1));
-            // At most what the bandwidth carries in 20 ms, so that bytes arrive evenly.
+            // At most the bytes that the bandwidth carries in 20 ms, so that bytes arrive evenly.
             let chunk = bandwidth.map_or(CHUNK, |rate| (rate as usize / 50).clamp(1, CHUNK));
             let mut bytes = BytesMut::zeroed(chunk);
             let read = reader.read(&mut bytes).await.map_err(|_| End::Broken)?;
@@ -220,7 +220,7 @@ async fn deliver(
     while let Some(Parcel { due, bytes }) = parcels.recv().await {
         sleep_until(due).await;
         tokio::select! {
-            // First: what was sent before the dialer's end was dropped still arrives.
+            // First, because bytes that were sent before the dialer's end was dropped still arrive.
             biased;
             () = shared.moving() => {}
             _ = near_end.changed() => return Err(End::Dropped),
@@ -231,7 +231,7 @@ async fn deliver(
         let (taken, next) = allowance.take(bytes.len());
         let written = writer.write_all(&bytes[..taken]).await;
         if written.and(writer.flush().await).is_err() {
-            // A dropped dialer's end reads no more. Its last bytes may still be on their way in the other direction.
+            // The dialer's end was dropped and reads no more. Its last bytes may still be in flight in the other direction.
             let dropped = near_end.has_changed().is_err();
             return if dropped { Ok(()) } else { Err(End::Broken) };
         }
@@ -248,7 +248,7 @@ async fn deliver(
     Ok(())
 }
 
-/// The dialer's end of a stream. After a cut, its errors say so.
+/// The dialer's end of a stream. After a cut, its errors are those of a reset.
 struct Near {
     io: DuplexStream,
     cut: Arc<AtomicBool>,
