@@ -26,6 +26,33 @@ fn the_slots_of_a_peer_are_counted_and_nobody_elses() {
 }
 
 #[test]
+fn whichever_of_a_peers_slots_is_released_it_gets_the_others_back_when_it_returns() {
+    let now = Instant::now();
+    for released in 0..4 {
+        let caps = Caps::default().with_slots_per_peer(4);
+        let mut table = Table::new(now, 1, caps, TableConfig::default());
+        let connect = |table: &mut _| open_connection(table, now, &"bob", at("192.0.2.1"));
+        let all = [(); 4].map(|()| connect(&mut table));
+        for connection in all {
+            table.handle_reserve(now, connection).expect("room");
+        }
+        table.handle_release(now, all[released]).expect("a slot");
+        for connection in all {
+            table.handle_disconnected(now, connection);
+        }
+        for _ in 0..3 {
+            let again = connect(&mut table);
+            let granted = table.handle_reserve(now, again).expect("it waits");
+            assert!(granted.renewed, "{released}");
+        }
+        let last = connect(&mut table);
+        let granted = table.handle_reserve(now, last).expect("room for a fourth");
+        assert!(!granted.renewed, "{released}");
+        assert_eq!((table.held_by(&"bob"), table.usage().slots), (4, 4));
+    }
+}
+
+#[test]
 fn everything_that_a_table_holds_takes_memory_and_gives_it_back() {
     const PEERS: u32 = 64;
     let start = Instant::now();
