@@ -159,6 +159,14 @@ mod tests {
         })
     }
 
+    #[test]
+    fn what_follows_a_long_body_that_is_skipped_is_read_after_it() {
+        super::yamux_frames(&[
+            4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 88, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 69, 0, 0, 0, 0, 96, 13,
+            206, 50, 28, 168, 229, 0, 1, 101,
+        ]);
+    }
+
     proptest! {
         #[test]
         fn no_input_upsets_a_decoder(data in prop::collection::vec(any::<u8>(), 0..2000)) {

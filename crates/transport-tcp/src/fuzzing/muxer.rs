@@ -4,8 +4,11 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -95,6 +98,16 @@ impl AsyncRead for Wire {
     }
 }
 
+/// Whether the reading side has paused with work left. The wire wakes nobody.
+#[derive(Default)]
+struct Paused(AtomicBool);
+
+impl Wake for Paused {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Muxer {
     fn new(pace: usize) -> Self {
         let unread = Arc::<Unread>::default();
@@ -174,8 +187,9 @@ impl Muxer {
     /// Reads all available bytes. Returns whether the connection lives on.
     fn pump(&mut self) -> bool {
         let mut memory = [0; 4096];
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut idle = 0;
+        let paused = Arc::<Paused>::default();
+        let waker = Waker::from(Arc::clone(&paused));
+        let mut cx = Context::from_waker(&waker);
         loop {
             let wanted = match self.body {
                 0 => LENGTH - self.header.len(),
@@ -185,7 +199,6 @@ impl Muxer {
             match self.intake.poll_read(&mut cx, &mut self.wire, read) {
                 Poll::Ready(Ok(0)) => return false,
                 Poll::Ready(Ok(n)) => {
-                    idle = 0;
                     if !self.arrive(n, &memory) {
                         return false;
                     }
@@ -195,9 +208,9 @@ impl Muxer {
                     assert!(self.streams.values().any(beyond), "refused");
                     return false;
                 }
-                // It also pauses between its steps.
-                Poll::Pending if self.wire.bytes.is_empty() && idle > 0 => break,
-                Poll::Pending => idle += 1,
+                // It also pauses between its steps, and wakes itself then.
+                Poll::Pending if paused.0.swap(false, Ordering::Relaxed) => {}
+                Poll::Pending => break,
             }
         }
         for stream in self.streams.values() {
