@@ -18,6 +18,11 @@ const AT_ONCE: u32 = 8;
 const GAP: Duration = Duration::from_millis(20);
 
 /// The connects that one dial may make. Clones share one budget, so that the budget bounds all routes and retries of a dial.
+/// To share one budget between several dials, put a clone into [`DialContext::connects`](crate::DialContext::connects) of
+/// each.
+///
+/// [`Direct`](crate::Direct) and [`Bound`](crate::Bound) ask the budget before each connect. A dialer that opens its own
+/// sockets does not spend it.
 ///
 /// The default admits 100 connects: the first 8 at once, and then at most one per 20 ms. After a pause without connects, up
 /// to 8 may start at once again. Connections to a proxy do not count, because the configuration names the proxies and the
@@ -29,7 +34,8 @@ type Reserve = dyn Fn(Instant) -> Option<Instant> + Send + Sync;
 
 impl ConnectBudget {
     /// A budget that asks `reserve` before each connect. `reserve` receives the present time. It returns the time at
-    /// which this connect may start, or `None` if the dial may make no further connect. It must not block.
+    /// which this connect may start, or `None` if the dial may make no further connect. It must not block. The time is that
+    /// of tokio's clock, as a [`std::time::Instant`].
     pub fn new(reserve: impl Fn(Instant) -> Option<Instant> + Send + Sync + 'static) -> Self {
         Self(Arc::new(reserve))
     }

@@ -25,7 +25,8 @@ use crate::{Attempt, ByteStream, DialContext, DialError, DialStage, Dialer, Targ
 pub struct Faults {
     /// The share of dials that are refused, from 0.0 to 1.0.
     pub refuse: f64,
-    /// The share of dials that get no answer, from 0.0 to 1.0. They end at their deadline.
+    /// The share of dials that get no answer, from 0.0 to 1.0. They end at [`DialContext::deadline`], even if
+    /// [`DialContext::reach`] is shorter.
     pub silence: f64,
     /// The time that a byte takes in each direction. An answered dial takes twice this time.
     pub delay: Duration,
@@ -85,7 +86,9 @@ impl Faults {
 
 /// Delays, refuses, stalls and cuts the dials and streams of another dialer.
 ///
-/// The faults of the n-th dial to a target depend only on the seed, the target and n. To treat targets differently, put one
+/// The faults of the n-th dial to a target depend only on the seed, the target and n. To repeat a run with
+/// [`Retry`](crate::Retry) exactly, also set [`RetryConfig::seed`](crate::RetryConfig::seed) and
+/// [`DialContext::attempt`]. To treat targets differently, put one
 /// `Misbehaving` dialer behind each of your [`Rules`](crate::Rules).
 ///
 /// The delays use tokio's clock. With a paused clock, all delays are exact and a test does not wait for them. The streams of

@@ -29,7 +29,8 @@ pub struct RetryConfig {
     pub base: Duration,
     /// The longest pause of all. Default 5 s.
     pub cap: Duration,
-    /// The seed of the jitter, together with the dial's [`DialContext::attempt`]. Default random.
+    /// The seed of the jitter, together with the dial's [`DialContext::attempt`]. Default random. [`DialContext::new`] gives
+    /// each dial another attempt number, so a test that repeats a run sets `attempt` as well.
     pub seed: u64,
 }
 
