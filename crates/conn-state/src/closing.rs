@@ -30,7 +30,8 @@ pub enum Closing {
     Unresponsive,
     /// Nothing was received for too long: [`Liveness`](crate::Liveness) found it dead, or its transport's idle timeout passed.
     Silent,
-    /// It was transient for longer than [`Policy::max_age`](crate::Policy::max_age).
+    /// It was transient for longer than [`Policy::max_age`](crate::Policy::max_age), or its handshake took longer than
+    /// [`Limits`](crate::Limits) allow.
     TooLongTransient,
     /// The peer broke the rules of a protocol.
     Violation,

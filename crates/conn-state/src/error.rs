@@ -56,7 +56,7 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_handshaking`] is reached.
+    /// [`crate::LimitsConfig::max_handshaking`] is zero, or the host has not yet closed so many displaced connections.
     #[error("{limit} inbound connections are in their handshake, which is the limit")]
     TooManyHandshakes {
         /// The limit.

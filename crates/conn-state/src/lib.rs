@@ -25,7 +25,8 @@
 //!   event.
 //! - A subscriber that does not read delays nobody. It misses events, learns how many, and gets a new snapshot.
 //! - The cores read no clock and open no socket: `now` is an argument. The cores decide, and the host acts.
-//! - A method makes all of its checks before it changes anything, so an error changes nothing.
+//! - A method makes all of its checks before it changes anything, so an error changes nothing. The exception is
+//!   [`Limits::handle_inbound`]: if it refuses a connection, it may still displace handshakes that took too long.
 //! - [`Liveness`] declares a connection dead only if nothing is received.
 //! - Hearsay, an address from a third party, never displaces an address that worked from an [`AddressBook`].
 //! - A [`Detail`] is at most 128 bytes long and prints as one line, whatever text a peer sent.

@@ -33,6 +33,35 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 ///
 /// [`Self::poll_action`] returns the displaced connections. The limits no longer count them. While the host has yet to close
 /// [`LimitsConfig::max_handshaking`] of them, newcomers are refused.
+///
+/// There is no timeout to call: a handshake that takes longer than [`LimitsConfig::handshake`] is displaced when the next
+/// newcomer arrives. The host needs a timeout of its own for a handshake.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use conn_state::{Closing, Limits, LimitsConfig, Usage};
+///
+/// let (now, second) = (Instant::now(), Duration::from_secs(1));
+/// let config = LimitsConfig::default().with_max_inbound(1).with_trim_idle(Some(10 * second));
+/// let mut limits = Limits::new(config);
+/// let usage = Usage::new(now);
+/// limits.handle_inbound(now, 1, "192.0.2.1".parse()?)?;
+/// limits.handle_authenticated(now, 1, "bob", &usage)?;
+///
+/// // Bob's connection has been idle for 10 s, so a newcomer displaces it once the newcomer's handshake succeeds.
+/// let now = now + 10 * second;
+/// limits.handle_inbound(now, 2, "198.51.100.1".parse()?)?;
+/// assert_eq!(limits.poll_action(), None);
+/// let admitted = limits.handle_authenticated(now, 2, "carol", &Usage::new(now));
+/// // The host carries out the actions before it looks at the result.
+/// while let Some((id, closing)) = limits.poll_action() {
+///     assert_eq!((id, closing), (1, Closing::Trimmed));
+///     // The host closes the connection, and reports its end.
+///     limits.handle_closed(id);
+/// }
+/// admitted?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Limits<Id, Peer> {
     config: LimitsConfig,
@@ -74,7 +103,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// # Errors
     ///
     /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
-    /// limit and uses no rate token.
+    /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long, so
+    /// call [`Self::poll_action`] after an error, too.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -193,7 +223,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         }
     }
 
-    /// The next connection that the host must close, and the reason. Call this until it returns `None` after each `handle_*`.
+    /// The next connection that the host must close, and the reason. Call this until it returns `None` after each
+    /// `handle_*`, also after one that returned an error. The host reports [`Self::handle_closed`] for each of these connections.
     pub fn poll_action(&mut self) -> Option<(Id, Closing)> {
         self.actions.pop_front()
     }

@@ -13,6 +13,9 @@ use std::{
 /// A host reports the streams that show that the connection is needed, from any thread. A host should not report the streams
 /// that peers keep open without a need, such as streams of ping, because a reported stream prevents trimming. A report takes
 /// two atomic instructions and no lock.
+///
+/// Dropping a clone reports nothing. Call [`Self::handle_closed`] on every path on which a stream ends, also when its task
+/// is cancelled. If a stream stays reported as open, its connection is never trimmed.
 #[derive(Debug, Clone)]
 pub struct Usage(Arc<Inner>);
 
