@@ -32,10 +32,11 @@ pub(crate) const CONCURRENT: usize = 8;
 /// The most addresses of one name that a dial uses. Otherwise the owner of a name could make a node dial a whole network.
 const MAX_PER_NAME: usize = 16;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed.
-const CACHED_ANSWERS: u64 = 32;
+/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
+/// owner of a name can make a resolver keep about 6 MiB.
+const CACHED_ANSWERS: u64 = 8;
 
-/// Resolves names. Clones share one configuration and one cache of 32 answers.
+/// Resolves names. Clones share one configuration and one cache of 8 answers.
 ///
 /// Dropping the future of a look-up stops the look-up. A look-up ends after the retries of the system's configuration and has
 /// no other deadline: [`Direct`](crate::Direct) bounds it by the deadline of the dial.

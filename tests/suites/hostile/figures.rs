@@ -8,6 +8,9 @@ const ANSWERED: f64 = 0.95;
 /// The memory that may be left 10 s after a flood, beyond what there was before it, in bytes.
 const LEFT: u64 = 10 << 20;
 
+/// The output that an attack may cause whatever it sends, in bytes: the first lines about each relay, peer and subnet.
+const FIRST_LINES: u64 = 8 << 10;
+
 /// The memory that a node may use for an open stream and for its connection, in bytes.
 const PER_STREAM: u64 = 4 << 10;
 
@@ -86,7 +89,7 @@ impl Figures {
                 self.opened
             ));
         }
-        if self.logged > self.received {
+        if self.logged > self.received + FIRST_LINES {
             let (logged, received) = (self.logged, self.received);
             broken.push(format!(
                 "{received} bytes received made {logged} bytes of output"
