@@ -272,7 +272,7 @@ async fn a_circuit_carries_no_byte_past_its_limit_although_its_relay_would() {
                 let _ = connection.open_limited(&["/nobody/answers/1"]).await;
                 streams += 1;
                 // At no more than 100 bytes per stream and direction, the limit is passed long before.
-                assert!(streams < 2_000, "the circuit goes on");
+                assert!(streams < 2_000, "the circuit does not end");
             }
             streams
         };
