@@ -7,4 +7,5 @@
 //! peers/*         foreign peers, own lock files ┘
 //! ```
 
+pub mod any_certificate;
 pub mod harness;

@@ -6,7 +6,6 @@
 mod bystanders;
 mod figures;
 mod floods;
-mod gullible;
 mod libp2p;
 mod logs;
 mod node_under_attack;

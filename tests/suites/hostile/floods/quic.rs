@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use node::Keypair;
 use quinn::crypto::rustls::QuicClientConfig;
+use tests::any_certificate::AnyCertificate;
 use tests::harness::peers::Stack;
 use tokio::time::timeout;
 
@@ -53,10 +54,11 @@ fn with_provider(
     provider: rustls::crypto::CryptoProvider,
 ) -> Result<rustls::ClientConfig> {
     let resolver = config.client_auth_cert_resolver.clone();
-    let mut changed = rustls::ClientConfig::builder_with_provider(provider.into())
+    let provider = Arc::new(provider);
+    let mut changed = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(crate::gullible::Gullible))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
         .with_client_cert_resolver(resolver);
     changed.alpn_protocols = config.alpn_protocols;
     Ok(changed)
