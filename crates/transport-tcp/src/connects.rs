@@ -22,7 +22,7 @@ const GAP: Duration = Duration::from_millis(20);
 /// each.
 ///
 /// [`Direct`](crate::Direct) and [`Bound`](crate::Bound) ask the budget before each connect. A dialer that opens its own
-/// sockets does not spend it.
+/// sockets should do the same, with [`Self::reserve`].
 ///
 /// The default admits 100 connects: the first 8 at once, and then at most one per 20 ms. After a pause without connects, up
 /// to 8 may start at once again. Connections to a proxy do not count, because the configuration names the proxies and the
@@ -40,8 +40,8 @@ impl ConnectBudget {
         Self(Arc::new(reserve))
     }
 
-    /// When the next connect may start. `None`: the budget is used up.
-    pub(crate) fn reserve(&self, now: Instant) -> Option<Instant> {
+    /// Spends one connect. Returns the time at which it may start, or `None` if the budget is used up.
+    pub fn reserve(&self, now: Instant) -> Option<Instant> {
         (self.0)(now)
     }
 }

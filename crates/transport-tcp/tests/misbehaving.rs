@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 use transport_tcp::{
-    ByteStream, DialContext, DialError, DialStage, Dialer, Direct, Fault, Faults, Matcher,
-    Misbehaving, Retry, RetryConfig, Rules, Target,
+    ByteStream, Deadline, DeadlineConfig, DialContext, DialError, DialStage, Dialer, Direct, Fault,
+    Faults, Matcher, Misbehaving, Retry, RetryConfig, Rules, Target,
 };
 
 /// A network in memory. It keeps the far end of each stream.
@@ -169,6 +169,19 @@ async fn refusals_and_silence_come_as_often_as_asked_and_look_like_the_real_ones
     );
     assert!((160..240).contains(&silent), "{silent}");
     assert_eq!((control.dials(), control.refused()), (1_000, refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_dial_ends_when_the_time_to_reach_its_target_is_over() {
+    let faults = Faults::default().with_silence(1.0);
+    let silent = Misbehaving::new(Pipes::default(), 1, faults);
+    let limits = DeadlineConfig::default().with_reach(100 * MS);
+    let begun = Instant::now();
+    let error = Deadline::new(silent, limits)
+        .dial(&target(1), &within(5))
+        .await;
+    assert!(matches!(error, Err(DialError::TimedOut { .. })));
+    assert_eq!(begun.elapsed(), 100 * MS);
 }
 
 #[tokio::test(start_paused = true)]

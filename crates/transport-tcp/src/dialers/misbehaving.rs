@@ -255,7 +255,7 @@ impl<D: Dialer> Dialer for Misbehaving<D> {
             shared.moving().await;
             sleep(round_trip).await;
         };
-        if timeout_at(cx.deadline, answer).await.is_err() {
+        if timeout_at(cx.reach_deadline(), answer).await.is_err() {
             return Err(DialError::TimedOut {
                 address: target.to_multiaddr(),
                 stage: DialStage::Connect,
