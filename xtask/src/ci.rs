@@ -77,12 +77,12 @@ impl Steps {
         let started = Instant::now();
         let outcome = match step() {
             Ok(tally) => {
+                let outcome = match tally.failed {
+                    0 => "ok".to_owned(),
+                    _ => format!("FAILED: {tally}"),
+                };
                 self.tally += tally;
-                if tally.failed == 0 {
-                    "ok".to_owned()
-                } else {
-                    format!("FAILED: {tally}")
-                }
+                outcome
             }
             Err(error) => {
                 self.tally.failed += 1;
@@ -95,6 +95,12 @@ impl Steps {
     }
 
     fn finish(self) -> Tally {
+        if !self.tally.failures.is_empty() {
+            println!("\n=== what failed");
+        }
+        for line in &self.tally.failures {
+            println!("{line}");
+        }
         println!("\n=== all steps");
         for (name, took, outcome) in &self.times {
             println!("{name:<12} {:>5.0} s  {outcome}", took.as_secs_f64());
@@ -116,6 +122,7 @@ mod tests {
                 passed: 3,
                 failed: 1,
                 skipped: 1,
+                failures: vec!["test a ... FAILED".to_owned()],
             })
         });
         assert_eq!(
@@ -123,7 +130,8 @@ mod tests {
             Tally {
                 passed: 3,
                 failed: 2,
-                skipped: 1
+                skipped: 1,
+                failures: vec!["test a ... FAILED".to_owned()],
             }
         );
     }

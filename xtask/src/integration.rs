@@ -138,10 +138,15 @@ fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> 
     let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
     cargo.env("PATH", step::path());
     cargo.envs(environment.iter().map(|(key, value)| (key, value)));
-    let mut tally = None;
+    let (mut tally, mut failures) = (None::<Tally>, Vec::new());
     let succeeded = step::stream(&mut cargo, |line| {
         println!("{line}");
-        tally = Tally::of_suite(suite.name, line).or(tally);
+        // A suite's table has a row for each test: of those that went well nothing is repeated.
+        let well = line.split_whitespace().any(|word| word == "ok");
+        if !line.is_empty() && !well {
+            failures.push(line.to_owned());
+        }
+        tally = Tally::of_suite(suite.name, line).or(tally.take());
     })?;
     let tally = tally.with_context(|| {
         format!(
@@ -154,5 +159,6 @@ fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> 
         "the exit code of the suite {} contradicts the counts in its last line",
         suite.name
     );
-    Ok(tally)
+    let failures = if succeeded { Vec::new() } else { failures };
+    Ok(tally.because(failures))
 }

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is repeated of a failure at most, in lines: the rest is where the failure was first printed.
+const REPEATED: usize = 40;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// What failed and why: the lines that `cargo xtask ci` repeats at its end.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
@@ -33,7 +38,38 @@ impl Tally {
             passed: next(&["passed"])?,
             failed: next(&["failed"])?,
             skipped: next(&["ignored", "skipped"])?,
+            failures: Vec::new(),
         })
+    }
+
+    /// Keeps lines about failures, up to what is repeated of one run.
+    pub(crate) fn because(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        let room = REPEATED.saturating_sub(self.failures.len());
+        self.failures.extend(lines.into_iter().take(room));
+        self
+    }
+}
+
+/// Finds what failed in the output of test binaries: `test a::b ... FAILED`, and where each panic was and what it said.
+#[derive(Default)]
+pub(crate) struct LibtestFailures {
+    lines: Vec<String>,
+    /// The next line is a panic's message.
+    message_follows: bool,
+}
+
+impl LibtestFailures {
+    pub(crate) fn read(&mut self, line: &str) {
+        let panic = line.starts_with("thread '") && line.contains(" panicked at ");
+        let failed = line.starts_with("test ") && line.ends_with(" ... FAILED");
+        if panic || failed || self.message_follows {
+            self.lines.push(line.to_owned());
+        }
+        self.message_follows = panic;
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.lines
     }
 }
 
@@ -42,6 +78,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -67,7 +104,8 @@ mod tests {
             Some(Tally {
                 passed: 3,
                 failed: 2,
-                skipped: 1
+                skipped: 1,
+                failures: Vec::new(),
             })
         );
     }
@@ -78,6 +116,7 @@ mod tests {
             passed: 16,
             failed: 1,
             skipped: 1,
+            failures: Vec::new(),
         };
         assert_eq!(
             Tally::of_suite("interop", &format!("interop: {tally}")),
@@ -105,12 +144,46 @@ mod tests {
             passed: 1,
             failed: 2,
             skipped: 3,
+            failures: vec!["a".to_owned()],
         };
         sum += Tally {
             passed: 10,
             failed: 20,
             skipped: 30,
+            failures: vec!["b".to_owned()],
         };
         assert_eq!(sum.to_string(), "11 passed, 22 failed, 33 skipped");
+        assert_eq!(sum.failures, ["a", "b"]);
+    }
+
+    #[test]
+    fn of_a_failed_test_its_name_and_its_panic_are_repeated_and_nothing_else() {
+        let mut failures = LibtestFailures::default();
+        for line in [
+            "test a::good ... ok",
+            "test a::bad ... FAILED",
+            "thread 'a::bad' (17712) panicked at tests/a.rs:260:5:",
+            "attempt to subtract with overflow",
+            "stack backtrace:",
+            "   0: __rustc::rust_begin_unwind",
+        ] {
+            failures.read(line);
+        }
+        let lines = failures.into_lines();
+        assert_eq!(
+            lines,
+            [
+                "test a::bad ... FAILED",
+                "thread 'a::bad' (17712) panicked at tests/a.rs:260:5:",
+                "attempt to subtract with overflow",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_more_than_a_page_is_repeated_of_one_run() {
+        let lines = (0..1000).map(|n| n.to_string());
+        let tally = Tally::default().because(lines);
+        assert_eq!(tally.failures.len(), REPEATED);
     }
 }

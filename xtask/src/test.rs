@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::step;
-use crate::tally::Tally;
+use crate::tally::{LibtestFailures, Tally};
 
 pub(crate) fn run() -> Result<Tally> {
     // Together with the tests, so that the dependencies have the same features for both and are built once.
@@ -16,15 +16,16 @@ pub(crate) fn run() -> Result<Tally> {
     ]))?;
     let bowline = step::executable(&built, "bowline")?;
 
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), LibtestFailures::default());
     let mut tests = step::cargo(&["test", "--workspace", "--no-fail-fast"]);
     let succeeded = step::stream(tests.env("BOWLINE_BIN", bowline), |line| {
         println!("{line}");
+        failures.read(line);
         tally += Tally::of_libtest(line).unwrap_or_default();
     })?;
     if !succeeded && tally.failed == 0 {
         eprintln!("cargo test failed, but no test did");
         tally.failed = 1;
     }
-    Ok(tally)
+    Ok(tally.because(failures.into_lines()))
 }

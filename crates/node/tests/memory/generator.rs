@@ -165,52 +165,53 @@ async fn stream_cost(victim: &Node, address: &Multiaddr, identity: &Keypair) -> 
 
 #[test]
 fn no_messages_make_a_node_keep_more_than_the_rule_allows() {
-    let _alone = alone();
-    let first = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
-    let cases = std::env::var("CASES").map_or(CASES, |cases| cases.parse().unwrap());
-    run(async {
-        let (victim, identity) = (victim(), Keypair::generate_ed25519());
-        let _handler = victim.handle("/host/1", 16).unwrap();
-        let addresses = [listen(&victim, TCP).await, listen(&victim, QUIC).await];
-        let mut costs = Vec::new();
-        for address in &addresses {
-            costs.push(stream_cost(&victim, address, &identity).await);
-        }
-        settled().await;
-        let (start, mut closest) = (kept(), 0.0_f64);
-        for seed in first..first + cases {
-            let which = (seed % 2) as usize;
-            let attacker = Attacker::new(&victim, &addresses[which], &identity).await;
-            for _ in 0..200 {
-                tokio::task::yield_now().await;
+    alone(|| {
+        let first = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
+        let cases = std::env::var("CASES").map_or(CASES, |cases| cases.parse().unwrap());
+        run(async {
+            let (victim, identity) = (victim(), Keypair::generate_ed25519());
+            let _handler = victim.handle("/host/1", 16).unwrap();
+            let addresses = [listen(&victim, TCP).await, listen(&victim, QUIC).await];
+            let mut costs = Vec::new();
+            for address in &addresses {
+                costs.push(stream_cost(&victim, address, &identity).await);
             }
-            let base = kept();
-            let mut case = Case {
-                random: &mut Random(seed),
-                attacker,
-                streams: Vec::new(),
-                opened: 0,
-            };
-            for _ in 0..30 {
-                case.act().await;
-                let said: usize = case.streams.iter().map(|(_, said)| said).sum();
-                let allowed = case.opened * costs[which] + SLACK + 2 * said;
-                let grown = kept().saturating_sub(base);
-                assert!(
-                    grown <= allowed,
-                    "seed {seed}: {grown} bytes are kept, {allowed} are allowed"
-                );
-                closest = closest.max(grown as f64 / allowed as f64);
+            settled().await;
+            let (start, mut closest) = (kept(), 0.0_f64);
+            for seed in first..first + cases {
+                let which = (seed % 2) as usize;
+                let attacker = Attacker::new(&victim, &addresses[which], &identity).await;
+                for _ in 0..200 {
+                    tokio::task::yield_now().await;
+                }
+                let base = kept();
+                let mut case = Case {
+                    random: &mut Random(seed),
+                    attacker,
+                    streams: Vec::new(),
+                    opened: 0,
+                };
+                for _ in 0..30 {
+                    case.act().await;
+                    let said: usize = case.streams.iter().map(|(_, said)| said).sum();
+                    let allowed = case.opened * costs[which] + SLACK + 2 * said;
+                    let grown = kept().saturating_sub(base);
+                    assert!(
+                        grown <= allowed,
+                        "seed {seed}: {grown} bytes are kept, {allowed} are allowed"
+                    );
+                    closest = closest.max(grown as f64 / allowed as f64);
+                }
+                drop(case.streams);
+                case.attacker.abort().await;
             }
-            drop(case.streams);
-            case.attacker.abort().await;
-        }
-        settled().await;
-        let after = kept().saturating_sub(start);
-        println!(
-            "{cases} cases: at most {:.0} % of what is allowed, a stream costs {costs:?} bytes; {after} bytes kept afterwards",
-            100.0 * closest
-        );
-        assert!(after <= 10 * MIB, "{after} bytes are kept after the end");
+            settled().await;
+            let after = kept().saturating_sub(start);
+            println!(
+                "{cases} cases: at most {:.0} % of what is allowed, a stream costs {costs:?} bytes; {after} bytes kept afterwards",
+                100.0 * closest
+            );
+            assert!(after <= 10 * MIB, "{after} bytes are kept after the end");
+        });
     });
 }

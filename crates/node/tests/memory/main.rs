@@ -12,7 +12,9 @@ mod negotiation;
 
 use std::{
     alloc::System,
-    sync::{Mutex, MutexGuard, PoisonError},
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -42,10 +44,13 @@ fn kept() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One test at a time: the others would be counted as well.
-fn alone() -> MutexGuard<'static, ()> {
+/// Runs one test at a time, because the others would be counted as well: its thread has ended before the next one begins, and
+/// with it the buffers that a thread keeps.
+fn alone(test: impl FnOnce() + Send) {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = thread::scope(|scope| scope.spawn(test).join());
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// A test on one thread, so that a pause lets every task run.

@@ -11,33 +11,34 @@ use crate::{
 
 #[test]
 fn endless_protocol_names_end_their_stream_after_4096_bytes() {
-    let _alone = alone();
-    run(async {
-        for transport in [TCP, QUIC] {
-            let victim = node();
-            let address = listen(&victim, transport).await;
-            let attacker = Attacker::new(&victim, &address, &Keypair::generate_ed25519()).await;
-            let mut stream = attacker.open().await.unwrap();
-            let (header, offer) = (message(HEADER), message(b"/nobody/has/this"));
-            stream.write_all(&header).await.unwrap();
-            within(stream.read_exact(&mut header.clone()))
-                .await
-                .unwrap();
-            let mut said = header.len();
-            while said < 100_000 {
-                if stream.write_all(&offer).await.is_err() {
-                    break;
+    alone(|| {
+        run(async {
+            for transport in [TCP, QUIC] {
+                let victim = node();
+                let address = listen(&victim, transport).await;
+                let attacker = Attacker::new(&victim, &address, &Keypair::generate_ed25519()).await;
+                let mut stream = attacker.open().await.unwrap();
+                let (header, offer) = (message(HEADER), message(b"/nobody/has/this"));
+                stream.write_all(&header).await.unwrap();
+                within(stream.read_exact(&mut header.clone()))
+                    .await
+                    .unwrap();
+                let mut said = header.len();
+                while said < 100_000 {
+                    if stream.write_all(&offer).await.is_err() {
+                        break;
+                    }
+                    let mut no = [0; 4];
+                    if within(stream.read_exact(&mut no)).await.is_err() {
+                        break;
+                    }
+                    assert_eq!(&no, b"\x03na\n");
+                    said += offer.len();
                 }
-                let mut no = [0; 4];
-                if within(stream.read_exact(&mut no)).await.is_err() {
-                    break;
-                }
-                assert_eq!(&no, b"\x03na\n");
-                said += offer.len();
+                println!("{transport}: {said} bytes were answered");
+                assert!((4000..=4096).contains(&said), "{said} bytes were answered");
             }
-            println!("{transport}: {said} bytes were answered");
-            assert!((4000..=4096).contains(&said), "{said} bytes were answered");
-        }
+        });
     });
 }
 
@@ -91,21 +92,23 @@ async fn cost(transport: &str, streams: usize, bytes: &[u8]) {
 
 #[test]
 fn messages_that_never_end_reserve_no_memory() {
-    let _alone = alone();
-    // The longest length that multistream-select takes, and one byte of 16,383.
-    let announced = [0xff, 0x7f, b'/'];
-    for transport in [TCP, QUIC] {
-        run(cost(transport, 64, &announced));
-        run(cost(transport, 250, &announced));
-    }
+    alone(|| {
+        // The longest length that multistream-select takes, and one byte of 16,383.
+        let announced = [0xff, 0x7f, b'/'];
+        for transport in [TCP, QUIC] {
+            run(cost(transport, 64, &announced));
+            run(cost(transport, 250, &announced));
+        }
+    });
 }
 
 #[test]
 fn questions_for_the_list_of_protocols_cost_one_answer_per_stream() {
-    let _alone = alone();
-    let questions = message(b"ls").repeat(1000);
-    for transport in [TCP, QUIC] {
-        run(cost(transport, 64, &questions));
-        run(cost(transport, 250, &questions));
-    }
+    alone(|| {
+        let questions = message(b"ls").repeat(1000);
+        for transport in [TCP, QUIC] {
+            run(cost(transport, 64, &questions));
+            run(cost(transport, 250, &questions));
+        }
+    });
 }

@@ -112,95 +112,101 @@ async fn one_byte_frames(streams: u32, writer_blocked: bool) {
 
 #[test]
 fn one_byte_frames_on_64_streams_cost_at_most_twice_their_size() {
-    let _alone = alone();
-    paused(one_byte_frames(64, false));
-    paused(one_byte_frames(64, true));
+    alone(|| {
+        paused(one_byte_frames(64, false));
+        paused(one_byte_frames(64, true));
+    });
 }
 
 #[test]
 fn one_byte_frames_on_256_streams_cost_at_most_twice_their_size() {
-    let _alone = alone();
-    paused(one_byte_frames(256, false));
-    paused(one_byte_frames(256, true));
+    alone(|| {
+        paused(one_byte_frames(256, false));
+        paused(one_byte_frames(256, true));
+    });
 }
 
 #[test]
 fn a_stream_that_was_read_keeps_no_queue_for_the_frames_it_once_held() {
-    let _alone = alone();
-    paused(async {
-        let mut flood = Flood::begin(64, false).await;
-        let open = kept();
-        flood.flood().await;
-        for stream in &mut flood.streams {
-            stream.read_exact(&mut vec![0; EACH]).await.unwrap();
-        }
-        settled().await;
-        let grown = kept().saturating_sub(open);
-        println!("{grown} bytes kept once everything is read");
-        assert!(grown <= SLACK, "{grown} bytes are kept for nothing");
+    alone(|| {
+        paused(async {
+            let mut flood = Flood::begin(64, false).await;
+            let open = kept();
+            flood.flood().await;
+            for stream in &mut flood.streams {
+                stream.read_exact(&mut vec![0; EACH]).await.unwrap();
+            }
+            settled().await;
+            let grown = kept().saturating_sub(open);
+            println!("{grown} bytes kept once everything is read");
+            assert!(grown <= SLACK, "{grown} bytes are kept for nothing");
+        });
     });
 }
 
 #[test]
 fn frames_that_were_read_but_for_a_byte_cost_a_byte_each() {
-    let _alone = alone();
-    paused(async {
-        let mut flood = Flood::begin(256, false).await;
-        let open = kept();
-        let length = 32 * KIB;
-        for n in 0..256 {
-            let whole = frame(DATA, 0, 2 * n + 1, length as u32, &vec![7; length]);
-            flood.attacker.write_all(&whole).await.unwrap();
-        }
-        flood.attacker.flush().await.unwrap();
-        for left in [1, 0] {
-            for stream in &mut flood.streams {
-                let mut read = vec![0; if left == 1 { length - 1 } else { 1 }];
-                stream.read_exact(&mut read).await.unwrap();
-                assert!(read.iter().all(|byte| *byte == 7));
+    alone(|| {
+        paused(async {
+            let mut flood = Flood::begin(256, false).await;
+            let open = kept();
+            let length = 32 * KIB;
+            for n in 0..256 {
+                let whole = frame(DATA, 0, 2 * n + 1, length as u32, &vec![7; length]);
+                flood.attacker.write_all(&whole).await.unwrap();
             }
-            settled().await;
-            let grown = kept().saturating_sub(open);
-            println!("{grown} bytes kept for {left} unread on each of 256 streams");
-            assert!(grown <= SLACK + 2 * 256 * left, "{grown} bytes are kept");
-        }
+            flood.attacker.flush().await.unwrap();
+            for left in [1, 0] {
+                for stream in &mut flood.streams {
+                    let mut read = vec![0; if left == 1 { length - 1 } else { 1 }];
+                    stream.read_exact(&mut read).await.unwrap();
+                    assert!(read.iter().all(|byte| *byte == 7));
+                }
+                settled().await;
+                let grown = kept().saturating_sub(open);
+                println!("{grown} bytes kept for {left} unread on each of 256 streams");
+                assert!(grown <= SLACK + 2 * 256 * left, "{grown} bytes are kept");
+            }
+        });
     });
 }
 
 #[test]
 fn a_frame_that_never_comes_reserves_at_most_the_slack() {
-    let _alone = alone();
-    paused(async {
-        let mut flood = Flood::begin(1, false).await;
-        let open = kept();
-        let half = frame(DATA, 0, 1, 256 * KIB as u32, &[7]);
-        flood.attacker.write_all(&half).await.unwrap();
-        flood.attacker.flush().await.unwrap();
-        settled().await;
-        let grown = kept().saturating_sub(open);
-        println!("{grown} bytes kept for a body that never comes");
-        assert!(grown <= SLACK / 2, "{grown} bytes are reserved");
+    alone(|| {
+        paused(async {
+            let mut flood = Flood::begin(1, false).await;
+            let open = kept();
+            let half = frame(DATA, 0, 1, 256 * KIB as u32, &[7]);
+            flood.attacker.write_all(&half).await.unwrap();
+            flood.attacker.flush().await.unwrap();
+            settled().await;
+            let grown = kept().saturating_sub(open);
+            println!("{grown} bytes kept for a body that never comes");
+            assert!(grown <= SLACK / 2, "{grown} bytes are reserved");
+        });
     });
 }
 
 #[test]
 fn streams_that_were_finished_in_small_frames_read_the_same() {
-    let _alone = alone();
-    paused(async {
-        let mut flood = Flood::begin(2, false).await;
-        flood.flood().await;
-        let fin = frame(DATA, 4, 1, 0, &[]);
-        flood.attacker.write_all(&fin).await.unwrap();
-        flood.attacker.shutdown().await.unwrap();
-        let reason = timeout(PATIENCE, flood.connection.closed()).await;
-        assert!(matches!(reason.unwrap(), CloseReason::Remote));
-        let mut read = Vec::new();
-        flood.streams[0].read_to_end(&mut read).await.unwrap();
-        assert_eq!(read.len(), EACH);
-        // The other one was lost with its connection, after the bytes that came before.
-        read.clear();
-        let lost = flood.streams[1].read_to_end(&mut read).await;
-        assert!(lost.is_err());
-        assert_eq!(read.len(), EACH);
+    alone(|| {
+        paused(async {
+            let mut flood = Flood::begin(2, false).await;
+            flood.flood().await;
+            let fin = frame(DATA, 4, 1, 0, &[]);
+            flood.attacker.write_all(&fin).await.unwrap();
+            flood.attacker.shutdown().await.unwrap();
+            let reason = timeout(PATIENCE, flood.connection.closed()).await;
+            assert!(matches!(reason.unwrap(), CloseReason::Remote));
+            let mut read = Vec::new();
+            flood.streams[0].read_to_end(&mut read).await.unwrap();
+            assert_eq!(read.len(), EACH);
+            // The other one was lost with its connection, after the bytes that came before.
+            read.clear();
+            let lost = flood.streams[1].read_to_end(&mut read).await;
+            assert!(lost.is_err());
+            assert_eq!(read.len(), EACH);
+        });
     });
 }

@@ -262,41 +262,43 @@ async fn stream_cost(victim: &Node) -> usize {
 
 #[test]
 fn no_frames_make_a_connection_keep_more_than_the_rule_allows() {
-    let _alone = alone();
-    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
-    let cases = std::env::var("CASES").map_or(CASES, |cases| cases.parse().unwrap());
-    let victim = Node::over(Security::Tls);
-    let stream_cost = paused(stream_cost(&victim)) + WRITTEN;
-    let (mut most, mut closest) = (0, 0.0_f64);
-    for seed in seed..seed + cases {
-        let before = kept();
-        paused(async {
-            let mut case = Case::new(seed, &victim).await;
-            settled().await;
-            let base = kept();
-            for _ in 0..ACTIONS {
-                case.act().await;
-                let streams = (case.next / 2) as usize * stream_cost;
-                let allowed = base + streams + SLACK + 2 * case.unread();
-                let kept = kept();
-                assert!(
-                    kept <= allowed,
-                    "seed {seed}: {kept} bytes are kept, {allowed} are allowed: base {base}, unread {}, {} streams",
-                    case.unread(),
-                    case.streams.len()
-                );
-                most = most.max(kept - base.min(kept));
-                closest = closest.max(kept.saturating_sub(base) as f64 / (allowed - base) as f64);
-            }
-        });
-        let after = kept().saturating_sub(before);
-        assert!(
-            after <= SLACK,
-            "seed {seed}: {after} bytes are kept after the end"
+    alone(|| {
+        let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
+        let cases = std::env::var("CASES").map_or(CASES, |cases| cases.parse().unwrap());
+        let victim = Node::over(Security::Tls);
+        let stream_cost = paused(stream_cost(&victim)) + WRITTEN;
+        let (mut most, mut closest) = (0, 0.0_f64);
+        for seed in seed..seed + cases {
+            let before = kept();
+            paused(async {
+                let mut case = Case::new(seed, &victim).await;
+                settled().await;
+                let base = kept();
+                for _ in 0..ACTIONS {
+                    case.act().await;
+                    let streams = (case.next / 2) as usize * stream_cost;
+                    let allowed = base + streams + SLACK + 2 * case.unread();
+                    let kept = kept();
+                    assert!(
+                        kept <= allowed,
+                        "seed {seed}: {kept} bytes are kept, {allowed} are allowed: base {base}, unread {}, {} streams",
+                        case.unread(),
+                        case.streams.len()
+                    );
+                    most = most.max(kept - base.min(kept));
+                    closest =
+                        closest.max(kept.saturating_sub(base) as f64 / (allowed - base) as f64);
+                }
+            });
+            let after = kept().saturating_sub(before);
+            assert!(
+                after <= SLACK,
+                "seed {seed}: {after} bytes are kept after the end"
+            );
+        }
+        println!(
+            "{cases} cases: at most {most} bytes kept, {:.0} % of what is allowed; a stream costs {stream_cost} bytes",
+            100.0 * closest
         );
-    }
-    println!(
-        "{cases} cases: at most {most} bytes kept, {:.0} % of what is allowed; a stream costs {stream_cost} bytes",
-        100.0 * closest
-    );
+    });
 }

@@ -12,7 +12,9 @@ mod honest;
 
 use std::{
     alloc::System,
-    sync::{Mutex, MutexGuard, PoisonError},
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -33,10 +35,13 @@ fn kept() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One test at a time: the others would be counted as well.
-fn alone() -> MutexGuard<'static, ()> {
+/// Runs one test at a time, because the others would be counted as well: its thread has ended before the next one begins, and
+/// with it the buffers that a thread keeps.
+fn alone(test: impl FnOnce() + Send) {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = thread::scope(|scope| scope.spawn(test).join());
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// Runs a test whose clock stands still while there is something to do.

@@ -178,12 +178,13 @@ fn come_and_go(store: &mut dyn Store, peers: &[PeerId], rounds: u32, start: Inst
 fn answers(ask: &Ask, peers: &[PeerId], over: &AtomicBool) -> Vec<Duration> {
     let mut times = Vec::with_capacity(ANSWERS);
     for peer in peers.iter().cycle() {
-        if over.load(Ordering::Relaxed) || times.len() == ANSWERS {
-            break;
-        }
         let start = Instant::now();
         black_box(ask(peer));
         times.push(start.elapsed());
+        // A short run may be over before the first question.
+        if over.load(Ordering::Relaxed) || times.len() == ANSWERS {
+            break;
+        }
     }
     times.sort();
     times
