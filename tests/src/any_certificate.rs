@@ -10,14 +10,29 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Accepts any certificate whose key signed the handshake.
+/// Accepts any certificate.
 #[derive(Debug)]
-pub struct AnyCertificate(Arc<CryptoProvider>);
+pub struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+    verify_signature: bool,
+}
 
 impl AnyCertificate {
-    /// Verifies the signature of the handshake with the algorithms of `provider`.
+    /// Verifies the handshake's signature with the algorithms of `provider`.
     pub fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self(provider)
+        Self {
+            provider,
+            verify_signature: true,
+        }
+    }
+
+    /// Verifies nothing. The library refuses to verify a signature of libp2p's certificates, because it does not know their
+    /// critical extension.
+    pub fn with_any_signature(provider: Arc<CryptoProvider>) -> Self {
+        Self {
+            provider,
+            verify_signature: false,
+        }
     }
 }
 
@@ -48,11 +63,15 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        if !self.verify_signature {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
     }
 }

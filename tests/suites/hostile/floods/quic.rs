@@ -58,7 +58,7 @@ fn with_provider(
     let mut changed = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::with_any_signature(provider)))
         .with_client_cert_resolver(resolver);
     changed.alpn_protocols = config.alpn_protocols;
     Ok(changed)
