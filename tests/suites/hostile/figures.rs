@@ -73,6 +73,9 @@ impl Figures {
     /// The bounds that do not hold, one line per bound.
     pub(crate) fn broken(&self) -> Vec<String> {
         let mut broken = self.own.clone();
+        if self.received == 0 {
+            broken.push("the attacker sent nothing".to_owned());
+        }
         let (answered, all) = self.answered();
         if f64::from(answered) < ANSWERED * f64::from(all) {
             broken.push(format!(
