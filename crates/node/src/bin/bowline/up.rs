@@ -17,12 +17,13 @@ use tokio::{
 };
 
 use crate::{
+    LAST_LINES,
     allocator::Reclaimer,
     cli,
     events::Lines,
     failure::{self, Failure},
     key,
-    output::Output,
+    output::{LiveOutput, Output},
     settings::{self, AdminSection, DEFAULT_PORT, Resolved},
 };
 
@@ -37,8 +38,10 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let admin = bound.map_err(Failure::system_error)?;
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
-    let outcome = serve(&node, events, admin, &settings, output).await;
+    let output = LiveOutput::new(output);
+    let outcome = serve(&node, events, admin, &settings, &output).await;
     node.shutdown().await;
+    output.finish(LAST_LINES);
     outcome
 }
 
@@ -47,7 +50,7 @@ async fn serve(
     mut events: Events,
     admin: Vec<Listener>,
     settings: &Resolved,
-    output: Output,
+    output: &LiveOutput,
 ) -> Result<(), Failure> {
     // A program that reads the ready line may send a signal at once, so install the handlers first.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job_error)?;
@@ -60,7 +63,7 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
-    announce(node, &admin, output)?;
+    announce(node, &admin, output);
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin
         .map(|bound| admin::serve(node.clone(), bound))
@@ -75,18 +78,18 @@ async fn serve(
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    lines.event(&event)?;
+                    lines.event(&event);
                 }
-                Err(EventsError::Lagged { missed }) => lines.missed(missed)?,
+                Err(EventsError::Lagged { missed }) => lines.missed(missed),
                 Err(_) => return Ok(()),
             },
             update = states.next() => match update {
-                Update::Event(event) => lines.state(&event)?,
-                Update::Lagged { missed, .. } => lines.missed(missed)?,
+                Update::Event(event) => lines.state(&event),
+                Update::Lagged { missed, .. } => lines.missed(missed),
             },
             Some(failure) = failures.recv() => {
                 let object = json!({"event": "dial_failed", "error": failure});
-                output.line(&object, || format!("bootstrap: {failure}"))?;
+                output.line(&object, || format!("bootstrap: {failure}"));
             }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -133,7 +136,7 @@ async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listene
     })
 }
 
-fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failure> {
+fn announce(node: &Node, admin: &[Listener], output: &LiveOutput) {
     let admin = admin.first().map(|bound| bound.endpoint().to_string());
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -152,7 +155,7 @@ fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failu
                 .map(|admin| format!("admin endpoint on {admin}")),
         );
         lines
-    })
+    });
 }
 
 /// Dials every bootstrap address in its own task. The channel returns the failures.
