@@ -13,10 +13,12 @@ mod killed;
 #[cfg(target_os = "linux")]
 mod memory;
 mod nodes;
+mod order;
 mod relaying;
 mod rules;
 mod shutdown;
 mod states;
+mod unread;
 mod wrong_input;
 
 use std::net::TcpListener;

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use node::{
-    Event, Events, EventsError, Multiaddr, Node,
+    Event, Events, Moment, Multiaddr, Node,
     admin::{self, BindError, Listener},
-    conn_state::Update,
     error_chain,
     keyfile::{self, KeyFileError},
     multiaddr::Protocol,
@@ -47,7 +46,7 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
 
 async fn serve(
     node: &Node,
-    mut events: Events,
+    events: Events,
     admin: Vec<Listener>,
     settings: &Resolved,
     output: &LiveOutput,
@@ -55,7 +54,7 @@ async fn serve(
     // A program that reads the ready line may send a signal at once, so install the handlers first.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job_error)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job_error)?;
-    let (_, mut states) = node.tracker().subscribe();
+    let mut timeline = node.timeline_of(events);
     if settings.listen.is_empty() {
         listen_default(node).await?;
     }
@@ -73,19 +72,17 @@ async fn serve(
     let mut lines = Lines::new(output);
     loop {
         tokio::select! {
-            event = events.next() => match event {
-                Ok(event) => {
+            moment = timeline.next() => match moment {
+                Some(Moment::Event(event)) => {
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
                     lines.event(&event);
                 }
-                Err(EventsError::Lagged { missed }) => lines.missed(missed),
-                Err(_) => return Ok(()),
-            },
-            update = states.next() => match update {
-                Update::Event(event) => lines.state(&event),
-                Update::Lagged { missed, .. } => lines.missed(missed),
+                Some(Moment::State(event)) => lines.state(&event),
+                Some(Moment::Missed(missed)) => lines.missed(missed),
+                Some(_) => {}
+                None => return Ok(()),
             },
             Some(failure) = failures.recv() => {
                 let object = json!({"event": "dial_failed", "error": failure});
