@@ -23,6 +23,7 @@
 //! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so
 //! clients on TCP cannot lock out the owner of the socket.
 
+mod accept;
 mod access;
 mod connect;
 mod listener;

@@ -1,10 +1,18 @@
 //! A listening socket.
 
-use std::{io, net::SocketAddr, time::Duration};
+mod pauses;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
+use self::pauses::Pauses;
 use crate::{ByteStream, Keepalive, ListenConfig, ListenError, dialers::direct::tune};
 
 /// A listening TCP socket.
@@ -14,6 +22,7 @@ pub struct Listener {
     nodelay: bool,
     keepalive: Option<Keepalive>,
     exhausted_pause: Duration,
+    pauses: Mutex<Pauses>,
 }
 
 impl Listener {
@@ -56,6 +65,7 @@ impl Listener {
             nodelay: config.nodelay,
             keepalive: config.keepalive,
             exhausted_pause: config.exhausted_pause,
+            pauses: Mutex::default(),
         })
     }
 
@@ -67,7 +77,8 @@ impl Listener {
     /// The next connection. Cancel-safe: a dropped call loses none.
     ///
     /// Skips a connection that was gone before it was accepted, and pauses while the process is
-    /// out of file descriptors or memory. An error that it returns is permanent.
+    /// out of file descriptors or memory. One log line per minute tells the number of pauses. An error
+    /// that it returns is permanent.
     pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
         loop {
             match self.inner.accept().await {
@@ -83,13 +94,29 @@ impl Listener {
                 Err(error) => match verdict(&error) {
                     Verdict::Next => {}
                     Verdict::Pause => {
-                        tracing::warn!(%error, "out of resources: accepting pauses");
+                        self.warn(&error);
                         tokio::time::sleep(self.exhausted_pause).await;
                     }
                     Verdict::Fatal => return Err(error),
                 },
             }
         }
+    }
+
+    fn warn(&self, error: &io::Error) {
+        let now = tokio::time::Instant::now().into_std();
+        let mut noted = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pauses) = noted.note(now) else {
+            return;
+        };
+        drop(noted);
+        let address = self.local_addr().ok();
+        tracing::warn!(
+            address = address.map(tracing::field::display),
+            %error,
+            pauses,
+            "this process is out of resources: the listener pauses before it accepts further connections"
+        );
     }
 }
 

@@ -10,6 +10,7 @@ mod identify;
 mod key;
 mod log;
 mod multiaddr;
+mod open_files;
 mod output;
 mod ping;
 mod settings;

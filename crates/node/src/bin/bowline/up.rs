@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use node::{
-    Event, Events, Moment, Multiaddr, Node,
+    Config, Event, Events, Moment, Multiaddr, Node,
     admin::{self, BindError, Listener},
     error_chain,
     keyfile::{self, KeyFileError},
@@ -21,13 +21,14 @@ use crate::{
     cli,
     events::Lines,
     failure::{self, Failure},
-    key,
+    key, open_files,
     output::{LiveOutput, Output},
     settings::{self, AdminSection, DEFAULT_PORT, Resolved},
 };
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
-    let settings = settings::resolve(args)?;
+    let mut settings = settings::resolve(args)?;
+    fit_open_files(&mut settings.config);
     let key = key::path(&settings.data_dir);
     let (keypair, _) = keyfile::load_or_create(&key).map_err(|error| match error {
         KeyFileError::Write { .. } => Failure::system_error(error),
@@ -42,6 +43,15 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     node.shutdown().await;
     output.finish(LAST_LINES);
     outcome
+}
+
+/// Raises the limit of open files, and keeps the node's limits below it.
+fn fit_open_files(config: &mut Config) {
+    let (before, limit) = open_files::raise();
+    match open_files::fit(limit, config) {
+        (line, true) => tracing::warn!("{line}"),
+        (line, false) => tracing::info!(before, "{line}"),
+    }
 }
 
 async fn serve(
