@@ -52,6 +52,7 @@ pub use states::event as describe_state;
 pub use token::Token;
 
 use crate::Node;
+use accept::Acceptor;
 use access::Access;
 use listener::{Files, Socket};
 use queries::Streams;
@@ -75,12 +76,14 @@ pub fn serve(node: Node, listener: Listener) -> Serving {
     let app = app(node, listener.access);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    tokio::spawn(async move {
-        match listener.socket {
-            Socket::Unix(socket) => server::run(socket, app, stopped).await,
-            Socket::Tcp(socket) => server::run(socket, app, stopped).await,
+    match listener.socket {
+        Socket::Unix(socket) => {
+            tokio::spawn(server::run(Acceptor::new(socket), app, stopped));
         }
-    });
+        Socket::Tcp(socket) => {
+            tokio::spawn(server::run(Acceptor::new(socket), app, stopped));
+        }
+    }
     Serving {
         _stop: stop.drop_guard(),
         _files: listener.files,

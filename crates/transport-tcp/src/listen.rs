@@ -15,6 +15,9 @@ use tokio::net::TcpListener;
 use self::pauses::Pauses;
 use crate::{ByteStream, Keepalive, ListenConfig, ListenError, dialers::direct::tune};
 
+/// The number of free descriptors after which a paused listener accepts again.
+const ROOM: usize = 8;
+
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -77,8 +80,8 @@ impl Listener {
     /// The next connection. Cancel-safe: a dropped call loses none.
     ///
     /// Skips a connection that was gone before it was accepted, and pauses while the process is
-    /// out of file descriptors or memory. One log line per minute tells the number of pauses. An error
-    /// that it returns is permanent.
+    /// out of file descriptors or memory. After a pause it accepts again only if 8 descriptors are free.
+    /// One log line per minute tells the number of pauses. An error that it returns is permanent.
     pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
         loop {
             match self.inner.accept().await {
@@ -95,10 +98,24 @@ impl Listener {
                     Verdict::Next => {}
                     Verdict::Pause => {
                         self.warn(&error);
-                        tokio::time::sleep(self.exhausted_pause).await;
+                        self.pause().await;
                     }
                     Verdict::Fatal => return Err(error),
                 },
+            }
+        }
+    }
+
+    /// Waits until the process has some free descriptors. The first ones that become free are for other tasks, which may
+    /// have given them up for a moment only.
+    async fn pause(&self) {
+        loop {
+            tokio::time::sleep(self.exhausted_pause).await;
+            let listener = SockRef::from(&self.inner);
+            let mut copies = std::iter::repeat_with(|| listener.try_clone());
+            let free: io::Result<Vec<_>> = copies.by_ref().take(ROOM).collect();
+            if free.is_ok() {
+                return;
             }
         }
     }

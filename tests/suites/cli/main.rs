@@ -13,6 +13,8 @@ mod killed;
 #[cfg(target_os = "linux")]
 mod memory;
 mod nodes;
+#[cfg(target_os = "linux")]
+mod open_files;
 mod order;
 mod relaying;
 mod rules;

@@ -52,8 +52,11 @@ const EXCHANGE_TIME: Duration = Duration::from_secs(30);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` fires.
-pub(super) async fn run(socket: impl Socket, app: Router, stop: CancellationToken) {
-    let mut listener = Acceptor::new(socket);
+pub(super) async fn run<S: Socket>(
+    mut listener: Acceptor<S>,
+    app: Router,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -163,7 +166,7 @@ mod tests {
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(run(listener, app(), stop.clone()));
+        let server = tokio::spawn(run(Acceptor::new(listener), app(), stop.clone()));
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             silent.push(UnixStream::connect(&path).await.unwrap());

@@ -72,11 +72,12 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
-    announce(node, &admin, output);
+    let endpoint = admin.first().map(|bound| bound.endpoint().to_string());
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin
         .map(|bound| admin::serve(node.clone(), bound))
         .collect();
+    announce(node, endpoint.as_deref(), output);
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
     let mut lines = Lines::new(output);
@@ -143,8 +144,7 @@ async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listene
     })
 }
 
-fn announce(node: &Node, admin: &[Listener], output: &LiveOutput) {
-    let admin = admin.first().map(|bound| bound.endpoint().to_string());
+fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) {
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let object = json!({
