@@ -16,8 +16,8 @@
 //! The endpoint listens on a Unix socket with mode 0600 ([`Listener::unix`]), to which only its owner can connect. On
 //! request it also listens on TCP ([`Listener::tcp`]), where a request that changes something needs a token.
 //!
-//! The endpoint accepts a request only if the `Host` header contains `localhost` or an IP address, so that no web page
-//! can reach the endpoint through a DNS name. For the same reason a POST must have the content type
+//! The endpoint accepts a request only if the `Host` header contains `localhost`, an IP address or a name that the user has
+//! listed ([`Listener::with_hosts`]), so that no web page can reach the endpoint through a DNS name of its own. For the same reason a POST must have the content type
 //! `application/json`.
 //!
 //! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so
@@ -26,6 +26,7 @@
 mod accept;
 mod access;
 mod connect;
+mod host;
 mod listener;
 mod place;
 mod queries;
@@ -47,6 +48,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use connect::{ConnectError, connect};
+pub use host::{HostName, HostNameError};
 pub use listener::{BindError, Endpoint, Listener};
 pub use states::event as describe_state;
 pub use token::Token;

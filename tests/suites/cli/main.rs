@@ -8,6 +8,7 @@
 mod admin;
 mod disk;
 mod floods;
+mod hosts;
 mod keys;
 mod killed;
 #[cfg(target_os = "linux")]

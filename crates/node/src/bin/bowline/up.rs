@@ -23,7 +23,7 @@ use crate::{
     failure::{self, Failure},
     key, open_files,
     output::{LiveOutput, Output},
-    settings::{self, AdminSection, DEFAULT_PORT, Resolved},
+    settings::{self, Admin, DEFAULT_PORT, Resolved},
 };
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
@@ -133,12 +133,12 @@ fn port(addresses: &[Multiaddr]) -> Option<u16> {
 /// Binds the admin endpoint: a Unix socket, and a TCP address on request. The node announces the first listener of the result.
 ///
 /// The socket holds the lock of the data directory, so it is bound first and dropped last.
-async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listener>, BindError> {
+async fn bind_admin(data_dir: &Path, admin: &Admin) -> Result<Vec<Listener>, BindError> {
     let unix = Listener::unix(data_dir).await?;
     Ok(match admin.listen {
         Some(address) => {
             let tcp = Listener::tcp(address, admin.open_reads, data_dir).await?;
-            vec![tcp, unix]
+            vec![tcp.with_hosts(admin.hosts.iter().cloned()), unix]
         }
         None => vec![unix],
     })
