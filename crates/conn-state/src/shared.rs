@@ -169,6 +169,11 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.shared.ask().tracker.history(peer)
     }
 
+    /// The number of events so far, of all peers.
+    pub fn position(&self) -> u64 {
+        self.shared.ask().tracker.history.end()
+    }
+
     /// All peers that are not [`State::NotConnected`], and every later event of every peer.
     pub fn subscribe(&self) -> (Snapshot<Id>, Subscription<Id>) {
         Subscription::new(Arc::clone(&self.shared), None)

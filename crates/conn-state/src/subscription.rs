@@ -45,7 +45,10 @@ pub struct Subscription<Id> {
     filter: Option<Id>,
     /// The place in the history up to which events were taken over.
     read: u64,
-    taken: VecDeque<Event<Id>>,
+    /// Each event with the place of the next one.
+    taken: VecDeque<(u64, Event<Id>)>,
+    /// The place of the next update.
+    position: u64,
     /// There was news since it last looked in vain.
     lately: bool,
 }
@@ -93,6 +96,7 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
             filter,
             read: 0,
             taken: VecDeque::new(),
+            position: 0,
             lately: false,
         };
         (subscription.snapshot(), subscription)
@@ -107,8 +111,14 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
                 (snapshot::of_one(tracker, peer), tracker.history.end())
             }
         };
-        self.read = read;
+        (self.read, self.position) = (read, read);
         snapshot
+    }
+
+    /// The number of events, of all peers, that come before the next update. The comparison with
+    /// [`SharedTracker::position`](crate::SharedTracker::position) tells the order of an update and something else that happened.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Waits for the next event, or for the news that events were missed. Cancel-safe.
@@ -127,7 +137,8 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
     /// Like [`Self::next`], for a hand-written future.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Update<Id>> {
         loop {
-            if let Some(event) = self.taken.pop_front() {
+            if let Some((next, event)) = self.taken.pop_front() {
+                self.position = next;
                 return Poll::Ready(Update::Event(event));
             }
             match self.look_or_wait(cx.waker()) {
@@ -176,7 +187,7 @@ fn look<Id: Eq + Hash + Clone>(
     tracker: &Tracker<Id>,
     filter: Option<&Id>,
     read: &mut u64,
-    taken: &mut VecDeque<Event<Id>>,
+    taken: &mut VecDeque<(u64, Event<Id>)>,
 ) -> Look {
     let (begin, end) = (tracker.history.begin(), tracker.history.end());
     if *read < begin {
@@ -190,7 +201,7 @@ fn look<Id: Eq + Hash + Clone>(
         *read += 1;
         let Some(record) = record else { continue };
         if wanted.is_none_or(|slot| slot == Some(record.slot)) {
-            taken.extend(tracker.event(record));
+            taken.extend(tracker.event(record).map(|event| (*read, event)));
         }
     }
     match *read == end {

@@ -16,15 +16,17 @@
 //! The endpoint listens on a Unix socket with mode 0600 ([`Listener::unix`]), to which only its owner can connect. On
 //! request it also listens on TCP ([`Listener::tcp`]), where a request that changes something needs a token.
 //!
-//! The endpoint accepts a request only if the `Host` header contains `localhost` or an IP address, so that no web page
-//! can reach the endpoint through a DNS name. For the same reason a POST must have the content type
+//! The endpoint accepts a request only if the `Host` header contains `localhost`, an IP address or a name that the user has
+//! listed ([`Listener::with_hosts`]), so that no web page can reach the endpoint through a DNS name of its own. For the same reason a POST must have the content type
 //! `application/json`.
 //!
 //! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so
 //! clients on TCP cannot lock out the owner of the socket.
 
+mod accept;
 mod access;
 mod connect;
+mod host;
 mod listener;
 mod place;
 mod queries;
@@ -46,11 +48,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use connect::{ConnectError, connect};
+pub use host::{HostName, HostNameError};
 pub use listener::{BindError, Endpoint, Listener};
 pub use states::event as describe_state;
 pub use token::Token;
 
 use crate::Node;
+use accept::Acceptor;
 use access::Access;
 use listener::{Files, Socket};
 use queries::Streams;
@@ -74,12 +78,14 @@ pub fn serve(node: Node, listener: Listener) -> Serving {
     let app = app(node, listener.access);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    tokio::spawn(async move {
-        match listener.socket {
-            Socket::Unix(socket) => server::run(socket, app, stopped).await,
-            Socket::Tcp(socket) => server::run(socket, app, stopped).await,
+    match listener.socket {
+        Socket::Unix(socket) => {
+            tokio::spawn(server::run(Acceptor::new(socket), app, stopped));
         }
-    });
+        Socket::Tcp(socket) => {
+            tokio::spawn(server::run(Acceptor::new(socket), app, stopped));
+        }
+    }
     Serving {
         _stop: stop.drop_guard(),
         _files: listener.files,

@@ -38,8 +38,9 @@ pub(crate) struct Connections {
     observer: OnceLock<Observer>,
 }
 
-/// Receives every change, in order, while the map is not locked.
-pub(crate) type Observer = Box<dyn Fn(&Change) + Send + Sync>;
+/// Receives every change, in order, while the map is not locked. The number tells how many events of the tracker happened
+/// before the change.
+pub(crate) type Observer = Box<dyn Fn(&Change, u64) + Send + Sync>;
 
 struct Map {
     entries: BTreeMap<ConnectionId, Entry>,
@@ -47,8 +48,8 @@ struct Map {
     peers: BTreeMap<PeerId, Vec<ConnectionId>>,
     limits: Limits<ConnectionId, PeerId>,
     /// Changes that are not delivered yet. The caller that adds a change also delivers it, so the queue holds
-    /// only the changes that happen during one delivery.
-    pending: VecDeque<Change>,
+    /// only the changes that happen during one delivery. The number is [`SharedTracker::position`] at the time of the change.
+    pending: VecDeque<(u64, Change)>,
 }
 
 enum Entry {
@@ -181,9 +182,8 @@ impl Connections {
         if permitted.is_ok() {
             map.entries.insert(id, Entry::Live(connection.clone()));
             map.peers.entry(peer).or_default().push(id);
-            map.pending.push_back(Change::Connected {
-                connection: connection.clone(),
-            });
+            let connection = connection.clone();
+            self.add(&mut map, Change::Connected { connection });
         }
         drop(map);
         for (trimmed, reason) in trimmed {
@@ -193,9 +193,7 @@ impl Connections {
             permit.end(Closing::Refused, Some(Detail::new(&refused)));
             return Err(refused);
         }
-        let turn = self.delivery.lock();
-        self.deliver_all(turn.unwrap_or_else(PoisonError::into_inner));
-        self.deliver();
+        self.settle();
         Ok(())
     }
 
@@ -210,12 +208,13 @@ impl Connections {
         }
         if let Some(Entry::Live(connection)) = entry {
             let remaining = map.remove_from_peer(connection.peer(), id);
-            map.pending.push_back(Change::Disconnected {
+            let ended = Change::Disconnected {
                 connection,
                 closing,
                 detail,
                 remaining,
-            });
+            };
+            self.add(&mut map, ended);
         }
         drop(map);
         self.deliver();
@@ -243,10 +242,11 @@ impl Connections {
             .filter(|best| *best != id);
         let successor = best.and_then(|best| map.live(best));
         connection.drain(successor.clone());
-        map.pending.push_back(Change::Draining {
+        let draining = Change::Draining {
             connection,
             successor,
-        });
+        };
+        self.add(&mut map, draining);
         drop(map);
         self.deliver();
     }
@@ -258,7 +258,7 @@ impl Connections {
             return;
         };
         connection.resume();
-        map.pending.push_back(Change::Resumed { connection });
+        self.add(&mut map, Change::Resumed { connection });
         drop(map);
         self.deliver();
     }
@@ -300,8 +300,19 @@ impl Connections {
         {
             return;
         }
-        map.pending.push_back(change);
+        self.add(&mut map, change);
         drop(map);
+        self.deliver();
+    }
+
+    fn add(&self, map: &mut Map, change: Change) {
+        map.pending.push_back((self.tracker.position(), change));
+    }
+
+    /// Returns when every change so far is delivered. A part must not call this method during a delivery.
+    pub(crate) fn settle(&self) {
+        let turn = self.delivery.lock();
+        self.deliver_all(turn.unwrap_or_else(PoisonError::into_inner));
         self.deliver();
     }
 
@@ -324,9 +335,11 @@ impl Connections {
     fn deliver_all(&self, _turn: MutexGuard<'_, ()>) {
         loop {
             let next = self.map().pending.pop_front();
-            let Some(change) = next else { return };
+            let Some((position, change)) = next else {
+                return;
+            };
             if let Some(observer) = self.observer.get() {
-                observer(&change);
+                observer(&change, position);
             }
         }
     }

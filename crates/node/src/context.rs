@@ -156,7 +156,7 @@ impl Context {
     /// Sends an event of the part to the host.
     pub(crate) fn emit_part(&self, event: impl PartEvent) {
         if let Some(core) = self.core() {
-            core.events.send(Event::Part(Arc::new(event)));
+            core.emit(Event::Part(Arc::new(event)));
         }
     }
 

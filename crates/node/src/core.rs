@@ -105,9 +105,9 @@ impl Core {
             config,
         });
         let weak = Arc::downgrade(&core);
-        core.connections.observe(Box::new(move |change| {
+        core.connections.observe(Box::new(move |change, position| {
             if let Some(core) = weak.upgrade() {
-                core.deliver(change);
+                core.deliver(change, position);
             }
         }));
         core
@@ -172,7 +172,7 @@ impl Core {
         };
         for address in new {
             let address = address.with(Protocol::P2p(self.peer_id));
-            self.events.send(Event::Listening { address });
+            self.emit(Event::Listening { address });
         }
         self.report(Change::Local);
     }
@@ -182,13 +182,18 @@ impl Core {
         self.connections.report(change);
     }
 
-    fn deliver(&self, change: &Change) {
+    /// Sends an event to the host, after the events that were sent or caused before.
+    pub(crate) fn emit(&self, event: Event) {
+        self.report(Change::Public(event));
+    }
+
+    fn deliver(&self, change: &Change, position: u64) {
         let now = Instant::now();
         for part in self.parts() {
             part.handle(now, change);
         }
         if let Some(event) = public(change) {
-            self.events.send(event);
+            self.events.send(position, event);
         }
     }
 }
@@ -236,6 +241,7 @@ fn public(change: &Change) -> Option<Event> {
             count: *count,
             subnet: *subnet,
         },
+        Change::Public(event) => event.clone(),
         Change::Draining { .. }
         | Change::Resumed { .. }
         | Change::Attempted { .. }

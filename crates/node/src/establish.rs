@@ -3,8 +3,9 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use conn_state::{Closing, Direction};
+use futures::future::BoxFuture;
 use multiaddr::Multiaddr;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     connection::{Connection, Parameters},
@@ -18,8 +19,14 @@ use crate::{
 /// How long a connection that has ended waits for its last answer to be reported. The answer has arrived or never will.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// Runs the pipeline for an inbound connection. Returns when the connection has ended.
-pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
+/// Runs the pipeline for an inbound connection. The future returns when the connection has ended.
+///
+/// The permit is taken, or the connection refused, before the future runs. A listener therefore holds at most one socket that
+/// the limits do not count.
+pub(crate) fn inbound(
+    core: Arc<Core>,
+    incoming: Incoming,
+) -> impl Future<Output = ()> + Send + 'static {
     let Incoming {
         address,
         source,
@@ -27,15 +34,33 @@ pub(crate) async fn inbound(core: Arc<Core>, incoming: Incoming) {
         handshake,
         refuse,
     } = incoming;
-    let mut permit = match core.connections.begin_inbound(source) {
-        Ok(permit) => permit,
+    let admitted = match core.connections.begin_inbound(source) {
+        Ok(permit) => Ok((permit, handshake)),
         Err(refused) => {
             if let Some(refuse) = refuse {
                 refuse();
             }
-            return core.failures.report(address, refused);
+            // This closes the socket.
+            drop(handshake);
+            Err(refused)
         }
     };
+    async move {
+        match admitted {
+            Ok((permit, handshake)) => run(core, permit, address, advanced, handshake).await,
+            Err(refused) => core.failures.report(address, refused),
+        }
+    }
+}
+
+/// The steps after the permit of an inbound connection.
+async fn run(
+    core: Arc<Core>,
+    mut permit: ConnectionPermit,
+    address: Multiaddr,
+    advanced: Option<Arc<Notify>>,
+    handshake: BoxFuture<'static, Result<Reached, AttemptCause>>,
+) {
     let id = permit.id();
     let progress = async {
         if let Some(advanced) = advanced {

@@ -127,7 +127,10 @@ impl dyn PartEvent {
 
 /// Sends events to every subscriber. A full buffer drops its oldest events.
 #[derive(Debug)]
-pub(crate) struct EventSender(broadcast::Sender<Event>);
+pub(crate) struct EventSender(broadcast::Sender<Placed>);
+
+/// An event, and the number of events of the tracker that happened before it.
+pub(crate) type Placed = (u64, Event);
 
 impl EventSender {
     /// Keeps up to `capacity` events for a subscriber that falls behind.
@@ -135,9 +138,9 @@ impl EventSender {
         Self(broadcast::channel(capacity.max(1)).0)
     }
 
-    pub(crate) fn send(&self, event: Event) {
+    pub(crate) fn send(&self, position: u64, event: Event) {
         // A node without subscribers is not an error.
-        let _ = self.0.send(event);
+        let _ = self.0.send((position, event));
     }
 
     pub(crate) fn subscribe(&self) -> Events {
@@ -147,7 +150,7 @@ impl EventSender {
 
 /// A subscription. A reader that keeps up receives every event since the subscription began.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
+pub struct Events(broadcast::Receiver<Placed>);
 
 /// An error of [`Events::next`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,9 +174,26 @@ impl Events {
     ///
     /// [`EventsError::Lagged`] if this reader was too slow, and [`EventsError::Closed`] if the node is gone.
     pub async fn next(&mut self) -> Result<Event, EventsError> {
+        Ok(self.next_placed().await?.1)
+    }
+
+    /// Like [`Self::next`], with the number of events of the tracker that happened before the event.
+    pub(crate) async fn next_placed(&mut self) -> Result<Placed, EventsError> {
         self.0.recv().await.map_err(|error| match error {
             broadcast::error::RecvError::Lagged(missed) => EventsError::Lagged { missed },
             broadcast::error::RecvError::Closed => EventsError::Closed,
         })
+    }
+
+    /// Like [`Self::next_placed`]. `None`: there is no event yet.
+    pub(crate) fn try_next_placed(&mut self) -> Option<Result<Placed, EventsError>> {
+        match self.0.try_recv() {
+            Ok(placed) => Some(Ok(placed)),
+            Err(broadcast::error::TryRecvError::Empty) => None,
+            Err(broadcast::error::TryRecvError::Lagged(missed)) => {
+                Some(Err(EventsError::Lagged { missed }))
+            }
+            Err(broadcast::error::TryRecvError::Closed) => Some(Err(EventsError::Closed)),
+        }
     }
 }

@@ -82,6 +82,7 @@ pub mod protocols;
 mod router;
 mod session;
 mod supervisor;
+mod timeline;
 mod transport;
 
 pub use conn_state::{self, Closing, ConnectionId, Direction};
@@ -105,6 +106,7 @@ pub use crate::{
     event::{Event, Events, EventsError, PartEvent},
     node::Node,
     router::{IncomingStream, IncomingStreams},
+    timeline::{Moment, Timeline},
 };
 #[cfg(feature = "relay")]
 pub use {

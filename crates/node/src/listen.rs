@@ -139,7 +139,7 @@ async fn accept(
     let reason = crate::error::error_chain(&error);
     tracing::error!(%address, reason, "a listener failed: the node no longer announces its addresses");
     core.announce(announcer, Vec::new());
-    core.events.send(Event::ListenerFailed {
+    core.emit(Event::ListenerFailed {
         address,
         reason: reason.into(),
     });

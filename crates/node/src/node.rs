@@ -20,6 +20,7 @@ use crate::{
     part::{Circuits, DialRequest, Existing, GOODBYE, Origin, Part, Query},
     router::IncomingStreams,
     supervisor,
+    timeline::Timeline,
 };
 
 /// A running node. Clones are handles to the same node, which runs until [`Node::shutdown`].
@@ -192,6 +193,16 @@ impl Node {
     /// Subscribes to all events from now on.
     pub fn events(&self) -> Events {
         self.0.events.subscribe()
+    }
+
+    /// Subscribes to all events and to all changes of peers' states from now on, in one order.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline_of(self.events())
+    }
+
+    /// Adds the changes of peers' states from now on to a subscription of events.
+    pub fn timeline_of(&self, events: Events) -> Timeline {
+        Timeline::new(events, Arc::clone(&self.0.connections))
     }
 
     /// The part of type `P`, if the node has it.

@@ -25,6 +25,7 @@ use crate::{
     connection::{Connection, Muxed, Path, Stream},
     dial_budget::DialBudget,
     error::AttemptCause,
+    event::Event,
     protocols::identify,
 };
 
@@ -180,6 +181,8 @@ pub(crate) enum Change {
     },
     /// The announced addresses or protocols of this node changed.
     Local,
+    /// An event for the host only. It takes its place among the other changes, so the host receives all events in their order.
+    Public(Event),
 }
 
 /// The code that requested a dial.

@@ -1,11 +1,22 @@
 //! A listening socket.
 
-use std::{io, net::SocketAddr, time::Duration};
+mod pauses;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
+use self::pauses::Pauses;
 use crate::{ByteStream, Keepalive, ListenConfig, ListenError, dialers::direct::tune};
+
+/// The number of free descriptors after which a paused listener accepts again.
+const ROOM: usize = 8;
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -14,6 +25,7 @@ pub struct Listener {
     nodelay: bool,
     keepalive: Option<Keepalive>,
     exhausted_pause: Duration,
+    pauses: Mutex<Pauses>,
 }
 
 impl Listener {
@@ -56,6 +68,7 @@ impl Listener {
             nodelay: config.nodelay,
             keepalive: config.keepalive,
             exhausted_pause: config.exhausted_pause,
+            pauses: Mutex::default(),
         })
     }
 
@@ -67,7 +80,8 @@ impl Listener {
     /// The next connection. Cancel-safe: a dropped call loses none.
     ///
     /// Skips a connection that was gone before it was accepted, and pauses while the process is
-    /// out of file descriptors or memory. An error that it returns is permanent.
+    /// out of file descriptors or memory. After a pause it accepts again only if 8 descriptors are free.
+    /// One log line per minute tells the number of pauses. An error that it returns is permanent.
     pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
         loop {
             match self.inner.accept().await {
@@ -83,13 +97,43 @@ impl Listener {
                 Err(error) => match verdict(&error) {
                     Verdict::Next => {}
                     Verdict::Pause => {
-                        tracing::warn!(%error, "out of resources: accepting pauses");
-                        tokio::time::sleep(self.exhausted_pause).await;
+                        self.warn(&error);
+                        self.pause().await;
                     }
                     Verdict::Fatal => return Err(error),
                 },
             }
         }
+    }
+
+    /// Waits until the process has some free descriptors. The first ones that become free are for other tasks, which may
+    /// have given them up for a moment only.
+    async fn pause(&self) {
+        loop {
+            tokio::time::sleep(self.exhausted_pause).await;
+            let listener = SockRef::from(&self.inner);
+            let mut copies = std::iter::repeat_with(|| listener.try_clone());
+            let free: io::Result<Vec<_>> = copies.by_ref().take(ROOM).collect();
+            if free.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn warn(&self, error: &io::Error) {
+        let now = tokio::time::Instant::now().into_std();
+        let mut noted = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pauses) = noted.note(now) else {
+            return;
+        };
+        drop(noted);
+        let address = self.local_addr().ok();
+        tracing::warn!(
+            address = address.map(tracing::field::display),
+            %error,
+            pauses,
+            "this process is out of resources: the listener pauses before it accepts further connections"
+        );
     }
 }
 

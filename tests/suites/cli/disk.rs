@@ -33,7 +33,7 @@ fn on_a_small_disk(home: &Home, prepare: &str, args: &[&str]) -> Option<Finished
 }
 
 /// Makes `inner` the last arguments of `outer`, with its environment.
-fn append(outer: &mut Command, inner: &Command) {
+pub(super) fn append(outer: &mut Command, inner: &Command) {
     outer.arg(inner.get_program()).args(inner.get_args());
     for (name, value) in inner.get_envs() {
         match value {

@@ -8,15 +8,20 @@
 mod admin;
 mod disk;
 mod floods;
+mod hosts;
 mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod memory;
 mod nodes;
+#[cfg(target_os = "linux")]
+mod open_files;
+mod order;
 mod relaying;
 mod rules;
 mod shutdown;
 mod states;
+mod unread;
 mod wrong_input;
 
 use std::net::TcpListener;

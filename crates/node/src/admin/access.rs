@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::token::Token;
+use super::{host::HostName, token::Token};
 
 /// The requirements of a listener for a request.
 #[derive(Debug, Clone, Default)]
@@ -21,12 +21,14 @@ pub(super) struct Access {
     pub(super) token: Option<Arc<Token>>,
     /// Whether requests that only read need no token.
     pub(super) open_reads: bool,
+    /// The names that the `Host` header may contain, apart from `localhost` and IP addresses.
+    pub(super) hosts: Arc<[HostName]>,
 }
 
 /// Refuses a request with a foreign `Host` header, and a request without the token if it needs the token.
 pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
-    if !names_this_machine(request.headers()) {
-        let problem = "the Host header of a request must contain localhost or an IP address";
+    if !access.names_this_machine(request.headers()) {
+        let problem = "the Host header of a request must contain localhost, an IP address, or a name in [admin] hosts";
         return (StatusCode::FORBIDDEN, problem).into_response();
     }
     if let Err(problem) = access.permits(request.method(), request.headers()) {
@@ -37,6 +39,12 @@ pub(super) async fn check(State(access): State<Access>, request: Request, next: 
 }
 
 impl Access {
+    /// Whether no header names another host. A client without a `Host` header is no browser.
+    fn names_this_machine(&self, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).into_iter();
+        hosts.all(|host| host.to_str().is_ok_and(|host| is_known(host, &self.hosts)))
+    }
+
     fn permits(&self, method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
         let Some(token) = &self.token else {
             return Ok(());
@@ -60,17 +68,15 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
-/// Whether no header names another host. A client without a `Host` header is no browser.
-fn names_this_machine(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).into_iter();
-    hosts.all(|host| host.to_str().is_ok_and(is_local_name))
-}
-
-fn is_local_name(host: &str) -> bool {
+/// Whether the header names this machine, or one of `hosts`.
+fn is_known(host: &str, hosts: &[HostName]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
+    if hosts.iter().any(|known| known.is(name)) {
+        return true;
+    }
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.parse::<IpAddr>().is_ok()
 }
@@ -88,25 +94,51 @@ mod tests {
             "[::1]:80",
             "[::1]",
         ] {
-            assert!(is_local_name(host), "{host}");
+            assert!(is_known(host, &[]), "{host}");
         }
         for host in ["evil.example:80", "localhost.evil.example", ""] {
-            assert!(!is_local_name(host), "{host}");
+            assert!(!is_known(host, &[]), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_listed_name_is_known_with_any_port_and_no_other_name_is() {
+        let hosts = ["bowline".parse().unwrap(), "node.example".parse().unwrap()];
+        for host in [
+            "bowline",
+            "bowline:9090",
+            "Node.Example.:80",
+            "localhost",
+            "[::1]:80",
+        ] {
+            assert!(is_known(host, &hosts), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "x.node.example",
+            "node.example.evil",
+            "example",
+            "[bowline]",
+            "bowline:x",
+            "",
+        ] {
+            assert!(!is_known(host, &hosts), "{host}");
         }
     }
 
     #[test]
     fn every_host_header_must_be_local() {
+        let access = Access::default();
         let mut headers = HeaderMap::new();
-        assert!(names_this_machine(&headers));
+        assert!(access.names_this_machine(&headers));
         headers.append(HOST, "localhost".parse().unwrap());
-        assert!(names_this_machine(&headers));
+        assert!(access.names_this_machine(&headers));
         headers.append(HOST, "evil.example".parse().unwrap());
-        assert!(!names_this_machine(&headers));
+        assert!(!access.names_this_machine(&headers));
         let mut headers = HeaderMap::new();
         let not_ascii = b"\xc3\xa9vil.example".as_slice();
         headers.append(HOST, not_ascii.try_into().unwrap());
-        assert!(!names_this_machine(&headers));
+        assert!(!access.names_this_machine(&headers));
     }
 
     #[test]
@@ -131,7 +163,11 @@ mod tests {
         ];
         for open_reads in [true, false] {
             let token = Some(Arc::clone(&token));
-            let access = Access { token, open_reads };
+            let access = Access {
+                token,
+                open_reads,
+                ..Access::default()
+            };
             for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
                 for right in [&right, &lower] {
                     assert!(access.permits(&method, right).is_ok());

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use super::{
     access::Access,
+    host::HostName,
     place::{self, Lock},
     token::Token,
 };
@@ -192,12 +193,20 @@ impl Listener {
             access: Access {
                 token: Some(Arc::new(token)),
                 open_reads: open_reads.unwrap_or(is_loopback),
+                ..Access::default()
             },
             files: Files {
                 _token: Some(file),
                 ..Files::default()
             },
         })
+    }
+
+    /// Also answers requests whose `Host` header contains one of these names. Such a name must not be under a stranger's
+    /// control, who could otherwise let it lead browsers to this endpoint.
+    pub fn with_hosts(mut self, hosts: impl IntoIterator<Item = HostName>) -> Self {
+        self.access.hosts = hosts.into_iter().collect();
+        self
     }
 
     /// The address of this listener.

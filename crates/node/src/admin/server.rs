@@ -7,6 +7,7 @@
 //! | time for the request line and headers | 5 s | the connection is closed |
 //! | time for the whole exchange | 30 s, except for an answer of lines | the connection is cut |
 //! | requests per connection | 1 | the connection is closed |
+//! | file descriptors in reserve | 4 per listener | the listener pauses for 100 ms before it accepts further connections |
 
 use std::{
     convert::Infallible,
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request, serve::Listener};
+use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -30,7 +31,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::queries::Endless;
+use super::{
+    accept::{Acceptor, Socket},
+    queries::Endless,
+};
 
 /// The number of connections that a listener serves at once.
 const MAX_CONNECTIONS: usize = 32;
@@ -48,14 +52,18 @@ const EXCHANGE_TIME: Duration = Duration::from_secs(30);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` fires.
-pub(super) async fn run(mut listener: impl Listener, app: Router, stop: CancellationToken) {
+pub(super) async fn run<S: Socket>(
+    mut listener: Acceptor<S>,
+    app: Router,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            (stream, _) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+            stream = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 connections.spawn(exchange(stream, app.clone()));
             }
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => listener.refill(),
             () = stop.cancelled() => break,
         }
     }
@@ -158,7 +166,7 @@ mod tests {
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(run(listener, app(), stop.clone()));
+        let server = tokio::spawn(run(Acceptor::new(listener), app(), stop.clone()));
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             silent.push(UnixStream::connect(&path).await.unwrap());

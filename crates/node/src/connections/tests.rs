@@ -94,7 +94,7 @@ async fn registered(
 fn seen(connections: &Connections) -> Arc<Mutex<Vec<(ConnectionId, &'static str)>>> {
     let seen: Arc<Mutex<Vec<_>>> = Arc::default();
     let log = Arc::clone(&seen);
-    connections.observe(Box::new(move |change| {
+    connections.observe(Box::new(move |change, _| {
         let entry = match change {
             Change::Connected { connection } => (connection.id(), "connected"),
             Change::Disconnected { connection, .. } => (connection.id(), "disconnected"),
@@ -223,7 +223,7 @@ async fn changes_reported_while_one_is_delivered_come_after_it_and_all_come() {
         Arc::downgrade(&connections),
     );
     let log = Arc::clone(&order);
-    connections.observe(Box::new(move |change| {
+    connections.observe(Box::new(move |change, _| {
         let name = match change {
             Change::Connected { .. } => "connected",
             Change::Local => "local",
@@ -275,7 +275,7 @@ async fn the_end_of_a_connection_says_how_many_others_its_peer_has() {
     let connections = connections(LimitsConfig::for_memory(0));
     let log: Arc<Mutex<Vec<usize>>> = Arc::default();
     let ended = Arc::clone(&log);
-    connections.observe(Box::new(move |change| {
+    connections.observe(Box::new(move |change, _| {
         if let Change::Disconnected { remaining, .. } = change {
             ended.lock().unwrap().push(*remaining);
         }

@@ -11,7 +11,7 @@ use node::{
 };
 use serde_json::{Value, json};
 
-use crate::{failure::Failure, output::Output};
+use crate::output::{self, LiveOutput};
 
 /// The number of lines of one kind that are printed at once, and the pause before each further line. A peer that connects again
 /// and again causes about as many bytes of output as it sends, but at most 20 lines of each kind per second.
@@ -21,14 +21,14 @@ const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
 const MAX_KINDS: usize = 64;
 
 /// Prints events, within a budget for each kind of line.
-pub(crate) struct Lines {
-    output: Output,
+pub(crate) struct Lines<'a> {
+    output: &'a LiveOutput,
     budget: Budget<String>,
     missed: u64,
 }
 
-impl Lines {
-    pub(crate) fn new(output: Output) -> Self {
+impl<'a> Lines<'a> {
+    pub(crate) fn new(output: &'a LiveOutput) -> Self {
         let rate = Rate::new(PER_KIND.0, PER_KIND.1);
         Self {
             output,
@@ -38,55 +38,39 @@ impl Lines {
     }
 
     /// Prints the line of an event, if it has one.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is closed.
-    pub(crate) fn event(&mut self, event: &Event) -> Result<(), Failure> {
-        match describe(event) {
-            Some((object, plain)) => self.print(&object, || plain),
-            None => Ok(()),
+    pub(crate) fn event(&mut self, event: &Event) {
+        if let Some((object, plain)) = describe(event) {
+            self.print(&object, || plain);
         }
     }
 
     /// Prints the change of a peer's state.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is closed.
-    pub(crate) fn state(&mut self, event: &conn_state::Event<PeerId>) -> Result<(), Failure> {
+    pub(crate) fn state(&mut self, event: &conn_state::Event<PeerId>) {
         let plain = || format!("{} is {}: {}", event.peer, event.to, event.cause);
-        self.print(&admin::describe_state(event), plain)
+        self.print(&admin::describe_state(event), plain);
     }
 
     /// Some events were missed.
-    ///
-    /// # Errors
-    ///
-    /// Standard output is closed.
-    pub(crate) fn missed(&mut self, events: u64) -> Result<(), Failure> {
+    pub(crate) fn missed(&mut self, events: u64) {
         self.missed += events;
-        self.print_missed()
+        self.print_missed();
     }
 
-    fn print(&mut self, object: &Value, plain: impl FnOnce() -> String) -> Result<(), Failure> {
+    fn print(&mut self, object: &Value, plain: impl FnOnce() -> String) {
         let kind = object["event"].as_str().unwrap_or_default().to_owned();
         if self.budget.take(Instant::now(), kind).is_err() {
             self.missed += 1;
-            return Ok(());
+            return;
         }
-        self.print_missed()?;
-        self.output.line(object, plain)
+        self.print_missed();
+        self.output.line(object, plain);
     }
 
-    fn print_missed(&mut self) -> Result<(), Failure> {
-        match std::mem::take(&mut self.missed) {
-            0 => Ok(()),
-            missed => {
-                let object = json!({"event": "lagged", "missed": missed});
-                let plain = || format!("{missed} events were missed");
-                self.output.line(&object, plain)
-            }
+    fn print_missed(&mut self) {
+        let missed = std::mem::take(&mut self.missed);
+        if missed > 0 {
+            let (object, plain) = output::missed(missed);
+            self.output.line(&object, || plain);
         }
     }
 }

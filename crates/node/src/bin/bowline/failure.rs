@@ -3,12 +3,14 @@
 use std::{
     error::Error,
     fmt::Display,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
     iter,
     process::ExitCode,
 };
 
 use node::{conn_state::Escaped, error_chain};
+
+use crate::log;
 
 /// The failure of a command.
 #[derive(Debug)]
@@ -84,9 +86,9 @@ fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
-/// Prints a line on standard error, unless standard error is closed or its disk is full.
+/// Prints a line on standard error, unless standard error is closed or its disk is full. Does not wait for the reader.
 pub(crate) fn warn(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    log::stderr().push(line);
 }
 
 /// Prints help and version unchanged. Prints only the first paragraph of an error, on one line.

@@ -1,15 +1,18 @@
-//! The log on standard error. Unknown peers can cause some of its lines, so the length and the number of lines are bounded.
+//! The log on standard error. Unknown peers can cause some of its lines, so the length and the number of lines are bounded. A
+//! thread writes the lines, so a reader that stops reading delays no task of the node.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use node::conn_state::{Budget, Escaped, Rate};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+use crate::writer::{Sink, Writer};
 
 /// The maximum length of a line, in bytes. The rest of a longer line is left out.
 const MAX_LINE: usize = 1_024;
@@ -89,14 +92,35 @@ impl Write for Line {
     /// The subscriber writes each line by one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(left_out) = self.0 {
-            io::stderr().write_all(shown(line, left_out).as_bytes())?;
+            stderr().push(&shown(line, left_out));
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
+}
+
+/// The lines for standard error: of the log, and of errors.
+pub(crate) fn stderr() -> &'static Writer<Stderr> {
+    static STDERR: LazyLock<Writer<Stderr>> = LazyLock::new(|| Writer::start(Stderr));
+    &STDERR
+}
+
+#[derive(Debug)]
+pub(crate) struct Stderr;
+
+impl Sink for Stderr {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn lost(&self, lines: u64) -> String {
+        format!("{lines} lines of this log were lost: standard error could not be written")
+    }
+
+    fn failed(&self, _: &io::Error) {}
 }
 
 fn shown(line: &[u8], left_out: u64) -> String {
@@ -110,7 +134,6 @@ fn shown(line: &[u8], left_out: u64) -> String {
         0 => {}
         n => shown.push_str(&format!(" ({n} lines of this kind were left out before)")),
     }
-    shown.push('\n');
     shown
 }
 
@@ -132,14 +155,14 @@ mod tests {
 
     #[test]
     fn a_line_is_escaped_and_cut() {
-        assert_eq!(shown(b"a\x1b[2J\nb\n", 0), "a\\u{1b}[2J\\nb\n");
+        assert_eq!(shown(b"a\x1b[2J\nb\n", 0), "a\\u{1b}[2J\\nb");
         let long = "x".repeat(MAX_LINE + 1);
         let whole = shown(&long.as_bytes()[1..], 0);
-        assert_eq!(whole.len(), MAX_LINE + 1);
-        assert_eq!(shown(long.as_bytes(), 0).len(), MAX_LINE + "…\n".len());
+        assert_eq!(whole.len(), MAX_LINE);
+        assert_eq!(shown(long.as_bytes(), 0).len(), MAX_LINE + "…".len());
         assert_eq!(
             shown(b"a\n", 3),
-            "a (3 lines of this kind were left out before)\n"
+            "a (3 lines of this kind were left out before)"
         );
     }
 }

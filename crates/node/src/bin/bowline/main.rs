@@ -10,21 +10,32 @@ mod identify;
 mod key;
 mod log;
 mod multiaddr;
+mod open_files;
 mod output;
 mod ping;
 mod settings;
 #[cfg(feature = "relay")]
 mod slots;
 mod up;
+mod writer;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 
 use cli::{Cli, Command};
 use failure::Failure;
 
+/// The time that a slow reader has at the end for the lines that wait.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
+    let code = execute();
+    log::stderr().finish(LAST_LINES);
+    code
+}
+
+fn execute() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::of_clap(&error),

@@ -1,11 +1,17 @@
 //! Standard output: one JSON object per line, or text for people.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use node::conn_state::{Escaped, is_plain};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    writer::{Sink, Writer},
+};
 
 /// The output format of a command.
 #[derive(Debug, Clone, Copy)]
@@ -54,12 +60,80 @@ impl Output {
         object: &Value,
         plain: impl FnOnce() -> Lines,
     ) -> Result<(), Failure> {
+        let lines = self.render(object, plain);
+        lines.iter().try_for_each(|line| print(line))
+    }
+
+    /// The lines, as they are printed.
+    fn render<Lines: IntoIterator<Item = String>>(
+        self,
+        object: &Value,
+        plain: impl FnOnce() -> Lines,
+    ) -> Vec<String> {
         if self.json {
-            return print(&printable(object.to_string()));
+            return vec![printable(object.to_string())];
         }
-        plain()
-            .into_iter()
-            .try_for_each(|line| print(&Escaped(line).to_string()))
+        let lines = plain().into_iter();
+        lines.map(|line| Escaped(line).to_string()).collect()
+    }
+}
+
+/// The output of a command whose task goes on even if nobody reads its output. Printing neither blocks nor fails.
+#[derive(Debug)]
+pub(crate) struct LiveOutput {
+    output: Output,
+    writer: Writer<Stdout>,
+}
+
+impl LiveOutput {
+    pub(crate) fn new(output: Output) -> Self {
+        let writer = Writer::start(Stdout(output));
+        Self { output, writer }
+    }
+
+    /// Like [`Output::line`].
+    pub(crate) fn line(&self, object: &Value, plain: impl FnOnce() -> String) {
+        self.lines(object, || [plain()]);
+    }
+
+    /// Like [`Output::lines`].
+    pub(crate) fn lines<Lines: IntoIterator<Item = String>>(
+        &self,
+        object: &Value,
+        plain: impl FnOnce() -> Lines,
+    ) {
+        let lines = self.output.render(object, plain);
+        lines.iter().for_each(|line| self.writer.push(line));
+    }
+
+    /// Waits until all lines are written, for at most `patience`.
+    pub(crate) fn finish(&self, patience: Duration) {
+        self.writer.finish(patience);
+    }
+}
+
+/// The object and the text of the line that tells the number of missed events.
+pub(crate) fn missed(events: u64) -> (Value, String) {
+    let object = json!({"event": "lagged", "missed": events});
+    (object, format!("{events} events were missed"))
+}
+
+#[derive(Debug)]
+struct Stdout(Output);
+
+impl Sink for Stdout {
+    /// Bypasses the buffer of the standard library, which the end of the process would try to empty.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stdout(), bytes)?)
+    }
+
+    fn lost(&self, lines: u64) -> String {
+        let (object, plain) = missed(lines);
+        self.0.render(&object, || [plain]).concat()
+    }
+
+    fn failed(&self, error: &io::Error) {
+        tracing::warn!(%error, "standard output cannot be written: the node continues without it");
     }
 }
 

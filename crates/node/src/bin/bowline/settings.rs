@@ -6,7 +6,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use node::{Config, Multiaddr, conn_state::LimitsConfig};
+use node::{Config, Multiaddr, admin::HostName, conn_state::LimitsConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{cli, dialing, failure::Failure, multiaddr};
@@ -38,9 +38,18 @@ struct NodeSection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct AdminSection {
+struct AdminSection {
+    listen: Option<SocketAddr>,
+    open_reads: Option<bool>,
+    hosts: OneOrMany,
+}
+
+/// The admin endpoint on TCP.
+#[derive(Debug)]
+pub(crate) struct Admin {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) open_reads: Option<bool>,
+    pub(crate) hosts: Vec<HostName>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -136,7 +145,7 @@ pub(crate) struct Resolved {
     /// The addresses to listen on. Empty: the default addresses.
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: Vec<Multiaddr>,
-    pub(crate) admin: AdminSection,
+    pub(crate) admin: Admin,
     pub(crate) config: Config,
     pub(crate) dialer: dialing::Applied,
 }
@@ -263,8 +272,21 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         data_dir,
         listen: multiaddrs("node.listen", node.listen)?,
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
-        admin: settings.admin,
+        admin: admin(settings.admin)?,
         config: config.with_ping(liveness).with_dial_timeouts(far, near),
+    })
+}
+
+fn admin(section: AdminSection) -> Result<Admin, Failure> {
+    let hosts = section.hosts.into_vec().into_iter();
+    let parse = |text: String| {
+        let parsed = text.parse::<HostName>();
+        parsed.map_err(|error| Failure::usage(format!("admin.hosts: {error}")))
+    };
+    Ok(Admin {
+        listen: section.listen,
+        open_reads: section.open_reads,
+        hosts: hosts.map(parse).collect::<Result<_, _>>()?,
     })
 }
 

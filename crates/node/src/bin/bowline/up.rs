@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use node::{
-    Event, Events, EventsError, Multiaddr, Node,
+    Config, Event, Events, Moment, Multiaddr, Node,
     admin::{self, BindError, Listener},
-    conn_state::Update,
     error_chain,
     keyfile::{self, KeyFileError},
     multiaddr::Protocol,
@@ -17,17 +16,19 @@ use tokio::{
 };
 
 use crate::{
+    LAST_LINES,
     allocator::Reclaimer,
     cli,
     events::Lines,
     failure::{self, Failure},
-    key,
-    output::Output,
-    settings::{self, AdminSection, DEFAULT_PORT, Resolved},
+    key, open_files,
+    output::{LiveOutput, Output},
+    settings::{self, Admin, DEFAULT_PORT, Resolved},
 };
 
 pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
-    let settings = settings::resolve(args)?;
+    let mut settings = settings::resolve(args)?;
+    fit_open_files(&mut settings.config);
     let key = key::path(&settings.data_dir);
     let (keypair, _) = keyfile::load_or_create(&key).map_err(|error| match error {
         KeyFileError::Write { .. } => Failure::system_error(error),
@@ -37,22 +38,33 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     let admin = bound.map_err(Failure::system_error)?;
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
-    let outcome = serve(&node, events, admin, &settings, output).await;
+    let output = LiveOutput::new(output);
+    let outcome = serve(&node, events, admin, &settings, &output).await;
     node.shutdown().await;
+    output.finish(LAST_LINES);
     outcome
+}
+
+/// Raises the limit of open files, and keeps the node's limits below it.
+fn fit_open_files(config: &mut Config) {
+    let (before, limit) = open_files::raise();
+    match open_files::fit(limit, config) {
+        (line, true) => tracing::warn!("{line}"),
+        (line, false) => tracing::info!(before, "{line}"),
+    }
 }
 
 async fn serve(
     node: &Node,
-    mut events: Events,
+    events: Events,
     admin: Vec<Listener>,
     settings: &Resolved,
-    output: Output,
+    output: &LiveOutput,
 ) -> Result<(), Failure> {
     // A program that reads the ready line may send a signal at once, so install the handlers first.
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::job_error)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::job_error)?;
-    let (_, mut states) = node.tracker().subscribe();
+    let mut timeline = node.timeline_of(events);
     if settings.listen.is_empty() {
         listen_default(node).await?;
     }
@@ -60,33 +72,32 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
-    announce(node, &admin, output)?;
+    let endpoint = admin.first().map(|bound| bound.endpoint().to_string());
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin
         .map(|bound| admin::serve(node.clone(), bound))
         .collect();
+    announce(node, endpoint.as_deref(), output);
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
     let mut lines = Lines::new(output);
     loop {
         tokio::select! {
-            event = events.next() => match event {
-                Ok(event) => {
+            moment = timeline.next() => match moment {
+                Some(Moment::Event(event)) => {
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    lines.event(&event)?;
+                    lines.event(&event);
                 }
-                Err(EventsError::Lagged { missed }) => lines.missed(missed)?,
-                Err(_) => return Ok(()),
-            },
-            update = states.next() => match update {
-                Update::Event(event) => lines.state(&event)?,
-                Update::Lagged { missed, .. } => lines.missed(missed)?,
+                Some(Moment::State(event)) => lines.state(&event),
+                Some(Moment::Missed(missed)) => lines.missed(missed),
+                Some(_) => {}
+                None => return Ok(()),
             },
             Some(failure) = failures.recv() => {
                 let object = json!({"event": "dial_failed", "error": failure});
-                output.line(&object, || format!("bootstrap: {failure}"))?;
+                output.line(&object, || format!("bootstrap: {failure}"));
             }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -122,19 +133,18 @@ fn port(addresses: &[Multiaddr]) -> Option<u16> {
 /// Binds the admin endpoint: a Unix socket, and a TCP address on request. The node announces the first listener of the result.
 ///
 /// The socket holds the lock of the data directory, so it is bound first and dropped last.
-async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listener>, BindError> {
+async fn bind_admin(data_dir: &Path, admin: &Admin) -> Result<Vec<Listener>, BindError> {
     let unix = Listener::unix(data_dir).await?;
     Ok(match admin.listen {
         Some(address) => {
             let tcp = Listener::tcp(address, admin.open_reads, data_dir).await?;
-            vec![tcp, unix]
+            vec![tcp.with_hosts(admin.hosts.iter().cloned()), unix]
         }
         None => vec![unix],
     })
 }
 
-fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failure> {
-    let admin = admin.first().map(|bound| bound.endpoint().to_string());
+fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) {
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let object = json!({
@@ -152,7 +162,7 @@ fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failu
                 .map(|admin| format!("admin endpoint on {admin}")),
         );
         lines
-    })
+    });
 }
 
 /// Dials every bootstrap address in its own task. The channel returns the failures.

@@ -1,0 +1,187 @@
+//! The events of a node and the changes of its peers' states, in the order in which they happened.
+//!
+//! Both have a place: the number of changes of states that happened before. The node queues an event under the lock that it
+//! holds for a change of a connection, so the places tell the order.
+
+use std::sync::Arc;
+
+use conn_state::{Subscription, Update};
+use libp2p_identity::PeerId;
+
+use crate::{
+    connections::Connections,
+    event::{Event, Events, EventsError, Placed},
+};
+
+/// An item of a [`Timeline`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Moment {
+    /// An event of the node.
+    Event(Event),
+    /// A change of a peer's state.
+    State(conn_state::Event<PeerId>),
+    /// The reader fell behind and missed events or changes of states.
+    Missed(u64),
+}
+
+/// Every event of a node and every change of a peer's state, in one order.
+///
+/// For each connection, the change of the peer's state comes first, then [`Event::Connected`], [`Event::Identified`], the change of
+/// the peer's state at the end, and [`Event::Disconnected`].
+#[derive(Debug)]
+pub struct Timeline {
+    events: Events,
+    states: Subscription<PeerId>,
+    connections: Arc<Connections>,
+    merge: Merge<Event, conn_state::Event<PeerId>>,
+}
+
+impl Timeline {
+    pub(crate) fn new(events: Events, connections: Arc<Connections>) -> Self {
+        let (_, states) = connections.tracker().subscribe();
+        Self {
+            events,
+            states,
+            connections,
+            merge: Merge::default(),
+        }
+    }
+
+    /// Waits for the next item. `None`: the node is gone. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Moment> {
+        loop {
+            // An event is looked for first: a change of a state that happened before the event is then found, too.
+            if self.merge.event.is_none()
+                && let Some(next) = self.events.try_next_placed()
+                && let Some(moment) = self.take_event(next)
+            {
+                return moment;
+            }
+            if self.merge.state.is_none()
+                && let Some(next) = self.states.try_next()
+                && let Some(missed) = self.take_state(next)
+            {
+                return Some(missed);
+            }
+            match self.merge.next() {
+                Next::Event(event) => return Some(Moment::Event(event)),
+                Next::State(state) => return Some(Moment::State(state)),
+                Next::Settle => {
+                    let position = self.connections.tracker().position();
+                    self.connections.settle();
+                    self.merge.settled = position;
+                }
+                Next::Wait => {
+                    let moment = tokio::select! {
+                        next = self.events.next_placed() => self.take_event(next),
+                        next = self.states.next() => self.take_state(next).map(Some),
+                    };
+                    if let Some(moment) = moment {
+                        return moment;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an event over, or returns what the caller must return at once.
+    fn take_event(&mut self, next: Result<Placed, EventsError>) -> Option<Option<Moment>> {
+        match next {
+            Ok(placed) => {
+                self.merge.event = Some(placed);
+                None
+            }
+            Err(EventsError::Lagged { missed }) => Some(Some(Moment::Missed(missed))),
+            Err(EventsError::Closed) => Some(None),
+        }
+    }
+
+    fn take_state(&mut self, next: Update<PeerId>) -> Option<Moment> {
+        match next {
+            Update::Event(event) => {
+                self.merge.state = Some((self.states.position(), event));
+                None
+            }
+            Update::Lagged { missed, .. } => Some(Moment::Missed(missed)),
+        }
+    }
+}
+
+/// The next event and the next change of a state that were received and not returned yet.
+#[derive(Debug)]
+struct Merge<E, S> {
+    /// With the number of changes of states before it.
+    event: Option<(u64, E)>,
+    /// With the number of changes of states up to and including it.
+    state: Option<(u64, S)>,
+    /// All events that happened before this many changes of states were received.
+    settled: u64,
+}
+
+impl<E, S> Default for Merge<E, S> {
+    fn default() -> Self {
+        Self {
+            event: None,
+            state: None,
+            settled: 0,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Next<E, S> {
+    Event(E),
+    State(S),
+    /// An event that happened before the change of the state may still be on its way.
+    Settle,
+    Wait,
+}
+
+impl<E, S> Merge<E, S> {
+    /// The caller has looked for an event and then for a change of a state.
+    fn next(&mut self) -> Next<E, S> {
+        let state = self.state.as_ref().map(|(position, _)| *position);
+        let event = self.event.as_ref().map(|(position, _)| *position);
+        let is_state_next = match (state, event) {
+            (None, _) => false,
+            (Some(state), Some(event)) => state <= event,
+            (Some(state), None) if state <= self.settled => true,
+            (Some(_), None) => return Next::Settle,
+        };
+        let taken = match is_state_next {
+            true => self.state.take().map(|(_, state)| Next::State(state)),
+            false => self.event.take().map(|(_, event)| Next::Event(event)),
+        };
+        taken.unwrap_or(Next::Wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(event: Option<u64>, state: Option<u64>, settled: u64) -> Next<u64, u64> {
+        let mut merge = Merge {
+            event: event.map(|place| (place, place)),
+            state: state.map(|place| (place, place)),
+            settled,
+        };
+        merge.next()
+    }
+
+    #[test]
+    fn a_change_of_a_state_comes_before_the_events_that_were_queued_after_it() {
+        // The event knows of 7 changes, and the change is the 7th or the 8th.
+        assert_eq!(merge(Some(7), Some(7), 0), Next::State(7));
+        assert_eq!(merge(Some(7), Some(8), 0), Next::Event(7));
+        assert_eq!(merge(Some(7), None, 0), Next::Event(7));
+        assert_eq!(merge(None, None, 7), Next::Wait);
+    }
+
+    #[test]
+    fn a_change_of_a_state_without_an_event_waits_until_all_earlier_events_are_here() {
+        assert_eq!(merge(None, Some(7), 6), Next::Settle);
+        assert_eq!(merge(None, Some(7), 7), Next::State(7));
+    }
+}
