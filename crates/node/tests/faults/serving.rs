@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use node::{
     Config, Event, HandleError, Keypair, Multiaddr, Node,
     conn_state::LivenessConfig,
-    transport_quic::{Lossy, Rates, Tuned},
+    transport_quic::{Misbehaving, Faults, Tuned},
     transport_tcp::{self, Target, Upgrader},
 };
 use tokio::{
@@ -268,10 +268,10 @@ async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_st
 
 #[tokio::test]
 async fn a_listener_that_broke_is_announced_no_longer() {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
     let there = Node::builder(Keypair::generate_ed25519())
-        .binder(Arc::new(lossy))
+        .binder(Arc::new(misbehaving))
         .build()
         .unwrap();
     let mut events = there.events();
@@ -282,7 +282,7 @@ async fn a_listener_that_broke_is_announced_no_longer() {
     let connection = here.dial([tcp.clone()]).await.unwrap();
     connection.identify().await.unwrap();
 
-    weather.break_socket(std::io::ErrorKind::NetworkDown);
+    control.break_socket(std::io::ErrorKind::NetworkDown);
     // A broken socket is found out when it is used.
     let _ = std::net::UdpSocket::bind("127.0.0.1:0")
         .unwrap()
