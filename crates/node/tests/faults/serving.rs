@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use node::{
     Config, Event, HandleError, Keypair, Multiaddr, Node,
     conn_state::LivenessConfig,
-    transport_quic::{Misbehaving, Faults, Tuned},
+    transport_quic::{Faults, Misbehaving, Tuned},
     transport_tcp::{self, Target, Upgrader},
 };
 use tokio::{

@@ -315,3 +315,54 @@ impl Dice {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// The fates of 1,000 datagrams of one dial.
+    fn fates(faults: &Faults) -> Vec<Fate> {
+        let now = Instant::now();
+        let mut flows = Flows::new(3);
+        let path = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+        let initial = [0xc3, 0, 0, 0, 1, 1, 8, 1, 9];
+        let sent = (0..1_000).map(|_| flows.handle_sent(now, path, &initial, faults));
+        sent.collect()
+    }
+
+    #[test]
+    fn each_fault_comes_as_often_as_asked_and_leaves_the_others_alone() {
+        let delayed = Faults::default().with_delay(20 * MS, 10 * MS);
+        let lossy = fates(&delayed.clone().with_loss(0.2));
+        let all = fates(&delayed.with_loss(0.2).with_duplicate(0.3).with_reorder(0.1));
+        let (mut lost, mut twice, mut early) = (0, 0, 0);
+        for (lossy, all) in lossy.iter().zip(&all) {
+            match (lossy, all) {
+                (Fate::Lost, Fate::Lost) => lost += 1,
+                (Fate::Arrives(before, None), Fate::Arrives(delay, copy)) => {
+                    assert!((20 * MS..30 * MS).contains(before));
+                    assert!(delay.is_zero() || delay == before);
+                    early += usize::from(delay.is_zero());
+                    twice += usize::from(copy.is_some());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!((160..240).contains(&lost), "{lost}");
+        assert!((200..280).contains(&twice), "{twice}: 0.3 of 800");
+        assert!((60..100).contains(&early), "{early}: 0.1 of 800");
+    }
+
+    #[test]
+    fn a_range_is_used_from_its_first_to_its_last_number() {
+        assert_eq!(
+            [0.0, 0.5, 0.999].map(|share| within(&(3..=5), share)),
+            [3, 4, 5]
+        );
+        #[allow(clippy::reversed_empty_ranges)]
+        let empty = within(&(5..=3), 0.9);
+        assert_eq!(empty, 5);
+    }
+}
