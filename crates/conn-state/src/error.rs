@@ -100,20 +100,34 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_per_relay`] is reached, or [`crate::LimitsConfig::max_handshaking_per_subnet`] by one relay.
+    /// [`crate::LimitsConfig::max_per_relay`] is reached.
     #[error("{limit} inbound circuits through this relay are open, which is the limit")]
     TooManyFromRelay {
+        /// The limit.
+        limit: usize,
+    },
+    /// [`crate::LimitsConfig::max_handshaking_per_subnet`] is reached by one relay.
+    #[error(
+        "{limit} inbound circuits through this relay are in their handshake, which is the limit of a relay"
+    )]
+    TooManyHandshakesFromRelay {
         /// The limit.
         limit: usize,
     },
     /// A newer connection has displaced it.
     #[error("a newer connection took its place")]
     Displaced,
-    /// The peer has more than twice [`crate::LimitsConfig::max_per_peer`] connections. Up to that number, older connections may
-    /// be drained or dead.
+    /// The peer has twice [`crate::LimitsConfig::max_per_peer`] connections and one more. Some of these connections may be
+    /// drained or dead.
     #[error("{limit} connections to this peer are open, which is the limit")]
     TooManyToPeer {
-        /// The limit.
+        /// Twice [`crate::LimitsConfig::max_per_peer`] and one more, or 0 if that is 0.
         limit: usize,
     },
+    /// The host reported no connection of this id, or the connection has ended.
+    #[error("the connection was not reported to the limits, or it has ended")]
+    UnknownId,
+    /// The host has reported another connection by this id, and that connection has not ended.
+    #[error("another connection has the same id")]
+    IdInUse,
 }

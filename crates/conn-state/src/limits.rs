@@ -1,19 +1,21 @@
 //! Admission of connections by counts and rates, and the choice of the connections that the host closes for new ones.
 
 mod addresses;
+mod counts;
 mod handshakes;
 mod origin;
 mod places;
 mod ranked;
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, VecDeque},
     net::IpAddr,
     time::Instant,
 };
 
 use self::{
     addresses::Addresses,
+    counts::decrease,
     handshakes::Handshakes,
     origin::{Admitted, Group, Origin},
     places::Places,
@@ -103,8 +105,9 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// # Errors
     ///
     /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
-    /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long, so
-    /// call [`Self::poll_action`] after an error, too.
+    /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long. Their
+    /// actions wait until [`Self::poll_action`] is called again, so an early return such as `?` only delays their end.
+    /// [`Refused::IdInUse`] changes nothing.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -119,14 +122,25 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.begin(now, id, Origin::through(relay))
     }
 
+    /// This host dials, and the connection is `id`. Only the limit per peer applies, once the peer is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::IdInUse`].
+    pub fn handle_dialing(&mut self, id: Id) -> Result<(), Refused> {
+        self.check_new(id)?;
+        self.connections.insert(id, Admitted::new(None, None));
+        Ok(())
+    }
+
     /// The other end has sent something that advanced the handshake of `id`. A newcomer displaces this handshake only after the
     /// silent handshakes of its subnet. A host whose transport does not report progress need not call this method.
     pub fn handle_advanced(&mut self, id: Id) {
         self.handshakes.advance(id);
     }
 
-    /// The handshake of `id` has shown that `peer` is at the other end. An `id` that was not reported by
-    /// [`Self::handle_inbound`] is a connection that this host dialed.
+    /// The handshake of `id` has shown that `peer` is at the other end. The connection was reported by [`Self::handle_inbound`],
+    /// [`Self::handle_circuit`] or [`Self::handle_dialing`].
     ///
     /// A peer may have twice [`LimitsConfig::max_per_peer`] connections and one more, because a new connection may replace a
     /// connection that is dead or that the peer does not want to keep. The tracker
@@ -134,8 +148,9 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     ///
     /// # Errors
     ///
-    /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. The host then closes the
-    /// connection and reports [`Self::handle_closed`].
+    /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. [`Refused::UnknownId`] if `id` was
+    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. The host
+    /// then closes the connection and reports [`Self::handle_closed`].
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
@@ -143,28 +158,23 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         peer: Peer,
         usage: &Usage,
     ) -> Result<(), Refused> {
-        let (is_inbound, is_known) = match self.connections.get(&id) {
+        let group = match self.connections.get(&id) {
+            None => return Err(Refused::UnknownId),
             Some(admitted) if admitted.is_leaving => return Err(Refused::Displaced),
-            Some(admitted) => (admitted.origin.is_some(), admitted.peer.is_some()),
-            None => (false, false),
+            Some(admitted) => match &admitted.peer {
+                Some(known) if *known == peer => return Ok(()),
+                Some(_) => return Err(Refused::IdInUse),
+                None => admitted.origin.as_ref().map(|origin| origin.group.clone()),
+            },
         };
-        if is_known {
-            return Ok(());
-        }
         self.check_peer(&peer)?;
-        if is_inbound {
+        if let Some(group) = group {
             self.make_place(now)?;
-        }
-        let admitted = self.connections.entry(id).or_insert(Admitted {
-            origin: None,
-            peer: None,
-            is_leaving: false,
-        });
-        admitted.peer = Some(peer.clone());
-        if let Some(origin) = &admitted.origin {
             self.handshakes.remove(id);
-            let group = origin.group.clone();
             self.places.insert(now, id, group, usage.clone());
+        }
+        if let Some(admitted) = self.connections.get_mut(&id) {
+            admitted.peer = Some(peer.clone());
         }
         *self.peers.entry(peer).or_default() += 1;
         Ok(())
@@ -185,6 +195,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         usage: &Usage,
     ) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
+        self.check_new(id)?;
         self.check_group(&origin)?;
         let full_at = self.check_address(now, &origin)?;
         self.check_peer(&peer)?;
@@ -215,16 +226,11 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// Ends one protection of `peer`. After the last one, the peer's connections can be trimmed again, at most
     /// [`LimitsConfig::trim_idle`] later.
     pub fn handle_unprotected(&mut self, peer: Peer) {
-        if let Entry::Occupied(mut protected) = self.protected.entry(peer) {
-            *protected.get_mut() -= 1;
-            if *protected.get() == 0 {
-                protected.remove();
-            }
-        }
+        decrease(&mut self.protected, peer);
     }
 
     /// The next connection that the host must close, and the reason. Call this until it returns `None` after each
-    /// `handle_*`, also after one that returned an error. The host reports [`Self::handle_closed`] for each of these connections.
+    /// `handle_*`. The host reports [`Self::handle_closed`] for each of these connections.
     pub fn poll_action(&mut self) -> Option<(Id, Closing)> {
         self.actions.pop_front()
     }
@@ -252,8 +258,11 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
 
     /// Admits a connection to the pool of handshakes.
     fn begin(&mut self, now: Instant, id: Id, origin: Origin<Peer>) -> Result<(), Refused> {
+        self.check_new(id)?;
         let limit = self.config.max_handshaking;
-        while self.leaving < limit
+        // The last one is for a newcomer that is admitted. A host that calls `poll_action` after each admission therefore never
+        // refuses all newcomers, even if it does not call it after a refusal.
+        while self.leaving + 1 < limit
             && let Some(late) = self.handshakes.overdue(now, &self.config)
         {
             self.displace(late, Closing::TooLongTransient);
@@ -297,12 +306,15 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
             self.addresses.admit(now, household, full_at);
         }
         *self.groups.entry(origin.group.clone()).or_default() += 1;
-        let admitted = Admitted {
-            origin: Some(origin),
-            peer,
-            is_leaving: false,
-        };
-        self.connections.insert(id, admitted);
+        self.connections
+            .insert(id, Admitted::new(Some(origin), peer));
+    }
+
+    fn check_new(&self, id: Id) -> Result<(), Refused> {
+        match self.connections.contains_key(&id) {
+            true => Err(Refused::IdInUse),
+            false => Ok(()),
+        }
     }
 
     fn check_group(&self, origin: &Origin<Peer>) -> Result<(), Refused> {
@@ -318,9 +330,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     }
 
     fn check_peer(&self, peer: &Peer) -> Result<(), Refused> {
-        let limit = self.config.max_per_peer;
+        let limit = match self.config.max_per_peer {
+            0 => 0,
+            kept => kept.saturating_mul(2).saturating_add(1),
+        };
         let open = self.peers.get(peer).copied().unwrap_or(0);
-        match limit == 0 || open > limit.saturating_mul(2) {
+        match open >= limit {
             true => Err(Refused::TooManyToPeer { limit }),
             false => Ok(()),
         }
@@ -370,19 +385,10 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
             if let Some(household) = origin.household {
                 self.addresses.close(household);
             }
-            decrease(&mut self.groups, &origin.group);
+            decrease(&mut self.groups, origin.group.clone());
         }
         if let Some(peer) = &admitted.peer {
-            decrease(&mut self.peers, peer);
-        }
-    }
-}
-
-fn decrease<Key: Ord + Clone>(counts: &mut BTreeMap<Key, usize>, key: &Key) {
-    if let Entry::Occupied(mut count) = counts.entry(key.clone()) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
+            decrease(&mut self.peers, peer.clone());
         }
     }
 }

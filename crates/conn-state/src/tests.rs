@@ -1,3 +1,4 @@
+mod ids;
 mod room;
 
 use std::{
@@ -176,16 +177,22 @@ fn a_peer_may_hold_as_many_again_and_one_more_for_a_contest_whoever_dialed() {
     let mut limits = limits(LimitsConfig::default());
     let now = Instant::now();
     limits.handle_inbound(now, 0, ip("127.0.0.1")).unwrap();
+    for id in 1..19 {
+        limits.handle_dialing(id).unwrap();
+    }
     for id in 0..17 {
         up(&mut limits, now, id, 7).unwrap();
     }
     let refused = up(&mut limits, now, 17, 7).unwrap_err();
-    assert_eq!(refused, Refused::TooManyToPeer { limit: 8 });
+    assert!(refused.to_string().starts_with("17 connections"));
+    assert_eq!(refused, Refused::TooManyToPeer { limit: 17 });
     up(&mut limits, now, 17, 6).unwrap();
     limits.handle_closed(0);
     up(&mut limits, now, 18, 7).unwrap();
     let mut none = Limits::<u64, u8>::new(LimitsConfig::default().with_max_per_peer(0));
-    up(&mut none, now, 0, 7).unwrap_err();
+    none.handle_dialing(0).unwrap();
+    let refused = up(&mut none, now, 0, 7).unwrap_err();
+    assert_eq!(refused, Refused::TooManyToPeer { limit: 0 });
 }
 
 #[test]
@@ -272,7 +279,7 @@ fn an_address_is_forgotten_when_its_burst_is_whole_again_and_not_while_it_is_con
 proptest! {
     #[test]
     fn whatever_happens_no_cap_is_exceeded_and_nothing_is_left_at_the_end(
-        steps in proptest::collection::vec((0..8_u8, 0..24_u64, 0..6_u8, 0..2_000_u64), 1..400)
+        steps in proptest::collection::vec((0..9_u8, 0..24_u64, 0..6_u8, 0..2_000_u64), 1..400)
     ) {
         let config = LimitsConfig::default()
             .with_max_inbound(6)
@@ -304,15 +311,19 @@ proptest! {
                 {
                     open.insert(id, (Some(who), Some(who), usage));
                 }
+                7 if is_new => {
+                    limits.handle_dialing(id).expect("a new id");
+                    open.insert(id, (None, None, usage));
+                }
                 0..=2 => {}
                 3 | 4 => {
                     let usage = open.get(&id).map_or(usage, |(.., usage)| usage.clone());
                     let outcome = limits.handle_authenticated(now, id, who, &usage);
-                    if leaving.contains(&id) {
-                        prop_assert_eq!(outcome, Err(Refused::Displaced));
-                    } else if outcome.is_ok() {
-                        let entry = open.entry(id).or_insert((None, None, usage));
-                        entry.1.get_or_insert(who);
+                    match open.get_mut(&id) {
+                        _ if leaving.contains(&id) => prop_assert_eq!(outcome, Err(Refused::Displaced)),
+                        None => prop_assert_eq!(outcome, Err(Refused::UnknownId)),
+                        Some(entry) if outcome.is_ok() => drop(entry.1.get_or_insert(who)),
+                        Some(_) => {}
                     }
                 }
                 5 => limits.handle_advanced(id),

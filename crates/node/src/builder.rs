@@ -140,6 +140,17 @@ struct Overrides {
     binder: Option<Arc<dyn transport_quic::UdpBinder>>,
 }
 
+/// The settings of TCP. The limit of inbound streams is the node's, and outbound streams keep their share of all streams.
+#[cfg(feature = "tcp")]
+fn upgrade(config: &Config) -> transport_tcp::UpgradeConfig {
+    let mut upgrade = config.upgrade.clone();
+    let streams = config.max_inbound_streams;
+    let more = streams.saturating_sub(upgrade.max_inbound_streams);
+    upgrade.max_inbound_streams += more;
+    upgrade.max_streams = upgrade.max_streams.saturating_add(more);
+    upgrade
+}
+
 /// The transports of this build.
 struct Transports {
     #[cfg(feature = "tcp")]
@@ -159,7 +170,7 @@ impl Transports {
                 if let Err(error) = resolver.ready() {
                     tracing::warn!("{}", crate::error::error_chain(&error));
                 }
-                let upgrader = transport_tcp::Upgrader::new(keypair, config.upgrade.clone());
+                let upgrader = transport_tcp::Upgrader::new(keypair, upgrade(config));
                 let upgrader = upgrader.map_err(SetupError::Tcp)?;
                 let direct = || {
                     let config = transport_tcp::DirectConfig::default();
@@ -181,6 +192,9 @@ impl Transports {
                 // node's limits must apply first, even if a burst arrives before its handshakes are counted.
                 let behind = config.limits.max_handshaking.saturating_mul(8);
                 let quic = config.quic.clone();
+                let streams = u32::try_from(config.max_inbound_streams).unwrap_or(u32::MAX);
+                let streams = quic.max_inbound_streams.max(streams);
+                let quic = quic.with_max_inbound_streams(streams);
                 let max_incoming = quic.max_incoming.max(behind);
                 Arc::new(crate::transport::quic::Quic::new(
                     keypair,

@@ -128,9 +128,15 @@ impl Connections {
         self: &Arc<Self>,
         peer: Option<&PeerId>,
     ) -> Result<ConnectionPermit, AttemptCause> {
-        let map = self.map();
+        let mut map = self.map();
         let id = self.tracker.handle_dialing(Instant::now(), peer)?;
-        Ok(self.begin(map, id, None))
+        let counted = map.limits.handle_dialing(id);
+        let mut permit = self.begin(map, id, None);
+        if let Err(refused) = counted {
+            permit.end(Closing::Refused, Some(Detail::new(&refused)));
+            return Err(refused.into());
+        }
+        Ok(permit)
     }
 
     fn begin(

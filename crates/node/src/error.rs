@@ -166,6 +166,12 @@ pub enum AttemptCause {
         /// The number of addresses that the dial did not try. This address is the first of them.
         left_out: usize,
     },
+    /// The time of the whole dial ended before this address had its turn.
+    #[error("not tried, because the dial had only {} s for all addresses", after.as_secs_f32())]
+    OutOfTime {
+        /// The time limit of the dial.
+        after: Duration,
+    },
     /// The attempt would bypass the dialer, whose rules do not allow a direct connection to this address.
     #[error("{what} would bypass the dialer: no rule allows a direct connection to this address")]
     NotDirect {
@@ -250,13 +256,30 @@ impl fmt::Display for Joined<'_> {
             };
             length += text.len();
             if n > 0 && (n >= NAMED || length > LONGEST) {
-                return write!(f, "; and {} more", self.0.len() - n);
+                return more(f, &self.0[n..]);
             }
             let separator = if n == 0 { "" } else { "; " };
             write!(f, "{separator}{text}")?;
         }
         Ok(())
     }
+}
+
+/// Counts the failed attempts that a message does not name.
+fn more(f: &mut fmt::Formatter<'_>, rest: &[AttemptError]) -> fmt::Result {
+    write!(f, "; and {} more", rest.len())?;
+    let mut late = rest.iter().filter_map(|attempt| match attempt.cause {
+        AttemptCause::OutOfTime { after } => Some((&attempt.address, after)),
+        _ => None,
+    });
+    let Some((first, after)) = late.next() else {
+        return Ok(());
+    };
+    let (count, seconds) = (late.count() + 1, after.as_secs_f32());
+    write!(
+        f,
+        ", of which {count} were not tried within the {seconds} s of the dial: the first is {first}"
+    )
 }
 
 /// An error of [`crate::Connection::open`] and similar methods.

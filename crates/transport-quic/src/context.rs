@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     error::{EndpointError, TlsError},
     flag::Flag,
+    keys::EndpointKeys,
     link::{Handle, Links},
     resolve::Resolver,
     retry::{Meter, Verdict},
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) quinn: quinn::Endpoint,
     pub(crate) config: Config,
     pub(crate) tls: Tls,
+    /// None if the identity has none to derive.
+    pub(crate) keys: Option<EndpointKeys>,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) server: quinn::ServerConfig,
     pub(crate) binder: Arc<dyn UdpBinder>,

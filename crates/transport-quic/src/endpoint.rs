@@ -1,6 +1,11 @@
 //! One UDP socket, for dialing and listening.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::join_all};
 use libp2p_identity::{Keypair, PeerId};
@@ -87,20 +92,23 @@ impl Endpoint {
         let tls = Tls::new(keypair, &config.flavour)?;
         let transport = Arc::new(transport_config(&config)?);
         let server = server_config(&config, &tls, transport.clone())?;
-        let mut endpoint = EndpointKeys::endpoint_config(EndpointKeys::of(keypair));
+        let keys = EndpointKeys::of(keypair);
+        let mut endpoint = EndpointKeys::endpoint_config(keys.clone());
         endpoint.supported_versions(vec![1]);
         endpoint.min_reset_interval(RESET_INTERVAL);
-        let socket = binder.bind(address).and_then(Socket::new);
-        let socket = Arc::new(socket.map_err(failed)?);
+        endpoint.rng_seed(binder.faults().map(|control| control.seed(address)));
+        let bound = binder.bind(address).map_err(failed)?;
+        let (socket, exposed) = expose(bound, address, &*binder, &keys).map_err(failed)?;
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint,
             Some(server.clone()),
-            exposed(Arc::clone(&socket), &*binder),
+            exposed,
             Arc::new(TokioRuntime),
         )
         .map_err(failed)?;
         let context = Context {
             quinn,
+            keys,
             tls,
             transport,
             server,
@@ -250,14 +258,20 @@ impl Endpoint {
             address: same,
             source,
         };
-        let socket = binder.rebind(same, &sockets.bound_to(same)).or_else(|error| {
+        let again = binder
+            .rebind(same, &sockets.bound_to(same))
+            .map(|bound| (bound, same));
+        let bound = again.or_else(|error| {
             tracing::warn!(address = %same, %error, "cannot bind the port again, taking a free one");
-            binder.bind(SocketAddr::new(same.ip(), 0))
+            let free = SocketAddr::new(same.ip(), 0);
+            binder.bind(free).map(|bound| (bound, free))
         });
-        let socket = Arc::new(socket.and_then(Socket::new).map_err(failed)?);
+        let (bound, address) = bound.map_err(failed)?;
+        let (socket, exposed) =
+            expose(bound, address, binder, &self.context.keys).map_err(failed)?;
         self.context
             .quinn
-            .rebind_abstract(exposed(Arc::clone(&socket), binder))
+            .rebind_abstract(exposed)
             .map_err(failed)?;
         sockets.replace(socket);
         Ok(())
@@ -289,12 +303,19 @@ impl Endpoint {
     }
 }
 
-/// The socket under the binder's weather.
-fn exposed(socket: Arc<Socket>, binder: &dyn UdpBinder) -> Arc<dyn quinn::AsyncUdpSocket> {
-    match binder.weather() {
-        Some(weather) => weather.over(socket),
-        None => socket,
+/// The socket, and the socket that quinn sees: the same one, or one with the faults of the binder.
+fn expose(
+    bound: UdpSocket,
+    address: SocketAddr,
+    binder: &dyn UdpBinder,
+    keys: &Option<EndpointKeys>,
+) -> io::Result<(Arc<Socket>, Arc<dyn quinn::AsyncUdpSocket>)> {
+    let socket = Socket::new(bound)?;
+    if let Some(control) = binder.faults() {
+        return Ok(control.expose(socket, address, keys.clone()));
     }
+    let socket = Arc::new(socket);
+    Ok((Arc::clone(&socket), socket))
 }
 
 fn transport_config(config: &Config) -> Result<TransportConfig, BindError> {

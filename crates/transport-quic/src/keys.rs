@@ -4,7 +4,7 @@
 //! recognises the connection id in the packet and still computes the token it promised for
 //! it. quinn validates ids with one key and computes tokens with another; both come from here.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use libp2p_identity::Keypair;
 use quinn_proto::{
@@ -16,6 +16,7 @@ const RESET_DOMAIN: &[u8] = b"bowline quic stateless reset key";
 const CONNECTION_ID_DOMAIN: &[u8] = b"bowline quic connection id key";
 
 /// What an endpoint needs to recognise its former self's connections.
+#[derive(Clone)]
 pub(crate) struct EndpointKeys {
     reset: [u8; 32],
     connection_id: u64,
@@ -31,6 +32,11 @@ impl EndpointKeys {
         })
     }
 
+    /// The token of the stateless reset that ends a connection which sends to this id of the endpoint.
+    pub(crate) fn reset_token(&self, id: &[u8]) -> Option<[u8; 16]> {
+        hmac(&self.reset, id)?.first_chunk().copied()
+    }
+
     /// The endpoint configuration that uses them, or random ones where there are none.
     pub(crate) fn endpoint_config(keys: Option<Self>) -> EndpointConfig {
         let Some(keys) = keys else {
@@ -42,6 +48,12 @@ impl EndpointKeys {
             Box::new(HashedConnectionIdGenerator::from_key(key))
         });
         config
+    }
+}
+
+impl fmt::Debug for EndpointKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointKeys").finish_non_exhaustive()
     }
 }
 

@@ -111,7 +111,7 @@
 #[doc(inline)]
 pub use self::{
     address::{multiaddr_of, socket_addr},
-    binders::{BoundTo, Lossy, Rates, Tuned, Weather},
+    binders::{BoundTo, FaultControl, Faults, Misbehaving, Tuned},
     close_code::CloseCode,
     config::{Config, Flavour},
     connection::{Connection, ConnectionStats},
@@ -194,8 +194,8 @@ pub trait UdpBinder: Send + Sync + std::fmt::Debug {
         self.bind(address)
     }
 
-    /// The bad network that the sockets are exposed to, in tests. None by default.
-    fn weather(&self) -> Option<Weather> {
+    /// The faults that [`Misbehaving`] adds to the sockets, in tests. None by default.
+    fn faults(&self) -> Option<FaultControl> {
         None
     }
 }

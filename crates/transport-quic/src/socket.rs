@@ -71,6 +71,12 @@ impl Socket {
         })
     }
 
+    /// The same socket with another address, for a network that the system does not know.
+    pub(crate) fn with_local(mut self, local: SocketAddr) -> Self {
+        self.local = local;
+        self
+    }
+
     /// The system's socket, unless it is closed.
     pub(crate) fn io(&self) -> Option<Arc<UdpSocket>> {
         self.read().clone()

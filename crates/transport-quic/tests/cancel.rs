@@ -6,7 +6,7 @@ mod common;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{Node, localhost, within};
-use transport_quic::{Config, DialOptions, Lossy, Rates, Resolver, Tuned};
+use transport_quic::{Config, DialOptions, Faults, Misbehaving, Resolver, Tuned};
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -27,12 +27,9 @@ async fn polled<F: Future>(future: F, polls: usize) {
 }
 
 /// A path so slow that many a poll falls into the handshake.
-fn slow() -> Arc<Lossy> {
-    let rates = Rates {
-        delay: Duration::from_millis(5),
-        ..Rates::default()
-    };
-    Arc::new(Lossy::new(Arc::new(Tuned::default()), 3, rates))
+fn slow() -> Arc<Misbehaving> {
+    let faults = Faults::default().with_delay(Duration::from_millis(5), Duration::ZERO);
+    Arc::new(Misbehaving::new(Arc::new(Tuned::default()), 3, faults))
 }
 
 /// One test, because file descriptors are counted for the whole process.

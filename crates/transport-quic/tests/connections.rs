@@ -8,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use common::{Node, ask, id, localhost, pair, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_quic::{
-    BoundTo, CloseCode, CloseReason, Config, DialError, Endpoint, EndpointError, Keypair, Lossy,
-    ProbeError, Rates, Stream, StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
+    BoundTo, CloseCode, CloseReason, Config, DialError, Endpoint, EndpointError, Faults, Keypair,
+    Misbehaving, ProbeError, Stream, StreamError, Tuned, multiaddr::Protocol, multiaddr_of,
 };
 
 #[tokio::test]
@@ -329,10 +329,10 @@ async fn a_live_peer_answers_a_probe_whose_one_byte_of_credit_is_paid_back() {
 
 #[tokio::test]
 async fn a_silent_peer_fails_a_probe_at_its_deadline() {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
     let (dialer, listener) = (
-        Node::with_binder(Config::default(), Arc::new(lossy)),
+        Node::with_binder(Config::default(), Arc::new(misbehaving)),
         Node::new(Config::default()),
     );
     let accepted = listener.accept_one();
@@ -340,13 +340,13 @@ async fn a_silent_peer_fails_a_probe_at_its_deadline() {
     let dialed = dialed.unwrap();
     let _accepted = within(accepted).await.unwrap();
     within(dialed.probe(common::PATIENCE)).await.unwrap();
-    weather.blackhole(true);
+    control.stall(true);
     let probed = dialed.probe(Duration::from_millis(500)).await;
     assert!(
         matches!(probed, Err(ProbeError::Silent { .. })),
         "{probed:?}"
     );
-    weather.blackhole(false);
+    control.stall(false);
     within(dialed.probe(common::PATIENCE)).await.unwrap();
 }
 

@@ -12,7 +12,8 @@ use std::{
 use common::{Node, pair, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_quic::{
-    CloseCode, CloseReason, Config, Connection, Lossy, Rates, Stream, StreamError, Tuned, Weather,
+    CloseCode, CloseReason, Config, Connection, FaultControl, Faults, Misbehaving, Stream,
+    StreamError, Tuned,
 };
 
 const MEGABYTE: usize = 1 << 20;
@@ -133,15 +134,12 @@ async fn waiting_for_delivery_ends_with_the_acknowledgement() {
 
 #[tokio::test]
 async fn waiting_for_delivery_fails_when_the_peer_stops_reading() {
-    let (_d, dialed, _l, accepted, weather) = weathered(Config::default()).await;
+    let (_d, dialed, _l, accepted, control) = breakable(Config::default()).await;
     let (mut send, _recv) = dialed.open().await.unwrap().split();
     send.write_all(b"seen").await.unwrap();
     let (_send, recv) = within(accepted.accept()).await.unwrap().split();
     // What the dialer sends is lost from now on, so only the peer's refusal can end the wait.
-    weather.set(Rates {
-        loss: 1.0,
-        ..Rates::default()
-    });
+    control.set(Faults::default().with_loss(1.0));
     send.write_all(b"not seen").await.unwrap();
     send.shutdown().await.unwrap();
     recv.stop(CloseCode::new(9));
@@ -157,8 +155,8 @@ async fn waiting_for_delivery_fails_when_the_peer_stops_reading() {
 
 #[tokio::test]
 async fn waiting_for_delivery_fails_when_the_connection_ends_first() {
-    let (_d, dialed, _l, _accepted, weather) = weathered(Config::default()).await;
-    weather.blackhole(true);
+    let (_d, dialed, _l, _accepted, control) = breakable(Config::default()).await;
+    control.stall(true);
     let mut stream = finished(&dialed).await;
     dialed.abort(CloseCode::NONE, "");
     let error = within(stream.wait_delivered()).await.unwrap_err();
@@ -166,24 +164,24 @@ async fn waiting_for_delivery_fails_when_the_connection_ends_first() {
 }
 
 /// A pair whose dialer can be cut off.
-async fn weathered(config: Config) -> (Node, Connection, Node, Connection, Weather) {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
-    let dialer = Node::with_binder(config.clone(), Arc::new(lossy));
+async fn breakable(config: Config) -> (Node, Connection, Node, Connection, FaultControl) {
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
+    let dialer = Node::with_binder(config.clone(), Arc::new(misbehaving));
     let listener = Node::new(config);
     let accepted = listener.accept_one();
     let dialed = within(dialer.endpoint.dial(listener.address, None)).await;
     let (dialed, accepted) = (dialed.unwrap(), within(accepted).await.unwrap());
     within(dialed.probe(common::PATIENCE)).await.unwrap();
-    (dialer, dialed, listener, accepted, weather)
+    (dialer, dialed, listener, accepted, control)
 }
 
 #[tokio::test]
 async fn a_peer_that_does_not_acknowledge_delays_the_end_by_the_close_timeout() {
     let timeout = Duration::from_millis(300);
     let config = Config::default().with_close_timeout(timeout);
-    let (_d, dialed, _l, _accepted, weather) = weathered(config).await;
-    weather.blackhole(true);
+    let (_d, dialed, _l, _accepted, control) = breakable(config).await;
+    control.stall(true);
     let mut small = dialed.open().await.unwrap();
     small.write_all(b"never seen").await.unwrap();
     small.shutdown().await.unwrap();
@@ -197,8 +195,8 @@ async fn a_peer_that_does_not_acknowledge_delays_the_end_by_the_close_timeout() 
 #[tokio::test]
 async fn an_abort_cuts_a_graceful_close_short() {
     let config = Config::default().with_close_timeout(common::PATIENCE * 2);
-    let (_d, dialed, _l, _accepted, weather) = weathered(config).await;
-    weather.blackhole(true);
+    let (_d, dialed, _l, _accepted, control) = breakable(config).await;
+    control.stall(true);
     let mut stream = dialed.open().await.unwrap();
     stream.write_all(b"never seen").await.unwrap();
     stream.shutdown().await.unwrap();
@@ -211,8 +209,8 @@ async fn an_abort_cuts_a_graceful_close_short() {
 #[tokio::test]
 async fn a_connection_that_is_being_closed_opens_and_accepts_nothing() {
     let config = Config::default().with_close_timeout(common::PATIENCE * 2);
-    let (_d, dialed, _l, _accepted, weather) = weathered(config).await;
-    weather.blackhole(true);
+    let (_d, dialed, _l, _accepted, control) = breakable(config).await;
+    control.stall(true);
     let mut stream = dialed.open().await.unwrap();
     stream.write_all(b"never seen").await.unwrap();
     stream.shutdown().await.unwrap();

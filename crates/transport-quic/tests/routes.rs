@@ -12,8 +12,8 @@ use std::{
 
 use common::{Node, within};
 use transport_quic::{
-    CloseCode, Config, DialError, Endpoint, Endpoints, Keypair, Lossy, Rates, RouteError, Tuned,
-    UdpBinder, multiaddr::Protocol, multiaddr_of,
+    CloseCode, Config, DialError, Endpoint, Endpoints, Faults, Keypair, Misbehaving, RouteError,
+    Tuned, UdpBinder, multiaddr::Protocol, multiaddr_of,
 };
 
 fn endpoints() -> Endpoints {
@@ -135,13 +135,13 @@ async fn an_address_without_a_route_is_an_error_at_once() {
 
 #[tokio::test]
 async fn endpoints_that_have_stopped_or_were_removed_dial_no_more() {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
     let endpoints = with_binder(Arc::new(Tuned::default()));
     let keypair = Keypair::generate_ed25519();
     let local = "127.0.0.1:0".parse().unwrap();
     let breaks =
-        Endpoint::with_binder(local, &keypair, Config::default(), Arc::new(lossy)).unwrap();
+        Endpoint::with_binder(local, &keypair, Config::default(), Arc::new(misbehaving)).unwrap();
     endpoints.add(breaks.clone());
     let closes = endpoints.bind(local).unwrap();
     endpoints.add(closes.clone());
@@ -152,7 +152,7 @@ async fn endpoints_that_have_stopped_or_were_removed_dial_no_more() {
         from(&endpoints, "127.0.0.1:1"),
         breaks.local_addr().unwrap()
     );
-    weather.break_socket(ErrorKind::NetworkDown);
+    control.break_socket(ErrorKind::NetworkDown);
     within(breaks.accept()).await.unwrap_err();
     assert_eq!(
         from(&endpoints, "127.0.0.1:1"),

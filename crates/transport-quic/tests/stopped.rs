@@ -12,8 +12,8 @@ use std::{
 use common::{Node, localhost, pair, within};
 use tokio::io::AsyncWriteExt;
 use transport_quic::{
-    BindError, CloseCode, CloseReason, Config, DialError, Endpoint, EndpointError, Keypair, Lossy,
-    Rates, Tuned,
+    BindError, CloseCode, CloseReason, Config, DialError, Endpoint, EndpointError, Faults, Keypair,
+    Misbehaving, Tuned,
 };
 
 fn is_free(address: SocketAddr) -> bool {
@@ -65,9 +65,9 @@ async fn a_rebound_endpoint_gives_its_port_back_too() {
 
 #[tokio::test]
 async fn a_socket_that_breaks_ends_accepting_and_dialing_and_says_why() {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
-    let broken = Node::with_binder(Config::default(), Arc::new(lossy));
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
+    let broken = Node::with_binder(Config::default(), Arc::new(misbehaving));
     let other = Node::new(Config::default());
     let accepted = other.accept_one();
     let dialed = within(broken.endpoint.dial(other.address, None)).await;
@@ -78,7 +78,7 @@ async fn a_socket_that_breaks_ends_accepting_and_dialing_and_says_why() {
     let endpoint = broken.endpoint.clone();
     let accepting = tokio::spawn(async move { endpoint.accept().await.map(drop) });
     tokio::task::yield_now().await;
-    weather.break_socket(ErrorKind::NetworkDown);
+    control.break_socket(ErrorKind::NetworkDown);
     match within(accepting).await.unwrap() {
         Err(EndpointError::Broken { address, source }) => {
             assert_eq!(address, broken.address);

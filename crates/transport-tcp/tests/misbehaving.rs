@@ -279,6 +279,26 @@ async fn what_was_written_before_the_owner_dropped_the_stream_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_seeds_repeat_a_run_with_retries() {
+    let run = async |seed| {
+        let faults = Faults::default().with_refuse(0.6).with_delay(MS, 9 * MS);
+        let refusing = Misbehaving::new(Pipes::default(), 3, faults);
+        let pauses = RetryConfig::default().with_attempts(9).with_seed(seed);
+        let retry = Retry::new(refusing, pauses);
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let is_open = retry.dial(&target(1), &within(60)).await.is_ok();
+            times.push((is_open, begun.elapsed()));
+        }
+        times
+    };
+    let first = run(5).await;
+    assert_eq!(first, run(5).await);
+    assert_ne!(first, run(6).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_composes_with_rules_and_retries() {
     let faults = Faults::default().with_refuse(1.0);
     let refusing = Misbehaving::new(Pipes::default(), 1, faults);

@@ -13,6 +13,16 @@ pub(crate) struct Admitted<Peer> {
     pub(super) is_leaving: bool,
 }
 
+impl<Peer> Admitted<Peer> {
+    pub(super) fn new(origin: Option<Origin<Peer>>, peer: Option<Peer>) -> Self {
+        Self {
+            origin,
+            peer,
+            is_leaving: false,
+        }
+    }
+}
+
 /// Where an inbound connection is counted.
 #[derive(Debug, Clone)]
 pub(super) struct Origin<Peer> {
@@ -69,7 +79,7 @@ impl<Peer> Origin<Peer> {
         let limit = config.max_handshaking_per_subnet;
         match self.group {
             _ if open < limit => Ok(()),
-            Group::Relay(_) => Err(Refused::TooManyFromRelay { limit }),
+            Group::Relay(_) => Err(Refused::TooManyHandshakesFromRelay { limit }),
             Group::Subnet(prefix) if self.household.is_some() => {
                 Err(Refused::TooManyHandshakesFromSubnet { prefix, limit })
             }

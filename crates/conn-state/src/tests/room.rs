@@ -179,6 +179,29 @@ fn while_many_connections_are_on_their_way_out_no_more_make_room() {
 }
 
 #[test]
+fn a_host_that_skips_its_actions_after_a_refusal_is_not_locked_out() {
+    let config = LimitsConfig::default()
+        .with_max_handshaking(3)
+        .with_max_per_address(1);
+    let mut limits = limits(config);
+    let (mut now, taken) = (Instant::now(), ip("192.0.2.1"));
+    limits.handle_inbound(now, 0, taken).unwrap();
+    up(&mut limits, now, 0, 1).unwrap();
+    for round in 1..50_u8 {
+        for place in 0..3 {
+            let id = u64::from(round) * 4 + u64::from(place);
+            let address = IpAddr::V4([10, round, place, 1].into());
+            limits.handle_inbound(now, id, address).unwrap();
+            closed(&mut limits);
+        }
+        // All three handshakes take too long. The newcomer that displaces them is refused, and the host returns early.
+        now += 60 * SECOND;
+        let refused = limits.handle_inbound(now, 1, taken).unwrap_err();
+        assert!(matches!(refused, Refused::TooManyFromAddress { .. }));
+    }
+}
+
+#[test]
 fn one_relay_brings_no_more_circuits_than_its_share_and_they_count_as_inbound() {
     let config = LimitsConfig::default()
         .with_max_inbound(4)

@@ -30,8 +30,10 @@ pub(super) async fn run(
     request: DialRequest,
     expected: Option<PeerId>,
 ) -> Result<Connection, Vec<AttemptError>> {
+    let deadline = Instant::now() + core.config.dial_total_timeout;
     let mut race = Race {
         core,
+        deadline,
         origin: request.origin,
         circuits: request.circuits,
         budget: request.budget,
@@ -56,6 +58,8 @@ pub(super) async fn run(
 
 struct Race<'a> {
     core: &'a Arc<Core>,
+    /// The end of the whole dial.
+    deadline: Instant,
     origin: Origin,
     circuits: Circuits,
     budget: DialBudget,
@@ -87,7 +91,7 @@ enum Ended {
 impl Race<'_> {
     async fn run(&mut self) -> Option<Connection> {
         loop {
-            let next = self.due.first().map(|(at, _)| *at);
+            let next = self.due.first().map(|(at, _)| self.deadline.min(*at));
             tokio::select! {
                 biased;
                 Some(ended) = self.running.next() => match ended {
@@ -95,6 +99,10 @@ impl Race<'_> {
                         Ok(addresses) => self.add(addresses),
                         Err(cause) => self.failed.push(AttemptError { address, cause }),
                     },
+                    Ended::Tried {
+                        attempt: Attempt { address, .. },
+                        outcome: Err(cause @ AttemptCause::OutOfTime { .. }),
+                    } => self.failed.push(AttemptError { address, cause }),
                     Ended::Tried { attempt, outcome } => {
                         if let Some(connection) = self.finish(attempt, outcome) {
                             return Some(connection);
@@ -186,7 +194,7 @@ impl Race<'_> {
         Attempt {
             address: address.clone(),
             expected: address::peer(address).or(self.expected),
-            deadline: Instant::now() + after,
+            deadline: self.deadline.min(Instant::now() + after),
             budget: self.budget.clone(),
         }
     }
@@ -200,6 +208,7 @@ impl Race<'_> {
         let connector = self.core.connector(kind)?;
         let after = self.core.config.dial_timeout;
         let attempt = self.attempt(address, after);
+        let after = attempt.deadline - Instant::now();
         let look_up = connector.expand(&attempt)?;
         if !(self.core.is_direct)(address) {
             let what = "a DNS look-up of this name";
@@ -214,21 +223,21 @@ impl Race<'_> {
         Some(Ok(look_up.boxed()))
     }
 
-    /// Starts the attempts that are due.
+    /// Starts the attempts that are due. At the end of the dial's time, all attempts are due, and fail at once.
     fn start_due(&mut self) {
         let now = Instant::now();
+        let is_over = now >= self.deadline;
         let later = self
             .due
             .iter()
-            .position(|(at, _)| *at > now)
+            .position(|(at, _)| *at > now && !is_over)
             .unwrap_or(self.due.len());
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
-            let budget = self.budget.clone();
-            let expected = address::peer(&address).or(self.expected);
+            // The attempt's own time begins with its turn.
+            let attempt = self.attempt(&address, core.config.dial_total_timeout);
             let tried = async move {
-                let _turn = at_once.acquire().await;
-                let (attempt, outcome) = try_one(&core, address, expected, budget).await;
+                let (attempt, outcome) = try_in_turn(&core, attempt, &at_once).await;
                 Ended::Tried { attempt, outcome }
             };
             self.running.push(tried.boxed());
@@ -296,41 +305,56 @@ async fn wait(due: Option<Instant>) {
     }
 }
 
+/// Waits for a turn until the deadline of `attempt`, which is the dial's, and then tries the address.
+async fn try_in_turn(
+    core: &Arc<Core>,
+    attempt: Attempt,
+    at_once: &Semaphore,
+) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
+    let connector = core.connector(address::kind(&attempt.address));
+    let turn = async {
+        let of_this_dial = at_once.acquire().await.ok();
+        // A connector that first dials another peer holds no permit and makes no connect. The dial of that peer does both.
+        let of_all_dials = match connector {
+            Some(connector) if !connector.dials_through() => {
+                let start = attempt.budget.pace(Instant::now().into_std());
+                wait(Some(Instant::from_std(start))).await;
+                core.dials.acquire().await.ok()
+            }
+            _ => None,
+        };
+        (of_this_dial, of_all_dials)
+    };
+    let turn = timeout_at(attempt.deadline, turn).await;
+    let is_over = Instant::now() >= attempt.deadline;
+    let Some(_turn) = turn.ok().filter(|_| !is_over) else {
+        let after = core.config.dial_total_timeout;
+        return (attempt, Err(AttemptCause::OutOfTime { after }));
+    };
+    try_one(core, attempt).await
+}
+
 async fn try_one(
     core: &Arc<Core>,
-    address: Multiaddr,
-    expected: Option<PeerId>,
-    budget: DialBudget,
+    mut attempt: Attempt,
 ) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
-    let kind = address::kind(&address);
-    let connector = core.connector(kind);
-    // A connector that first dials another peer holds no permit and makes no connect. The dial of that peer does both.
-    let _permit = match connector {
-        Some(connector) if !connector.dials_through() => {
-            let start = budget.pace(Instant::now().into_std());
-            wait(Some(Instant::from_std(start))).await;
-            core.dials.acquire().await.ok()
-        }
-        _ => None,
-    };
-    let after = match address::is_private(&address) {
+    let kind = address::kind(&attempt.address);
+    let after = match address::is_private(&attempt.address) {
         true => core.config.dial_timeout_private,
         false => core.config.dial_timeout,
     };
-    let deadline = Instant::now() + after;
-    let attempt = Attempt {
-        address,
-        expected,
-        deadline,
-        budget,
-    };
+    let now = Instant::now();
+    // The dial as a whole may end sooner.
+    let after = after.min(attempt.deadline - now);
+    attempt.deadline = now + after;
     let outcome = async {
-        let connector = connector.ok_or(AttemptCause::Unsupported)?;
+        let connector = core.connector(kind).ok_or(AttemptCause::Unsupported)?;
         if kind == Kind::Quic && !(core.is_direct)(&attempt.address) {
             return Err(AttemptCause::NotDirect { what: "QUIC" });
         }
-        let mut permit = core.connections.begin_dial(expected.as_ref())?;
-        let connecting = timeout_at(deadline, Arc::clone(connector).connect(attempt.clone()));
+        let mut permit = core.connections.begin_dial(attempt.expected.as_ref())?;
+        let connect = Arc::clone(connector).connect(attempt.clone());
+        let connecting = timeout_at(attempt.deadline, connect);
         let in_time = async {
             let timed_out = Err(AttemptCause::TimedOut { after });
             connecting.await.unwrap_or(timed_out)

@@ -86,6 +86,58 @@ async fn an_attempt_that_is_not_answered_ends_at_its_deadline_and_sooner_on_a_pr
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dial_to_a_hundred_silent_addresses_ends_after_a_minute_and_says_which_it_did_not_try() {
+    let (node, dialed) = nowhere(Config::default(), &[]);
+    let many = (1..=100).map(|host| format!("/ip4/192.0.2.{host}/tcp/1"));
+    let many: Vec<Multiaddr> = many.map(|text| text.parse().unwrap()).collect();
+    let begun = Instant::now();
+    let error = node.dial(many.clone()).await.unwrap_err();
+    let minute = Duration::from_secs(60);
+    let took = begun.elapsed();
+    assert!((minute..minute + MOMENT).contains(&took), "{took:?}");
+    let text = error.to_string();
+    let tried: Vec<_> = dialed
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(host, _)| host.clone())
+        .collect();
+    let left = 100 - tried.len();
+    let end = format!(
+        "; and 92 more, of which {left} were not tried within the 60 s of the dial: the first is {}",
+        many[tried.len()]
+    );
+    assert!(text.ends_with(&end), "{text}");
+    let failed = failures(Err(error));
+    assert_eq!(failed.len(), 100);
+    for attempt in &failed {
+        let is_tried = tried
+            .iter()
+            .any(|host| attempt.address.to_string().contains(&format!("/{host}/")));
+        match attempt.cause {
+            AttemptCause::TimedOut { .. } => assert!(is_tried, "{attempt}"),
+            AttemptCause::OutOfTime { after } => assert!(!is_tried && after == minute, "{attempt}"),
+            ref other => panic!("{other}"),
+        }
+    }
+    assert!((24..=36).contains(&tried.len()), "{}", tried.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_with_less_time_than_an_attempt_ends_with_its_own_time() {
+    let short = Duration::from_secs(3);
+    let config = Config::default().with_dial_total_timeout(short);
+    let (node, _) = nowhere(config, &[]);
+    let begun = Instant::now();
+    let failed = failures(node.dial(addresses(&[V4])).await);
+    assert!(
+        matches!(failed[..], [AttemptError { cause: AttemptCause::TimedOut { after }, .. }] if after == short),
+        "{failed:?}"
+    );
+    assert!((short..short + MOMENT).contains(&begun.elapsed()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_attempts_run_at_once_than_the_settings_allow() {
     let many: Vec<Multiaddr> = (1..=5)
         .map(|host| format!("/ip4/192.0.2.{host}/tcp/1").parse().unwrap())

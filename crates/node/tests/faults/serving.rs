@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use node::{
     Config, Event, HandleError, Keypair, Multiaddr, Node,
     conn_state::LivenessConfig,
-    transport_quic::{Lossy, Rates, Tuned},
+    transport_quic::{Faults, Misbehaving, Tuned},
     transport_tcp::{self, Target, Upgrader},
 };
 use tokio::{
@@ -237,6 +237,37 @@ async fn streams_beyond_the_limit_are_reset_while_those_within_it_are_served() {
 }
 
 #[tokio::test]
+async fn a_limit_above_the_default_of_the_transports_is_reached_over_tcp_and_quic() {
+    let there = with(Config::default().with_max_inbound_streams(300));
+    let mut streams = there.handle("/hold/1", 16).unwrap();
+    let accept = async {
+        let mut held = Vec::new();
+        while let Some(stream) = streams.next().await {
+            held.push(stream);
+        }
+    };
+    let serving = async {
+        for transport in [TCP, QUIC] {
+            let here = node();
+            let address = listen(&there, transport).await;
+            let connection = here.dial([address]).await.unwrap();
+            connection.identify().await.unwrap();
+            let mut open = Vec::new();
+            for n in 0..290 {
+                let stream = within(connection.open(&["/hold/1"])).await;
+                open.push(
+                    stream.unwrap_or_else(|error| panic!("stream {n} over {transport}: {error}")),
+                );
+            }
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = accept => unreachable!("the handler stays"),
+    }
+}
+
+#[tokio::test]
 async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_stays() {
     let (here, there) = (node(), node());
     let address = listen(&there, TCP).await;
@@ -268,10 +299,10 @@ async fn a_handler_that_is_dropped_is_announced_no_longer_and_its_replacement_st
 
 #[tokio::test]
 async fn a_listener_that_broke_is_announced_no_longer() {
-    let lossy = Lossy::new(Arc::new(Tuned::default()), 1, Rates::default());
-    let weather = lossy.weather();
+    let misbehaving = Misbehaving::new(Arc::new(Tuned::default()), 1, Faults::default());
+    let control = misbehaving.control();
     let there = Node::builder(Keypair::generate_ed25519())
-        .binder(Arc::new(lossy))
+        .binder(Arc::new(misbehaving))
         .build()
         .unwrap();
     let mut events = there.events();
@@ -282,7 +313,7 @@ async fn a_listener_that_broke_is_announced_no_longer() {
     let connection = here.dial([tcp.clone()]).await.unwrap();
     connection.identify().await.unwrap();
 
-    weather.break_socket(std::io::ErrorKind::NetworkDown);
+    control.break_socket(std::io::ErrorKind::NetworkDown);
     // A broken socket is found out when it is used.
     let _ = std::net::UdpSocket::bind("127.0.0.1:0")
         .unwrap()

@@ -1,11 +1,11 @@
 //! The binders that ship with the crate.
 
 mod bound;
-mod lossy;
+mod misbehaving;
 mod tuned;
 
 pub use self::{
     bound::BoundTo,
-    lossy::{Lossy, Rates, Weather},
+    misbehaving::{FaultControl, Faults, Misbehaving},
     tuned::Tuned,
 };

@@ -87,8 +87,7 @@ impl Faults {
 /// Delays, refuses, stalls and cuts the dials and streams of another dialer.
 ///
 /// The faults of the n-th dial to a target depend only on the seed, the target and n. To repeat a run with
-/// [`Retry`](crate::Retry) exactly, also set [`RetryConfig::seed`](crate::RetryConfig::seed) and
-/// [`DialContext::attempt`]. To treat targets differently, put one
+/// [`Retry`](crate::Retry) exactly, also set [`RetryConfig::seed`](crate::RetryConfig::seed). To treat targets differently, put one
 /// `Misbehaving` dialer behind each of your [`Rules`](crate::Rules).
 ///
 /// The delays use tokio's clock. With a paused clock, all delays are exact and a test does not wait for them. The streams of

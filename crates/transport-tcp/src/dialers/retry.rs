@@ -1,6 +1,12 @@
 //! Dials again after a pause.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep_until};
@@ -12,11 +18,13 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error
 ///
 /// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. It never
 /// pauses beyond the dial's deadline, but returns the last error. All attempts share [`DialContext::connects`]. A dial that
-/// succeeds at once costs nothing extra.
+/// succeeds at once costs nothing extra. The pauses of the n-th dial depend only on [`RetryConfig::seed`] and n.
 #[derive(Debug, Clone)]
 pub struct Retry<D> {
     inner: D,
     config: RetryConfig,
+    /// The dials so far. Clones count together.
+    dials: Arc<AtomicU64>,
 }
 
 /// Settings of [`Retry`].
@@ -29,8 +37,7 @@ pub struct RetryConfig {
     pub base: Duration,
     /// The longest pause of all. Default 5 s.
     pub cap: Duration,
-    /// The seed of the jitter, together with the dial's [`DialContext::attempt`]. Default random. [`DialContext::new`] gives
-    /// each dial another attempt number, so a test that repeats a run sets `attempt` as well.
+    /// The seed of the jitter. Default random. A test that repeats a run sets it.
     pub seed: u64,
 }
 
@@ -69,7 +76,11 @@ impl<D: Dialer> Retry<D> {
     /// Dials by `inner`.
     pub fn new(inner: D, mut config: RetryConfig) -> Self {
         config.cap = config.cap.min(FOREVER);
-        Self { inner, config }
+        Self {
+            inner,
+            config,
+            dials: Arc::default(),
+        }
     }
 }
 
@@ -109,7 +120,8 @@ fn gave_up(attempts: u32, error: DialError) -> DialError {
 #[async_trait::async_trait]
 impl<D: Dialer> Dialer for Retry<D> {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
-        let mut pauses = Pauses::new(&self.config, cx.attempt);
+        let dial = self.dials.fetch_add(1, Ordering::Relaxed);
+        let mut pauses = Pauses::new(&self.config, dial);
         let (mut attempts, mut last) = (1, None);
         loop {
             let error = match self.inner.dial(target, cx).await {

@@ -83,6 +83,7 @@ struct DialSection {
     rules: Lines,
     timeout_s: Option<f64>,
     timeout_private_s: Option<f64>,
+    total_timeout_s: Option<f64>,
 }
 
 #[cfg(feature = "relay")]
@@ -267,13 +268,16 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
     let far = seconds("dial.timeout_s", dial.timeout_s, config.dial_timeout)?;
     let near = config.dial_timeout_private;
     let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
+    config = config.with_ping(liveness).with_dial_timeouts(far, near);
+    let total = config.dial_total_timeout;
+    let total = seconds("dial.total_timeout_s", dial.total_timeout_s, total)?;
     Ok(Resolved {
         dialer: dialing::rules(rules_key, &dial.rules.into_vec())?,
         data_dir,
         listen: multiaddrs("node.listen", node.listen)?,
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
         admin: admin(settings.admin)?,
-        config: config.with_ping(liveness).with_dial_timeouts(far, near),
+        config: config.with_dial_total_timeout(total),
     })
 }
 

@@ -1,0 +1,12 @@
+//! Counts by key. No entry is zero.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+pub(super) fn decrease<Key: Ord>(counts: &mut BTreeMap<Key, usize>, key: Key) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
