@@ -12,7 +12,7 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use super::direct::Direct;
+use super::{direct::Direct, proxy::LINK_LOCAL};
 use crate::{ByteStream, Dialer, Host, ProxyError, Target};
 
 /// The longest answer header that is read. Squid's own limit is 64 KiB, and what it sends is below 1 KiB.
@@ -143,6 +143,9 @@ impl HttpConnect {
         mut stream: ByteStream,
         target: &Target,
     ) -> Result<ByteStream, ProxyError> {
+        if matches!(target.host(), Host::Ip6Zone { .. }) {
+            return Err(ProxyError::Unsupported(LINK_LOCAL));
+        }
         if !is_sayable(target) {
             return Err(ProxyError::Unsupported("a host name with such characters"));
         }
