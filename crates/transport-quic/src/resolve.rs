@@ -23,10 +23,6 @@ use crate::{
 /// node dial a whole network.
 const MOST_ADDRESSES: usize = 16;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much
-/// memory once it is parsed: the owner of a name can make a resolver keep about 6 MiB.
-pub(crate) const CACHED_ANSWERS: u64 = 8;
-
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
 ///
 /// A resolver with the system's configuration follows its changes: it looks for a change at a

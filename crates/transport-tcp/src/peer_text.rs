@@ -9,7 +9,7 @@ use multiaddr::Multiaddr;
 
 use crate::PeerId;
 
-/// The version and the codec `libp2p-key` of a CID, which stand before the multihash.
+/// The version and the codec `libp2p-key` of a CID. The multihash follows them.
 const LIBP2P_KEY: [u8; 2] = [0x01, 0x72];
 
 /// The longest text of a CID that is decoded. Some bases decode in time that grows with the square of the length.

@@ -37,10 +37,6 @@ pub(crate) const CONCURRENT: usize = 8;
 /// The most addresses of one name that a dial uses. Otherwise the owner of a name could make a node dial a whole network.
 const MAX_PER_NAME: usize = 16;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
-/// owner of a name can make a resolver keep about 6 MiB.
-pub(crate) const CACHED_ANSWERS: u64 = 8;
-
 /// Resolves names. Clones share one configuration and one cache of 8 answers.
 ///
 /// A resolver with the system's configuration follows its changes: it looks for a change at a question, at most once per

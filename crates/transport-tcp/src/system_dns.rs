@@ -17,6 +17,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The bytes of the configuration that are read.
 const MAX_CONFIG: u64 = 64 * 1024;
 
+/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
+/// owner of a name can make a resolver keep about 6 MiB.
+const CACHED_ANSWERS: u64 = 8;
+
 /// The files of the system's configuration. Some systems keep the name servers elsewhere and have no such file.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -147,7 +151,7 @@ pub(crate) fn build(
     config: config::ResolverConfig,
     mut options: config::ResolverOpts,
 ) -> io::Result<TokioResolver> {
-    options.cache_size = crate::resolve::CACHED_ANSWERS;
+    options.cache_size = CACHED_ANSWERS;
     let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     builder
         .with_options(options)

@@ -1,5 +1,8 @@
 //! IPv6 zones (RFC 4007): the network interface whose link an address belongs to.
 
+/// The kind of address that a proxy does not support: an interface of this machine means nothing to a proxy.
+pub(crate) const LINK_LOCAL: &str = "a link-local address";
+
 /// The index of the interface that a zone names, by its name or by the index itself. `None`: this machine has no such
 /// interface.
 pub(crate) fn index(zone: &str) -> Option<u32> {

@@ -12,8 +12,8 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use super::{direct::Direct, proxy::LINK_LOCAL};
-use crate::{ByteStream, Dialer, Host, ProxyError, Target};
+use super::direct::Direct;
+use crate::{ByteStream, Dialer, Host, ProxyError, Target, zone::LINK_LOCAL};
 
 /// The longest answer header that is read. Squid's own limit is 64 KiB, and what it sends is below 1 KiB.
 pub(crate) const MAX_HEADER: usize = 16 * 1024;

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, ProxyError, Target};
 
-/// An interface of this machine means nothing to a proxy.
-pub(super) const LINK_LOCAL: &str = "a link-local address";
-
 /// A proxy, of either kind.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -10,8 +10,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_socks::{TargetAddr, tcp::Socks5Stream};
 
-use super::{direct::Direct, proxy::LINK_LOCAL};
-use crate::{ByteStream, Dialer, Host, ProxyError, Target};
+use super::direct::Direct;
+use crate::{ByteStream, Dialer, Host, ProxyError, Target, zone::LINK_LOCAL};
 
 /// Dials through a SOCKS5 proxy.
 ///
