@@ -10,6 +10,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{NameServerConfig, ResolverConfig, ResolverOpts},
     net::{DnsError, NetError},
+    proto::rr::IntoName,
 };
 use tokio::time::Instant;
 
@@ -129,15 +130,16 @@ fn failure(host: &str, error: &NetError) -> ResolveError {
     match error.is_no_records_found() {
         true => ResolveError::NoAddress { host },
         false => ResolveError::Lookup {
+            reason: reason(&host, error),
             host,
-            reason: reason(error),
         },
     }
 }
 
 /// The reason in plain words: hickory's text of some errors is a dump of its types.
-fn reason(error: &NetError) -> String {
+fn reason(name: &str, error: &NetError) -> String {
     match error {
+        _ if name.into_name().is_err() => "this is not a host name".to_owned(),
         NetError::Timeout => "no name server answered in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),
         NetError::Io(error) => format!("cannot ask the name server: {error}"),

@@ -17,7 +17,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     net::{DnsError, NetError},
-    proto::rr::{RData, RecordType},
+    proto::rr::{IntoName, RData, RecordType},
 };
 use multiaddr::Multiaddr;
 use tokio::time::{Instant, timeout};
@@ -273,13 +273,14 @@ fn failure(name: &str, error: &NetError) -> ResolveError {
     }
     ResolveError::Lookup {
         name: name.to_owned(),
-        source: io::Error::other(reason(error)),
+        source: io::Error::other(reason(name, error)),
     }
 }
 
 /// The reason in plain words: hickory's text of some errors is a dump of its types.
-fn reason(error: &NetError) -> String {
+fn reason(name: &str, error: &NetError) -> String {
     match error {
+        _ if name.into_name().is_err() => "this is not a host name".to_owned(),
         NetError::Timeout => "no name server answered in time".to_owned(),
         NetError::NoConnections => "no name server can be reached".to_owned(),
         NetError::Io(error) => format!("cannot ask the name server: {error}"),

@@ -76,8 +76,8 @@ impl Connector for Tcp {
                 budget,
             } = attempt;
             let target = Target::from_multiaddr(&address);
-            let target = target.map_err(|_| AttemptCause::Unsupported {
-                reason: address::unsupported::reason(&address),
+            let target = target.map_err(|error| AttemptCause::Unsupported {
+                reason: error.to_string(),
             })?;
             let mut context = DialContext::new(deadline);
             context.connects = ConnectBudget::new(budget.connects());

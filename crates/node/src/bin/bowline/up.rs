@@ -124,9 +124,9 @@ fn port(addresses: &[Multiaddr]) -> Option<u16> {
 /// The socket holds the lock of the data directory, so it is bound first and dropped last.
 async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listener>, BindError> {
     let unix = Listener::unix(data_dir).await?;
-    Ok(match admin.listen {
+    Ok(match admin.listen.0 {
         Some(address) => {
-            let tcp = Listener::tcp(address, admin.open_reads, data_dir).await?;
+            let tcp = Listener::tcp(address, admin.open_reads.0, data_dir).await?;
             vec![tcp, unix]
         }
         None => vec![unix],
