@@ -1,5 +1,8 @@
 //! The kind of a multiaddr, and its components.
 
+pub(crate) mod unsupported;
+pub(crate) mod zone;
+
 use std::net::{IpAddr, SocketAddr};
 
 use libp2p_identity::PeerId;
@@ -30,7 +33,7 @@ pub(crate) fn kind(address: &Multiaddr) -> Kind {
     if let (Some(Protocol::P2p(_)), 1) = (address.iter().next(), address.iter().count()) {
         return Kind::Peer;
     }
-    for (n, protocol) in address.iter().enumerate() {
+    for (n, protocol) in zone::skip(address).enumerate() {
         match (n, protocol) {
             (0, Protocol::Dnsaddr(_)) => kind = Kind::DnsAddr,
             (0, Protocol::Onion3(_)) | (1, Protocol::Tcp(_)) => kind = Kind::Tcp,
@@ -66,7 +69,7 @@ fn is_host(protocol: &Protocol<'_>) -> bool {
 
 /// The IP address at the start of the address. `None`: the address starts with a host name.
 pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
-    match address.iter().next()? {
+    match zone::skip(address).next()? {
         Protocol::Ip4(v4) => Some(v4.into()),
         Protocol::Ip6(v6) => Some(v6.into()),
         _ => None,
@@ -114,11 +117,11 @@ pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
 }
 
 pub(crate) fn of_tcp(address: SocketAddr) -> Multiaddr {
-    host(address.ip()).with(Protocol::Tcp(address.port()))
+    host(address).with(Protocol::Tcp(address.port()))
 }
 
 pub(crate) fn of_quic(address: SocketAddr) -> Multiaddr {
-    host(address.ip())
+    host(address)
         .with(Protocol::Udp(address.port()))
         .with(Protocol::QuicV1)
 }
@@ -134,19 +137,24 @@ pub(crate) fn everywhere() -> [fn(u16) -> Multiaddr; 4] {
     ]
 }
 
-fn host(ip: IpAddr) -> Multiaddr {
+fn host(address: SocketAddr) -> Multiaddr {
+    if let SocketAddr::V6(v6) = &address
+        && let Some(zoned) = zone::host(v6)
+    {
+        return zoned;
+    }
     // A dual-stack socket shows IPv4 peers as mapped IPv6 addresses, which cannot be dialed.
-    match ip.to_canonical() {
+    match address.ip().to_canonical() {
         IpAddr::V4(v4) => Protocol::Ip4(v4).into(),
         IpAddr::V6(v6) => Protocol::Ip6(v6).into(),
     }
 }
 
-/// The socket address in `/ip4|ip6/…/tcp|udp/…`.
+/// The socket address in `[/ip6zone/…]/ip4|ip6/…/tcp|udp/…`.
 pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let ip = ip(address)?;
-    match address.iter().nth(1)? {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
+    match zone::skip(address).nth(1)? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => zone::socket(address, ip, port),
         _ => None,
     }
 }
@@ -238,6 +246,11 @@ mod tests {
         assert_eq!(kind_of("/ip4/192.0.2.1/udp/1/quic"), Kind::Unsupported);
         assert_eq!(kind_of("/ip4/192.0.2.1/tcp/1/ws"), Kind::Unsupported);
         assert_eq!(kind_of(id), Kind::Peer);
+        assert_eq!(kind_of("/ip6zone/eth0/ip6/fe80::1/tcp/1"), Kind::Tcp);
+        assert_eq!(
+            kind_of(&format!("/ip6zone/eth0/ip6/fe80::1/udp/1/quic-v1{id}")),
+            Kind::Quic
+        );
     }
 
     #[test]

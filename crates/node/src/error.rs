@@ -44,10 +44,12 @@ pub enum SetupError {
 #[non_exhaustive]
 pub enum ListenError {
     /// No transport of this build listens on such an address.
-    #[error("cannot listen on {address}: no transport of this node listens on such an address")]
+    #[error("cannot listen on {address}: {reason}")]
     Unsupported {
         /// The address asked for.
         address: Multiaddr,
+        /// What is wrong with it, and what to write instead.
+        reason: String,
     },
     /// The operating system refused to bind the address.
     #[error("cannot listen on {address}")]
@@ -153,8 +155,11 @@ pub struct AttemptError {
 #[non_exhaustive]
 pub enum AttemptCause {
     /// No transport of this build can dial such an address.
-    #[error("no transport of this node dials such an address")]
-    Unsupported,
+    #[error("{reason}")]
+    Unsupported {
+        /// What is wrong with the address, and what to write instead.
+        reason: String,
+    },
     /// No address of the peer is known.
     #[error("no address of this peer is known")]
     NoKnownAddress,

@@ -77,6 +77,7 @@ mod local;
 mod node;
 mod part;
 mod parts;
+mod peer_text;
 mod private_file;
 pub mod protocols;
 mod router;
@@ -105,6 +106,7 @@ pub use crate::{
     },
     event::{Event, Events, EventsError, PartEvent},
     node::Node,
+    peer_text::{parse_multiaddr, parse_peer_id},
     router::{IncomingStream, IncomingStreams},
     timeline::{Moment, Timeline},
 };

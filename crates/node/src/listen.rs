@@ -5,7 +5,12 @@ use std::{io, sync::Arc};
 use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
-    address, core::Core, error::ListenError, establish, event::Event, local::Announcer,
+    address::{self, Kind, zone},
+    core::Core,
+    error::ListenError,
+    establish,
+    event::Event,
+    local::Announcer,
     part::Listener,
 };
 
@@ -28,11 +33,16 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
     }
     let unsupported = || ListenError::Unsupported {
         address: address.clone(),
+        reason: reason(address),
     };
     let refused = |source: io::Error| ListenError::Bind {
         address: address.clone(),
         source,
     };
+    zone::check(address).map_err(|wrong| ListenError::Unsupported {
+        address: address.clone(),
+        reason: wrong.to_string(),
+    })?;
     let kind = address::kind(address);
     if address::peer(address).is_some() || address::socket(address).is_none() {
         return Err(unsupported());
@@ -50,6 +60,24 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
         port,
         reachable_at,
     })
+}
+
+/// The reason why the node cannot listen on the address.
+fn reason(address: &Multiaddr) -> String {
+    match address::kind(address) {
+        Kind::Circuit => "to be reached through a relay, reserve a slot at the relay".to_owned(),
+        Kind::Peer | Kind::DnsAddr => "it has no IP address and no port".to_owned(),
+        Kind::Tcp | Kind::Quic if address::socket(address).is_none() => {
+            "listening needs an IP address, such as /ip4/0.0.0.0, not a name".to_owned()
+        }
+        Kind::Tcp | Kind::Quic if address::peer(address).is_some() => {
+            format!(
+                "leave out the peer id: write {}",
+                address::without_peer(address)
+            )
+        }
+        _ => address::unsupported::reason(address),
+    }
 }
 
 /// Binds one port for every transport and address family. Leaves out the transports and families that this node or this machine does not have.

@@ -209,7 +209,7 @@ async fn a_wrong_peer_id_a_refusal_and_a_foreign_address_are_named_each_with_its
         "{text}"
     );
     assert!(
-        any(|cause| matches!(cause, AttemptCause::Unsupported)),
+        any(|cause| matches!(cause, AttemptCause::Unsupported { .. })),
         "{text}"
     );
     assert!(

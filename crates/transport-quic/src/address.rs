@@ -1,11 +1,11 @@
-//! Multiaddrs of QUIC v1: `/ip4|ip6|dns|dns4|dns6/HOST/udp/PORT/quic-v1[/p2p/ID]`.
+//! Multiaddrs of QUIC v1: `[/ip6zone/ZONE]/ip4|ip6|dns|dns4|dns6/HOST/udp/PORT/quic-v1[/p2p/ID]`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::error::AddressError;
+use crate::{error::AddressError, zone};
 
 /// Which addresses of a host name are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ impl Family {
 pub(crate) enum Host {
     /// An IP address.
     Ip(IpAddr),
+    /// A link-local IPv6 address, and the interface that it belongs to.
+    Ip6Zone(Ipv6Addr, String),
     /// A name.
     Name(String, Family),
 }
@@ -46,11 +48,11 @@ pub(crate) struct Target {
     pub(crate) peer: Option<PeerId>,
 }
 
-/// The socket address and the peer that `/ip4|ip6/…/udp/…/quic-v1[/p2p/…]` names.
+/// The socket address and the peer that `[/ip6zone/…]/ip4|ip6/…/udp/…/quic-v1[/p2p/…]` names.
 ///
 /// # Errors
 ///
-/// [`AddressError`] if it reads otherwise, or has a host name.
+/// [`AddressError`] if it reads otherwise, has a host name, or names an interface that this machine does not have.
 ///
 /// ```
 /// let address = "/ip4/192.0.2.7/udp/4001/quic-v1".parse().unwrap();
@@ -62,8 +64,16 @@ pub fn socket_addr(addr: &Multiaddr) -> Result<(SocketAddr, Option<PeerId>), Add
     let target = target(addr)?;
     match target.host {
         Host::Ip(ip) => Ok((SocketAddr::new(ip, target.port), target.peer)),
+        Host::Ip6Zone(ip, zone) => Ok((zoned(ip, &zone, target.port)?, target.peer)),
         Host::Name(..) => Err(AddressError::HostName(addr.clone())),
     }
+}
+
+/// The socket address of a link-local address.
+pub(crate) fn zoned(ip: Ipv6Addr, zone: &str, port: u16) -> Result<SocketAddr, AddressError> {
+    let missing = || AddressError::NoInterface(zone.to_owned());
+    let index = zone::index(zone).ok_or_else(missing)?;
+    Ok(SocketAddrV6::new(ip, port, 0, index).into())
 }
 
 /// Parses the whole address; anything left over is an error.
@@ -72,7 +82,16 @@ pub(crate) fn target(addr: &Multiaddr) -> Result<Target, AddressError> {
     let mut parts = addr.iter();
     let host = match parts.next() {
         Some(Protocol::Ip4(ip)) => Host::Ip(ip.into()),
+        Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() => {
+            return Err(AddressError::NoZone(addr.clone()));
+        }
         Some(Protocol::Ip6(ip)) => Host::Ip(ip.into()),
+        Some(Protocol::Ip6zone(zone)) => match parts.next() {
+            Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() && !zone.is_empty() => {
+                Host::Ip6Zone(ip, zone.into_owned())
+            }
+            _ => return Err(AddressError::BadZone(addr.clone())),
+        },
         Some(Protocol::Dns(name)) => Host::Name(name.into_owned(), Family::Any),
         Some(Protocol::Dns4(name)) => Host::Name(name.into_owned(), Family::V4),
         Some(Protocol::Dns6(name)) => Host::Name(name.into_owned(), Family::V6),
@@ -95,11 +114,17 @@ pub(crate) fn target(addr: &Multiaddr) -> Result<Target, AddressError> {
     }
 }
 
-/// The multiaddr of a socket address, without a peer.
+/// The multiaddr of a socket address, without a peer. A scope becomes a zone.
 #[must_use]
 pub fn multiaddr_of(address: SocketAddr) -> Multiaddr {
-    Multiaddr::from(address.ip())
-        .with(Protocol::Udp(address.port()))
+    let host = match address {
+        SocketAddr::V6(v6) if v6.scope_id() > 0 => {
+            let zone = v6.scope_id().to_string();
+            Multiaddr::from(Protocol::Ip6zone(zone.into())).with(Protocol::Ip6(*v6.ip()))
+        }
+        _ => Multiaddr::from(address.ip()),
+    };
+    host.with(Protocol::Udp(address.port()))
         .with(Protocol::QuicV1)
 }
 
@@ -113,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_address_survives_the_way_there_and_back() {
-        for text in ["192.0.2.7:4001", "[2001:db8::1]:1"] {
+        for text in ["192.0.2.7:4001", "[2001:db8::1]:1", "[fe80::1%7]:1"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(socket_addr(&multiaddr_of(address)), Ok((address, None)));
         }
@@ -142,6 +167,22 @@ mod tests {
         }
         let empty = Multiaddr::empty();
         assert!(socket_addr(&empty).is_err());
+    }
+
+    #[test]
+    fn a_link_local_address_needs_an_interface_that_exists() {
+        let error = |text: &str| socket_addr(&parse(text)).unwrap_err().to_string();
+        let quic = "/udp/1/quic-v1";
+        let bare = format!("/ip6/fe80::1{quic}");
+        assert!(error(&bare).ends_with(&format!("write /ip6zone/INTERFACE{bare}")));
+        assert_eq!(
+            error(&format!("/ip6zone/none0/ip6/fe80::1{quic}")),
+            "this machine has no network interface 'none0'"
+        );
+        for wrong in ["/ip6zone/1/ip6/::1", "/ip6zone/1/ip4/192.0.2.1"] {
+            let error = error(&format!("{wrong}{quic}"));
+            assert!(error.contains("ip6zone needs an interface"), "{error}");
+        }
     }
 
     #[test]

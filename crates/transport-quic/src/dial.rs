@@ -15,10 +15,12 @@ use tokio::{
 };
 
 use crate::{
-    address::{Host, Target, target},
+    address::{Host, Target, target, zoned},
     connection::Connection,
     context::Context,
-    error::{CertificateError, CloseReason, DialError, EndpointError, ResolveError, TlsError},
+    error::{
+        CertificateError, CloseReason, DialError, EndpointError, ResolveError, RouteError, TlsError,
+    },
     options::{ConnectBudget, DialOptions},
     resolve::Resolver,
     verifier::Verifier,
@@ -117,11 +119,12 @@ where
     ) -> Result<Vec<SocketAddr>, DialError> {
         let (name, family) = match &target.host {
             Host::Ip(ip) => return Ok(vec![(*ip, target.port).into()]),
+            Host::Ip6Zone(ip, zone) => return Ok(vec![zoned(*ip, zone, target.port)?]),
             Host::Name(name, family) => (name, *family),
         };
         let resolver = match &options.resolver {
             Some(resolver) => resolver,
-            None => Resolver::system_once(self.system)?,
+            None => self.system.get_or_init(Resolver::system),
         };
         let dialable = |ip| (self.dialable)((ip, target.port).into());
         let lookup = resolver.lookup(name, family, dialable);
@@ -219,8 +222,18 @@ impl Context {
         deadline: Deadline,
     ) -> Result<Connection, DialError> {
         let verifier = self.tls.verifier(expected);
+        let socket = Arc::clone(&self.sockets().current);
+        let mut watch = socket.refusals.watch(address);
         let connecting = self.start(address, verifier.clone())?;
-        match timeout_at(deadline.at, connecting).await {
+        let connected = tokio::select! {
+            biased;
+            connected = timeout_at(deadline.at, connecting) => connected,
+            source = watch.refused() => return Err(DialError::Route {
+                address,
+                source: RouteError::Unroutable { address, source },
+            }),
+        };
+        match connected {
             Err(_) => Err(DialError::Timeout {
                 address,
                 after: deadline.after,

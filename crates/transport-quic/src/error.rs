@@ -173,7 +173,7 @@ pub enum DialError {
         source: EndpointError,
     },
     /// No endpoint can dial the address.
-    #[error("cannot dial {address}")]
+    #[error("{source}")]
     Route {
         /// The address to be dialed.
         address: SocketAddr,
@@ -270,6 +270,17 @@ pub enum AddressError {
     /// It has a host name where an IP address is needed.
     #[error("{0} has a host name, not an IP address")]
     HostName(Multiaddr),
+    /// It is a link-local IPv6 address, and no zone says on which interface.
+    #[error("{0}: a link-local address needs the interface: write /ip6zone/INTERFACE{0}")]
+    NoZone(Multiaddr),
+    /// A zone stands in front of something else than a link-local IPv6 address.
+    #[error(
+        "{0}: ip6zone needs an interface, and a link-local address after it, as in /ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1"
+    )]
+    BadZone(Multiaddr),
+    /// The zone names no interface of this machine.
+    #[error("this machine has no network interface '{0}'")]
+    NoInterface(String),
 }
 
 /// Why a host name could not be resolved.
@@ -296,7 +307,7 @@ pub enum ResolveError {
         after: Duration,
     },
     /// The name has no address of a family that could be dialed.
-    #[error("{host} has no address of the wanted family")]
+    #[error("{host} has no DNS record with an address of the wanted family")]
     NoAddress {
         /// The name that was looked up.
         host: String,

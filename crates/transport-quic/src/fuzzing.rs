@@ -30,6 +30,9 @@ pub fn socket_addr(data: &[u8]) {
                 assert_eq!(again, given, "lost something");
             }
             (Host::Name(..), Err(_)) => {}
+            // The zone is the name of an interface, or its index.
+            (Host::Ip6Zone(ip, _), Ok((socket, _))) => assert_eq!(socket.ip(), ip),
+            (Host::Ip6Zone(..), Err(_)) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -158,13 +158,16 @@ mod link;
 mod options;
 mod probe;
 mod raw;
+mod refusals;
 mod resolve;
 mod retry;
 mod socket;
 mod stream;
+mod system_dns;
 mod tls;
 mod verifier;
 mod window;
+mod zone;
 
 /// Makes the UDP socket under an endpoint.
 ///

@@ -2,29 +2,41 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    path::PathBuf,
+    sync::Arc,
 };
 
 use hickory_resolver::{
-    ResolverBuilder, TokioResolver,
-    config::{NameServerConfig, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
+    TokioResolver,
+    config::{NameServerConfig, ResolverConfig, ResolverOpts},
+    net::{DnsError, NetError},
+    proto::rr::IntoName,
 };
+use tokio::time::Instant;
 
-use crate::{address::Family, error::ResolveError};
+use crate::{
+    address::Family,
+    error::ResolveError,
+    system_dns::{Files, SystemDns, build},
+};
 
 /// The most addresses of one name that a dial tries. Otherwise the owner of a name could make a
 /// node dial a whole network.
 const MOST_ADDRESSES: usize = 16;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much
-/// memory once it is parsed: the owner of a name can make a resolver keep about 6 MiB.
-const CACHED_ANSWERS: u64 = 8;
-
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
+///
+/// A resolver with the system's configuration follows its changes: it looks for a change at a
+/// question, at most once per second, and also while a question waits for its answer. After a
+/// change it asks again, and the cache starts empty.
 #[derive(Clone)]
 pub struct Resolver {
-    inner: Arc<TokioResolver>,
+    source: Arc<Source>,
+}
+
+enum Source {
+    System(SystemDns),
+    Fixed(TokioResolver),
 }
 
 impl std::fmt::Debug for Resolver {
@@ -34,15 +46,28 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// A resolver with the system's configuration.
-    ///
-    /// # Errors
-    ///
-    /// [`ResolveError::System`] if the configuration cannot be read.
-    pub fn system() -> Result<Self, ResolveError> {
-        let system = |error: &dyn std::error::Error| ResolveError::System(error.to_string());
-        let builder = TokioResolver::builder_tokio().map_err(|error| system(&error))?;
-        Self::built(builder).map_err(|error| system(&error))
+    /// A resolver with the system's configuration, which is read at the first question. If that
+    /// fails, the question fails, and a question a second later tries again.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::following(Files::default())
+    }
+
+    /// As [`system`](Self::system), with another file in the place of `/etc/resolv.conf`. Apple
+    /// systems, Android and Windows have no such file, and their own configuration is used.
+    #[must_use]
+    pub fn with_resolv_conf(path: impl Into<PathBuf>) -> Self {
+        Self::following(Files {
+            servers: path.into(),
+            ..Files::default()
+        })
+    }
+
+    fn following(files: Files) -> Self {
+        let source = Source::System(SystemDns::new(files));
+        Self {
+            source: Arc::new(source),
+        }
     }
 
     /// A resolver that asks these name servers over UDP, or over TCP if an answer is too long.
@@ -59,25 +84,11 @@ impl Resolver {
             config
         });
         let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        Self::built(builder).map_err(|error| ResolveError::System(error.to_string()))
-    }
-
-    fn built(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, NetError> {
-        builder.options_mut().cache_size = CACHED_ANSWERS;
-        let inner = Arc::new(builder.build()?);
-        Ok(Self { inner })
-    }
-
-    /// The system's resolver, made at the first call.
-    pub(crate) fn system_once(made: &OnceLock<Self>) -> Result<&Self, ResolveError> {
-        match made.get() {
-            Some(resolver) => Ok(resolver),
-            None => {
-                let resolver = Self::system()?;
-                Ok(made.get_or_init(|| resolver))
-            }
-        }
+        let resolver = build(config, ResolverOpts::default());
+        let resolver = resolver.map_err(|error| ResolveError::System(error.to_string()))?;
+        Ok(Self {
+            source: Arc::new(Source::Fixed(resolver)),
+        })
     }
 
     /// The addresses of `host` in `family` that are `dialable`: the first 16, of both families in
@@ -88,15 +99,19 @@ impl Resolver {
         family: Family,
         dialable: impl Fn(IpAddr) -> bool,
     ) -> Result<Vec<IpAddr>, ResolveError> {
-        let failed = |error: &dyn std::error::Error| ResolveError::Lookup {
-            host: host.to_owned(),
-            reason: error.to_string(),
+        let answer = match &*self.source {
+            Source::Fixed(resolver) => resolver.lookup_ip(host).await,
+            Source::System(dns) => loop {
+                let current = dns.current(Instant::now());
+                let current = current.map_err(|error| ResolveError::System(error.to_string()))?;
+                tokio::select! {
+                    answer = current.resolver.lookup_ip(host) => break answer,
+                    // The former name servers may never answer.
+                    () = dns.replaced(&current) => {}
+                }
+            },
         };
-        let found = self
-            .inner
-            .lookup_ip(host)
-            .await
-            .map_err(|error| failed(&error))?;
+        let found = answer.map_err(|error| failure(host, &error))?;
         let addresses: Vec<IpAddr> = found
             .iter()
             .filter(|ip| family.admits(*ip) && dialable(*ip))
@@ -107,6 +122,29 @@ impl Resolver {
             });
         }
         Ok(in_turn(addresses).take(MOST_ADDRESSES).collect())
+    }
+}
+
+fn failure(host: &str, error: &NetError) -> ResolveError {
+    let host = host.to_owned();
+    match error.is_no_records_found() {
+        true => ResolveError::NoAddress { host },
+        false => ResolveError::Lookup {
+            reason: reason(&host, error),
+            host,
+        },
+    }
+}
+
+/// The reason in plain words: hickory's text of some errors is a dump of its types.
+fn reason(name: &str, error: &NetError) -> String {
+    match error {
+        _ if name.into_name().is_err() => "this is not a host name".to_owned(),
+        NetError::Timeout => "no name server answered in time".to_owned(),
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Io(error) => format!("cannot ask the name server: {error}"),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered: {code}"),
+        other => other.to_string(),
     }
 }
 

@@ -21,7 +21,7 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::burst::Burst;
+use crate::{burst::Burst, refusals::Refusals};
 
 /// Receive errors in a row after which the socket counts as broken.
 const ERRORS_IN_A_ROW: u32 = 16;
@@ -47,6 +47,8 @@ pub(crate) struct Socket {
     broken: OnceLock<Arc<io::Error>>,
     made: Instant,
     burst: Burst,
+    /// The dials that wait to hear that the system does not send to their address.
+    pub(crate) refusals: Refusals,
 }
 
 type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
@@ -68,6 +70,7 @@ impl Socket {
             broken: OnceLock::new(),
             made: Instant::now(),
             burst: Burst::default(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -150,15 +153,23 @@ impl AsyncUdpSocket for Socket {
         let Some(io) = guard.as_deref() else {
             return Ok(());
         };
-        let sent = io.try_io(Interest::WRITABLE, || self.state.send(io.into(), transmit));
-        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            self.full.store(true, Ordering::Release);
-        } else {
-            let segment = transmit.segment_size.unwrap_or(usize::MAX).max(1);
-            let datagrams = transmit.contents.len().div_ceil(segment);
-            self.burst.handle_sent(self.now(), datagrams as u64);
+        let send = || self.state.try_send(io.into(), transmit);
+        match io.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.full.store(true, Ordering::Release);
+                return Err(error);
+            }
+            // A lost packet. One destination must not end an endpoint with many.
+            Err(error) => {
+                tracing::debug!(to = %transmit.destination, %error, "cannot send");
+                self.refusals.handle_error(transmit.destination, &error);
+            }
+            Ok(()) => {}
         }
-        sent
+        let segment = transmit.segment_size.unwrap_or(usize::MAX).max(1);
+        let datagrams = transmit.contents.len().div_ceil(segment);
+        self.burst.handle_sent(self.now(), datagrams as u64);
+        Ok(())
     }
 
     fn poll_recv(

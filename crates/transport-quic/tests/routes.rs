@@ -200,3 +200,21 @@ async fn the_shared_endpoint_accepts_nothing() {
     let failed = within(dialer.endpoint.dial(to, None)).await;
     assert!(matches!(failed, Err(DialError::Timeout { .. })));
 }
+
+#[tokio::test]
+async fn a_dial_fails_at_once_if_the_system_refuses_its_packets() {
+    let node = Node::at(
+        "127.0.0.1:0".parse().unwrap(),
+        Keypair::generate_ed25519(),
+        Config::default(),
+    );
+    let remote = "192.0.2.1:9".parse().unwrap();
+    let begun = Instant::now();
+    // The system sends nothing from a loopback address to another machine. No route tells so beforehand.
+    let error = node.endpoint.dial(remote, None).await.unwrap_err();
+    assert!(
+        matches!(&error, DialError::Route { source: RouteError::Unroutable { address, .. }, .. } if *address == remote),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2), "{error}");
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::PeerId;
+use crate::{PeerId, peer_text};
 
 /// Names in a chain, the first included.
 pub(crate) const MAX_DEPTH: usize = 4;
@@ -133,7 +133,8 @@ pub(crate) fn parse_record(record: &[u8]) -> Option<Multiaddr> {
     }
     let text = std::str::from_utf8(record).ok()?;
     let address = text.strip_prefix("dnsaddr=")?.trim();
-    address.parse().ok().filter(|a: &Multiaddr| !a.is_empty())
+    let address = peer_text::multiaddr(address).ok();
+    address.filter(|address| !address.is_empty())
 }
 
 #[cfg(test)]

@@ -18,8 +18,16 @@ use crate::{PeerId, Security, Step};
 #[non_exhaustive]
 pub enum AddressError {
     /// The address does not begin with a host.
-    #[error("{0}: does not begin with ip4, ip6, dns, dns4, dns6, dnsaddr or onion3")]
+    #[error("{0}: does not begin with ip4, ip6, ip6zone, dns, dns4, dns6, dnsaddr or onion3")]
     NoHost(Multiaddr),
+    /// The address is a link-local IPv6 address, and no zone says on which interface.
+    #[error("{0}: a link-local address needs the interface: write /ip6zone/INTERFACE{0}")]
+    NoZone(Multiaddr),
+    /// A zone stands in front of something else than a link-local IPv6 address.
+    #[error(
+        "{0}: ip6zone needs an interface, and a link-local address after it, as in /ip6zone/eth0/ip6/fe80::1/tcp/4001"
+    )]
+    BadZone(Multiaddr),
     /// No TCP port follows the host.
     #[error("{0}: no tcp port after the host")]
     NoPort(Multiaddr),

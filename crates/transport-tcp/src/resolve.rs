@@ -5,23 +5,28 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use hickory_resolver::{
-    ResolverBuilder, TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::{RData, RecordType},
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
+    net::{DnsError, NetError},
+    proto::rr::{IntoName, RData, RecordType},
 };
 use multiaddr::Multiaddr;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::{Family, PeerId, ResolveError, dnsaddr::Expansion};
+use crate::{
+    Family, PeerId, ResolveError,
+    dnsaddr::Expansion,
+    system_dns::{Files, SystemDns, build},
+};
 
 /// How long to wait for the answer of the slower address family after the other answer (RFC 8305 section 8).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -32,18 +37,27 @@ pub(crate) const CONCURRENT: usize = 8;
 /// The most addresses of one name that a dial uses. Otherwise the owner of a name could make a node dial a whole network.
 const MAX_PER_NAME: usize = 16;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
-/// owner of a name can make a resolver keep about 6 MiB.
-const CACHED_ANSWERS: u64 = 8;
-
 /// Resolves names. Clones share one configuration and one cache of 8 answers.
+///
+/// A resolver with the system's configuration follows its changes: it looks for a change at a question, at most once per
+/// second, and also while a question waits for its answer. After a change it asks again, and the cache starts empty.
 ///
 /// Dropping the future of a look-up stops the look-up. A look-up ends after the retries of the system's configuration and has
 /// no other deadline: [`Direct`](crate::Direct) bounds it by the deadline of the dial.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Resolver {
-    /// Empty until the first question, if the system's configuration is used.
-    inner: Arc<OnceLock<TokioResolver>>,
+    source: Arc<Source>,
+}
+
+enum Source {
+    System(SystemDns),
+    Fixed(TokioResolver),
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::system()
+    }
 }
 
 impl fmt::Debug for Resolver {
@@ -54,9 +68,25 @@ impl fmt::Debug for Resolver {
 
 impl Resolver {
     /// A resolver with the name servers and the hosts file of the system. It reads both at the first question. If that fails,
-    /// the question fails with [`ResolveError::NoConfig`], and the next question tries again.
+    /// the question fails with [`ResolveError::NoConfig`], and a question a second later tries again.
     pub fn system() -> Self {
-        Self::default()
+        Self::following(Files::default())
+    }
+
+    /// Like [`Resolver::system`], with another file in the place of `/etc/resolv.conf`. Apple systems, Android and Windows
+    /// have no such file, and this resolver uses their own configuration.
+    pub fn with_resolv_conf(path: impl Into<PathBuf>) -> Self {
+        Self::following(Files {
+            servers: path.into(),
+            ..Files::default()
+        })
+    }
+
+    fn following(files: Files) -> Self {
+        let source = Source::System(SystemDns::new(files));
+        Self {
+            source: Arc::new(source),
+        }
     }
 
     /// A resolver that asks these name servers over UDP, or over TCP if an answer does not fit.
@@ -73,12 +103,9 @@ impl Resolver {
             NameServerConfig::new(server.ip(), true, connections.into())
         });
         let config = ResolverConfig::from_name_servers(servers.collect());
-        let inner = build(TokioResolver::builder_with_config(
-            config,
-            TokioRuntimeProvider::default(),
-        ));
+        let resolver = build(config, ResolverOpts::default()).map_err(ResolveError::NoConfig)?;
         Ok(Self {
-            inner: Arc::new(inner?.into()),
+            source: Arc::new(Source::Fixed(resolver)),
         })
     }
 
@@ -89,15 +116,13 @@ impl Resolver {
     ///
     /// [`ResolveError::NoConfig`].
     pub fn ready(&self) -> Result<(), ResolveError> {
-        self.inner().map(drop)
-    }
-
-    fn inner(&self) -> Result<&TokioResolver, ResolveError> {
-        if let Some(inner) = self.inner.get() {
-            return Ok(inner);
+        match &*self.source {
+            Source::Fixed(_) => Ok(()),
+            Source::System(dns) => {
+                let current = dns.current(Instant::now());
+                current.map(drop).map_err(ResolveError::NoConfig)
+            }
         }
-        let system = build(TokioResolver::builder_tokio().map_err(no_config)?)?;
-        Ok(self.inner.get_or_init(|| system))
     }
 
     /// The addresses of a name, IPv6 first. There are at most 16, and half of them are of each family if the name has many
@@ -223,24 +248,45 @@ impl Resolver {
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
-        let answer = self.inner()?.lookup(name, kind).await;
-        let answer = answer.map_err(|error| match error.is_no_records_found() {
-            true => ResolveError::Empty(name.to_owned()),
-            false => ResolveError::Lookup {
-                name: name.to_owned(),
-                source: io::Error::other(error),
+        let answer = match &*self.source {
+            Source::Fixed(resolver) => resolver.lookup(name, kind).await,
+            Source::System(dns) => loop {
+                let current = dns
+                    .current(Instant::now())
+                    .map_err(ResolveError::NoConfig)?;
+                tokio::select! {
+                    answer = current.resolver.lookup(name, kind) => break answer,
+                    // The former name servers may never answer.
+                    () = dns.replaced(&current) => {}
+                }
             },
-        })?;
+        };
+        let answer = answer.map_err(|error| failure(name, &error))?;
         let data = answer.answers().iter().map(|record| record.data.clone());
         Ok(data.collect())
     }
 }
 
-fn build(
-    mut builder: ResolverBuilder<TokioRuntimeProvider>,
-) -> Result<TokioResolver, ResolveError> {
-    builder.options_mut().cache_size = CACHED_ANSWERS;
-    builder.build().map_err(no_config)
+fn failure(name: &str, error: &NetError) -> ResolveError {
+    if error.is_no_records_found() {
+        return ResolveError::Empty(name.to_owned());
+    }
+    ResolveError::Lookup {
+        name: name.to_owned(),
+        source: io::Error::other(reason(name, error)),
+    }
+}
+
+/// The reason in plain words: hickory's text of some errors is a dump of its types.
+fn reason(name: &str, error: &NetError) -> String {
+    match error {
+        _ if name.into_name().is_err() => "this is not a host name".to_owned(),
+        NetError::Timeout => "no name server answered in time".to_owned(),
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Io(error) => format!("cannot ask the name server: {error}"),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered: {code}"),
+        other => other.to_string(),
+    }
 }
 
 /// Keeps at most 16 addresses. The family with fewer addresses keeps up to half of them.
@@ -250,10 +296,6 @@ fn shorten(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     four.truncate(MAX_PER_NAME - six.len());
     six.extend(four);
     six
-}
-
-fn no_config(error: NetError) -> ResolveError {
-    ResolveError::NoConfig(io::Error::other(error))
 }
 
 /// The results of both, in this order, or the result of one if the other fails or takes too long.
@@ -286,74 +328,4 @@ async fn either<T, E>(
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::{Instant, sleep};
-
-    use super::*;
-
-    async fn after(millis: u64, answer: Result<Vec<u8>, u8>) -> Result<Vec<u8>, u8> {
-        sleep(Duration::from_millis(millis)).await;
-        answer
-    }
-
-    #[test]
-    fn a_name_has_at_most_16_addresses_and_no_family_crowds_out_the_other() {
-        for (six, four, left) in [
-            (0, 17, (0, 16)),
-            (17, 0, (16, 0)),
-            (16, 1, (15, 1)),
-            (1, 16, (1, 15)),
-            (9, 9, (8, 8)),
-            (8, 8, (8, 8)),
-            (3, 2, (3, 2)),
-        ] {
-            let six = (0..six).map(|n| IpAddr::from([0, 0, 0, 0, 0, 0, 0, n]));
-            let four = (0..four).map(|n| IpAddr::from([127, 0, 0, n]));
-            let short = shorten(six.chain(four).collect());
-            let kept = short.iter().filter(|ip| ip.is_ipv6()).count();
-            assert_eq!((kept, short.len() - kept), left);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_slower_family_has_50_ms_once_the_other_has_answered() {
-        let (one, two) = (Ok(vec![1]), Ok(vec![2]));
-        for (first, second, expected, took) in [
-            (
-                after(0, one.clone()),
-                after(49, two.clone()),
-                Ok(vec![1, 2]),
-                49,
-            ),
-            (
-                after(49, one.clone()),
-                after(0, two.clone()),
-                Ok(vec![1, 2]),
-                49,
-            ),
-            (
-                after(0, one.clone()),
-                after(60, two.clone()),
-                Ok(vec![1]),
-                50,
-            ),
-            (
-                after(60, one.clone()),
-                after(0, two.clone()),
-                Ok(vec![2]),
-                50,
-            ),
-            (after(0, Err(1)), after(900, two.clone()), Ok(vec![2]), 900),
-            (after(900, one.clone()), after(0, Err(2)), Ok(vec![1]), 900),
-            (after(900, Err(1)), after(0, Err(2)), Err(1), 900),
-        ] {
-            let begun = Instant::now();
-            assert_eq!(either(first, second).await, expected);
-            let elapsed = begun.elapsed().as_millis();
-            assert!(
-                (took..took + 2).contains(&elapsed),
-                "{elapsed} ms, not {took}"
-            );
-        }
-    }
-}
+mod tests;

@@ -2,14 +2,14 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
     sync::Arc,
 };
 
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::{AddressError, PeerId};
+use crate::{AddressError, PeerId, peer_text};
 
 /// The longest DNS name, in its text form (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
@@ -31,6 +31,13 @@ pub enum Family {
 pub enum Host {
     /// `/ip4` or `/ip6`.
     Ip(IpAddr),
+    /// `/ip6zone/ZONE/ip6`: a link-local address. It exists once per network interface.
+    Ip6Zone {
+        /// The address.
+        ip: Ipv6Addr,
+        /// The interface: its name or its index on this machine.
+        zone: String,
+    },
     /// `/dns`, `/dns4` or `/dns6`.
     Dns {
         /// The name, unresolved.
@@ -61,8 +68,8 @@ impl Target {
         Self { host, port, peer }
     }
 
-    /// Reads `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, `/dnsaddr/NAME` or `/onion3/HOST:PORT`,
-    /// each with an optional `/p2p/PEER` at its end.
+    /// Reads `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, `/ip6zone/INTERFACE/ip6/HOST/tcp/PORT`, `/dnsaddr/NAME` or
+    /// `/onion3/HOST:PORT`, each with an optional `/p2p/PEER` at its end. A link-local IPv6 address needs a zone.
     pub fn from_multiaddr(address: &Multiaddr) -> Result<Self, AddressError> {
         let mut parts = address.iter();
         let unexpected = |part: Protocol<'_>| AddressError::Unexpected {
@@ -76,7 +83,17 @@ impl Target {
         let dns = |text: &str, family| name(text).map(|name| Host::Dns { name, family });
         let (host, own_port) = match parts.next() {
             Some(Protocol::Ip4(ip)) => (Host::Ip(ip.into()), None),
+            Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() => {
+                return Err(AddressError::NoZone(address.clone()));
+            }
             Some(Protocol::Ip6(ip)) => (Host::Ip(ip.into()), None),
+            Some(Protocol::Ip6zone(zone)) => match parts.next() {
+                Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() && !zone.is_empty() => {
+                    let zone = zone.into_owned();
+                    (Host::Ip6Zone { ip, zone }, None)
+                }
+                _ => return Err(AddressError::BadZone(address.clone())),
+            },
             Some(Protocol::Dns(text)) => (dns(&text, Family::Any)?, None),
             Some(Protocol::Dns4(text)) => (dns(&text, Family::V4)?, None),
             Some(Protocol::Dns6(text)) => (dns(&text, Family::V6)?, None),
@@ -130,6 +147,7 @@ impl Target {
     pub fn host_name(&self) -> String {
         match &self.host {
             Host::Ip(ip) => ip.to_string(),
+            Host::Ip6Zone { ip, zone } => format!("{ip}%{zone}"),
             Host::Dns { name, .. } | Host::DnsAddr(name) => name.clone(),
             Host::Onion3 { hash } => {
                 let text = Protocol::Onion3((**hash, self.port).into()).to_string();
@@ -142,7 +160,9 @@ impl Target {
     /// Host and port, as in a URL: `192.0.2.1:80`, `[2001:db8::1]:80`, `name.example:80`.
     pub fn authority(&self) -> String {
         match self.host() {
-            Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]:{}", self.port),
+            Host::Ip(IpAddr::V6(_)) | Host::Ip6Zone { .. } => {
+                format!("[{}]:{}", self.host_name(), self.port)
+            }
             _ => format!("{}:{}", self.host_name(), self.port),
         }
     }
@@ -151,6 +171,7 @@ impl Target {
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         let ip = match self.host() {
             Host::Ip(ip) => Some(*ip),
+            Host::Ip6Zone { ip, .. } => Some((*ip).into()),
             Host::Dns { name, .. } => name.trim_end_matches('.').parse::<IpAddr>().ok(),
             Host::DnsAddr(_) | Host::Onion3 { .. } => None,
         };
@@ -161,7 +182,7 @@ impl Target {
     pub(crate) fn is_onion(&self) -> bool {
         match self.host() {
             Host::Onion3 { .. } => true,
-            Host::Ip(_) => false,
+            Host::Ip(_) | Host::Ip6Zone { .. } => false,
             Host::Dns { name, .. } | Host::DnsAddr(name) => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 name == "onion" || name.ends_with(".onion")
@@ -173,6 +194,9 @@ impl Target {
     pub fn to_multiaddr(&self) -> Multiaddr {
         let mut address = match &self.host {
             Host::Ip(ip) => Multiaddr::from(*ip),
+            Host::Ip6Zone { ip, zone } => {
+                Multiaddr::from(Protocol::Ip6zone(zone.into())).with(Protocol::Ip6(*ip))
+            }
             Host::Dns { name, family } => Multiaddr::from(match family {
                 Family::Any => Protocol::Dns(name.into()),
                 Family::V4 => Protocol::Dns4(name.into()),
@@ -181,7 +205,7 @@ impl Target {
             Host::DnsAddr(name) => Multiaddr::from(Protocol::Dnsaddr(name.into())),
             Host::Onion3 { hash } => Multiaddr::from(Protocol::Onion3((**hash, self.port).into())),
         };
-        if matches!(self.host, Host::Ip(_) | Host::Dns { .. }) {
+        if !matches!(self.host, Host::DnsAddr(_) | Host::Onion3 { .. }) {
             address.push(Protocol::Tcp(self.port));
         }
         if let Some(peer) = self.peer {
@@ -193,7 +217,14 @@ impl Target {
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self::new(Host::Ip(address.ip()), address.port(), None)
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() > 0 => Host::Ip6Zone {
+                ip: *v6.ip(),
+                zone: v6.scope_id().to_string(),
+            },
+            _ => Host::Ip(address.ip()),
+        };
+        Self::new(host, address.port(), None)
     }
 }
 
@@ -209,12 +240,10 @@ impl FromStr for Target {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let address = text
-            .parse::<Multiaddr>()
-            .map_err(|source| AddressError::Parse {
-                text: text.to_owned(),
-                source: Arc::new(source),
-            })?;
+        let address = peer_text::multiaddr(text).map_err(|source| AddressError::Parse {
+            text: text.to_owned(),
+            source: Arc::new(source),
+        })?;
         Self::from_multiaddr(&address)
     }
 }

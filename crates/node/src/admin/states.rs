@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
-use crate::{Connection, ConnectionId};
+use crate::{Connection, ConnectionId, parse_peer_id};
 
 /// Every connection whose peer is known, including those in their handshake.
 pub(super) async fn peers(State(admin): State<Admin>) -> Json<Value> {
@@ -112,7 +112,7 @@ pub(super) async fn why(State(admin): State<Admin>, Query(whom): Query<Whom>) ->
         let problem = format!("the peer id is longer than {MAX_PEER_ID} characters");
         return (StatusCode::BAD_REQUEST, problem).into_response();
     }
-    let Ok(peer) = whom.peer.parse::<PeerId>() else {
+    let Some(peer) = parse_peer_id(&whom.peer) else {
         let problem = format!("'{}' is not a peer id", whom.peer);
         return (StatusCode::BAD_REQUEST, problem).into_response();
     };

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::plan::plan;
 use crate::{
-    address::{self, Kind},
+    address::{self, Kind, zone},
     connection::Connection,
     connections::ConnectionPermit,
     core::Core,
@@ -140,6 +140,12 @@ impl Race<'_> {
                 continue;
             }
             self.seen.insert(address.clone());
+            if let Err(wrong) = zone::check(&address) {
+                let reason = wrong.to_string();
+                let cause = AttemptCause::Unsupported { reason };
+                self.failed.push(AttemptError { address, cause });
+                continue;
+            }
             match address::kind(&address) {
                 Kind::Peer => match self.known(&address) {
                     Some(known) => pending.extend(known),
@@ -166,7 +172,7 @@ impl Race<'_> {
             .filter(|address| !steps.iter().any(|step| step.addresses.contains(address)));
         let foreign: Vec<_> = foreign.collect();
         for address in foreign {
-            let cause = AttemptCause::Unsupported;
+            let cause = unsupported(&address);
             self.failed.push(AttemptError { address, cause });
         }
         for step in steps {
@@ -298,6 +304,11 @@ impl Race<'_> {
     }
 }
 
+fn unsupported(address: &Multiaddr) -> AttemptCause {
+    let reason = address::unsupported::reason(address);
+    AttemptCause::Unsupported { reason }
+}
+
 async fn wait(due: Option<Instant>) {
     // A timer rounds up to the next millisecond, which is too late for an attempt that is already due.
     if let Some(due) = due.filter(|due| *due > Instant::now()) {
@@ -348,7 +359,8 @@ async fn try_one(
     let after = after.min(attempt.deadline - now);
     attempt.deadline = now + after;
     let outcome = async {
-        let connector = core.connector(kind).ok_or(AttemptCause::Unsupported)?;
+        let connector = core.connector(kind);
+        let connector = connector.ok_or_else(|| unsupported(&attempt.address))?;
         if kind == Kind::Quic && !(core.is_direct)(&attempt.address) {
             return Err(AttemptCause::NotDirect { what: "QUIC" });
         }

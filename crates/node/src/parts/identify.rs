@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    address::zone,
     connection::Connection,
     context::Context,
     part::{Change, InboundStream, Part, Service},
@@ -126,7 +127,9 @@ impl Identify {
         if let Some(known) = self.known().get_mut(&connection.id()) {
             known.told = Some(version);
         }
-        Some(signed.encode_for(connection.address()))
+        // The zone is the name of an interface of this machine.
+        let observed = zone::skip(connection.address()).collect();
+        Some(signed.encode_for(&observed))
     }
 
     fn sign(&self) -> Option<SignedIdentify> {
@@ -134,12 +137,15 @@ impl Identify {
         let (agent, protocol_version) = self
             .context
             .config(|config| (config.agent.clone(), config.protocol_version.clone()))?;
+        let mut listen = self.context.announced();
+        // A zone means nothing to a peer.
+        listen.retain(|address| !zone::has_zone(address));
         let description = Description {
             keypair: &keypair,
             agent: &agent,
             protocol_version: &protocol_version,
             protocols: self.context.protocols(),
-            listen: self.context.announced(),
+            listen,
         };
         Some(description.sign())
     }

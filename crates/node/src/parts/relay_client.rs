@@ -177,7 +177,10 @@ impl RelayClient {
 
     /// Connects to the peer that `attempt` names, through the relay that its address names.
     async fn dial(&self, attempt: Attempt) -> Result<Reached, AttemptCause> {
-        let (at, relay) = address::circuit(&attempt.address).ok_or(AttemptCause::Unsupported)?;
+        let unsupported = || AttemptCause::Unsupported {
+            reason: address::unsupported::reason(&attempt.address),
+        };
+        let (at, relay) = address::circuit(&attempt.address).ok_or_else(unsupported)?;
         let failed = |reason: String| failed(relay, reason);
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;

@@ -75,7 +75,10 @@ impl Connector for Tcp {
                 deadline,
                 budget,
             } = attempt;
-            let target = Target::from_multiaddr(&address).map_err(|_| AttemptCause::Unsupported)?;
+            let target = Target::from_multiaddr(&address);
+            let target = target.map_err(|error| AttemptCause::Unsupported {
+                reason: error.to_string(),
+            })?;
             let mut context = DialContext::new(deadline);
             context.connects = ConnectBudget::new(budget.connects());
             let stream = self.dialer.dial(&target, &context).await?;

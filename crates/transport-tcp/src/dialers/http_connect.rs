@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::direct::Direct;
-use crate::{ByteStream, Dialer, Host, ProxyError, Target};
+use crate::{ByteStream, Dialer, Host, ProxyError, Target, zone::LINK_LOCAL};
 
 /// The longest answer header that is read. Squid's own limit is 64 KiB, and what it sends is below 1 KiB.
 pub(crate) const MAX_HEADER: usize = 16 * 1024;
@@ -143,6 +143,9 @@ impl HttpConnect {
         mut stream: ByteStream,
         target: &Target,
     ) -> Result<ByteStream, ProxyError> {
+        if matches!(target.host(), Host::Ip6Zone { .. }) {
+            return Err(ProxyError::Unsupported(LINK_LOCAL));
+        }
         if !is_sayable(target) {
             return Err(ProxyError::Unsupported("a host name with such characters"));
         }

@@ -1,11 +1,11 @@
 //! From a target to the socket addresses it stands for, each handed on as soon as it is known.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 
 use futures::{StreamExt, channel::mpsc::UnboundedSender, future::join};
 use multiaddr::Multiaddr;
 
-use crate::{DialError, Family, Host, PeerId, Resolver, Target, resolve::CONCURRENT};
+use crate::{DialError, Family, Host, PeerId, Resolver, Target, resolve::CONCURRENT, zone};
 
 /// An address, and the peer that must answer there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,16 @@ pub(crate) async fn look_up(
         Host::Ip(ip) => {
             let ip = SocketAddr::new(*ip, target.port());
             send(&finds, vec![ip], target);
+            Ok(())
+        }
+        Host::Ip6Zone { ip, zone } => {
+            let Some(index) = zone::index(zone) else {
+                let host = "an interface that this machine does not have";
+                let address = address();
+                return Err(DialError::Unsupported { address, host });
+            };
+            let at = SocketAddrV6::new(*ip, target.port(), 0, index);
+            send(&finds, vec![at.into()], target);
             Ok(())
         }
         Host::Dns { name, family } => {

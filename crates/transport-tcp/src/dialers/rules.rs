@@ -94,7 +94,7 @@ fn meets<T>(values: &[T], met: impl Fn(&T) -> bool) -> bool {
 }
 
 fn is_below(target: &Target, suffix: &str) -> bool {
-    if matches!(target.host(), Host::Ip(_)) {
+    if matches!(target.host(), Host::Ip(_) | Host::Ip6Zone { .. }) {
         return false;
     }
     let name = normal(&target.host_name());

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_socks::{TargetAddr, tcp::Socks5Stream};
 
 use super::direct::Direct;
-use crate::{ByteStream, Dialer, Host, ProxyError, Target};
+use crate::{ByteStream, Dialer, Host, ProxyError, Target, zone::LINK_LOCAL};
 
 /// Dials through a SOCKS5 proxy.
 ///
@@ -78,6 +78,7 @@ impl Socks5 {
     ) -> Result<ByteStream, ProxyError> {
         let wanted = match target.host() {
             Host::Ip(ip) => TargetAddr::Ip((*ip, target.port()).into()),
+            Host::Ip6Zone { .. } => return Err(ProxyError::Unsupported(LINK_LOCAL)),
             _ => TargetAddr::Domain(name(target)?.into(), target.port()),
         };
         let mut gate = Gate::play(&mut stream, replies);

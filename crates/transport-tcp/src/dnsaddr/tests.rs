@@ -164,3 +164,20 @@ fn a_record_of_1024_bytes_is_read_and_a_longer_one_is_not() {
         assert_eq!(parse_record(text.as_bytes()).is_some(), read, "{length}");
     }
 }
+
+#[test]
+fn a_record_may_spell_its_peer_id_as_a_cid() {
+    let (peer, other) = peers();
+    let spell = |peer: PeerId| {
+        let cid = [&[0x01, 0x72][..], &peer.to_bytes()].concat();
+        multibase::encode(multibase::Base::Base36Lower, cid)
+    };
+    let zone = |_: &str| {
+        vec![
+            format!("/ip4/192.0.2.1/tcp/1/p2p/{}", spell(peer)),
+            format!("/ip4/192.0.2.2/tcp/1/p2p/{}", spell(other)),
+        ]
+    };
+    let (found, _) = expand(Expansion::new("net.example", Some(peer)), zone);
+    assert_eq!(found, [format!("/ip4/192.0.2.1/tcp/1/p2p/{peer}")]);
+}

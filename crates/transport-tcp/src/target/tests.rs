@@ -24,6 +24,14 @@ fn every_kind_of_host_is_read_and_written_back() {
             Host::Ip("2001:db8::1".parse().unwrap()),
             1,
         ),
+        (
+            "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+            Host::Ip6Zone {
+                ip: "fe80::1".parse().unwrap(),
+                zone: "eth0".into(),
+            },
+            1,
+        ),
         ("/dns/a.example/tcp/443", dns("a.example", Family::Any), 443),
         ("/dns4/a.example/tcp/443", dns("a.example", Family::V4), 443),
         ("/dns6/a.example/tcp/443", dns("a.example", Family::V6), 443),
@@ -56,6 +64,7 @@ fn a_host_name_is_what_a_proxy_wants_to_hear() {
     for (text, name) in [
         ("/ip4/192.0.2.1/tcp/1", "192.0.2.1"),
         ("/ip6/::1/tcp/1", "::1"),
+        ("/ip6zone/eth0/ip6/fe80::1/tcp/1", "fe80::1%eth0"),
         ("/dns4/a.example/tcp/1", "a.example"),
         ("/dnsaddr/a.example", "a.example"),
     ] {
@@ -76,7 +85,7 @@ fn what_is_no_target_is_refused_with_its_reason() {
         ),
         (
             "/tcp/1",
-            "/tcp/1: does not begin with ip4, ip6, dns, dns4, dns6, dnsaddr or onion3",
+            "/tcp/1: does not begin with ip4, ip6, ip6zone, dns, dns4, dns6, dnsaddr or onion3",
         ),
         (
             "/ip4/1.2.3.4/tcp/1/ws",
@@ -87,6 +96,15 @@ fn what_is_no_target_is_refused_with_its_reason() {
             "/dnsaddr/a.example/tcp/1: `/tcp/1` is not part of a tcp address",
         ),
         ("nonsense", "`nonsense` is not a multiaddr"),
+        (
+            "/ip6/fe80::1/tcp/1",
+            "/ip6/fe80::1/tcp/1: a link-local address needs the interface: write /ip6zone/INTERFACE/ip6/fe80::1/tcp/1",
+        ),
+        (
+            "/ip6zone/eth0/ip6/2001:db8::1/tcp/1",
+            "/ip6zone/eth0/ip6/2001:db8::1/tcp/1: ip6zone needs an interface, and a link-local address after it, as in \
+             /ip6zone/eth0/ip6/fe80::1/tcp/4001",
+        ),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), reason);
     }
@@ -118,4 +136,12 @@ fn the_expected_peer_can_be_put_and_taken() {
     let with = target.clone().with_peer(Some(peer));
     assert_eq!(with.to_string(), format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}"));
     assert_eq!(with.with_peer(None), target);
+}
+
+#[test]
+fn a_socket_address_with_a_scope_is_a_target_with_a_zone() {
+    let target = Target::from("[fe80::1%7]:1".parse::<SocketAddr>().unwrap());
+    assert_eq!(target.to_string(), "/ip6zone/7/ip6/fe80::1/tcp/1");
+    assert_eq!(target.ip(), "fe80::1".parse().ok());
+    assert_eq!(parse(&target.to_string()).unwrap(), target);
 }

@@ -6,7 +6,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use node::{
-    PeerId,
     admin::{self, Endpoint, Token},
     error_chain,
 };
@@ -17,7 +16,7 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
-use crate::{cli::Asking, failure::Failure, output::Output, settings};
+use crate::{cli::Asking, failure::Failure, multiaddr, output::Output, settings};
 
 /// The time limit for the start of an answer, and again for its completion.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -98,9 +97,7 @@ fn row([peer, state, phase, direction, age, rtt, streams, address]: [&str; 8]) -
 }
 
 pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<(), Failure> {
-    if peer.parse::<PeerId>().is_err() {
-        return Err(Failure::usage(format!("'{peer}' is not a peer id")));
-    }
+    let peer = multiaddr::peer_id(&peer).map_err(Failure::usage)?;
     let path = format!("/why?peer={peer}");
     let answer = answer(&asking, &Question::common(&path)).await?;
     let events = answer["events"].as_array();

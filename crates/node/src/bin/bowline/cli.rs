@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, settings::paths};
 
 /// Run a libp2p-compatible peer-to-peer node, and query running nodes
 #[derive(Debug, Parser)]
@@ -42,6 +42,7 @@ pub(crate) enum Command {
         asking: Asking,
     },
     /// Create or show the node's identity (its private key)
+    #[command(arg_required_else_help = false)]
     Key {
         #[command(subcommand)]
         command: Key,
@@ -60,10 +61,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Store the identity in this directory [default: bowline in the user's data directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::flag)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Read settings from this TOML file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = paths::flag)]
     pub(crate) config: Option<PathBuf>,
     /// Listen on this address; repeatable [default: TCP and QUIC on port 4077 of all interfaces]
     #[arg(long, value_name = "MULTIADDR")]
@@ -77,7 +78,7 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) dialing: Dialing,
     /// Serve the admin endpoint on this TCP address, too [default: only on a Unix socket in the data directory]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = socket)]
     pub(crate) admin: Option<SocketAddr>,
 }
 
@@ -109,10 +110,10 @@ pub(crate) struct Ping {
     #[arg(value_name = "MULTIADDR")]
     pub(crate) address: String,
     /// Number of pings
-    #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 4, value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: u32,
     /// Seconds between pings
-    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds)]
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 0.2, value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) interval: f64,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
@@ -146,11 +147,11 @@ pub(crate) struct Identify {
 #[derive(Debug, Args)]
 pub(crate) struct Asking {
     /// Query the node that runs with this data directory [default: bowline in the user's data directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = paths::flag)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Query this TCP address, with the token in the data directory if needed [default: the Unix socket in the data
     /// directory]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = socket)]
     pub(crate) admin: Option<SocketAddr>,
 }
 
@@ -159,15 +160,25 @@ pub(crate) enum Key {
     /// Create an Ed25519 identity, unless an identity exists
     New {
         /// Store the identity in this directory [default: bowline in the user's data directory]
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = paths::flag)]
         data_dir: Option<PathBuf>,
     },
     /// Print the peer id and the path of the key file
     Show {
         /// Read the identity in this directory [default: bowline in the user's data directory]
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = paths::flag)]
         data_dir: Option<PathBuf>,
     },
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    let count = text.parse::<u32>().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "the number of pings must be a whole number, 1 or more".to_owned())
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| "write an IP address with a port, such as 127.0.0.1:4078".to_owned();
+    text.parse().map_err(wrong)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

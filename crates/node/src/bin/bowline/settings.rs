@@ -1,14 +1,28 @@
 //! Settings: a flag overrides the environment, and the environment overrides the TOML file.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod environment;
+mod forms;
+mod hints;
+pub(crate) mod paths;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use figment::{
-    Figment,
-    providers::{Env, Format, Serialized, Toml},
+    Figment, Metadata,
+    error::Kind,
+    providers::{Format, Serialized, Toml},
 };
 use node::{Config, Multiaddr, admin::HostName, conn_state::LimitsConfig};
 use serde::{Deserialize, Serialize};
 
+use self::{
+    environment::Environment,
+    forms::{List, Setting},
+};
 use crate::{cli, dialing, failure::Failure, multiaddr};
 
 /// The port to listen on if the settings name no address.
@@ -30,18 +44,18 @@ pub(crate) struct Settings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct NodeSection {
-    data_dir: Option<PathBuf>,
-    listen: OneOrMany,
-    bootstrap: OneOrMany,
-    agent: Option<String>,
+    data_dir: Setting<PathBuf>,
+    listen: List<','>,
+    bootstrap: List<','>,
+    agent: Setting<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AdminSection {
-    listen: Option<SocketAddr>,
-    open_reads: Option<bool>,
-    hosts: OneOrMany,
+    listen: Setting<SocketAddr>,
+    open_reads: Setting<bool>,
+    hosts: List<','>,
 }
 
 /// The admin endpoint on TCP.
@@ -55,89 +69,46 @@ pub(crate) struct Admin {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LimitsSection {
-    max_inbound: Option<usize>,
-    max_handshaking: Option<usize>,
-    max_per_peer: Option<usize>,
-    max_per_address: Option<usize>,
-    rate_per_address: Option<f64>,
-    burst_per_address: Option<u32>,
-    max_per_subnet: Option<usize>,
-    max_handshaking_per_subnet: Option<usize>,
-    max_per_relay: Option<usize>,
-    trim_idle_s: Option<f64>,
-    exempt_private: Option<bool>,
-    max_inbound_streams: Option<usize>,
+    max_inbound: Setting<usize>,
+    max_handshaking: Setting<usize>,
+    max_per_peer: Setting<usize>,
+    max_per_address: Setting<usize>,
+    rate_per_address: Setting<f64>,
+    burst_per_address: Setting<u32>,
+    max_per_subnet: Setting<usize>,
+    max_handshaking_per_subnet: Setting<usize>,
+    max_per_relay: Setting<usize>,
+    trim_idle_s: Setting<f64>,
+    exempt_private: Setting<bool>,
+    max_inbound_streams: Setting<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PingSection {
-    interval_s: Option<f64>,
-    timeout_s: Option<f64>,
-    failures: Option<u32>,
+    interval_s: Setting<f64>,
+    timeout_s: Setting<f64>,
+    failures: Setting<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DialSection {
-    rules: Lines,
-    timeout_s: Option<f64>,
-    timeout_private_s: Option<f64>,
-    total_timeout_s: Option<f64>,
+    rules: List<';'>,
+    timeout_s: Setting<f64>,
+    timeout_private_s: Setting<f64>,
+    total_timeout_s: Setting<f64>,
 }
 
 #[cfg(feature = "relay")]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RelaySection {
-    server: bool,
-    reserve_at: OneOrMany,
-    reservations: Option<usize>,
-    min_ttl_s: Option<f64>,
+    server: Setting<bool>,
+    reserve_at: List<','>,
+    reservations: Setting<usize>,
+    min_ttl_s: Setting<f64>,
     terms: node::relay_slots::Terms,
-}
-
-/// A list, or one string with the same content, because an environment variable is a string.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl OneOrMany {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-            Self::Many(texts) => texts,
-        }
-    }
-}
-
-/// Dialer rules contain commas, so an environment variable separates them by semicolons.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-struct Lines(OneOrMany);
-
-impl Lines {
-    fn into_vec(self) -> Vec<String> {
-        match self.0 {
-            OneOrMany::One(text) => {
-                let parts = text.split(';').map(str::trim);
-                parts
-                    .filter(|part| !part.is_empty())
-                    .map(str::to_owned)
-                    .collect()
-            }
-            OneOrMany::Many(texts) => texts,
-        }
-    }
 }
 
 /// The settings of `bowline up`, after all checks.
@@ -164,20 +135,13 @@ struct Flags {
 
 /// Combines flags, environment and file.
 pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
+    combine(args, Environment::read().map_err(Failure::usage)?)
+}
+
+fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure> {
     let mut figment = Figment::new();
     if let Some(path) = &args.config {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| {
-            Failure::usage(format!(
-                "cannot read the configuration file {}: {error}",
-                path.display()
-            ))
-        })?;
-        let table = text.parse::<toml::Table>();
-        table.map_err(|error| {
-            let (line, what) = position(&text, &error);
-            Failure::usage(format!("{}, line {line}: {what}", path.display()))
-        })?;
+        check_file(path)?;
         figment = figment.merge(Toml::file_exact(path));
     }
     let flags = Flags {
@@ -185,9 +149,8 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
         listen: args.listen,
         bootstrap: args.bootstrap,
     };
-    let environment = Env::prefixed("BOWLINE_").filter(|key| key.as_str().contains("__"));
     figment = figment
-        .merge(environment.split("__"))
+        .merge(environment)
         .merge(Serialized::default("node", flags));
     if let Some(admin) = args.admin {
         figment = figment.merge(Serialized::default("admin.listen", admin));
@@ -202,13 +165,26 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
             figment = figment.merge(Serialized::default("relay.reserve_at", relays));
         }
     }
-    let mut rules_key = "dial.rules";
     if !args.dialing.dialer.is_empty() {
-        rules_key = "--dialer";
         figment = figment.merge(Serialized::default("dial.rules", args.dialing.dialer));
     }
     let settings = figment.extract::<Settings>();
-    check(settings.map_err(|error| explain(&error))?, rules_key)
+    check(settings.map_err(|error| explain(&error))?, &figment)
+}
+
+/// Checks that the file can be read and is TOML.
+fn check_file(path: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read the configuration file {}: {error}",
+            path.display()
+        ))
+    })?;
+    let table = text.parse::<toml::Table>();
+    table.map(drop).map_err(|error| {
+        let (line, what) = position(&text, &error);
+        Failure::usage(format!("{}, line {line}: {what}", path.display()))
+    })
 }
 
 fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
@@ -219,93 +195,115 @@ fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
 
 /// The message names the setting, and the file or variable that contains it.
 fn explain(error: &figment::Error) -> Failure {
-    let key = error.path.join(".");
-    let place = error
-        .metadata
-        .as_ref()
-        .map(|metadata| match &metadata.source {
-            Some(source) => format!("{source}"),
-            None => metadata.name.to_string(),
-        });
-    let place = place
-        .map(|place| format!(" in {place}"))
-        .unwrap_or_default();
-    let key = if key.is_empty() {
-        String::new()
-    } else {
-        format!("{key}: ")
+    let mut path = error.path.clone();
+    let what = match &error.kind {
+        Kind::UnknownField(unknown, expected) => {
+            let section = path.join(".");
+            path.push(unknown.clone());
+            let hint = hints::instead(&section, unknown, expected);
+            format!("there is no such setting; {hint}")
+        }
+        Kind::InvalidType(found, expected) => format!("{found} is not {expected}"),
+        other => other.to_string(),
     };
-    Failure::usage(format!("{key}{}{place}", error.kind))
+    let place = place(error.metadata.as_ref(), &path.join("."));
+    Failure::usage(format!("{place}: {what}"))
 }
 
-fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
+/// The name of a setting where the user wrote it: in the file, in the environment or as a flag.
+fn place(metadata: Option<&Metadata>, key: &str) -> String {
+    let flag = FLAGS.iter().find(|(name, _)| *name == key);
+    match metadata.map(|from| (from.source.as_ref(), &*from.name)) {
+        Some((Some(file), _)) => format!("{file}, {key}"),
+        Some((None, environment::NAME)) => environment::name_of(key),
+        Some(_) => flag.map_or(key, |(_, flag)| flag).to_owned(),
+        None => key.to_owned(),
+    }
+}
+
+/// The flags that may hold a wrong value.
+const FLAGS: [(&str, &str); 4] = [
+    ("node.listen", "--listen"),
+    ("node.bootstrap", "--bootstrap"),
+    ("relay.reserve_at", "--reserve-at"),
+    ("dial.rules", "--dialer"),
+];
+
+fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
+    let place = |key: &str| place(figment.find_metadata(key), key);
     let node = settings.node;
-    let data_dir = match node.data_dir {
+    let data_dir = match node.data_dir.0 {
         Some(data_dir) => data_dir,
         None => default_data_dir()?,
     };
     let limits = limits(&settings.limits)?;
     let mut config = Config::default().with_limits(limits);
-    if let Some(agent) = node.agent {
+    if let Some(agent) = node.agent.0 {
         config = config.with_agent(agent);
     }
-    if let Some(streams) = settings.limits.max_inbound_streams {
+    if let Some(streams) = settings.limits.max_inbound_streams.0 {
         config = config.with_max_inbound_streams(streams);
     }
     #[cfg(feature = "relay")]
     {
-        config = config.with_relay(relay(settings.relay)?);
+        config = config.with_relay(relay(settings.relay, &place("relay.reserve_at"))?);
     }
     let (ping, dial) = (settings.ping, settings.dial);
-    let interval = seconds("ping.interval_s", ping.interval_s, config.ping.interval)?;
-    let timeout = seconds("ping.timeout_s", ping.timeout_s, config.ping.timeout)?;
-    let failures = ping.failures.unwrap_or(config.ping.failures).max(1);
+    let interval = seconds("ping.interval_s", ping.interval_s.0, config.ping.interval)?;
+    let timeout = seconds("ping.timeout_s", ping.timeout_s.0, config.ping.timeout)?;
+    let failures = ping.failures.0.unwrap_or(config.ping.failures).max(1);
     let liveness = config
         .ping
         .with_interval(interval)
         .with_timeout(timeout)
         .with_failures(failures);
-    let far = seconds("dial.timeout_s", dial.timeout_s, config.dial_timeout)?;
+    let far = seconds("dial.timeout_s", dial.timeout_s.0, config.dial_timeout)?;
     let near = config.dial_timeout_private;
-    let near = seconds("dial.timeout_private_s", dial.timeout_private_s, near)?;
-    config = config.with_ping(liveness).with_dial_timeouts(far, near);
+    let near = seconds("dial.timeout_private_s", dial.timeout_private_s.0, near)?;
     let total = config.dial_total_timeout;
-    let total = seconds("dial.total_timeout_s", dial.total_timeout_s, total)?;
+    let total = seconds("dial.total_timeout_s", dial.total_timeout_s.0, total)?;
     Ok(Resolved {
-        dialer: dialing::rules(rules_key, &dial.rules.into_vec())?,
+        dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,
         data_dir,
-        listen: multiaddrs("node.listen", node.listen)?,
-        bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
-        admin: admin(settings.admin)?,
-        config: config.with_dial_total_timeout(total),
+        listen: multiaddrs(&place("node.listen"), node.listen)?,
+        bootstrap: multiaddrs(&place("node.bootstrap"), node.bootstrap)?,
+        admin: admin(settings.admin, &place("admin.hosts"))?,
+        config: config
+            .with_ping(liveness)
+            .with_dial_timeouts(far, near)
+            .with_dial_total_timeout(total),
     })
 }
 
-fn admin(section: AdminSection) -> Result<Admin, Failure> {
-    let hosts = section.hosts.into_vec().into_iter();
+fn admin(section: AdminSection, place: &str) -> Result<Admin, Failure> {
+    let hosts = section.hosts.0.into_iter();
     let parse = |text: String| {
         let parsed = text.parse::<HostName>();
-        parsed.map_err(|error| Failure::usage(format!("admin.hosts: {error}")))
+        parsed.map_err(|error| Failure::usage(format!("{place}: {error}")))
     };
     Ok(Admin {
-        listen: section.listen,
-        open_reads: section.open_reads,
+        listen: section.listen.0,
+        open_reads: section.open_reads.0,
         hosts: hosts.map(parse).collect::<Result<_, _>>()?,
     })
 }
 
 fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
     let config = Config::default().limits;
-    let rate = section.rate_per_address.unwrap_or(config.rate_per_address);
+    let rate = section
+        .rate_per_address
+        .0
+        .unwrap_or(config.rate_per_address);
     let burst = section
         .burst_per_address
+        .0
         .unwrap_or(config.burst_per_address);
     let (inbound, handshaking) = (config.max_inbound, config.max_handshaking);
     let (per_peer, per_address) = (config.max_per_peer, config.max_per_address);
     let (of_subnet, exempt) = (config.max_per_subnet, config.exempt_private);
     let handshaking_of_subnet = config.max_handshaking_per_subnet;
-    let of_relay = section.max_per_relay.unwrap_or(config.max_per_relay);
-    let trim_idle = match section.trim_idle_s {
+    let of_relay = section.max_per_relay.0.unwrap_or(config.max_per_relay);
+    let trim_idle = match section.trim_idle_s.0 {
         None => config.trim_idle,
         // No connection is closed for a newcomer.
         Some(0.0) => None,
@@ -314,25 +312,25 @@ fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
     Ok(config
         .with_max_per_relay(of_relay)
         .with_trim_idle(trim_idle)
-        .with_max_inbound(section.max_inbound.unwrap_or(inbound))
-        .with_max_handshaking(section.max_handshaking.unwrap_or(handshaking))
-        .with_max_per_peer(section.max_per_peer.unwrap_or(per_peer))
-        .with_max_per_address(section.max_per_address.unwrap_or(per_address))
+        .with_max_inbound(section.max_inbound.0.unwrap_or(inbound))
+        .with_max_handshaking(section.max_handshaking.0.unwrap_or(handshaking))
+        .with_max_per_peer(section.max_per_peer.0.unwrap_or(per_peer))
+        .with_max_per_address(section.max_per_address.0.unwrap_or(per_address))
         .with_rate_per_address(rate, burst)
         .with_max_per_subnet(
-            section.max_per_subnet.unwrap_or(of_subnet),
-            (section.max_handshaking_per_subnet).unwrap_or(handshaking_of_subnet),
+            section.max_per_subnet.0.unwrap_or(of_subnet),
+            (section.max_handshaking_per_subnet.0).unwrap_or(handshaking_of_subnet),
         )
-        .with_exempt_private(section.exempt_private.unwrap_or(exempt)))
+        .with_exempt_private(section.exempt_private.0.unwrap_or(exempt)))
 }
 
 #[cfg(feature = "relay")]
-fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
+fn relay(section: RelaySection, place: &str) -> Result<node::RelayConfig, Failure> {
     use node::multiaddr::Protocol;
     let mut server = node::RelayServerConfig::default();
     let applied = section.terms.apply(&mut server.caps, &mut server.table);
     applied.map_err(|error| Failure::usage(format!("relay.terms.{error}")))?;
-    let relays = multiaddrs("relay.reserve_at", section.reserve_at)?;
+    let relays = multiaddrs(place, section.reserve_at)?;
     for relay in &relays {
         let named = matches!(relay.iter().last(), Some(Protocol::P2p(_)));
         let what = match named {
@@ -340,28 +338,28 @@ fn relay(section: RelaySection) -> Result<node::RelayConfig, Failure> {
             true => "has no address in front of the relay's /p2p/ID",
             false => "must end with the relay's /p2p/ID",
         };
-        let wrong = format!("relay.reserve_at: '{relay}' {what}");
+        let wrong = format!("{place}: '{relay}' {what}");
         return Err(Failure::usage(wrong));
     }
     let mut config = node::RelayConfig::default().with_reserve_at(relays);
     let mut client = config.client.clone();
-    let least = seconds("relay.min_ttl_s", section.min_ttl_s, client.min_ttl)?;
+    let least = seconds("relay.min_ttl_s", section.min_ttl_s.0, client.min_ttl)?;
     client = client.with_min_ttl(least);
-    if let Some(reservations) = section.reservations {
+    if let Some(reservations) = section.reservations.0 {
         client = client.with_reservations(reservations);
     }
     config = config.with_client(client);
-    Ok(match section.server {
+    Ok(match section.server.0.unwrap_or(false) {
         true => config.with_server(server),
         false => config,
     })
 }
 
-fn multiaddrs(key: &str, texts: OneOrMany) -> Result<Vec<Multiaddr>, Failure> {
+fn multiaddrs(key: &str, texts: List<','>) -> Result<Vec<Multiaddr>, Failure> {
     let parse = |text: String| {
         multiaddr::parse(&text).map_err(|error| Failure::usage(format!("{key}: {error}")))
     };
-    texts.into_vec().into_iter().map(parse).collect()
+    texts.0.into_iter().map(parse).collect()
 }
 
 fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration, Failure> {
@@ -376,8 +374,13 @@ fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration,
     }
 }
 
-/// The user's data directory.
+/// The data directory in the environment, or else the user's data directory.
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
+    let name = environment::name_of("node.data_dir");
+    if let Some(text) = std::env::var_os(&name).filter(|text| !text.is_empty()) {
+        let text = text.to_string_lossy();
+        return paths::flag(&text).map_err(|error| Failure::usage(format!("{name}: {error}")));
+    }
     let directories = directories::ProjectDirs::from("", "", "bowline");
     let directories = directories.ok_or_else(|| {
         Failure::usage("this user has no home directory for the identity: set --data-dir")

@@ -67,12 +67,14 @@ fn listed(terms: &Value) -> Vec<String> {
 }
 
 fn parse(term: &str) -> Result<(String, Value), Failure> {
-    let parsed = term.split_once('=').and_then(|(name, value)| {
-        let value = serde_json::from_str(value).ok()?;
-        Some((name.to_owned(), value))
-    });
-    parsed.ok_or_else(|| {
+    let form = || {
         let problem = format!("'{term}' is not of the form TERM=VALUE, such as slots=64");
         Failure::usage(problem)
-    })
+    };
+    let (name, value) = term.split_once('=').ok_or_else(form)?;
+    let parsed = serde_json::from_str(value).map_err(|_| {
+        let problem = "is not a number, true, false or a pair such as [8, 0.5]";
+        Failure::usage(format!("{name}: '{value}' {problem}"))
+    });
+    Ok((name.to_owned(), parsed?))
 }

@@ -11,6 +11,7 @@ use crate::{
         rules::{HostKind, Matcher},
         uplink::Uplink,
     },
+    peer_text,
 };
 
 /// What is wrong, and at which byte.
@@ -146,9 +147,9 @@ fn condition(matcher: Matcher, key: Word<'_>, value: Word<'_>) -> Result<Matcher
             let (low, high) = value.split('-').unwrap_or((value, value));
             Ok(matcher.ports(port(low)?..=port(high)?))
         }
-        "peer" => match text.parse() {
-            Ok(peer) => Ok(matcher.peer(peer)),
-            Err(_) => value.wrong(format!("'{text}' is not a peer id")),
+        "peer" => match peer_text::peer(text) {
+            Some(peer) => Ok(matcher.peer(peer)),
+            None => value.wrong(format!("'{text}' is not a peer id")),
         },
         other => key.wrong(format!("'{other}' is not cidr, suffix, kind, port or peer")),
     }

@@ -320,3 +320,11 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_peer_of_a_rule_may_be_spelled_as_a_cid() {
+    let id = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
+    let cid = "bafzbeie5745rpv2m6tjyuugywy4d5ewrqgqqhfnf445he3omzpjbx5xqxe";
+    let rule = |peer: &str| format!("peer={peer} direct").parse::<RuleText>().unwrap();
+    assert_eq!(rule(cid).matcher, rule(id).matcher);
+}

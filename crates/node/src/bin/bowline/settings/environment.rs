@@ -1,0 +1,101 @@
+//! The variables `BOWLINE_SECTION__KEY`.
+
+use std::ffi::OsString;
+
+use figment::{
+    Metadata, Profile, Provider,
+    value::{Dict, Map, Value},
+};
+
+use super::hints;
+
+/// The name of this source of settings.
+pub(crate) const NAME: &str = "environment";
+
+const PREFIX: &str = "BOWLINE_";
+
+/// The settings in the environment. Each value is a text.
+pub(crate) struct Environment(Vec<(Vec<String>, String)>);
+
+impl Environment {
+    /// Reads the variables of this process.
+    ///
+    /// # Errors
+    ///
+    /// A variable looks like a setting, and is none or has no readable text.
+    pub(crate) fn read() -> Result<Self, String> {
+        Self::of(std::env::vars_os())
+    }
+
+    pub(crate) fn of(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, String> {
+        let mut settings = Vec::new();
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            let lower = name[PREFIX.len()..].to_ascii_lowercase();
+            if !lower.contains("__") {
+                match hints::with_section(&lower) {
+                    Some(meant) => {
+                        return Err(format!(
+                            "{name} is not a setting: write {}",
+                            name_of(&meant)
+                        ));
+                    }
+                    None => continue,
+                }
+            }
+            let value = value.into_string();
+            let value = value.map_err(|_| format!("{name}: the value is not UTF-8 text"))?;
+            if !value.trim().is_empty() {
+                settings.push((lower.split("__").map(str::to_owned).collect(), value));
+            }
+        }
+        Ok(Self(settings))
+    }
+}
+
+/// The name of the variable for a key such as `node.listen`.
+pub(crate) fn name_of(key: &str) -> String {
+    let key = key.replace('.', "__");
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
+impl Provider for Environment {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(NAME)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut all = Dict::new();
+        for (path, value) in &self.0 {
+            // relay-slots reads its terms itself, and wants numbers.
+            let is_term = path.len() > 2;
+            let value = match is_term.then(|| value.parse::<Value>()) {
+                Some(Ok(parsed)) => parsed,
+                _ => Value::from(value.clone()),
+            };
+            insert(&mut all, path, value);
+        }
+        Ok(Profile::Default.collect(all))
+    }
+}
+
+fn insert(into: &mut Dict, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [last] => {
+            into.insert(last.clone(), value);
+        }
+        [first, rest @ ..] => {
+            let mut below = match into.remove(first) {
+                Some(Value::Dict(_, below)) => below,
+                _ => Dict::new(),
+            };
+            insert(&mut below, rest, value);
+            into.insert(first.clone(), below.into());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The setting that was probably meant.
+
+/// The sections of the file and their settings.
+const SETTINGS: &[(&str, &[&str])] = &[
+    ("node", &["data_dir", "listen", "bootstrap", "agent"]),
+    ("admin", &["listen", "open_reads"]),
+    (
+        "limits",
+        &[
+            "max_inbound",
+            "max_handshaking",
+            "max_per_peer",
+            "max_per_address",
+            "rate_per_address",
+            "burst_per_address",
+            "max_per_subnet",
+            "max_handshaking_per_subnet",
+            "max_per_relay",
+            "trim_idle_s",
+            "exempt_private",
+            "max_inbound_streams",
+        ],
+    ),
+    ("ping", &["interval_s", "timeout_s", "failures"]),
+    ("dial", &["rules", "timeout_s", "timeout_private_s"]),
+    (
+        "relay",
+        &["server", "reserve_at", "reservations", "min_ttl_s", "terms"],
+    ),
+];
+
+/// The key for a variable's name without the double underscore, such as `node_listen` or `listen`.
+pub(crate) fn with_section(name: &str) -> Option<String> {
+    let all = SETTINGS
+        .iter()
+        .flat_map(|(section, keys)| keys.iter().map(move |key| (section, key)));
+    let mut meant =
+        all.filter(|(section, key)| name == **key || name == format!("{section}_{key}"));
+    meant
+        .next()
+        .map(|(section, key)| format!("{section}.{key}"))
+}
+
+/// What to write in the place of an unknown name. `path` is the section, or empty.
+pub(crate) fn instead(path: &str, unknown: &str, expected: &[&str]) -> String {
+    if let Some(near) = expected.iter().find(|name| is_near(name, unknown)) {
+        return match path {
+            "" => format!("did you mean {near}?"),
+            _ => format!("did you mean {path}.{near}?"),
+        };
+    }
+    let elsewhere = SETTINGS.iter().find(|(_, keys)| keys.contains(&unknown));
+    match elsewhere {
+        Some((section, _)) => format!("did you mean {section}.{unknown}?"),
+        None if path.is_empty() => format!("the sections are {}", expected.join(", ")),
+        None => format!("the settings of [{path}] are {}", expected.join(", ")),
+    }
+}
+
+/// Whether one name is the other with at most two letters added, left out or replaced, or without its unit.
+fn is_near(name: &str, other: &str) -> bool {
+    let longer = name.len().max(other.len());
+    longer <= 64
+        && (name.strip_suffix("_s") == Some(other) || distance(name, other) <= longer.min(6) / 3)
+}
+
+/// The edit distance of two short names.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (n, a) in one.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], n + 1);
+        for (m, b) in two.iter().enumerate() {
+            let replaced = before + usize::from(a != *b);
+            before = row[m + 1];
+            row[m + 1] = replaced.min(before + 1).min(row[m] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_slip_finds_the_name_that_was_meant() {
+        let node = SETTINGS[0].1;
+        for (unknown, hint) in [
+            ("lisen", "did you mean node.listen?"),
+            ("bootstraps", "did you mean node.bootstrap?"),
+            ("reserve_at", "did you mean relay.reserve_at?"),
+            (
+                "frobnicate",
+                "the settings of [node] are data_dir, listen, bootstrap, agent",
+            ),
+        ] {
+            assert_eq!(instead("node", unknown, node), hint);
+        }
+        assert_eq!(
+            instead("", "nodes", &["node", "dial"]),
+            "did you mean node?"
+        );
+        assert_eq!(
+            instead("ping", "interval", &["interval_s"]),
+            "did you mean ping.interval_s?"
+        );
+        assert_eq!(with_section("node_listen").as_deref(), Some("node.listen"));
+        assert_eq!(with_section("listen").as_deref(), Some("node.listen"));
+        assert_eq!(with_section("bin"), None);
+    }
+}
