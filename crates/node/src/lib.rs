@@ -55,6 +55,7 @@ listening.shutdown().await;
 
 mod address;
 mod address_book;
+mod audience;
 #[cfg(any(fuzzing, test))]
 pub use address::fuzzing as address_fuzzing;
 #[cfg(feature = "cli")]
@@ -71,10 +72,12 @@ mod error;
 mod establish;
 mod event;
 mod failures;
+mod interfaces;
 pub mod keyfile;
 mod listen;
 mod local;
 mod node;
+mod observed;
 mod part;
 mod parts;
 mod private_file;
@@ -94,7 +97,7 @@ pub use transport_tcp;
 
 pub use crate::{
     builder::Builder,
-    config::Config,
+    config::{AddressMatch, AddressMatchError, AnnounceConfig, Config},
     connection::{Connection, Stream},
     connections::Protection,
     dial::{Step, plan},
