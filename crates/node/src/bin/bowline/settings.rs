@@ -6,7 +6,9 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use node::{Config, Multiaddr, conn_state::LimitsConfig};
+use node::{
+    AddressMatch, AddressMatchError, AnnounceConfig, Config, Multiaddr, conn_state::LimitsConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{cli, dialing, failure::Failure, multiaddr};
@@ -33,6 +35,9 @@ struct NodeSection {
     data_dir: Option<PathBuf>,
     listen: OneOrMany,
     bootstrap: OneOrMany,
+    announce: OneOrMany,
+    announce_detected: Option<bool>,
+    no_announce: OneOrMany,
     agent: Option<String>,
 }
 
@@ -235,7 +240,10 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         None => default_data_dir()?,
     };
     let limits = limits(&settings.limits)?;
-    let mut config = Config::default().with_limits(limits);
+    let announce = announce(node.announce, node.announce_detected, node.no_announce)?;
+    let mut config = Config::default()
+        .with_limits(limits)
+        .with_announce(announce);
     if let Some(agent) = node.agent {
         config = config.with_agent(agent);
     }
@@ -265,6 +273,30 @@ fn check(settings: Settings, rules_key: &str) -> Result<Resolved, Failure> {
         bootstrap: multiaddrs("node.bootstrap", node.bootstrap)?,
         admin: settings.admin,
         config: config.with_ping(liveness).with_dial_timeouts(far, near),
+    })
+}
+
+/// The settings of announced addresses. An address that no peer can use, or that must never be announced, is an error.
+fn announce(
+    addresses: OneOrMany,
+    detected: Option<bool>,
+    never: OneOrMany,
+) -> Result<AnnounceConfig, Failure> {
+    let wrong = |error: AddressMatchError| Failure::usage(format!("node.no_announce: {error}"));
+    let never = never.into_vec().into_iter();
+    let never: Result<Vec<AddressMatch>, _> = never.map(|text| text.parse()).collect();
+    let addresses = multiaddrs("node.announce", addresses)?;
+    let config = AnnounceConfig::default().with_never(never.map_err(wrong)?);
+    for address in &addresses {
+        if let Some(problem) = config.problem(address) {
+            let wrong = format!("node.announce: '{address}' {problem}");
+            return Err(Failure::usage(wrong));
+        }
+    }
+    let config = config.with_addresses(addresses);
+    Ok(match detected {
+        Some(detected) => config.with_detected(detected),
+        None => config,
     })
 }
 

@@ -60,14 +60,14 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
-    announce(node, &admin, output)?;
+    let announced = announce(node, &admin, output)?;
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin
         .map(|bound| admin::serve(node.clone(), bound))
         .collect();
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
-    let mut lines = Lines::new(output);
+    let mut lines = Lines::new(output, announced);
     loop {
         tokio::select! {
             event = events.next() => match event {
@@ -75,9 +75,15 @@ async fn serve(
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    lines.event(&event)?;
+                    match event {
+                        Event::Addresses { .. } => lines.addresses(node.listen_addresses())?,
+                        event => lines.event(&event)?,
+                    }
                 }
-                Err(EventsError::Lagged { missed }) => lines.missed(missed)?,
+                Err(EventsError::Lagged { missed }) => {
+                    lines.missed(missed)?;
+                    lines.addresses(node.listen_addresses())?;
+                }
                 Err(_) => return Ok(()),
             },
             update = states.next() => match update {
@@ -133,7 +139,8 @@ async fn bind_admin(data_dir: &Path, admin: &AdminSection) -> Result<Vec<Listene
     })
 }
 
-fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failure> {
+/// Prints the ready line. Returns the addresses in it.
+fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<Vec<Multiaddr>, Failure> {
     let admin = admin.first().map(|bound| bound.endpoint().to_string());
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -152,7 +159,8 @@ fn announce(node: &Node, admin: &[Listener], output: Output) -> Result<(), Failu
                 .map(|admin| format!("admin endpoint on {admin}")),
         );
         lines
-    })
+    })?;
+    Ok(addresses)
 }
 
 /// Dials every bootstrap address in its own task. The channel returns the failures.
