@@ -1,5 +1,8 @@
 //! The kind of a multiaddr, and its components.
 
+pub(crate) mod announce;
+pub(crate) mod audience;
+
 use std::net::{IpAddr, SocketAddr};
 
 use libp2p_identity::PeerId;

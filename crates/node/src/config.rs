@@ -1,6 +1,5 @@
 //! A node's settings.
 
-mod announce;
 mod memory;
 #[cfg(feature = "relay")]
 mod relay;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, TrackerConfig};
 
-pub use announce::{AddressMatch, AddressMatchError, AnnounceConfig};
+use crate::address::announce::AnnounceConfig;
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
 

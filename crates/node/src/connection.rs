@@ -24,7 +24,7 @@ use conn_state::{
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-use crate::{audience::Reach, error::OpenError, protocols::identify};
+use crate::{address::audience::Reach, error::OpenError, protocols::identify};
 
 pub(crate) use counted::StreamPermit;
 pub(crate) use muxed::Muxed;

@@ -184,7 +184,7 @@ impl Context {
         }
     }
 
-    /// The addresses that this node announces, without its id. [`crate::audience::Reach::is_told`] chooses those for one peer.
+    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses those for one peer.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.local.addresses())

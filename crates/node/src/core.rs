@@ -106,6 +106,10 @@ impl Core {
             running: Mutex::default(),
             config,
         });
+        // Only later changes are changes.
+        if let Err(error) = core.local.read_interfaces(interfaces::list) {
+            tracing::debug!(%error, "the network interfaces cannot be read");
+        }
         let weak = Arc::downgrade(&core);
         core.connections.observe(Box::new(move |change| {
             if let Some(core) = weak.upgrade() {

@@ -55,7 +55,6 @@ listening.shutdown().await;
 
 mod address;
 mod address_book;
-mod audience;
 #[cfg(any(fuzzing, test))]
 pub use address::fuzzing as address_fuzzing;
 #[cfg(feature = "cli")]
@@ -96,8 +95,9 @@ pub use transport_quic;
 pub use transport_tcp;
 
 pub use crate::{
+    address::announce::{AddressMatch, AddressMatchError, AnnounceConfig},
     builder::Builder,
-    config::{AddressMatch, AddressMatchError, AnnounceConfig, Config},
+    config::Config,
     connection::{Connection, Stream},
     connections::Protection,
     dial::{Step, plan},

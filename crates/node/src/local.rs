@@ -13,7 +13,7 @@ use std::{
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-use crate::{address, config::AnnounceConfig};
+use crate::address::{self, announce::AnnounceConfig};
 
 /// The source of announced addresses. The list of all announced addresses has the order of this enum, after the configured
 /// addresses.

@@ -25,8 +25,8 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
 use crate::{
+    address::audience::Reach,
     address::{self, Kind},
-    audience::Reach,
 };
 
 /// The number of networks that must see an address. go-libp2p requires the same number of observers.

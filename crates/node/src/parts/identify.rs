@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audience::{REACHES, Reach},
+    address::audience::{REACHES, Reach},
     connection::Connection,
     context::Context,
     part::{Change, InboundStream, Part, Service},

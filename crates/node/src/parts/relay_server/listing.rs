@@ -7,12 +7,12 @@
 use multiaddr::Multiaddr;
 
 use crate::{
+    address::audience::Reach,
     address::{self, Kind},
-    audience::Reach,
 };
 
 /// The addresses for a holder. `seen` is the address at which the holder sees this relay, and `local` is the local address of its
-/// connection. Both are `None` if the holder did not connect to a listener.
+/// connection. Both are `None` if the holder did not connect to a listener. The relay's id at the end of an address is left out.
 pub(super) fn list(
     holder: Reach,
     seen: Option<&Multiaddr>,
@@ -23,6 +23,7 @@ pub(super) fn list(
     // Without the word of the holder, the local address is the best guess.
     let reached = seen.or(local.filter(|local| is_dialable(local)));
     let mut listed: Vec<Multiaddr> = Vec::new();
+    let announced = announced.iter().map(address::without_peer);
     for address in reached.cloned().into_iter().chain(announced) {
         // A holder on the Internet that seems to have come to a private address has come through a NAT.
         if holder.is_told(&address) && !listed.contains(&address) {
@@ -48,11 +49,12 @@ mod tests {
     const PUBLIC: &str = "/ip4/192.0.2.1/tcp/5000";
     const LOCAL: &str = "/ip4/10.0.0.2/tcp/4077";
     const ANNOUNCED: [&str; 2] = [LOCAL, "/ip4/127.0.0.1/tcp/4077"];
+    const ID: &str = "/p2p/12D3KooWJRSrypvnpHgc6ZAgyCni4KcSmbV7uGRaMw5LgMKT18fq";
 
     fn listed(holder: Reach, seen: Option<&str>, local: Option<&str>) -> Vec<String> {
         let parse = |text: &str| text.parse::<Multiaddr>().unwrap();
         let (seen, local) = (seen.map(parse), local.map(parse));
-        let announced = ANNOUNCED.map(parse).to_vec();
+        let announced = ANNOUNCED.map(|at| parse(&format!("{at}{ID}"))).to_vec();
         let listed = list(holder, seen.as_ref(), local.as_ref(), announced);
         listed.iter().map(ToString::to_string).collect()
     }
@@ -82,9 +84,8 @@ mod tests {
 
     #[test]
     fn an_address_that_nobody_can_dial_is_not_listed_on_the_word_of_the_holder() {
-        let id = "12D3KooWJRSrypvnpHgc6ZAgyCni4KcSmbV7uGRaMw5LgMKT18fq";
-        let relayed = format!("{PUBLIC}/p2p/{id}/p2p-circuit");
-        let named = format!("{PUBLIC}/p2p/{id}");
+        let relayed = format!("{PUBLIC}{ID}/p2p-circuit");
+        let named = format!("{PUBLIC}{ID}");
         for seen in [
             "/ip4/192.0.2.1",
             "/ip4/0.0.0.0/tcp/1",
