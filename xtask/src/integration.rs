@@ -34,6 +34,10 @@ const SUITES: &[Suite] = &[
         parts: &[Part::Rust, Part::Go, Part::Js, Part::Unshare],
     },
     Suite {
+        name: "network",
+        parts: &[Part::Network],
+    },
+    Suite {
         name: "adopt",
         parts: &[Part::Adopt, Part::Microsocks],
     },

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     Squid,
     /// The right to give a program its own name server
     Unshare,
+    /// The right and the programs to make networks
+    Network,
     /// The programs on other stacks that use one of Bowline's crates
     Adopt,
 }
@@ -35,7 +37,7 @@ pub(crate) enum Part {
 /// The programs that a proxy's sandbox needs.
 const SANDBOX: [&str; 2] = ["unshare", "setpriv"];
 
-/// The programs for the networks in which microsocks is observed.
+/// The programs for networks of namespaces: those of the suite `network`, and those in which microsocks is observed.
 const NETWORKS: [&str; 3] = ["nsenter", "ip", "nft"];
 
 impl Part {
@@ -49,6 +51,7 @@ impl Part {
             Self::Tinyproxy => "tinyproxy",
             Self::Squid => "squid",
             Self::Unshare => "unshare",
+            Self::Network => "network",
             Self::Adopt => "adopt",
         }
     }
@@ -56,7 +59,7 @@ impl Part {
     /// The environment variable that tells a suite where the part's program is.
     pub(crate) fn variable(self) -> String {
         let kind = match self {
-            Self::Unshare => "TOOL",
+            Self::Unshare | Self::Network => "TOOL",
             _ if self.proxy().is_some() => "PROXY",
             _ => "PEER",
         };
@@ -71,7 +74,8 @@ impl Part {
         if !programs.is_empty() {
             return Some(format!("the PATH has no {}", programs.join(" and no ")));
         }
-        let needs_namespaces = self == Self::Unshare || self.proxy().is_some();
+        let needs_namespaces =
+            matches!(self, Self::Unshare | Self::Network) || self.proxy().is_some();
         if needs_namespaces && !step::may_unshare() {
             return Some("this user may not make namespaces; root may".to_owned());
         }
@@ -84,6 +88,7 @@ impl Part {
             Self::Go => vec!["go"],
             Self::Js => vec!["node", "npm"],
             Self::Unshare => vec!["unshare"],
+            Self::Network => ["unshare"].into_iter().chain(NETWORKS).collect(),
             Self::Microsocks | Self::Dante | Self::Tinyproxy | Self::Squid => {
                 let networks: &[&str] = match self {
                     Self::Microsocks => &NETWORKS,
@@ -106,7 +111,7 @@ impl Part {
     /// The program of a proxy, which must be installed already.
     fn proxy(self) -> Option<&'static str> {
         match self {
-            Self::Rust | Self::Go | Self::Js | Self::Unshare | Self::Adopt => None,
+            Self::Rust | Self::Go | Self::Js | Self::Unshare | Self::Network | Self::Adopt => None,
             Self::Dante => Some("danted"),
             Self::Microsocks | Self::Tinyproxy | Self::Squid => Some(self.name()),
         }
@@ -139,6 +144,7 @@ impl Part {
                 program.with_context(|| format!("the PATH has no {}", self.name()))
             }
             Self::Unshare => step::find("unshare").context("the PATH has no unshare"),
+            Self::Network => step::find("ip").context("the PATH has no ip"),
             Self::Adopt => {
                 let mut cargo = step::program("cargo", "tests/adopt");
                 step::share_target_folder(&mut cargo)?;
@@ -182,11 +188,13 @@ mod tests {
         assert_eq!(Part::Go.variable(), "PEER_GO");
         assert_eq!(Part::Dante.variable(), "PROXY_DANTE");
         assert_eq!(Part::Unshare.variable(), "TOOL_UNSHARE");
+        assert_eq!(Part::Network.variable(), "TOOL_NETWORK");
     }
 
     #[test]
-    fn only_the_observed_proxy_needs_networks() {
+    fn only_the_observed_proxy_and_the_suite_network_need_networks() {
         assert_eq!(Part::Dante.needs(), ["danted", "unshare", "setpriv"]);
         assert!(Part::Microsocks.needs().contains(&"nft"));
+        assert_eq!(Part::Network.needs(), ["unshare", "nsenter", "ip", "nft"]);
     }
 }

@@ -30,6 +30,8 @@ pub enum Closing {
     Unresponsive,
     /// Nothing was received for too long: [`Liveness`](crate::Liveness) found it dead, or its transport's idle timeout passed.
     Silent,
+    /// This host lost the address that the connection used, and the peer did not answer a probe.
+    AddressLost,
     /// It was transient for longer than [`Policy::max_age`](crate::Policy::max_age), or its handshake took longer than
     /// [`Limits`](crate::Limits) allow.
     TooLongTransient,
@@ -55,6 +57,7 @@ impl fmt::Display for Closing {
             Self::Superseded => "superseded and drained",
             Self::Unresponsive => "unresponsive",
             Self::Silent => "silent for too long",
+            Self::AddressLost => "silent after this host lost its address",
             Self::TooLongTransient => "transient for too long",
             Self::Violation => "protocol violation by the peer",
             Self::Shutdown => "shutdown",

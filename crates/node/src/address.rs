@@ -1,5 +1,7 @@
 //! The kind of a multiaddr, and its components.
 
+pub(crate) mod announce;
+pub(crate) mod audience;
 pub(crate) mod unsupported;
 pub(crate) mod zone;
 
@@ -159,25 +161,33 @@ pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// The addresses at which peers reach a socket that is bound to `bound`: that address, or the addresses of all
-/// interfaces.
-pub(crate) fn expand(bound: SocketAddr) -> Vec<SocketAddr> {
-    if !bound.ip().is_unspecified() {
-        return vec![bound];
+/// The addresses at which peers reach a socket that is bound to `bound`: that address, or one address for each of the interfaces'
+/// `ips` of its family.
+pub(crate) fn expand(bound: &Multiaddr, ips: &[IpAddr]) -> Vec<Multiaddr> {
+    match ip(bound) {
+        Some(wildcard) if wildcard.is_unspecified() => ips
+            .iter()
+            .filter(|ip| ip.is_ipv4() == wildcard.is_ipv4())
+            .map(|ip| {
+                let host = host((*ip, 0).into());
+                host.into_iter().chain(zone::skip(bound).skip(1)).collect()
+            })
+            .collect(),
+        _ => vec![bound.clone()],
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut ips: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
-    ips.retain(|ip| ip.is_ipv4() == bound.is_ipv4() && !needs_zone(*ip));
-    ips.sort_by_key(|ip| (ip.is_loopback(), *ip));
-    ips.dedup();
-    ips.into_iter()
-        .map(|ip| SocketAddr::new(ip, bound.port()))
-        .collect()
 }
 
-/// IPv6 link-local addresses are ambiguous without the name of an interface.
-fn needs_zone(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+/// Whether `local`, the local address of a connection, belongs to the socket that is bound to `bound`. The IP address of `local`
+/// may be unspecified, because a transport does not always know it.
+pub(crate) fn is_at(bound: &Multiaddr, local: &Multiaddr) -> bool {
+    let (Some(bound_ip), Some(local_ip)) = (ip(bound), ip(local)) else {
+        return false;
+    };
+    let is_open = |ip: IpAddr| ip.is_unspecified();
+    let same_ip = bound_ip == local_ip || is_open(bound_ip) || is_open(local_ip);
+    same_ip
+        && bound_ip.is_ipv4() == local_ip.is_ipv4()
+        && zone::skip(bound).skip(1).eq(zone::skip(local).skip(1))
 }
 
 /// Entry points for the fuzzer: addresses that peers, relays and name servers send.
@@ -255,14 +265,29 @@ mod tests {
 
     #[test]
     fn a_wildcard_stands_for_the_addresses_of_the_interfaces_of_its_family() {
-        let expanded = expand("0.0.0.0:7".parse().unwrap());
-        assert!(expanded.contains(&"127.0.0.1:7".parse().unwrap()));
-        assert!(
-            expanded
-                .iter()
-                .all(|a| a.is_ipv4() && !a.ip().is_unspecified())
-        );
-        let fixed = "192.0.2.1:7".parse().unwrap();
-        assert_eq!(expand(fixed), [fixed]);
+        let address = |text: &str| text.parse::<Multiaddr>().unwrap();
+        let ips = ["192.0.2.1", "2001:db8::1", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+        let expanded = expand(&address("/ip4/0.0.0.0/tcp/7"), &ips);
+        let expected = ["/ip4/192.0.2.1/tcp/7", "/ip4/127.0.0.1/tcp/7"].map(address);
+        assert_eq!(expanded, expected);
+        let expanded = expand(&address("/ip6/::/udp/7/quic-v1"), &ips);
+        assert_eq!(expanded, [address("/ip6/2001:db8::1/udp/7/quic-v1")]);
+        let fixed = address("/ip4/192.0.2.9/tcp/7");
+        assert_eq!(expand(&fixed, &ips), [fixed]);
+    }
+
+    #[test]
+    fn a_connection_belongs_to_the_listener_with_its_transport_port_and_ip() {
+        let at = |bound: &str, local: &str| is_at(&bound.parse().unwrap(), &local.parse().unwrap());
+        assert!(at("/ip4/0.0.0.0/tcp/7", "/ip4/192.0.2.1/tcp/7"));
+        assert!(at("/ip4/192.0.2.1/tcp/7", "/ip4/192.0.2.1/tcp/7"));
+        assert!(at(
+            "/ip4/0.0.0.0/udp/7/quic-v1",
+            "/ip4/0.0.0.0/udp/7/quic-v1"
+        ));
+        assert!(!at("/ip4/192.0.2.1/tcp/7", "/ip4/192.0.2.2/tcp/7"));
+        assert!(!at("/ip4/0.0.0.0/tcp/7", "/ip4/192.0.2.1/tcp/8"));
+        assert!(!at("/ip4/0.0.0.0/tcp/7", "/ip4/192.0.2.1/udp/7/quic-v1"));
+        assert!(!at("/ip6/::/tcp/7", "/ip4/192.0.2.1/tcp/7"));
     }
 }

@@ -130,10 +130,9 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    if admin.node.listen_addresses().is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the node does not listen").into_response()
-    } else {
-        "ready".into_response()
+    match admin.node.is_listening() {
+        true => "ready".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the node does not listen").into_response(),
     }
 }
 

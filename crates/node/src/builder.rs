@@ -14,7 +14,7 @@ use crate::{
     event::Events,
     node::Node,
     part::{Part, Transport},
-    parts::{Identify, Ping},
+    parts::{Identify, Interfaces, Observers, Ping},
 };
 
 /// Builds a [`Node`]. Every setting except the key has a default.
@@ -254,6 +254,8 @@ fn parts(core: &Arc<Core>, context: &Context, transports: &Transports) -> Vec<Ar
     let mut all: Vec<Arc<dyn Part>> = vec![
         Arc::new(Identify::new(context.clone(), config.negotiation_timeout)),
         Arc::new(Ping::new(context.clone(), config.ping)),
+        Arc::new(Interfaces::new(context.clone())),
+        Arc::new(Observers::new(context.clone())),
     ];
     #[cfg(feature = "relay")]
     all.extend(relays(core, context, transports));

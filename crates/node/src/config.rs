@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, TrackerConfig};
 
+use crate::address::announce::AnnounceConfig;
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub agent: String,
     /// The protocol family in identify messages. Default `ipfs/0.1.0`, which libp2p peers expect.
     pub protocol_version: String,
+    /// The addresses that the node announces. Default: those that it detects.
+    pub announce: AnnounceConfig,
     /// The limits on inbound connections. Default: [`LimitsConfig::for_memory`] with the memory that this process may use.
     pub limits: LimitsConfig,
     /// The policy that chooses between two connections to one peer and limits the time of a transient connection.
@@ -68,6 +71,7 @@ impl Default for Config {
         Self {
             agent: concat!("bowline/", env!("CARGO_PKG_VERSION")).to_owned(),
             protocol_version: "ipfs/0.1.0".to_owned(),
+            announce: AnnounceConfig::default(),
             limits: LimitsConfig::for_memory(memory::usable()),
             state: Recommended::default(),
             history: TrackerConfig::default(),
@@ -96,6 +100,12 @@ impl Config {
     /// Sets [`Self::agent`].
     pub fn with_agent(mut self, agent: impl Into<String>) -> Self {
         self.agent = agent.into();
+        self
+    }
+
+    /// Sets [`Self::announce`].
+    pub fn with_announce(mut self, announce: AnnounceConfig) -> Self {
+        self.announce = announce;
         self
     }
 

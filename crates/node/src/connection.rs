@@ -24,7 +24,7 @@ use conn_state::{
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
-use crate::{error::OpenError, protocols::identify};
+use crate::{address::audience::Reach, error::OpenError, protocols::identify};
 
 pub(crate) use counted::StreamPermit;
 pub(crate) use muxed::Muxed;
@@ -142,6 +142,21 @@ impl Connection {
     /// The other end's address as this node sees it, without the peer's id.
     pub fn address(&self) -> &Multiaddr {
         &self.0.address
+    }
+
+    /// This end's address, if the transport knows it and the connection uses no relay. The IP address may be unspecified. If the
+    /// node dialed through a proxy, the address leads to the proxy.
+    pub(crate) fn local(&self) -> Option<Multiaddr> {
+        self.0.path.is_direct().then(|| self.0.muxed.local())?
+    }
+
+    /// The reach of the peer's address, which decides the addresses that the node tells the peer. Behind a relay the peer can be
+    /// anywhere.
+    pub(crate) fn audience(&self) -> Reach {
+        match self.0.path.is_direct() {
+            true => Reach::of(self.address()),
+            false => Reach::Internet,
+        }
     }
 
     /// The route of the connection: direct, or through a relay with the rest of the relay's limit.

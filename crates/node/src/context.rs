@@ -4,7 +4,10 @@
     reason = "the current parts do not use every method; parts/tests.rs does"
 )]
 
-use std::sync::{Arc, Weak};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Weak},
+};
 
 use conn_state::{Closing, ConnectionId, Source};
 use libp2p_identity::{Keypair, PeerId};
@@ -181,10 +184,23 @@ impl Context {
         }
     }
 
-    /// The addresses that this node announces, without its id.
+    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses those for one peer.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.local.addresses())
+    }
+
+    /// Reads the addresses of the network interfaces, and reports a change. Returns the addresses that are gone.
+    pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
+        self.core()
+            .map_or_else(Vec::new, |core| core.read_interfaces())
+    }
+
+    /// The listener whose socket the connection uses, and this node's own address of the connection.
+    pub(crate) fn listener_of(&self, connection: &Connection) -> Option<(u64, Multiaddr)> {
+        let local = connection.local()?;
+        let listener = self.core()?.local.listener_at(&local)?;
+        Some((listener, local))
     }
 
     /// The protocols that this node accepts.

@@ -1,6 +1,7 @@
 //! The shared state of a running node: connections, router, addresses, tasks and events. No feature appears here.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +23,8 @@ use crate::{
     connections::Connections,
     event::{Event, EventSender},
     failures::Failures,
-    local::{Announcer, Local},
+    interfaces,
+    local::{Announcer, Changed, Local, Moved},
     part::{Change, Connector, Part, Transport},
     router::Router,
 };
@@ -91,7 +93,7 @@ impl Core {
             router: Router::new(Arc::clone(&connections)),
             failures: Failures::new(Arc::clone(&connections)),
             connections,
-            local: Local::default(),
+            local: Local::new(config.announce.clone()),
             address_book: AddressBook::new(config.address_book),
             events: EventSender::new(config.event_capacity),
             tasks: TaskTracker::new(),
@@ -104,6 +106,10 @@ impl Core {
             running: Mutex::default(),
             config,
         });
+        // Only later changes are changes.
+        if let Err(error) = core.local.read_interfaces(interfaces::list) {
+            tracing::debug!(%error, "the network interfaces cannot be read");
+        }
         let weak = Arc::downgrade(&core);
         core.connections.observe(Box::new(move |change, position| {
             if let Some(core) = weak.upgrade() {
@@ -167,13 +173,48 @@ impl Core {
 
     /// Replaces the addresses that `announcer` announces. They do not contain this node's id.
     pub(crate) fn announce(&self, announcer: Announcer, addresses: Vec<Multiaddr>) {
-        let Some(new) = self.local.announce(announcer, addresses) else {
-            return;
+        if let Some(changed) = self.local.announce(announcer, addresses) {
+            self.tell(changed);
+        }
+    }
+
+    /// Reads the addresses of the interfaces. Returns the addresses that are gone.
+    pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
+        let moved = match self.local.read_interfaces(interfaces::list) {
+            Ok(Some(moved)) => moved,
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                // The next change, or the next bind, reads them again.
+                tracing::debug!(%error, "the network interfaces cannot be read");
+                return Vec::new();
+            }
         };
-        for address in new {
-            let address = address.with(Protocol::P2p(self.peer_id));
+        let Moved { gone, announced } = moved;
+        if let Some(changed) = announced {
+            self.tell(changed);
+        }
+        self.report(Change::Interfaces);
+        gone
+    }
+
+    /// Reports a change of the announced addresses to the host and to all parts.
+    fn tell(&self, changed: Changed) {
+        let named = |addresses: Vec<Multiaddr>| -> Arc<[Multiaddr]> {
+            let id = Protocol::P2p(self.peer_id);
+            let named = addresses
+                .into_iter()
+                .map(|address| address.with(id.clone()));
+            named.collect()
+        };
+        let added = named(changed.added);
+        for address in added.iter().cloned() {
             self.emit(Event::Listening { address });
         }
+        self.emit(Event::Addresses {
+            now: named(changed.now),
+            added,
+            removed: named(changed.removed),
+        });
         self.report(Change::Local);
     }
 
@@ -245,6 +286,7 @@ fn public(change: &Change) -> Option<Event> {
         Change::Draining { .. }
         | Change::Resumed { .. }
         | Change::Attempted { .. }
+        | Change::Interfaces
         | Change::Local => return None,
     })
 }

@@ -71,10 +71,12 @@ mod error;
 mod establish;
 mod event;
 mod failures;
+mod interfaces;
 pub mod keyfile;
 mod listen;
 mod local;
 mod node;
+mod observed;
 mod part;
 mod parts;
 mod peer_text;
@@ -95,6 +97,7 @@ pub use transport_quic;
 pub use transport_tcp;
 
 pub use crate::{
+    address::announce::{AddressMatch, AddressMatchError, AnnounceConfig},
     builder::Builder,
     config::Config,
     connection::{Connection, Stream},

@@ -22,7 +22,8 @@ pub(crate) struct Bound {
     address: Multiaddr,
     listener: Arc<dyn Listener>,
     port: u16,
-    reachable_at: Vec<Multiaddr>,
+    /// The address of the socket, with its port.
+    at: Multiaddr,
 }
 
 /// Binds `address`.
@@ -52,13 +53,12 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
         .find(|transport| transport.handles(kind))
         .ok_or_else(unsupported)?;
     let listener = Arc::clone(transport).bind(address).map_err(refused)?;
-    let port = listener.port().map_err(refused)?;
-    let reachable_at = listener.addresses().map_err(refused)?;
+    let bound = listener.bound().map_err(refused)?;
     Ok(Bound {
         address: address.clone(),
+        at: listener.multiaddr(bound),
+        port: bound.port(),
         listener,
-        port,
-        reachable_at,
     })
 }
 
@@ -125,8 +125,9 @@ impl Bound {
     pub(crate) fn start(self, core: &Arc<Core>) -> Vec<Multiaddr> {
         let announcer = core.next_listener();
         self.listener.start();
-        let addresses = self.reachable_at.clone();
-        core.announce(announcer, addresses);
+        core.read_interfaces();
+        core.announce(announcer, vec![self.at.clone()]);
+        let reachable_at = core.local.reachable_at(&self.at);
         core.tasks.spawn(accept(
             Arc::clone(core),
             self.address,
@@ -134,7 +135,7 @@ impl Bound {
             announcer,
         ));
         let id = Protocol::P2p(core.peer_id);
-        self.reachable_at
+        reachable_at
             .into_iter()
             .map(|address| address.with(id.clone()))
             .collect()

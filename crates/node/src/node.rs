@@ -67,12 +67,19 @@ impl Node {
             .collect())
     }
 
-    /// The addresses at which peers reach this node, with its id. The list excludes the addresses of failed listeners.
+    /// The addresses that this node announces, with its id. They follow the network interfaces, the listeners, the relays and the
+    /// peers' observations, see [`crate::AnnounceConfig`]. The node tells each peer only those addresses that the peer may be able to
+    /// use.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.0.local.addresses().into_iter();
         addresses
             .map(|address| address.with(Protocol::P2p(self.0.peer_id)))
             .collect()
+    }
+
+    /// Whether a listener of this node accepts connections.
+    pub fn is_listening(&self) -> bool {
+        self.0.local.is_listening()
     }
 
     /// Connects to the peer at `addresses` and returns the first established connection. [`crate::plan`] decides the

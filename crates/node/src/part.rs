@@ -7,7 +7,7 @@
 use std::{
     any::Any,
     fmt, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -183,6 +183,8 @@ pub(crate) enum Change {
     Local,
     /// An event for the host only. It takes its place among the other changes, so the host receives all events in their order.
     Public(Event),
+    /// The addresses of this machine's network interfaces changed.
+    Interfaces,
 }
 
 /// The code that requested a dial.
@@ -279,11 +281,11 @@ pub(crate) trait Transport: Connector {
 
 /// A bound socket. Dropping it frees the port.
 pub(crate) trait Listener: Send + Sync {
-    /// The addresses at which peers reach the socket: its own address, or one address per interface.
-    fn addresses(&self) -> io::Result<Vec<Multiaddr>>;
+    /// The address of the socket, which may be a wildcard.
+    fn bound(&self) -> io::Result<SocketAddr>;
 
-    /// The port of the socket.
-    fn port(&self) -> io::Result<u16>;
+    /// A socket address of this transport as a multiaddr.
+    fn multiaddr(&self, address: SocketAddr) -> Multiaddr;
 
     /// Tells the transport that the node starts to accept. Dials may then start from this socket.
     fn start(&self) {}

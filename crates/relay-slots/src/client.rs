@@ -15,11 +15,12 @@
 //! The client limits the effects of a hostile relay. A relay cannot choose how often the client asks it. The client refuses a
 //! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only
 //! a slot that lasted that long resets the pauses between requests. A relay cannot choose which addresses the client
-//! announces. The client announces at most 8 addresses of a relay: addresses with the IP at which it reached the relay, and
-//! addresses that a probe has confirmed.
+//! announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then addresses with the same IP,
+//! and then addresses that a probe has confirmed.
 
 mod config;
 mod event;
+mod network;
 mod probing;
 mod relay;
 mod vetting;
@@ -337,6 +338,10 @@ impl Client {
         let Some(relay) = self.relays.get_mut(&relay) else {
             return Duration::ZERO;
         };
+        if relay.excused.take().is_some_and(|until| now < until) {
+            relay.state = State::Idle { until: now };
+            return Duration::ZERO;
+        }
         let doubled = self
             .config
             .backoff

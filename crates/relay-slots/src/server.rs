@@ -132,12 +132,7 @@ impl<A: Admission<PeerId>> Server<A> {
     /// Sets the addresses where the relay can be reached. Each gets the relay's peer id appended. Circuit addresses are left
     /// out: a relay that is itself behind a relay cannot serve.
     pub fn set_addresses(&mut self, addresses: Vec<Multiaddr>) {
-        let with_id = |address: Multiaddr| address.with_p2p(self.local);
-        self.addresses = addresses
-            .into_iter()
-            .filter_map(|address| with_id(address).ok())
-            .filter(|address| !address.iter().any(|part| part == Protocol::P2pCircuit))
-            .collect();
+        self.addresses = with_id(addresses, self.local);
     }
 
     /// The table of slots and circuits.
@@ -297,4 +292,14 @@ impl<A: Admission<PeerId>> Server<A> {
         let (duration, data) = (config.circuit_duration, config.circuit_data);
         (duration.is_some() || data.is_some()).then(|| Limit::new(duration, data))
     }
+}
+
+/// The addresses with the relay's id, without circuit addresses.
+fn with_id(addresses: Vec<Multiaddr>, relay: PeerId) -> Vec<Multiaddr> {
+    let named = addresses
+        .into_iter()
+        .filter_map(|at| at.with_p2p(relay).ok());
+    named
+        .filter(|address| !address.iter().any(|part| part == Protocol::P2pCircuit))
+        .collect()
 }

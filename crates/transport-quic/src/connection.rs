@@ -35,6 +35,7 @@ struct Inner {
     handle: Arc<Handle>,
     peer: PeerId,
     handshake_addr: SocketAddr,
+    local_addr: SocketAddr,
     limits: Mutex<Limits>,
 }
 
@@ -74,17 +75,27 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(handle: Arc<Handle>, peer: PeerId, config: &Config) -> Self {
+    /// `bound` is the address of the endpoint's socket.
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        peer: PeerId,
+        bound: SocketAddr,
+        config: &Config,
+    ) -> Self {
         let limits = Mutex::new(Limits {
             budget: Budget::new(config.max_inbound_streams),
             windows: Windows::new(config.connection_window, config.send_window),
         });
         let handshake_addr = canonical(handle.link.quinn.remote_address());
+        // quinn knows the local address of an accepted connection only.
+        let ip = handle.link.quinn.local_ip().unwrap_or(bound.ip());
+        let local_addr = canonical(SocketAddr::new(ip, bound.port()));
         let connection = Self {
             inner: Arc::new(Inner {
                 handle,
                 peer,
                 handshake_addr,
+                local_addr,
                 limits,
             }),
         };
@@ -137,6 +148,14 @@ impl Connection {
     #[must_use]
     pub fn handshake_addr(&self) -> SocketAddr {
         self.inner.handshake_addr
+    }
+
+    /// This side's socket address when the handshake was done. The IP address is the one to which the
+    /// peer sent its packets, if this side accepted the connection, and otherwise the address to which
+    /// the endpoint is bound.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local_addr
     }
 
     /// The name of the transport: `"quic"`.

@@ -153,7 +153,7 @@ impl Context {
         if self.closing.is_raised() {
             handle.link.abort(CloseCode::NONE, "");
         }
-        Connection::new(handle, peer, &self.config)
+        Connection::new(handle, peer, self.local_addr(), &self.config)
     }
 }
 

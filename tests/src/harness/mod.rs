@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod forwarder;
 pub mod peers;
 pub mod process;
+pub mod sandbox;
 pub mod table;
 
 pub use bowline::{Home, Up};

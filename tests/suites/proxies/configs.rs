@@ -1,7 +1,7 @@
 //! What the servers are configured with: connections from loopback to anywhere, everything else off.
 
-use crate::sandbox::NOBODY;
 use crate::servers::{Kind, PLACE, USER, WORD};
+use tests::harness::sandbox::NOBODY;
 
 /// The password of those that read a password file, as crypt(3) stores it.
 const CRYPTED: &str = "$6$bowline$mYzfwQ/BcRQUUnyacvQ71iJcjHlJED3akRlizJNPQXgD5MDXhE6njnzu5xZ863bDw7YKmLXFMHHsr8Owa/1RK0";

@@ -11,7 +11,6 @@ mod leak;
 mod matrix;
 mod network;
 mod report;
-mod sandbox;
 mod servers;
 mod ways;
 

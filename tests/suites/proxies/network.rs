@@ -9,15 +9,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use tests::harness::bowline::{Home, PATIENCE, Up};
-use tests::harness::process::{Deadline, Finished, run};
+use tests::harness::process::Deadline;
 
-use crate::sandbox::{Plan, Sandbox};
 use crate::servers::{Folder, NO_RESOLVER};
+use tests::harness::sandbox::{Plan, Sandbox, succeed};
 
 /// The proxy, as the near network reaches it.
 pub(crate) const PROXY: &str = "198.51.100.1:1080";
@@ -128,10 +127,10 @@ impl Networks {
             .start(&proxy, &folder.file("far-log"))?;
         let near = plan("near").start(&["sleep", "infinity"], &folder.file("near-log"))?;
 
-        shell(&near, &LAY_CABLE.replace("FAR", &far.id().to_string()))?;
-        shell(&far, FAR_END)?;
-        shell(&near, ROUTES)?;
-        shell(&near, &format!("nft -f - <<'END'\n{WATCH}\nEND"))?;
+        near.shell(&LAY_CABLE.replace("FAR", &far.id().to_string()))?;
+        far.shell(FAR_END)?;
+        near.shell(ROUTES)?;
+        near.shell(&format!("nft -f - <<'END'\n{WATCH}\nEND"))?;
 
         let home = Home::new()?;
         let listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/198.51.100.1/udp/0/quic-v1"];
@@ -164,7 +163,7 @@ impl Networks {
 
     /// Sets the counters to nothing.
     pub(crate) fn forget(&self) -> Result<()> {
-        shell(&self.near, "nft reset counters >/dev/null")
+        self.near.shell("nft reset counters >/dev/null")
     }
 
     /// What was counted since.
@@ -193,22 +192,4 @@ impl std::fmt::Display for Packets {
         let Self { proxy, dns, other } = self;
         write!(f, "packets: {proxy} proxy, {dns} port 53, {other} other")
     }
-}
-
-fn shell(sandbox: &Sandbox, script: &str) -> Result<()> {
-    let mut sh = Command::new("sh");
-    sh.args(["-ec", script]);
-    succeed(&mut sandbox.inside(&sh)).map(drop)
-}
-
-fn succeed(command: &mut Command) -> Result<Finished> {
-    let deadline = Deadline::within(Duration::from_secs(10));
-    let finished = run("a tool", command, deadline)?;
-    ensure!(
-        finished.code == Some(0),
-        "{command:?} ended with {:?}: {}",
-        finished.code,
-        finished.stderr.join("\n")
-    );
-    Ok(finished)
 }

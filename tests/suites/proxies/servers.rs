@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tests::harness::process::Deadline;
 
 use crate::configs;
-use crate::sandbox::{NOBODY, Plan, Sandbox};
+use tests::harness::sandbox::{NOBODY, Plan, Sandbox};
 
 /// The user the servers know, and the only passwords they accept from it. What tinyproxy takes as a password is a word;
 /// the others get one that does not survive a rule or a URL unless it is encoded there.

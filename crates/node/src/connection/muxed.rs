@@ -4,6 +4,9 @@ use std::{io, net::SocketAddr};
 
 use conn_state::{Closing, Detail};
 use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+
+use crate::address;
 
 /// A multiplexed connection of one of the transports.
 #[derive(Clone)]
@@ -55,6 +58,17 @@ impl Muxed {
             Self::Tcp(ref connection) => Some(("tcp", connection.link()?.remote())),
             #[cfg(feature = "quic")]
             Self::Quic(ref connection) => Some(("quic", connection.handshake_addr())),
+        }
+    }
+
+    /// This end's address, if the transport knows it. A circuit has none. For a connection that this node dialed over QUIC, the IP
+    /// address is unspecified.
+    pub(super) fn local(&self) -> Option<Multiaddr> {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(ref connection) => Some(address::of_tcp(connection.link()?.local())),
+            #[cfg(feature = "quic")]
+            Self::Quic(ref connection) => Some(address::of_quic(connection.local_addr())),
         }
     }
 

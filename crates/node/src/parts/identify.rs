@@ -19,7 +19,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    address::zone,
+    address::{
+        audience::{REACHES, Reach},
+        zone,
+    },
     connection::Connection,
     context::Context,
     part::{Change, InboundStream, Part, Service},
@@ -61,7 +64,8 @@ pub(crate) struct Identify {
 struct Cached {
     /// The number of changes of the description.
     version: u64,
-    signed: Option<Arc<SignedIdentify>>,
+    /// One description for each class of peers, because near peers are told more addresses.
+    signed: [Option<Arc<SignedIdentify>>; REACHES],
 }
 
 /// The state of one connection.
@@ -108,18 +112,20 @@ impl Identify {
 
     /// Encodes this node's description for the peer of `connection`. `None`: the node is gone.
     fn describe(&self, connection: &Connection) -> Option<Vec<u8>> {
+        let audience = connection.audience();
         let (version, cached) = {
             let description = self.description();
-            (description.version, description.signed.clone())
+            let signed = description.signed[audience as usize].clone();
+            (description.version, signed)
         };
         let signed = match cached {
             Some(signed) => signed,
             None => {
-                let signed = Arc::new(self.sign()?);
+                let signed = Arc::new(self.sign(audience)?);
                 let mut description = self.description();
                 // If the description has changed meanwhile, the next caller signs it again.
                 if description.version == version {
-                    description.signed = Some(Arc::clone(&signed));
+                    description.signed[audience as usize] = Some(Arc::clone(&signed));
                 }
                 signed
             }
@@ -132,7 +138,10 @@ impl Identify {
         Some(signed.encode_for(&observed))
     }
 
-    fn sign(&self) -> Option<SignedIdentify> {
+    /// Signs the description for peers whose addresses have this reach.
+    fn sign(&self, audience: Reach) -> Option<SignedIdentify> {
+        let mut listen = self.context.announced();
+        listen.retain(|address| audience.is_told(address));
         let keypair = self.context.keypair()?;
         let (agent, protocol_version) = self
             .context
@@ -164,7 +173,11 @@ impl Identify {
             true => Source::SignedRecord,
             false => Source::Identify,
         };
-        self.context.learn(&connection.peer(), source, &info.listen);
+        // A peer elsewhere could otherwise make this node dial programs on its own machine.
+        let audience = connection.audience();
+        let mut listen = info.listen.clone();
+        listen.retain(|address| audience.is_believed(address));
+        self.context.learn(&connection.peer(), source, &listen);
         self.context.report(Change::Identified { connection, info });
     }
 
@@ -318,7 +331,7 @@ impl Part for Identify {
             Change::Local => {
                 let mut description = self.description();
                 description.version += 1;
-                description.signed = None;
+                description.signed = Default::default();
                 drop(description);
                 self.local_changed.notify_one();
             }

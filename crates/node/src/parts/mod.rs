@@ -1,8 +1,10 @@
 //! The parts of a node: one file or folder per part. No part imports another part.
 
 mod identify;
+mod interfaces;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod observed;
 mod ping;
 #[cfg(feature = "relay")]
 mod relay_client;
@@ -12,8 +14,10 @@ mod relay_server;
 mod tests;
 
 pub(crate) use identify::Identify;
+pub(crate) use interfaces::Interfaces;
 #[cfg(feature = "metrics")]
 pub(crate) use metrics::Metrics;
+pub(crate) use observed::Observers;
 pub(crate) use ping::Ping;
 #[cfg(feature = "relay")]
 pub use relay_client::ReservationEvent;

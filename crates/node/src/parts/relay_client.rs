@@ -279,13 +279,14 @@ impl Part for RelayClient {
     }
 
     fn handle(&self, _now: Instant, change: &Change) {
-        if let Change::Disconnected {
-            connection,
-            remaining: 0,
-            ..
-        } = change
-        {
-            self.client.handle_disconnected(&connection.peer());
+        match change {
+            Change::Disconnected {
+                connection,
+                remaining: 0,
+                ..
+            } => self.client.handle_disconnected(&connection.peer()),
+            Change::Interfaces => self.client.handle_network_changed(),
+            _ => {}
         }
     }
 

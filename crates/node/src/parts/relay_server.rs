@@ -3,6 +3,9 @@
 //! relay-slots decides which peer gets a slot or a circuit, and implements the protocol. This file reports connections
 //! to relay-slots, opens stop streams, and probes or closes connections on request.
 
+mod listing;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +22,14 @@ use std::{
 use conn_state::{Closing, ConnectionId, Route};
 use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
+use multiaddr::Multiaddr;
 use relay_slots::{
     Event, Origin, Server, Slot, Status, Table, Terms, TermsError,
     driver::{self, Served},
     wire::{HOP_PROTOCOL, STOP_PROTOCOL},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,6 +45,9 @@ use crate::{
 
 /// The time that circuits have at shutdown to forward the bytes that they hold. The part needs the rest of [`GOODBYE`].
 const LAST_BYTES: Duration = GOODBYE.saturating_sub(Duration::from_millis(200));
+
+/// How long the answer to a request for a slot waits for the holder's identify message, which says where it sees this relay.
+const SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// The relay server. It exists in every node, so that the admin endpoint can report that a node is not a relay.
 pub(crate) struct RelayServer {
@@ -92,6 +100,7 @@ impl RelayServer {
     ) {
         let Some(relay) = &self.relay else { return };
         let (peer, id) = (connection.peer(), slots_id(connection.id()));
+        let list = async |announced| self.list(id, announced).await;
         drop(connection);
         let open = |to: relay_slots::ConnectionId| {
             let connection = self.cx.connection_by_id(node_id(to));
@@ -102,7 +111,7 @@ impl RelayServer {
                 opened.map(|(_, stream)| stream).map_err(io::Error::other)
             }
         };
-        match relay.serve(id, stream, open).await {
+        match relay.serve_listing(id, stream, open, list).await {
             Served::Answered {
                 refusal: Some(refusal),
                 ..
@@ -129,6 +138,28 @@ impl RelayServer {
             }
             _ => {}
         }
+    }
+
+    /// The addresses for the holder of a slot.
+    async fn list(
+        &self,
+        id: relay_slots::ConnectionId,
+        announced: Vec<Multiaddr>,
+    ) -> Vec<Multiaddr> {
+        let Some(connection) = self.cx.connection_by_id(node_id(id)) else {
+            return announced;
+        };
+        // Only a connection to a listener shows an address of this relay that others can dial.
+        let Some((_, local)) = self.cx.listener_of(&connection) else {
+            return listing::list(connection.audience(), None, None, announced);
+        };
+        if connection.identified().is_none() {
+            // The holder asks for its slot while its identify message is still on its way.
+            let _ = timeout(SEEN_WITHIN, connection.identify()).await;
+        }
+        let info = connection.identified();
+        let seen = info.as_ref().and_then(|info| info.observed.as_ref());
+        listing::list(connection.audience(), seen, Some(&local), announced)
     }
 
     fn carry_out(
@@ -323,78 +354,5 @@ impl Node {
     /// A term is out of its bounds. In this case no term changes.
     pub fn set_relay_terms(&self, terms: &Terms) -> Option<Result<Terms, TermsError>> {
         Some(self.part::<RelayServer>()?.relay.as_ref()?.set_terms(terms))
-    }
-}
-
-#[cfg(feature = "metrics")]
-mod metrics {
-    use std::{
-        fmt,
-        sync::{Arc, atomic::Ordering::Relaxed},
-    };
-
-    use prometheus_client::{
-        collector::Collector,
-        encoding::{DescriptorEncoder, EncodeMetric},
-        metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    };
-    use relay_slots::driver;
-
-    use super::Counters;
-
-    /// Reads the relay's figures when Prometheus reads the metrics.
-    pub(super) struct Collected {
-        pub(super) relay: Option<Arc<driver::RelayServer>>,
-        pub(super) counters: Arc<Counters>,
-    }
-
-    impl fmt::Debug for Collected {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Collected")
-                .field("counters", &self.counters)
-                .finish_non_exhaustive()
-        }
-    }
-
-    impl Collector for Collected {
-        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-            let usage = self
-                .relay
-                .as_ref()
-                .map(|relay| relay.usage())
-                .unwrap_or_default();
-            for (name, help, value) in [
-                ("relay_slots", "Slots that this relay grants", usage.slots),
-                (
-                    "relay_circuits",
-                    "Circuits through this relay",
-                    usage.circuits,
-                ),
-            ] {
-                let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-                ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
-            }
-            for (name, help, value) in [
-                (
-                    "relay_refusals",
-                    "Requests that this relay refused because of its terms",
-                    &self.counters.refused,
-                ),
-                (
-                    "relay_circuits_ended",
-                    "Circuits through this relay that have ended",
-                    &self.counters.ended,
-                ),
-                (
-                    "relay_bytes",
-                    "Bytes that ended circuits carried, in both directions",
-                    &self.counters.bytes,
-                ),
-            ] {
-                let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-                ConstCounter::new(value.load(Relaxed)).encode(metric)?;
-            }
-            Ok(())
-        }
     }
 }

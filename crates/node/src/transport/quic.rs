@@ -1,6 +1,6 @@
 //! QUIC, over the endpoints of transport-quic.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::Keypair;
@@ -102,13 +102,12 @@ struct Listening {
 }
 
 impl Listener for Listening {
-    fn addresses(&self) -> io::Result<Vec<Multiaddr>> {
-        let sockets = address::expand(self.endpoint.local_addr()?);
-        Ok(sockets.into_iter().map(address::of_quic).collect())
+    fn bound(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
     }
 
-    fn port(&self) -> io::Result<u16> {
-        self.endpoint.local_addr().map(|at| at.port())
+    fn multiaddr(&self, address: SocketAddr) -> Multiaddr {
+        address::of_quic(address)
     }
 
     /// Dials start from the listening socket, so that peers see the address at which this node listens. An endpoint that

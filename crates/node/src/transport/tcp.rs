@@ -133,13 +133,12 @@ struct Listening {
 }
 
 impl Listener for Listening {
-    fn addresses(&self) -> io::Result<Vec<Multiaddr>> {
-        let sockets = address::expand(self.listener.local_addr()?);
-        Ok(sockets.into_iter().map(address::of_tcp).collect())
+    fn bound(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
-    fn port(&self) -> io::Result<u16> {
-        self.listener.local_addr().map(|at| at.port())
+    fn multiaddr(&self, address: SocketAddr) -> Multiaddr {
+        address::of_tcp(address)
     }
 
     fn accept(&self) -> BoxFuture<'_, io::Result<Incoming>> {

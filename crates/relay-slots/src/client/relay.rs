@@ -33,6 +33,8 @@ pub(super) struct Relay {
     pub(super) granted: Option<Instant>,
     pub(super) subnet: Option<Subnet>,
     pub(super) rtt: Option<Duration>,
+    /// This host's network changed: until then, one failure or loss is not the relay's fault, and causes no pause.
+    pub(super) excused: Option<Instant>,
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) state: State,
@@ -84,6 +86,7 @@ impl Relay {
             granted: None,
             subnet: None,
             rtt: None,
+            excused: None,
             failures: 0,
             state: State::Idle { until: now },
         }

@@ -338,3 +338,48 @@ fn one_candidate_more_than_may_be_known_is_not_taken_in() {
     };
     assert_eq!((relay, &addresses[..]), (&id(1), &[at][..]));
 }
+
+#[test]
+fn after_a_change_of_the_network_resting_relays_are_asked_at_once() {
+    let mut bench = Bench::new(1);
+    bench.asked();
+    for _ in 0..5 {
+        bench.answer(1, gone());
+        bench.now += Duration::from_secs(60);
+        bench.client.handle_timeout(bench.now);
+        bench.asked();
+    }
+    bench.answer(1, gone());
+    assert!(bench.asked().is_empty());
+    bench.client.handle_network_changed(bench.now);
+    assert_eq!(bench.asked(), [id(1)]);
+    // The first failure after the change causes no pause, and the second one a short pause.
+    bench.answer(1, gone());
+    assert_eq!(bench.asked(), [id(1)]);
+    bench.answer(1, gone());
+    assert!(bench.asked().is_empty());
+    bench.now += Duration::from_secs(1);
+    bench.client.handle_timeout(bench.now);
+    assert_eq!(bench.asked(), [id(1)]);
+}
+
+#[test]
+fn a_slot_that_is_lost_within_ten_seconds_of_a_change_of_the_network_is_asked_for_at_once_and_once()
+{
+    for (after, expected) in [
+        (Duration::from_millis(9_999), 1),
+        (Duration::from_secs(10), 0),
+    ] {
+        let mut bench = Bench::new(1);
+        bench.asked();
+        bench.answer(1, granted(7200));
+        bench.client.handle_network_changed(bench.now);
+        assert!(bench.asked().is_empty());
+        bench.now += after;
+        bench.client.handle_disconnected(bench.now, &id(1));
+        assert_eq!(bench.asked().len(), expected, "{after:?}");
+        bench.answer(1, granted(7200));
+        bench.client.handle_disconnected(bench.now, &id(1));
+        assert!(bench.asked().is_empty());
+    }
+}

@@ -23,8 +23,8 @@ pub(super) struct Vetted {
     pub(super) unproven: VecDeque<Multiaddr>,
 }
 
-/// Divides the addresses of `reservation`. `reached` is the address at which the host reached the relay, and `found` has the
-/// addresses that dials have confirmed. Both lists together have at most [`MAX_ANNOUNCED`] addresses.
+/// Divides the addresses of `reservation`. `reached` is the address at which the host reached the relay, which becomes the first
+/// proven address. `found` has the addresses that dials have confirmed. Both lists together have at most [`MAX_ANNOUNCED`] addresses.
 pub(super) fn vet(
     reservation: &Reservation,
     relay: PeerId,
@@ -45,7 +45,10 @@ pub(super) fn vet(
     };
     let reached_ip = reached.and_then(ip);
     let (proven, others): (Vec<_>, Vec<_>) = told.into_iter().partition(is_proven);
-    vetted.proven = proven;
+    // A relay behind a NAT or a forwarder cannot know the address at which this client reached it.
+    let reached = reachable(reached, relay);
+    let others_there = proven.into_iter().filter(|at| Some(at) != reached.as_ref());
+    vetted.proven = reached.iter().cloned().chain(others_there).collect();
     vetted.proven.truncate(MAX_ANNOUNCED);
     let mut others: Vec<_> = others
         .into_iter()
@@ -55,9 +58,6 @@ pub(super) fn vet(
     others.sort_by_key(|address| !address.iter().any(|part| matches!(part, Protocol::Tcp(_))));
     others.truncate(MAX_ANNOUNCED - vetted.proven.len());
     vetted.unproven = others.into();
-    if vetted.proven.is_empty() {
-        vetted.proven.extend(fallback(reached, relay));
-    }
     vetted
 }
 
@@ -71,7 +71,7 @@ pub(super) fn is_same_place(proof: &Multiaddr, address: &Multiaddr) -> bool {
 }
 
 /// The address at which the relay was reached, if other peers can dial it.
-fn fallback(reached: Option<&Multiaddr>, relay: PeerId) -> Option<Multiaddr> {
+fn reachable(reached: Option<&Multiaddr>, relay: PeerId) -> Option<Multiaddr> {
     let reached = reached.filter(|reached| reached.iter().count() > 1)?;
     let named = reached.clone().with_p2p(relay).ok()?;
     is_plain(&named).then_some(named)

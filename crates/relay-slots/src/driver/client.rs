@@ -82,6 +82,11 @@ impl RelayClient {
         self.with(|client| client.handle_disconnected(now(), relay));
     }
 
+    /// This host's network changed: see [`Client::handle_network_changed`].
+    pub fn handle_network_changed(&self) {
+        self.with(|client| client.handle_network_changed(now()));
+    }
+
     /// The circuit addresses to announce at this moment, without this peer's own id.
     pub fn addresses(&self) -> Vec<Multiaddr> {
         self.lock().addresses().cloned().collect()
@@ -126,8 +131,8 @@ impl RelayClient {
     /// Carries out [`ClientEvent::Ask`]. `open` connects to the relay if there is no connection yet, opens a hop stream, and
     /// returns it with the address where the relay was reached.
     ///
-    /// The whole request takes at most [`crate::ClientConfig::answer`]. If no other address of the relay is proven, the client
-    /// announces the address at which it reached the relay: see [`Client::handle_reached`].
+    /// The whole request takes at most [`crate::ClientConfig::answer`]. The client announces the address at which it reached the
+    /// relay before the relay's other addresses: see [`Client::handle_reached`].
     pub async fn ask<S, E>(
         &self,
         relay: PeerId,

@@ -15,7 +15,7 @@ use super::DriveError;
 use crate::{
     client::{Answer, AskError},
     error::Status,
-    wire::{Frames, HopMessage, Voucher, WireError},
+    wire::{Frames, HopMessage, StopMessage, Voucher, WireError},
 };
 
 /// How long one message may take to be read or written.
@@ -111,4 +111,16 @@ pub(super) fn now() -> std::time::Instant {
 pub(super) fn unix() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+/// `None`: the destination did not answer, or could not be reached.
+pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin, E>(
+    open: impl Future<Output = Result<S, E>>,
+    request: StopMessage,
+) -> Option<(S, StopMessage)> {
+    let mut stop = open.await.ok()?;
+    write(&mut stop, request.encode()).await.ok()?;
+    let body = body(&mut stop).await.ok()?;
+    let answer = StopMessage::decode(&body).ok()?;
+    Some((stop, answer))
 }

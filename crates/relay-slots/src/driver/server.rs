@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     DriveError,
-    exchange::{MESSAGE, body, end, now, read, unix, write},
+    exchange::{MESSAGE, ask, end, now, read, unix, write},
 };
 use crate::{
     Admission,
@@ -196,8 +196,26 @@ impl<A: Admission<PeerId>> RelayServer<A> {
     pub async fn serve<H, S, F, E>(
         &self,
         connection: ConnectionId,
+        hop: H,
+        open: impl FnOnce(ConnectionId) -> F,
+    ) -> Served
+    where
+        H: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
+        F: Future<Output = Result<S, E>>,
+    {
+        let list = async |addresses: Vec<Multiaddr>| addresses;
+        self.serve_listing(connection, hop, open, list).await
+    }
+
+    /// Like [`Self::serve`], but `list` chooses the addresses in the answer to a granted request. It receives the addresses of
+    /// [`Self::set_addresses`]. The peer waits for the answer, so `list` must return soon.
+    pub async fn serve_listing<H, S, F, E>(
+        &self,
+        connection: ConnectionId,
         mut hop: H,
         open: impl FnOnce(ConnectionId) -> F,
+        list: impl AsyncFnOnce(Vec<Multiaddr>) -> Vec<Multiaddr>,
     ) -> Served
     where
         H: AsyncRead + AsyncWrite + Unpin,
@@ -213,7 +231,8 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         match answer {
             HopAnswer::Reply { message, refusal } => answered(hop, message, refusal).await,
             HopAnswer::Grant(grant) => {
-                let granting = grant.answer();
+                let listed = list(grant.addresses().to_vec()).await;
+                let granting = grant.with_addresses(listed).answer();
                 self.with(|server| server.handle_signed(&granting));
                 answered(hop, granting.message, None).await
             }
@@ -355,18 +374,6 @@ impl<A: Admission<PeerId>> Drop for Held<'_, A> {
 async fn reaches(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     // The sender outlives its receivers.
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
-}
-
-/// `None`: the destination did not answer, or could not be reached.
-async fn ask<S: AsyncRead + AsyncWrite + Unpin, E>(
-    open: impl Future<Output = Result<S, E>>,
-    request: StopMessage,
-) -> Option<(S, StopMessage)> {
-    let mut stop = open.await.ok()?;
-    write(&mut stop, request.encode()).await.ok()?;
-    let body = body(&mut stop).await.ok()?;
-    let answer = StopMessage::decode(&body).ok()?;
-    Some((stop, answer))
 }
 
 async fn answered<H: AsyncWrite + Unpin>(

@@ -37,6 +37,19 @@ pub struct Granting {
 }
 
 impl Grant {
+    /// The addresses that the answer lists, each with the relay's id: see [`crate::Server::set_addresses`].
+    pub fn addresses(&self) -> &[Multiaddr] {
+        &self.addresses
+    }
+
+    /// Replaces the addresses that the answer lists. Each gets the relay's id, and circuit addresses are left out. The first
+    /// addresses are the most useful: if a message has no room for all addresses, the last ones are left out.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: Vec<Multiaddr>) -> Self {
+        self.addresses = super::with_id(addresses, self.keypair.public().to_peer_id());
+        self
+    }
+
     /// Signs a voucher, unless an earlier one serves, and builds the message. If the key cannot sign, the message has no
     /// voucher, because vouchers are advisory.
     pub fn answer(self) -> Granting {

@@ -1,10 +1,10 @@
-//! The lines of `bowline up` about events. Unknown peers can cause most of them, so each line has a bounded length and contains
-//! no list.
+//! The lines of `bowline up` about events. Unknown peers can cause most of them, so each line has a bounded length. Only the line
+//! about this node's own addresses contains a list, whose length is bounded.
 
 use std::time::{Duration, Instant};
 
 use node::{
-    Closing, Event, PeerId, admin,
+    Closing, Event, Multiaddr, PeerId, admin,
     conn_state::{self, Budget, Detail, Rate},
     error_chain,
     multiaddr::Protocol,
@@ -25,15 +25,19 @@ pub(crate) struct Lines<'a> {
     output: &'a LiveOutput,
     budget: Budget<String>,
     missed: u64,
+    /// The node's addresses in the latest line about them.
+    addresses: Vec<Multiaddr>,
 }
 
 impl<'a> Lines<'a> {
-    pub(crate) fn new(output: &'a LiveOutput) -> Self {
+    /// `addresses` are the addresses in the ready line.
+    pub(crate) fn new(output: &'a LiveOutput, addresses: Vec<Multiaddr>) -> Self {
         let rate = Rate::new(PER_KIND.0, PER_KIND.1);
         Self {
             output,
             budget: Budget::new(rate, Rate::unlimited(), MAX_KINDS),
             missed: 0,
+            addresses,
         }
     }
 
@@ -48,6 +52,36 @@ impl<'a> Lines<'a> {
     pub(crate) fn state(&mut self, event: &conn_state::Event<PeerId>) {
         let plain = || format!("{} is {}: {}", event.peer, event.to, event.cause);
         self.print(&admin::describe_state(event), plain);
+    }
+
+    /// Prints the node's addresses and what has changed, if something has changed since the latest line. The caller passes the
+    /// addresses of this moment, so that a missed event does no harm.
+    pub(crate) fn addresses(&mut self, now: Vec<Multiaddr>) {
+        if now == self.addresses {
+            return;
+        }
+        let before = std::mem::replace(&mut self.addresses, now.clone());
+        let beyond = |some: &[Multiaddr], others: &[Multiaddr]| -> Vec<String> {
+            let new = some.iter().filter(|address| !others.contains(address));
+            new.map(ToString::to_string).collect()
+        };
+        let (added, removed) = (beyond(&now, &before), beyond(&before, &now));
+        let object = json!({
+            "event": "addresses",
+            "addresses": now.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "added": added,
+            "removed": removed,
+        });
+        let signed = |sign: &str, addresses: &[String]| -> String {
+            let signed = addresses.iter().map(|address| format!(" {sign}{address}"));
+            signed.collect()
+        };
+        let changes = signed("+", &added) + &signed("-", &removed);
+        let count = now.len();
+        self.print(&object, || match changes.is_empty() {
+            true => format!("this node's {count} addresses have a new order"),
+            false => format!("this node has {count} addresses:{changes}"),
+        });
     }
 
     /// Some events were missed.

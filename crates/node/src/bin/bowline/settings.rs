@@ -16,7 +16,10 @@ use figment::{
     error::Kind,
     providers::{Format, Serialized, Toml},
 };
-use node::{Config, Multiaddr, admin::HostName, conn_state::LimitsConfig};
+use node::{
+    AddressMatch, AddressMatchError, AnnounceConfig, Config, Multiaddr, admin::HostName,
+    conn_state::LimitsConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -47,6 +50,9 @@ struct NodeSection {
     data_dir: Setting<PathBuf>,
     listen: List<','>,
     bootstrap: List<','>,
+    announce: List<','>,
+    announce_detected: Setting<bool>,
+    no_announce: List<','>,
     agent: Setting<String>,
 }
 
@@ -237,7 +243,12 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         None => default_data_dir()?,
     };
     let limits = limits(&settings.limits)?;
-    let mut config = Config::default().with_limits(limits);
+    let announced = (place("node.announce"), node.announce);
+    let never = (place("node.no_announce"), node.no_announce);
+    let announce = announce(announced, node.announce_detected.0, never)?;
+    let mut config = Config::default()
+        .with_limits(limits)
+        .with_announce(announce);
     if let Some(agent) = node.agent.0 {
         config = config.with_agent(agent);
     }
@@ -285,6 +296,30 @@ fn admin(section: AdminSection, place: &str) -> Result<Admin, Failure> {
         listen: section.listen.0,
         open_reads: section.open_reads.0,
         hosts: hosts.map(parse).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The settings of announced addresses. An address that no peer can use, or that must never be announced, is an error.
+fn announce(
+    (place, addresses): (String, List<','>),
+    detected: Option<bool>,
+    (never_place, never): (String, List<','>),
+) -> Result<AnnounceConfig, Failure> {
+    let wrong = |error: AddressMatchError| Failure::usage(format!("{never_place}: {error}"));
+    let never = never.0.into_iter();
+    let never: Result<Vec<AddressMatch>, _> = never.map(|text| text.parse()).collect();
+    let addresses = multiaddrs(&place, addresses)?;
+    let config = AnnounceConfig::default().with_never(never.map_err(wrong)?);
+    for address in &addresses {
+        if let Some(problem) = config.problem(address) {
+            let wrong = format!("{place}: '{address}' {problem}");
+            return Err(Failure::usage(wrong));
+        }
+    }
+    let config = config.with_addresses(addresses);
+    Ok(match detected {
+        Some(detected) => config.with_detected(detected),
+        None => config,
     })
 }
 

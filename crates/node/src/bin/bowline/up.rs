@@ -77,10 +77,10 @@ async fn serve(
     let _serving: Vec<_> = admin
         .map(|bound| admin::serve(node.clone(), bound))
         .collect();
-    announce(node, endpoint.as_deref(), output);
+    let announced = announce(node, endpoint.as_deref(), output);
     let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
-    let mut lines = Lines::new(output);
+    let mut lines = Lines::new(output, announced);
     loop {
         tokio::select! {
             moment = timeline.next() => match moment {
@@ -88,10 +88,16 @@ async fn serve(
                     if let Event::Disconnected { .. } = event {
                         reclaimer.notify();
                     }
-                    lines.event(&event);
+                    match event {
+                        Event::Addresses { .. } => lines.addresses(node.listen_addresses()),
+                        event => lines.event(&event),
+                    }
                 }
                 Some(Moment::State(event)) => lines.state(&event),
-                Some(Moment::Missed(missed)) => lines.missed(missed),
+                Some(Moment::Missed(missed)) => {
+                    lines.missed(missed);
+                    lines.addresses(node.listen_addresses());
+                }
                 Some(_) => {}
                 None => return Ok(()),
             },
@@ -144,7 +150,8 @@ async fn bind_admin(data_dir: &Path, admin: &Admin) -> Result<Vec<Listener>, Bin
     })
 }
 
-fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) {
+/// Prints the ready line. Returns the addresses in it.
+fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) -> Vec<Multiaddr> {
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let object = json!({
@@ -163,6 +170,7 @@ fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) {
         );
         lines
     });
+    addresses
 }
 
 /// Dials every bootstrap address in its own task. The channel returns the failures.

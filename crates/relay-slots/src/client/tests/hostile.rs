@@ -111,7 +111,8 @@ fn of_thirty_two_addresses_at_most_eight_are_announced_or_probed() {
         .collect();
     let there: Vec<&str> = there.iter().map(String::as_str).collect();
     let (addresses, probed) = announced(here[0], &there, &there);
-    assert_eq!((addresses.len(), probed.len()), (8, 8), "{addresses:?}");
+    // The address that was reached has one of the eight places.
+    assert_eq!((addresses.len(), probed.len()), (8, 7), "{addresses:?}");
 }
 
 #[test]

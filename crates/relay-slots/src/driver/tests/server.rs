@@ -328,3 +328,34 @@ async fn a_circuit_that_is_still_opening_is_refused_at_shutdown() {
     let status = Status::ConnectionFailed;
     assert!(matches!(refused, Err(DriveError::Refused(told)) if told == status));
 }
+
+#[tokio::test]
+async fn the_host_chooses_the_addresses_of_an_answer_from_those_of_the_relay() {
+    let relay = relay_of(TableConfig::default());
+    let [own, seen] = ["/ip4/10.0.0.2/tcp/1", "/ip4/192.0.2.1/tcp/2"].map(|at| at.parse().unwrap());
+    relay.server.set_addresses(vec![own]);
+    let (mut hop, ours) = tokio::io::duplex(4_096);
+    let server = Arc::clone(&relay.server);
+    let connection = relay.holder.1;
+    let served = tokio::spawn(async move {
+        let open = async |_| Err::<DuplexStream, _>(());
+        let list = async |own: Vec<Multiaddr>| [vec![seen], own].concat();
+        server.serve_listing(connection, ours, open, list).await
+    });
+    let answer = reserve(&mut hop, relay.id, relay.holder.0).await;
+    let Answer::Granted { reservation, .. } = answer else {
+        panic!("{answer:?}");
+    };
+    let listed = reservation.addresses.iter().map(ToString::to_string);
+    let listed: Vec<String> = listed.collect();
+    assert_eq!(listed.len(), 2);
+    assert!(
+        listed[0].starts_with("/ip4/192.0.2.1/tcp/2/p2p/"),
+        "{listed:?}"
+    );
+    assert!(
+        listed[1].starts_with("/ip4/10.0.0.2/tcp/1/p2p/"),
+        "{listed:?}"
+    );
+    served.await.unwrap();
+}

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::process::{Deadline, Finished, Process, run};
 use anyhow::{Result, ensure};
-use tests::harness::process::{Deadline, Process};
 
 /// How long namespaces may take to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who runs what needs no rights: `nobody`, by its number.
-pub(crate) const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// What the first process of the sandbox does: it mounts the pairs of files it is given, says so, and starts the command
 /// with its output in the log. It kills the command when its standard input closes, which is when the suite is gone. When
@@ -37,7 +37,7 @@ wait $command
 
 /// What a sandbox is made of.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub struct Plan {
     mounts: Vec<(PathBuf, &'static str)>,
     own_network: bool,
     unprivileged: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Plan {
 
 /// A command in a sandbox. Dropping it ends everything in there.
 #[derive(Debug)]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     process: Process,
     log: PathBuf,
 }
@@ -53,27 +53,30 @@ pub(crate) struct Sandbox {
 impl Plan {
     /// Shows `source` in there at `place`, which must exist.
     #[must_use]
-    pub(crate) fn with_mount(mut self, source: PathBuf, place: &'static str) -> Self {
+    pub fn with_mount(mut self, source: PathBuf, place: &'static str) -> Self {
         self.mounts.push((source, place));
         self
     }
 
     /// A network of its own, with nothing in it but a loopback interface that is down.
     #[must_use]
-    pub(crate) fn with_own_network(mut self) -> Self {
+    pub fn with_own_network(mut self) -> Self {
         self.own_network = true;
         self
     }
 
     /// Takes all rights from the command.
     #[must_use]
-    pub(crate) fn unprivileged(mut self) -> Self {
+    pub fn unprivileged(mut self) -> Self {
         self.unprivileged = true;
         self
     }
 
     /// Starts `command` in there, both its outputs in the file `log`.
-    pub(crate) fn start(&self, command: &[&str], log: &Path) -> Result<Sandbox> {
+    ///
+    /// # Errors
+    /// If the namespaces cannot be made.
+    pub fn start(&self, command: &[&str], log: &Path) -> Result<Sandbox> {
         let name = command.first().copied().unwrap_or("nothing");
         let mut process = Process::spawn(name, &mut self.command(command, log))?;
         let started = process.next(Deadline::within(PATIENCE));
@@ -112,7 +115,8 @@ impl Plan {
 
 impl Sandbox {
     /// The same command, run inside, with the sandbox's network and files and our own rights.
-    pub(crate) fn inside(&self, command: &Command) -> Command {
+    #[must_use]
+    pub fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside.arg(format!("--target={}", self.process.id()));
         inside.args(["--net", "--mount", "--"]);
@@ -127,24 +131,57 @@ impl Sandbox {
     }
 
     /// What names the sandbox's network to `ip`.
-    pub(crate) fn id(&self) -> u32 {
+    #[must_use]
+    pub fn id(&self) -> u32 {
         self.process.id()
     }
 
     /// Whether the command has ended.
-    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool> {
         self.process.has_ended()
     }
 
     /// All that the command has printed.
-    pub(crate) fn log(&self) -> String {
+    #[must_use]
+    pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Runs a script of the shell inside, to its end.
+    ///
+    /// # Errors
+    /// If one of its commands fails.
+    pub fn shell(&self, script: &str) -> Result<()> {
+        let mut sh = Command::new("sh");
+        sh.args(["-ec", script]);
+        succeed(&mut self.inside(&sh)).map(drop)
+    }
+
     /// Kills everything in there and waits until it is gone.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(mut self) -> Result<()> {
         self.process.close_stdin();
         self.process.finish(Deadline::within(PATIENCE)).map(drop)
     }
+}
+
+/// Runs a tool to its end.
+///
+/// # Errors
+/// If it fails or takes too long.
+pub fn succeed(command: &mut Command) -> Result<Finished> {
+    let finished = run("a tool", command, Deadline::within(PATIENCE))?;
+    ensure!(
+        finished.code == Some(0),
+        "{command:?} ended with {:?}: {}",
+        finished.code,
+        finished.stderr.join("\n")
+    );
+    Ok(finished)
 }

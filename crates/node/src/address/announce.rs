@@ -1,0 +1,214 @@
+//! The configuration of the addresses that a node announces.
+
+use std::{net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use multiaddr::{Multiaddr, Protocol};
+
+use crate::address;
+
+/// The addresses that the node announces to peers.
+///
+/// Without settings, the node announces the addresses of its listeners, which follow the network interfaces, and the addresses at
+/// which peers observe it. The node also announces its addresses at relays.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AnnounceConfig {
+    /// The addresses to announce, without the node's id. Default: none.
+    pub addresses: Vec<Multiaddr>,
+    /// Whether the node also announces the addresses that it detects: those of its listeners, and those that peers observe. Default
+    /// `None`: only if [`Self::addresses`] is empty.
+    pub detected: Option<bool>,
+    /// The addresses that the node never announces, from whichever source. Default: none.
+    pub never: Vec<AddressMatch>,
+}
+
+/// Matches addresses by a network or by the beginning of the address.
+///
+/// ```
+/// use node::AddressMatch;
+///
+/// let network: AddressMatch = "10.0.0.0/8".parse().unwrap();
+/// assert!(network.matches(&"/ip4/10.1.2.3/tcp/4077".parse().unwrap()));
+/// let beginning: AddressMatch = "/ip4/192.0.2.1/tcp".parse().unwrap();
+/// assert!(beginning.matches(&"/ip4/192.0.2.1/tcp/4077".parse().unwrap()));
+/// assert!(!beginning.matches(&"/ip4/192.0.2.1/udp/4077/quic-v1".parse().unwrap()));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressMatch(Match);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Match {
+    /// The IP address at the start of the address is in this network.
+    Network(IpNet),
+    /// The components of the address begin with these texts. The last text may be the name of a protocol without its value.
+    Beginning(Vec<String>),
+}
+
+/// A text that matches no addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{text}' is neither a network such as 10.0.0.0/8 nor the beginning of a multiaddr such as /ip4/192.0.2.1"
+)]
+pub struct AddressMatchError {
+    text: String,
+}
+
+impl FromStr for AddressMatch {
+    type Err = AddressMatchError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || AddressMatchError {
+            text: text.to_owned(),
+        };
+        if text.starts_with('/') {
+            let mut parts: Vec<String> = text
+                .trim_end_matches('/')
+                .split('/')
+                .map(str::to_owned)
+                .collect();
+            parts.remove(0);
+            return match is_beginning(&parts) {
+                true => Ok(Self(Match::Beginning(parts))),
+                false => Err(wrong()),
+            };
+        }
+        let network = match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(IpNet::from(ip)),
+            Err(_) => text.parse::<IpNet>(),
+        };
+        match network {
+            Ok(network) => Ok(Self(Match::Network(network.trunc()))),
+            Err(_) => Err(wrong()),
+        }
+    }
+}
+
+impl AddressMatch {
+    /// Whether `address` matches.
+    pub fn matches(&self, address: &Multiaddr) -> bool {
+        match &self.0 {
+            Match::Network(network) => {
+                address::ip(address).is_some_and(|ip| network.contains(&ip.to_canonical()))
+            }
+            Match::Beginning(parts) => {
+                let text = address.to_string();
+                let mut own = text.split('/').skip(1);
+                parts.iter().all(|part| own.next() == Some(part))
+            }
+        }
+    }
+}
+
+/// Whether a multiaddr can begin with `parts`: the whole is a multiaddr, or it is one without its last part.
+fn is_beginning(parts: &[String]) -> bool {
+    let is_address =
+        |parts: &[String]| format!("/{}", parts.join("/")).parse::<Multiaddr>().is_ok();
+    match parts.split_last() {
+        None => false,
+        Some((last, rest)) => {
+            // The name of a protocol that has a value, such as `tcp`.
+            let is_name =
+                ["ip4", "ip6", "dns", "dns4", "dns6", "tcp", "udp", "p2p"].contains(&&**last);
+            is_address(parts) || is_name && (rest.is_empty() || is_address(rest))
+        }
+    }
+}
+
+impl AnnounceConfig {
+    /// Sets [`Self::addresses`].
+    pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = Multiaddr>) -> Self {
+        self.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Sets [`Self::detected`].
+    pub fn with_detected(mut self, detected: bool) -> Self {
+        self.detected = Some(detected);
+        self
+    }
+
+    /// Sets [`Self::never`].
+    pub fn with_never(mut self, never: impl IntoIterator<Item = AddressMatch>) -> Self {
+        self.never = never.into_iter().collect();
+        self
+    }
+
+    /// The problem of an entry of [`Self::addresses`], as the end of a sentence that begins with the address.
+    pub fn problem(&self, address: &Multiaddr) -> Option<&'static str> {
+        use address::Kind::{DnsAddr, Quic, Tcp};
+        let names_peer = |part| matches!(part, Protocol::P2p(_));
+        if address.iter().any(names_peer) {
+            Some("must not contain /p2p/ID, because the node adds its own id")
+        } else if !matches!(address::kind(address), Tcp | Quic | DnsAddr) {
+            Some("is no address of a TCP or QUIC listener, such as /ip4/192.0.2.1/tcp/4077")
+        } else if address::ip(address).is_some_and(|ip| ip.is_unspecified()) {
+            Some("is the wildcard, at which no peer can reach the node")
+        } else if !self.may_announce(address) {
+            Some("is also one of the addresses that the node must never announce")
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn announces_detected(&self) -> bool {
+        self.detected.unwrap_or(self.addresses.is_empty())
+    }
+
+    pub(crate) fn may_announce(&self, address: &Multiaddr) -> bool {
+        !self.never.iter().any(|never| never.matches(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_matches_up_to_its_last_address_and_a_beginning_matches_whole_components() {
+        let matches = |pattern: &str, address: &str| {
+            let pattern: AddressMatch = pattern.parse().unwrap();
+            pattern.matches(&address.parse().unwrap())
+        };
+        assert!(matches("10.0.0.0/8", "/ip4/10.255.255.255/tcp/1"));
+        assert!(!matches("10.0.0.0/8", "/ip4/11.0.0.0/tcp/1"));
+        assert!(matches("10.9.9.9/8", "/ip4/10.0.0.1/tcp/1"));
+        assert!(matches("192.0.2.1", "/ip4/192.0.2.1/udp/1/quic-v1"));
+        assert!(!matches("192.0.2.1", "/ip4/192.0.2.2/udp/1/quic-v1"));
+        assert!(matches("fd00::/8", "/ip6/fdff::1/tcp/1"));
+        assert!(!matches("fd00::/8", "/ip4/192.0.2.1/tcp/1"));
+        assert!(matches("/ip4/192.0.2.1/tcp/40", "/ip4/192.0.2.1/tcp/40"));
+        assert!(!matches("/ip4/192.0.2.1/tcp/40", "/ip4/192.0.2.1/tcp/4077"));
+        assert!(matches("/dns4", "/dns4/a.example/tcp/1"));
+        assert!(!matches("/dns4", "/dns/a.example/tcp/1"));
+    }
+
+    #[test]
+    fn a_text_that_begins_no_address_is_refused_with_its_name() {
+        for text in [
+            "10.0.0.0/33",
+            "all",
+            "",
+            "/",
+            "/nothing",
+            "/ip4/1.2.3",
+            "/ip4/192.0.2.1/tcp/x",
+        ] {
+            let error = text.parse::<AddressMatch>().unwrap_err();
+            assert!(error.to_string().contains(&format!("'{text}'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_peer_can_use_has_its_problem_named() {
+        let config = AnnounceConfig::default().with_never(["10.0.0.0/8".parse().unwrap()]);
+        let problem = |text: &str| config.problem(&text.parse().unwrap()).unwrap_or_default();
+        let id = "12D3KooWJRSrypvnpHgc6ZAgyCni4KcSmbV7uGRaMw5LgMKT18fq";
+        assert_eq!(problem("/ip4/192.0.2.1/tcp/4077"), "");
+        assert_eq!(problem("/dns4/relay.example/udp/4077/quic-v1"), "");
+        assert!(problem(&format!("/ip4/192.0.2.1/tcp/4077/p2p/{id}")).contains("/p2p/ID"));
+        assert!(problem("/ip4/192.0.2.1").contains("listener"));
+        assert!(problem("/ip4/0.0.0.0/tcp/4077").contains("wildcard"));
+        assert!(problem("/ip4/10.0.0.1/tcp/4077").contains("never"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Follows the network interfaces, and closes connections whose local address is gone.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use conn_state::Closing;
+use futures::{FutureExt, future::BoxFuture};
+use tokio_util::sync::CancellationToken;
+
+use crate::{address, connection::Connection, context::Context, interfaces::Watch, part::Part};
+
+/// How long a peer has to answer on a connection whose local address is gone. An address that moves from one interface to another
+/// is back after a moment, and a QUIC connection can continue from another address.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The watch of the network interfaces.
+pub(crate) struct Interfaces(Context);
+
+impl Interfaces {
+    pub(crate) fn new(context: Context) -> Self {
+        Self(context)
+    }
+
+    /// Probes the connections that may have used one of the addresses that are gone. A probe is one ping per connection.
+    fn probe(&self, gone: &[IpAddr]) {
+        for connection in self.0.connections() {
+            if may_have_used(&connection, gone) {
+                let context = self.0.clone();
+                self.0.spawn(async move {
+                    if !connection.answers(PROBE).await {
+                        tracing::debug!(peer = %connection.peer(), "a connection is closed because its local address is gone");
+                        context.close(connection.id(), Closing::AddressLost);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Whether the connection used one of the addresses, as far as its transport knows.
+fn may_have_used(connection: &Connection, gone: &[IpAddr]) -> bool {
+    let local = connection.local().as_ref().and_then(address::ip);
+    local.is_some_and(|ip| match ip.is_unspecified() {
+        true => gone.iter().any(|gone| gone.is_ipv4() == ip.is_ipv4()),
+        false => gone.contains(&ip),
+    })
+}
+
+impl Part for Interfaces {
+    fn name(&self) -> &'static str {
+        "interfaces"
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        async move {
+            let mut watch = Watch::new();
+            loop {
+                // The first reading is for changes before the watch began.
+                let gone = self.0.read_interfaces();
+                if !gone.is_empty() {
+                    self.probe(&gone);
+                }
+                if stop.run_until_cancelled(watch.changed()).await.is_none() {
+                    return;
+                }
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,23 @@
+//! A change of this host's network.
+
+use std::time::{Duration, Instant};
+
+use super::{Client, relay::State};
+
+/// The time in which a failure or a loss counts as an effect of the change.
+const EXCUSED: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// The addresses of this host's network interfaces changed. Relays that rest after a failure may be asked at once, because a
+    /// change of the network can end the cause. Within 10 s, the first failure or loss of each relay causes no pause.
+    pub fn handle_network_changed(&mut self, now: Instant) {
+        for relay in self.relays.values_mut() {
+            relay.excused = Some(now + EXCUSED);
+            if let State::Idle { until } = &mut relay.state {
+                *until = now.min(*until);
+                relay.failures = 0;
+            }
+        }
+        self.fill(now);
+    }
+}
