@@ -76,9 +76,9 @@ impl Output {
         let lines = plain().into_iter();
         lines.map(|line| Escaped(line).to_string()).collect()
     }
-/// The output of a command that keeps running although nobody reads its output. Printing neither blocks nor fails.
+}
 
-/// The output of a command whose task goes on even if nobody reads its output. Printing neither blocks nor fails.
+/// The output of a command that keeps running even if nobody reads its output. Printing neither blocks nor fails.
 #[derive(Debug)]
 pub(crate) struct LiveOutput {
     output: Output,
