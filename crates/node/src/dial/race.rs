@@ -206,9 +206,9 @@ impl Race<'_> {
         address: &Multiaddr,
     ) -> Option<Result<BoxFuture<'static, Ended>, AttemptCause>> {
         let connector = self.core.connector(kind)?;
-        let after = self.core.config.dial_timeout;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let after = self.core.config.dial_timeout.min(left);
         let attempt = self.attempt(address, after);
-        let after = attempt.deadline - Instant::now();
         let look_up = connector.expand(&attempt)?;
         if !(self.core.is_direct)(address) {
             let what = "a DNS look-up of this name";
