@@ -15,7 +15,7 @@ use crate::{address::Family, error::ResolveError};
 
 /// The most addresses of one name that a dial tries. Otherwise the owner of a name could make a
 /// node dial a whole network.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much
 /// memory once it is parsed: the owner of a name can make a resolver keep about 6 MiB.
@@ -106,7 +106,7 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        Ok(in_turn(addresses).take(MOST_ADDRESSES).collect())
+        Ok(in_turn(addresses).take(MAX_ADDRESSES_PER_NAME).collect())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     connection::Connection,
     connections::ConnectionPermit,
     core::Core,
-    dial_budget::{DialBudget, MAX_ADDRESSES},
+    dial_budget::{DialBudget, MAX_DIAL_ADDRESSES},
     error::{AttemptCause, AttemptError},
     establish,
     part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
@@ -120,7 +120,7 @@ impl Race<'_> {
     fn failures(self) -> Vec<AttemptError> {
         let mut failed = self.failed;
         if let Some((address, left_out)) = self.left_out {
-            let limit = MAX_ADDRESSES;
+            let limit = MAX_DIAL_ADDRESSES;
             let cause = AttemptCause::NotTried { limit, left_out };
             failed.push(AttemptError { address, cause });
         }
