@@ -1,7 +1,7 @@
 //! What the fuzz targets feed: the decoder of our own that sees a stranger's bytes. It returns normally on any input, or the
 //! input is a finding.
 
-use crate::upgrade::{Decoder, MAX_MESSAGE, Message, WireError};
+use crate::upgrade::{Decoder, MAX_DCUTR_MESSAGE, Message, WireError};
 
 /// The bytes of a hole punch's stream, in pieces of a length that the first byte tells.
 pub fn dcutr(data: &[u8]) {
@@ -22,7 +22,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Opti
     for mut piece in pieces {
         loop {
             let decoded = decoder.decode(&mut piece);
-            assert!(decoder.retained() <= MAX_MESSAGE, "it keeps too much");
+            assert!(decoder.retained() <= MAX_DCUTR_MESSAGE, "it keeps too much");
             match decoded {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,

@@ -34,7 +34,7 @@
 //!   because every wait has a deadline.
 //! - There are at most [`UpgradeConfig::max_attempts`] punches and one plain dial. Each dials at most
 //!   [`UpgradeConfig::max_addresses`] addresses, and the host's function has accepted each of them.
-//! - Of the peer's messages, only those addresses and one unfinished message of at most [`MAX_MESSAGE`] bytes are kept.
+//! - Of the peer's messages, only those addresses and one unfinished message of at most [`MAX_DCUTR_MESSAGE`] bytes are kept.
 //! - The two dials start apart by at most half the difference between the relay's two one-way latencies, if the round trip is
 //!   at most [`UpgradeConfig::max_rtt`].
 //! - A message out of order ends the upgrade. Only a failed dial leads to another attempt.
@@ -107,7 +107,7 @@ pub use config::UpgradeConfig;
 pub use error::{Step, UpgradeError};
 pub use initiator::Initiator;
 pub use responder::Responder;
-pub use wire::{Decoder, Kind, MAX_MESSAGE, Message, PROTOCOL, WireError};
+pub use wire::{Decoder, Kind, MAX_DCUTR_MESSAGE, Message, PROTOCOL, WireError};
 
 /// The pause of [`Role::Server`] between two UDP packets of random bytes, drawn anew each time (the spec's step 5).
 pub const PUNCH_INTERVAL: RangeInclusive<Duration> =

@@ -13,13 +13,13 @@ use std::{
 
 /// The most addresses that one dial tries. The addresses of host names and of relays count, too, and so does each address that
 /// only leads to other addresses.
-pub(crate) const MAX_ADDRESSES: usize = 100;
+pub(crate) const MAX_DIAL_ADDRESSES: usize = 100;
 /// The most names that one dial looks up for `/dnsaddr` records.
 const MAX_QUESTIONS: usize = 100;
 /// The number of connects that may start without a pause. It is the default of `Config::dials_per_peer`.
-const AT_ONCE: u32 = 8;
+const CONNECTS_AT_ONCE: u32 = 8;
 /// The pause before each further connect. 100 connects take 2 s.
-const GAP: Duration = Duration::from_millis(20);
+const CONNECT_GAP: Duration = Duration::from_millis(20);
 
 /// The budget of one dial. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct DialBudget(Arc<Mutex<Spent>>);
 struct Spent {
     addresses: usize,
     questions: usize,
-    /// The time at which `AT_ONCE` connects may start at once again.
+    /// The time at which `CONNECTS_AT_ONCE` connects may start at once again.
     rested_at: Option<Instant>,
 }
 
@@ -75,15 +75,15 @@ impl DialBudget {
 
 impl Spent {
     fn take_address(&mut self) -> bool {
-        let left = self.addresses < MAX_ADDRESSES;
+        let left = self.addresses < MAX_DIAL_ADDRESSES;
         self.addresses += usize::from(left);
         left
     }
 
     fn pace(&mut self, now: Instant) -> Instant {
-        let rested_at = self.rested_at.map_or(now, |at| at.max(now)) + GAP;
+        let rested_at = self.rested_at.map_or(now, |at| at.max(now)) + CONNECT_GAP;
         self.rested_at = Some(rested_at);
-        let start = rested_at.checked_sub(GAP * AT_ONCE);
+        let start = rested_at.checked_sub(CONNECT_GAP * CONNECTS_AT_ONCE);
         start.map_or(now, |at| at.max(now))
     }
 }
@@ -96,12 +96,12 @@ mod tests {
     fn eight_connects_start_at_once_and_then_one_per_20_ms() {
         let (budget, now) = (DialBudget::default(), Instant::now());
         for n in 0..50_u32 {
-            let start = now + GAP * (n + 1).saturating_sub(AT_ONCE);
+            let start = now + CONNECT_GAP * (n + 1).saturating_sub(CONNECTS_AT_ONCE);
             assert_eq!(budget.pace(now), start, "connect {n}");
         }
-        let later = now + GAP * 43;
+        let later = now + CONNECT_GAP * 43;
         assert_eq!(budget.pace(later), later, "the pause made room for one");
-        assert_eq!(budget.pace(later), later + GAP);
+        assert_eq!(budget.pace(later), later + CONNECT_GAP);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     Caps, TableConfig, Terms, client,
-    wire::{Frames, HopMessage, MAX_MESSAGE, StopMessage, Voucher},
+    wire::{Frames, HopMessage, MAX_RELAY_MESSAGE, StopMessage, Voucher},
 };
 
 /// A stream of hop or stop messages, in pieces as long as the first byte says.
@@ -19,8 +19,8 @@ pub fn messages(data: &[u8]) {
         while let Ok(Some(body)) = frames.next(&mut piece) {
             message(&body);
         }
-        assert!(frames.retained() <= MAX_MESSAGE, "it keeps too much");
-        assert!(frames.wanted() >= 1 && frames.wanted() <= MAX_MESSAGE);
+        assert!(frames.retained() <= MAX_RELAY_MESSAGE, "it keeps too much");
+        assert!(frames.wanted() >= 1 && frames.wanted() <= MAX_RELAY_MESSAGE);
     }
 }
 

@@ -26,14 +26,14 @@ pub const HOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/hop";
 pub const STOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/stop";
 
 /// The longest message, in bytes without its length prefix. go-libp2p has the same limit.
-pub const MAX_MESSAGE: usize = 4096;
+pub const MAX_RELAY_MESSAGE: usize = 4096;
 
 /// The longest duration of a circuit that is accepted; longer ones are cut. js-libp2p's relay writes milliseconds where the
 /// spec has seconds, so that its two minutes would be 33 hours.
 pub const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// How many addresses of a reservation are read.
-const MAX_ADDRESSES: usize = 32;
+const MAX_MESSAGE_ADDRESSES: usize = 32;
 
 /// What a circuit may carry. A circuit with any such message counts as limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,7 +163,7 @@ impl HopMessage {
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`]: the message is longer than [`MAX_MESSAGE`].
+    /// [`WireError::TooLong`]: the message is longer than [`MAX_RELAY_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(&self.to_proto())
     }
@@ -229,7 +229,7 @@ impl StopMessage {
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`]: the message is longer than [`MAX_MESSAGE`].
+    /// [`WireError::TooLong`]: the message is longer than [`MAX_RELAY_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut message = proto::Stop::default();
         match self {
@@ -272,9 +272,9 @@ fn status(code: Option<u64>) -> Status {
 
 fn encode(message: &impl prost::Message) -> Result<Vec<u8>, WireError> {
     match message.encoded_len() {
-        length if length > MAX_MESSAGE => Err(WireError::TooLong {
+        length if length > MAX_RELAY_MESSAGE => Err(WireError::TooLong {
             length,
-            limit: MAX_MESSAGE,
+            limit: MAX_RELAY_MESSAGE,
         }),
         _ => Ok(message.encode_length_delimited_to_vec()),
     }
@@ -285,7 +285,7 @@ mod proto {
     use libp2p_identity::PeerId;
     use multiaddr::Multiaddr;
 
-    use super::{MAX_ADDRESSES, WireError};
+    use super::{MAX_MESSAGE_ADDRESSES, WireError};
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Hop {
@@ -352,7 +352,7 @@ mod proto {
 
     impl Reservation {
         pub(super) fn read(self) -> super::Reservation {
-            let addresses = self.addresses.into_iter().take(MAX_ADDRESSES);
+            let addresses = self.addresses.into_iter().take(MAX_MESSAGE_ADDRESSES);
             super::Reservation {
                 expire: self.expire.unwrap_or(0),
                 addresses: addresses

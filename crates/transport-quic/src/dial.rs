@@ -33,9 +33,9 @@ const SERVER_NAME: &str = "libp2p";
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Addresses that may be dialed without a pause if each fails at once.
-const AT_ONCE: usize = 8;
+const CONNECTS_AT_ONCE: usize = 8;
 /// The pause before each further address. RFC 8305 section 5 requires at least 10 ms.
-const GAP: Duration = Duration::from_millis(20);
+const CONNECT_GAP: Duration = Duration::from_millis(20);
 
 /// How often a finished dial looks whether quinn's tasks have sent its connection ids: first
 /// between other tasks, which is enough unless the machine is busy, then every millisecond.
@@ -173,8 +173,8 @@ where
             let now = Instant::now();
             let start = match connects {
                 Some(budget) => budget.reserve(now.into_std()).map(Instant::from_std),
-                None if n < AT_ONCE => Some(now),
-                None => Some(now + GAP),
+                None if n < CONNECTS_AT_ONCE => Some(now),
+                None => Some(now + CONNECT_GAP),
             };
             let Some(start) = start else { break };
             while Instant::now() < start {

@@ -22,7 +22,7 @@ use crate::{
 
 /// The most addresses of one name that a dial tries. Otherwise the owner of a name could make a
 /// node dial a whole network.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
 ///
@@ -121,7 +121,7 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        Ok(in_turn(addresses).take(MOST_ADDRESSES).collect())
+        Ok(in_turn(addresses).take(MAX_ADDRESSES_PER_NAME).collect())
     }
 }
 

@@ -12,10 +12,10 @@ use std::{
 /// Connects of one dial: the maximum number of addresses of a `/dnsaddr`.
 const MAX_CONNECTS: u32 = 100;
 /// Connects that may start without a pause between them. Few hosts have more addresses.
-const AT_ONCE: u32 = 8;
+const CONNECTS_AT_ONCE: u32 = 8;
 /// The pause before each further connect. RFC 8305 section 5 requires at least 10 ms. 100 connects take 2 s, which is well
 /// within the deadline of a dial.
-const GAP: Duration = Duration::from_millis(20);
+const CONNECT_GAP: Duration = Duration::from_millis(20);
 
 /// The connects that one dial may make. Clones share one budget, so that the budget bounds all routes and retries of a dial.
 /// To share one budget between several dials, put a clone into [`DialContext::connects`](crate::DialContext::connects) of
@@ -82,9 +82,9 @@ impl Default for Connects {
 impl Connects {
     fn reserve(&mut self, now: Instant) -> Option<Instant> {
         self.left = self.left.checked_sub(1)?;
-        let full_at = self.full_at.map_or(now, |at| at.max(now)) + GAP;
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + CONNECT_GAP;
         self.full_at = Some(full_at);
-        let start = full_at.checked_sub(GAP * AT_ONCE);
+        let start = full_at.checked_sub(CONNECT_GAP * CONNECTS_AT_ONCE);
         Some(start.map_or(now, |at| at.max(now)))
     }
 }
@@ -100,7 +100,7 @@ mod tests {
             .take(200)
             .collect();
         let expected: Vec<_> = (0..100_u32)
-            .map(|n| now + GAP * (n + 1).saturating_sub(AT_ONCE))
+            .map(|n| now + CONNECT_GAP * (n + 1).saturating_sub(CONNECTS_AT_ONCE))
             .collect();
         assert_eq!(starts, expected);
     }
@@ -110,7 +110,7 @@ mod tests {
         let begun = Instant::now();
         for (pause, at_once) in [(1, 0), (19, 0), (20, 1), (59, 2), (160, 8), (10_000, 8)] {
             let mut connects = Connects::default();
-            assert!((0..AT_ONCE).all(|_| connects.reserve(begun).is_some()));
+            assert!((0..CONNECTS_AT_ONCE).all(|_| connects.reserve(begun).is_some()));
             let now = begun + Duration::from_millis(pause);
             let starts = std::iter::from_fn(|| connects.reserve(now)).take(200);
             assert_eq!(

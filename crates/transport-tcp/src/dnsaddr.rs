@@ -1,7 +1,7 @@
 //! Expansion of `/dnsaddr`, without I/O.
 //!
 //! Records are untrusted: they can point at themselves, at each other, or at many names. An expansion therefore asks for each
-//! name once, and a chain has at most [`MAX_DEPTH`] names. An expansion takes at most [`MAX_ADDRESSES`] addresses and as many
+//! name once, and a chain has at most [`MAX_DEPTH`] names. An expansion takes at most [`MAX_DNSADDR_ADDRESSES`] addresses and as many
 //! names, and ignores records longer than [`MAX_RECORD`].
 
 use std::collections::{BTreeSet, VecDeque};
@@ -13,7 +13,7 @@ use crate::{PeerId, peer_text};
 /// Names in a chain, the first included.
 pub(crate) const MAX_DEPTH: usize = 4;
 /// Addresses that one expansion gives, and names it asks.
-pub(crate) const MAX_ADDRESSES: usize = 100;
+pub(crate) const MAX_DNSADDR_ADDRESSES: usize = 100;
 /// Records of one answer that are looked at.
 const MAX_RECORDS: usize = 256;
 /// The longest record in bytes: a name of 253 bytes and several peer ids fit. An address appears in errors and logs.
@@ -96,14 +96,14 @@ impl Expansion {
         {
             address.push(Protocol::P2p(wanted));
         }
-        if self.found.len() < MAX_ADDRESSES && !self.found.contains(&address) {
+        if self.found.len() < MAX_DNSADDR_ADDRESSES && !self.found.contains(&address) {
             self.found.push(address);
         }
     }
 
     fn enqueue(&mut self, name: &str, suffix: Vec<u8>, depth: usize) {
         let key = name.trim_end_matches('.').to_ascii_lowercase();
-        let room = depth <= MAX_DEPTH && self.asked.len() < MAX_ADDRESSES;
+        let room = depth <= MAX_DEPTH && self.asked.len() < MAX_DNSADDR_ADDRESSES;
         if room && !key.is_empty() && self.asked.insert(key.clone()) {
             let name = key;
             self.waiting.push_back(Query {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::{
     Keypair, Multiaddr, Target,
     buffer::Buffer,
-    dnsaddr::{self, Expansion, MAX_ADDRESSES},
+    dnsaddr::{self, Expansion, MAX_DNSADDR_ADDRESSES},
     noise::{self, Cipher, NoiseStream},
     presume::Presume,
 };
@@ -53,8 +53,8 @@ pub fn dnsaddr_expansion(data: &[u8]) {
         asked += 1;
         expansion.handle_answer(&query, data.split(|byte| *byte == b'\n'));
     }
-    assert!(asked <= MAX_ADDRESSES, "asked {asked} names");
-    assert!(expansion.take_found().len() <= MAX_ADDRESSES);
+    assert!(asked <= MAX_DNSADDR_ADDRESSES, "asked {asked} names");
+    assert!(expansion.take_found().len() <= MAX_DNSADDR_ADDRESSES);
 }
 
 /// A Noise stream after its handshake. The input is a script: a byte that says whether what follows is

@@ -35,7 +35,7 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 pub(crate) const CONCURRENT: usize = 8;
 
 /// The most addresses of one name that a dial uses. Otherwise the owner of a name could make a node dial a whole network.
-const MAX_PER_NAME: usize = 16;
+const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// Resolves names. Clones share one configuration and one cache of 8 answers.
 ///
@@ -156,7 +156,7 @@ impl Resolver {
             RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
             _ => None,
         });
-        let addresses: Vec<_> = addresses.take(MAX_PER_NAME).collect();
+        let addresses: Vec<_> = addresses.take(MAX_ADDRESSES_PER_NAME).collect();
         match addresses.is_empty() {
             true => Err(ResolveError::Empty(name.to_owned())),
             false => Ok(addresses),
@@ -292,8 +292,8 @@ fn reason(name: &str, error: &NetError) -> String {
 /// Keeps at most 16 addresses. The family with fewer addresses keeps up to half of them.
 fn shorten(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (mut six, mut four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
-    six.truncate(MAX_PER_NAME - four.len().min(MAX_PER_NAME / 2));
-    four.truncate(MAX_PER_NAME - six.len());
+    six.truncate(MAX_ADDRESSES_PER_NAME - four.len().min(MAX_ADDRESSES_PER_NAME / 2));
+    four.truncate(MAX_ADDRESSES_PER_NAME - six.len());
     six.extend(four);
     six
 }

@@ -7,7 +7,7 @@ pub const PROTOCOL: &str = "/libp2p/dcutr";
 
 /// The longest message, in bytes without its prefix. The spec's section "RPC messages": refuse what is larger than
 /// 4 KiB.
-pub const MAX_MESSAGE: usize = 4096;
+pub const MAX_DCUTR_MESSAGE: usize = 4096;
 
 /// What a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ pub enum WireError {
     TooLong {
         /// The length, in bytes.
         length: usize,
-        /// [`MAX_MESSAGE`].
+        /// [`MAX_DCUTR_MESSAGE`].
         limit: usize,
     },
     /// The length goes on past the bytes that a legal length has. Its value is not read: it may be endless.
@@ -119,16 +119,16 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`] if the addresses make it longer than [`MAX_MESSAGE`].
+    /// [`WireError::TooLong`] if the addresses make it longer than [`MAX_DCUTR_MESSAGE`].
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let message = HolePunch {
             kind: Some(self.kind.code()),
             addresses: self.addresses.clone(),
         };
         match message.encoded_len() {
-            length if length > MAX_MESSAGE => Err(WireError::TooLong {
+            length if length > MAX_DCUTR_MESSAGE => Err(WireError::TooLong {
                 length,
-                limit: MAX_MESSAGE,
+                limit: MAX_DCUTR_MESSAGE,
             }),
             _ => Ok(message.encode_length_delimited_to_vec()),
         }
@@ -175,7 +175,7 @@ enum Part {
     Body(usize),
 }
 
-/// A length up to [`MAX_MESSAGE`] has 13 bits, seven to a byte.
+/// A length up to [`MAX_DCUTR_MESSAGE`] has 13 bits, seven to a byte.
 const PREFIX: usize = 2;
 
 impl Decoder {
@@ -235,10 +235,10 @@ impl Part {
         if matches!(self, Self::LengthAfter(_)) && low == 0 {
             return Err(WireError::NotMinimal { length });
         }
-        if length > MAX_MESSAGE {
+        if length > MAX_DCUTR_MESSAGE {
             return Err(WireError::TooLong {
                 length,
-                limit: MAX_MESSAGE,
+                limit: MAX_DCUTR_MESSAGE,
             });
         }
         Ok(Self::Body(length))

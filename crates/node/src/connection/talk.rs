@@ -10,7 +10,7 @@ use std::io;
 pub(super) const MAX_TALK: usize = 4096;
 
 /// The bytes of one message. The name of a protocol has at most 256 bytes.
-const MAX_MESSAGE: usize = 1024;
+const MAX_NEGOTIATION_MESSAGE: usize = 1024;
 
 /// The number of requests for the list of protocols.
 const MAX_LISTS: usize = 1;
@@ -78,7 +78,7 @@ impl Talk {
         }
         self.length |= usize::from(byte & 0x7f) << self.bits;
         self.bits += 7;
-        if self.length > MAX_MESSAGE {
+        if self.length > MAX_NEGOTIATION_MESSAGE {
             return Err(too_long());
         }
         if byte & 0x80 == 0 {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_peer_may_say_4096_bytes_in_messages_of_1024() {
         let mut talk = Talk::new();
-        let longest = message(&[b'a'; MAX_MESSAGE]);
+        let longest = message(&[b'a'; MAX_NEGOTIATION_MESSAGE]);
         for _ in 0..3 {
             talk.handle_read(&longest).unwrap();
         }
@@ -146,7 +146,7 @@ mod tests {
             .unwrap();
         assert!(talk.handle_read(&[0]).is_err());
 
-        let too_long = message(&[b'a'; MAX_MESSAGE + 1]);
+        let too_long = message(&[b'a'; MAX_NEGOTIATION_MESSAGE + 1]);
         let mut talk = Talk::new();
         talk.handle_read(&too_long[..1]).unwrap();
         assert!(talk.handle_read(&too_long[1..2]).is_err());

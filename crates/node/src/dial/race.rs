@@ -18,7 +18,7 @@ use crate::{
     connection::Connection,
     connections::ConnectionPermit,
     core::Core,
-    dial_budget::{DialBudget, MAX_ADDRESSES},
+    dial_budget::{DialBudget, MAX_DIAL_ADDRESSES},
     error::{AttemptCause, AttemptError},
     establish,
     part::{Attempt, Change, Circuits, DialRequest, Origin, Reached},
@@ -120,7 +120,7 @@ impl Race<'_> {
     fn failures(self) -> Vec<AttemptError> {
         let mut failed = self.failed;
         if let Some((address, left_out)) = self.left_out {
-            let limit = MAX_ADDRESSES;
+            let limit = MAX_DIAL_ADDRESSES;
             let cause = AttemptCause::NotTried { limit, left_out };
             failed.push(AttemptError { address, cause });
         }
@@ -212,9 +212,9 @@ impl Race<'_> {
         address: &Multiaddr,
     ) -> Option<Result<BoxFuture<'static, Ended>, AttemptCause>> {
         let connector = self.core.connector(kind)?;
-        let after = self.core.config.dial_timeout;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let after = self.core.config.dial_timeout.min(left);
         let attempt = self.attempt(address, after);
-        let after = attempt.deadline - Instant::now();
         let look_up = connector.expand(&attempt)?;
         if !(self.core.is_direct)(address) {
             let what = "a DNS look-up of this name";

@@ -9,7 +9,7 @@ use std::{
 use multiaddr::{Multiaddr, Protocol};
 
 /// The most addresses that are kept of a relay.
-const MAX_ADDRESSES: usize = 8;
+const MAX_RELAY_ADDRESSES: usize = 8;
 
 /// The number of probes that one relay may cause at once.
 const BURST: u32 = 8;
@@ -95,7 +95,7 @@ impl Relay {
     pub(super) fn add_address(&mut self, address: &Multiaddr) {
         self.subnet = Subnet::of(address);
         self.addresses.retain(|known| known != address);
-        if self.addresses.len() == MAX_ADDRESSES {
+        if self.addresses.len() == MAX_RELAY_ADDRESSES {
             self.addresses.remove(0);
         }
         self.addresses.push(address.clone());

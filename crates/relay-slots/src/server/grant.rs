@@ -7,7 +7,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     error::Status,
-    wire::{HopMessage, Limit, MAX_MESSAGE, Reservation, Voucher},
+    wire::{HopMessage, Limit, MAX_RELAY_MESSAGE, Reservation, Voucher},
 };
 
 /// A voucher serves a renewal if it expires at most one eighth of the slot's time before the renewed slot. A holder that renews
@@ -71,7 +71,7 @@ impl Grant {
         };
         // As many addresses as fit into one message. A field number and a length precede each address, and the length of the
         // whole reservation may need one more byte.
-        let mut room = MAX_MESSAGE.saturating_sub(granting(Vec::new()).message.length() + 1);
+        let mut room = MAX_RELAY_MESSAGE.saturating_sub(granting(Vec::new()).message.length() + 1);
         let fits = |address: &Multiaddr| {
             let left = room.checked_sub(address.len() + 3);
             room = left.unwrap_or(0);

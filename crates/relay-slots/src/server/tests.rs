@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Origin, SlotState, TableConfig, wire::MAX_MESSAGE};
+use crate::{Origin, SlotState, TableConfig, wire::MAX_RELAY_MESSAGE};
 
 const UNIX: u64 = 1_700_000_000;
 
@@ -230,7 +230,7 @@ fn of_too_many_addresses_as_many_are_told_as_fit() {
     let (message, _) = relay.granted(connection);
     let bytes = message.encode().unwrap();
     assert!(
-        (3900..=MAX_MESSAGE).contains(&bytes.len()),
+        (3900..=MAX_RELAY_MESSAGE).contains(&bytes.len()),
         "{}",
         bytes.len()
     );

@@ -1,6 +1,6 @@
 //! Cuts a stream of bytes into messages.
 
-use super::MAX_MESSAGE;
+use super::MAX_RELAY_MESSAGE;
 
 /// Why bytes are not a message, or why a message cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum WireError {
     TooLong {
         /// The length, in bytes.
         length: usize,
-        /// [`MAX_MESSAGE`].
+        /// [`MAX_RELAY_MESSAGE`].
         limit: usize,
     },
     /// The length prefix has more bytes than a valid one. Its value is not read, because the prefix may be endless.
@@ -88,7 +88,7 @@ enum Part {
     Body(usize),
 }
 
-/// A length up to [`MAX_MESSAGE`] has 13 bits, and each byte of the prefix has seven.
+/// A length up to [`MAX_RELAY_MESSAGE`] has 13 bits, and each byte of the prefix has seven.
 const PREFIX: usize = 2;
 
 impl Frames {
@@ -157,10 +157,10 @@ impl Part {
         if matches!(self, Self::LengthAfter(_)) && low == 0 {
             return Err(WireError::NotMinimal { length });
         }
-        if length > MAX_MESSAGE {
+        if length > MAX_RELAY_MESSAGE {
             return Err(WireError::TooLong {
                 length,
-                limit: MAX_MESSAGE,
+                limit: MAX_RELAY_MESSAGE,
             });
         }
         Ok(Self::Body(length))

@@ -6,7 +6,7 @@ use snow::{HandshakeState, params::NoiseParams};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
+use super::{MAX_NOISE_MESSAGE, PREFIX, TAG, cipher::Cipher, payload, stream::NoiseStream};
 use crate::{
     Keypair, NoiseError, PeerId, known::Known, negotiate::YAMUX, readahead::ReadAhead,
     security::Secured,
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         let length = written.map_err(invalid)?;
         let prefix = u16::try_from(length).map_err(|_| NoiseError::TooLong {
             length,
-            limit: MAX_MESSAGE,
+            limit: MAX_NOISE_MESSAGE,
         })?;
         message[..PREFIX].copy_from_slice(&prefix.to_be_bytes());
         self.io.write_all(&message[..PREFIX + length]).await?;

@@ -18,4 +18,4 @@ const TAG: usize = 16;
 /// Length prefix of a message.
 const PREFIX: usize = 2;
 /// The longest Noise message (Noise spec section 3).
-const MAX_MESSAGE: usize = u16::MAX as usize;
+const MAX_NOISE_MESSAGE: usize = u16::MAX as usize;

@@ -11,11 +11,11 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{MAX_MESSAGE, PREFIX, TAG, cipher::Cipher};
+use super::{MAX_NOISE_MESSAGE, PREFIX, TAG, cipher::Cipher};
 use crate::buffer::Buffer;
 
 /// Plaintext of one message.
-const MAX_PLAIN: usize = MAX_MESSAGE - TAG;
+const MAX_PLAIN: usize = MAX_NOISE_MESSAGE - TAG;
 /// A message is not begun where less than this fits: the tag and the work for it are the same
 /// for a short one.
 const WORTHWHILE: usize = 1024;

@@ -17,10 +17,10 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
                 Ok(None) => break,
                 Err(error) => return (messages, Some(error)),
             }
-            assert!(decoder.retained() <= MAX_MESSAGE);
+            assert!(decoder.retained() <= MAX_DCUTR_MESSAGE);
         }
         assert!(piece.is_empty());
-        assert!(decoder.retained() <= MAX_MESSAGE);
+        assert!(decoder.retained() <= MAX_DCUTR_MESSAGE);
     }
     (messages, None)
 }
@@ -122,7 +122,7 @@ impl Rules {
                     }
                 }
                 Event::Succeeded { .. } | Event::Failed { .. } => self.has_ended = true,
-                Event::Send(bytes) => assert!(bytes.len() <= MAX_MESSAGE + 2),
+                Event::Send(bytes) => assert!(bytes.len() <= MAX_DCUTR_MESSAGE + 2),
                 Event::OpenStream => {}
             }
         }

@@ -69,28 +69,28 @@ fn fields_of_a_later_spec_are_passed_over() {
 
 #[test]
 fn a_message_of_4096_bytes_is_read_and_of_4097_refused_at_its_length() {
-    let longest = message_of(MAX_MESSAGE);
-    assert_eq!(longest.len(), MAX_MESSAGE + 2);
+    let longest = message_of(MAX_DCUTR_MESSAGE);
+    assert_eq!(longest.len(), MAX_DCUTR_MESSAGE + 2);
     let Ok(Some(message)) = decode(&longest) else {
         panic!("not read");
     };
     assert_eq!(message.encode(), Ok(longest));
     let too_long = Err(WireError::TooLong {
-        length: MAX_MESSAGE + 1,
-        limit: MAX_MESSAGE,
+        length: MAX_DCUTR_MESSAGE + 1,
+        limit: MAX_DCUTR_MESSAGE,
     });
-    assert_eq!(decode(&message_of(MAX_MESSAGE + 1)[..2]), too_long);
+    assert_eq!(decode(&message_of(MAX_DCUTR_MESSAGE + 1)[..2]), too_long);
 }
 
 #[test]
 fn a_message_of_4097_bytes_is_not_sent() {
     let of = |length: usize| Message::connect(vec![vec![0; length]]).encode();
-    assert_eq!(of(MAX_MESSAGE - 5).map(|bytes| bytes.len()), Ok(4098));
+    assert_eq!(of(MAX_DCUTR_MESSAGE - 5).map(|bytes| bytes.len()), Ok(4098));
     let too_long = Err(WireError::TooLong {
-        length: MAX_MESSAGE + 1,
-        limit: MAX_MESSAGE,
+        length: MAX_DCUTR_MESSAGE + 1,
+        limit: MAX_DCUTR_MESSAGE,
     });
-    assert_eq!(of(MAX_MESSAGE - 4), too_long);
+    assert_eq!(of(MAX_DCUTR_MESSAGE - 4), too_long);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn after_an_error_a_decoder_takes_nothing_more() {
 #[test]
 fn an_announced_message_takes_no_memory_until_it_comes() {
     let mut decoder = Decoder::default();
-    let bytes = message_of(MAX_MESSAGE);
+    let bytes = message_of(MAX_DCUTR_MESSAGE);
     assert_eq!(decoder.decode(&mut &bytes[..2]), Ok(None));
     assert_eq!(decoder.retained(), 0);
     assert_eq!(decoder.decode(&mut &bytes[2..12]), Ok(None));

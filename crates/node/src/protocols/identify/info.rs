@@ -17,7 +17,7 @@ use crate::error::OpenError;
 /// The most protocols that are kept per peer. Further protocols are ignored.
 const MAX_PROTOCOLS: usize = 256;
 /// The most listen addresses that are kept per peer. Further addresses are ignored.
-const MAX_ADDRESSES: usize = 64;
+const MAX_IDENTIFY_ADDRESSES: usize = 64;
 /// The maximum length of a protocol's name, in bytes. Longer names are ignored.
 const MAX_NAME: usize = 256;
 /// The maximum length of an address, in bytes. Longer addresses are ignored.
@@ -230,14 +230,14 @@ fn signed_addresses(
     };
     let addresses = record.addresses().iter();
     let ours = addresses.filter(|address| address.len() <= MAX_ADDRESS && is_of(address, expected));
-    Ok(Some(ours.take(MAX_ADDRESSES).cloned().collect()))
+    Ok(Some(ours.take(MAX_IDENTIFY_ADDRESSES).cloned().collect()))
 }
 
 fn parse_addresses(raw: &[Vec<u8>], peer: PeerId) -> Vec<Multiaddr> {
     let addresses = raw.iter().filter_map(|bytes| parse_address(bytes));
     addresses
         .filter(|address| is_of(address, peer))
-        .take(MAX_ADDRESSES)
+        .take(MAX_IDENTIFY_ADDRESSES)
         .collect()
 }
 

@@ -12,7 +12,7 @@ use libp2p_identity::PeerId;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 pub use info::{IdentifyError, Info};
-pub use wire::{MAX_FRAME_SENT, MAX_MESSAGE};
+pub use wire::{MAX_FRAME_SENT, MAX_IDENTIFY_MESSAGE};
 
 pub(crate) use info::{Description, SignedIdentify, is_name};
 pub(crate) use signatures::SignatureBudget;

@@ -8,7 +8,7 @@ use super::IdentifyError;
 /// The maximum length of a frame that this node sends, in bytes. rust-libp2p refuses longer frames.
 pub const MAX_FRAME_SENT: usize = 4096;
 /// The maximum length of a message that this node reads, in bytes.
-pub const MAX_MESSAGE: usize = 64 * 1024;
+pub const MAX_IDENTIFY_MESSAGE: usize = 64 * 1024;
 /// The maximum number of frames in a message.
 const MAX_FRAMES: usize = 10;
 
@@ -43,10 +43,12 @@ pub(crate) struct EnvelopeHead {
 /// Reads until the peer ends the stream, within the bounds.
 pub(crate) async fn read(stream: impl AsyncRead + Unpin) -> Result<Message, IdentifyError> {
     let mut bytes = Vec::new();
-    let limit = MAX_MESSAGE as u64 + 1;
+    let limit = MAX_IDENTIFY_MESSAGE as u64 + 1;
     stream.take(limit).read_to_end(&mut bytes).await?;
-    if bytes.len() > MAX_MESSAGE {
-        return Err(IdentifyError::TooLong { limit: MAX_MESSAGE });
+    if bytes.len() > MAX_IDENTIFY_MESSAGE {
+        return Err(IdentifyError::TooLong {
+            limit: MAX_IDENTIFY_MESSAGE,
+        });
     }
     merge(&bytes)?.ok_or(IdentifyError::Empty)
 }
