@@ -7,6 +7,8 @@
 
 mod admin;
 mod disk;
+#[cfg(target_os = "linux")]
+mod errors;
 mod floods;
 mod keys;
 mod killed;
@@ -15,8 +17,12 @@ mod memory;
 mod nodes;
 mod relaying;
 mod rules;
+#[cfg(target_os = "linux")]
+mod settings;
 mod shutdown;
 mod states;
+#[cfg(target_os = "linux")]
+mod table;
 mod wrong_input;
 
 use std::net::TcpListener;
