@@ -14,6 +14,8 @@ mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod network;
 mod nodes;
 mod relaying;
 mod rules;
