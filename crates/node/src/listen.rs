@@ -65,7 +65,10 @@ pub(crate) fn bind(core: &Core, address: &Multiaddr) -> Result<Bound, ListenErro
 /// The reason why the node cannot listen on the address.
 fn reason(address: &Multiaddr) -> String {
     match address::kind(address) {
-        Kind::Circuit => "to be reached through a relay, reserve a slot at the relay".to_owned(),
+        Kind::Circuit => {
+            "a relay forwards connections to a node that has a slot there: use --reserve-at"
+                .to_owned()
+        }
         Kind::Peer | Kind::DnsAddr => "it has no IP address and no port".to_owned(),
         Kind::Tcp | Kind::Quic if address::socket(address).is_none() => {
             "listening needs an IP address, such as /ip4/0.0.0.0, not a name".to_owned()

@@ -7,20 +7,28 @@
 
 mod admin;
 mod disk;
+#[cfg(target_os = "linux")]
+mod errors;
 mod floods;
 mod hosts;
 mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod network;
 mod nodes;
 #[cfg(target_os = "linux")]
 mod open_files;
 mod order;
 mod relaying;
 mod rules;
+#[cfg(target_os = "linux")]
+mod settings;
 mod shutdown;
 mod states;
+#[cfg(target_os = "linux")]
+mod table;
 mod unread;
 mod wrong_input;
 

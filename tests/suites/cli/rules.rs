@@ -43,7 +43,7 @@ fn a_rule_that_cannot_be_read_is_shown_with_a_caret_under_the_character() {
         up(&home).env("BOWLINE_DIAL__RULES", environment),
         soon(),
     );
-    assert_points_at(&by_environment.unwrap(), "dial.rules", bad, 6);
+    assert_points_at(&by_environment.unwrap(), "BOWLINE_DIAL__RULES", bad, 6);
     let file = home.path().join("bowline.toml");
     fs::write(
         &file,

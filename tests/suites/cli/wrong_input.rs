@@ -20,61 +20,6 @@ fn up(home: &Home, args: &[&str]) -> Finished {
 }
 
 #[test]
-fn wrong_usage_is_named_with_exit_code_2() {
-    let home = Home::new().unwrap();
-    for (args, named) in [
-        (["frobnicate"].as_slice(), "frobnicate"),
-        (&["up", "--frobnicate"], "--frobnicate"),
-        (&["ping", "--frobnicate"], "--frobnicate"),
-        (&["identify", "--frobnicate"], "--frobnicate"),
-        (&["key", "frobnicate"], "frobnicate"),
-        (&["key", "new", "--frobnicate"], "--frobnicate"),
-        (&["key", "show", "--frobnicate"], "--frobnicate"),
-        (&["ping"], "MULTIADDR"),
-        (&["identify"], "MULTIADDR"),
-        (&["ping", "-c", "many", "/ip4/127.0.0.1/tcp/1"], "many"),
-        (&["ping", "-c", "-1", "/ip4/127.0.0.1/tcp/1"], "-1"),
-    ] {
-        let refused = home.run(args).unwrap();
-        assert_refused(&refused, 2, &[named]);
-    }
-}
-
-#[test]
-fn a_bad_multiaddr_is_named_with_exit_code_2() {
-    let home = Home::new().unwrap();
-    for bad in [
-        "nonsense",
-        "/ip4/1.2.3/tcp/1",
-        "/ip4/127.0.0.1/tcp/65536",
-        "/ip4/127.0.0.1/tcp/1/p2p/nobody",
-    ] {
-        for command in ["ping", "identify"] {
-            assert_refused(&home.run(&[command, bad]).unwrap(), 2, &[bad]);
-        }
-        for flag in ["--listen", "--bootstrap"] {
-            assert_refused(&up(&home, &[flag, bad]), 2, &[bad]);
-        }
-    }
-}
-
-#[test]
-fn a_multiaddr_of_a_transport_we_do_not_have_is_named() {
-    let home = Home::new().unwrap();
-    let other = format!("/ip4/127.0.0.1/udp/1/webrtc-direct/p2p/{NOBODY}");
-    for command in ["ping", "identify"] {
-        let refused = home.run(&[command, &other]).unwrap();
-        let code = refused.code.unwrap_or_default();
-        assert!([1, 2].contains(&code), "{refused:?}");
-        assert_refused(&refused, code, &["/ip4/127.0.0.1/udp/1/webrtc-direct"]);
-    }
-    let refused = up(&home, &["--listen", "/ip4/127.0.0.1/udp/0/webrtc-direct"]);
-    let code = refused.code.unwrap_or_default();
-    assert!([1, 2].contains(&code), "{refused:?}");
-    assert_refused(&refused, code, &["/ip4/127.0.0.1/udp/0/webrtc-direct"]);
-}
-
-#[test]
 fn a_peer_that_is_not_there_is_named_with_exit_code_1() {
     let home = Home::new().unwrap();
     let port = free_port();
@@ -128,32 +73,6 @@ fn a_listen_address_that_is_taken_is_named_with_exit_code_1() {
 }
 
 #[test]
-fn a_listen_address_of_another_machine_is_named_with_exit_code_1() {
-    let home = Home::new().unwrap();
-    for address in ["/ip4/192.0.2.1/tcp/0", "/ip4/192.0.2.1/udp/0/quic-v1"] {
-        assert_refused(&up(&home, &["--listen", address]), 1, &[address]);
-    }
-}
-
-#[test]
-fn a_wrong_configuration_file_is_named_with_exit_code_2() {
-    let home = Home::new().unwrap();
-    let file = home.path().join("bowline.toml");
-    let name = file.to_str().unwrap();
-    for (text, named) in [
-        ("frobnicate = 1\n", "frobnicate"),
-        ("[frobnicate]\nx = 1\n", "frobnicate"),
-        ("[node]\nfrobnicate = 1\n", "frobnicate"),
-        ("[node]\nlisten = 7\n", "listen"),
-        ("[node]\nlisten = [\"nonsense\"]\n", "nonsense"),
-        ("[node\n", name),
-    ] {
-        fs::write(&file, text).unwrap();
-        assert_refused(&up(&home, &["--config", name]), 2, &[named]);
-    }
-}
-
-#[test]
 fn a_configuration_file_that_cannot_be_read_is_named_with_exit_code_2() {
     let home = Home::new().unwrap();
     let missing = home.path().join("missing.toml");
@@ -164,29 +83,6 @@ fn a_configuration_file_that_cannot_be_read_is_named_with_exit_code_2() {
     for file in [missing, folder, not_text] {
         let name = file.to_str().unwrap();
         assert_refused(&up(&home, &["--config", name]), 2, &[name]);
-    }
-}
-
-#[test]
-fn a_wrong_setting_in_the_environment_is_named_with_exit_code_2() {
-    let home = Home::new().unwrap();
-    for (key, value, named) in [
-        ("BOWLINE_NODE__LISTEN", "[\"nonsense\"]", "nonsense"),
-        ("BOWLINE_NODE__LISTEN", "7", "listen"),
-        ("BOWLINE_NODE__FROBNICATE", "1", "frobnicate"),
-        ("BOWLINE_FROBNICATE__LISTEN", "1", "frobnicate"),
-    ] {
-        let mut command = home.bowline_with_data(&["up", "--json"]);
-        let refused = run("bowline", command.env(key, value), soon()).unwrap();
-        let lowered = Finished {
-            stderr: refused
-                .stderr
-                .iter()
-                .map(|line| line.to_lowercase())
-                .collect(),
-            ..refused
-        };
-        assert_refused(&lowered, 2, &[named]);
     }
 }
 

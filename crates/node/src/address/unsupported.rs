@@ -14,11 +14,11 @@ pub(crate) fn reason(address: &Multiaddr) -> String {
     let host = match parts.next() {
         Some(first) if is_start(first) => first,
         Some(Protocol::P2pCircuit) => {
-            return "/p2p-circuit must follow the address and the /p2p/ID of a relay".to_owned();
+            return "an address and the /p2p/ID of a relay must precede /p2p-circuit".to_owned();
         }
         Some(first) => {
             return format!(
-                "{first} is not a host: an address begins with /ip4, /ip6, /dns, /dns4, /dns6 or /dnsaddr"
+                "an address begins with /ip4, /ip6, /dns, /dns4, /dns6 or /dnsaddr, and not with {first}"
             );
         }
         None => return "the address is empty".to_owned(),
@@ -115,7 +115,7 @@ mod tests {
             ),
             (
                 "/tcp/1",
-                "/tcp/1 is not a host: an address begins with /ip4, /ip6, /dns, /dns4, /dns6 or /dnsaddr",
+                "an address begins with /ip4, /ip6, /dns, /dns4, /dns6 or /dnsaddr, and not with /tcp/1",
             ),
             (
                 "/ip4/192.0.2.1/sctp/1",
@@ -127,7 +127,7 @@ mod tests {
             ),
             (
                 "/p2p-circuit",
-                "/p2p-circuit must follow the address and the /p2p/ID of a relay",
+                "an address and the /p2p/ID of a relay must precede /p2p-circuit",
             ),
             (
                 "/ip4/192.0.2.1/tcp/1/p2p-circuit",

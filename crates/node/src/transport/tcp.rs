@@ -105,8 +105,11 @@ impl Connector for Tcp {
             let may_ask = || budget.take_question();
             let found = resolver.dnsaddr_while(&name, expected, may_ask).await;
             let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
-            let usable =
-                |address: &Multiaddr| matches!(address::kind(address), Kind::Tcp | Kind::Quic);
+            // The owner of a name does not know the interfaces of this machine.
+            let usable = |address: &Multiaddr| {
+                let is_direct = matches!(address::kind(address), Kind::Tcp | Kind::Quic);
+                is_direct && !address::zone::has_zone(address)
+            };
             Ok(found.into_iter().filter(usable).collect())
         };
         Some(look_up.boxed())

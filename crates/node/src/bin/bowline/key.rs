@@ -22,6 +22,11 @@ pub(crate) fn run(command: Key, output: &Output) -> Result<(), Failure> {
         }
         Key::Show { data_dir } => {
             let path = path(&directory(data_dir)?);
+            if matches!(path.try_exists(), Ok(false)) {
+                let remedy = "'bowline key new' creates an identity";
+                let problem = format!("{} does not exist; {remedy}", path.display());
+                return Err(Failure::usage(problem));
+            }
             let keypair = keyfile::load(&path).map_err(Failure::usage_error)?;
             describe("key", &keypair.public(), &path, *output)
         }

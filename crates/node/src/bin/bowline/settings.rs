@@ -4,6 +4,9 @@ mod environment;
 mod forms;
 mod hints;
 pub(crate) mod paths;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::{
     net::SocketAddr,
@@ -12,8 +15,7 @@ use std::{
 };
 
 use figment::{
-    Figment, Metadata,
-    error::Kind,
+    Figment,
     providers::{Format, Serialized, Toml},
 };
 use node::{
@@ -175,7 +177,7 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
         figment = figment.merge(Serialized::default("dial.rules", args.dialing.dialer));
     }
     let settings = figment.extract::<Settings>();
-    check(settings.map_err(|error| explain(&error))?, &figment)
+    check(settings.map_err(|error| words::explain(&error))?, &figment)
 }
 
 /// Checks that the file can be read and is TOML.
@@ -186,63 +188,36 @@ fn check_file(path: &Path) -> Result<(), Failure> {
             path.display()
         ))
     })?;
-    let table = text.parse::<toml::Table>();
-    table.map(drop).map_err(|error| {
+    let table = text.parse::<toml::Table>().map_err(|error| {
         let (line, what) = position(&text, &error);
         Failure::usage(format!("{}, line {line}: {what}", path.display()))
-    })
+    })?;
+    match table
+        .iter()
+        .find(|(name, value)| hints::is_section(name) && !value.is_table())
+    {
+        Some((name, _)) => {
+            let what = format!("{name} is a section: write [{name}] and its settings below it");
+            Err(Failure::usage(format!("{}: {what}", path.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
     let offset = error.span().map_or(0, |span| span.start);
     let line = text[..offset.min(text.len())].matches('\n').count() + 1;
-    (line, error.message().to_owned())
+    (line, error.message().replace('\n', ", "))
 }
-
-/// The message names the setting, and the file or variable that contains it.
-fn explain(error: &figment::Error) -> Failure {
-    let mut path = error.path.clone();
-    let what = match &error.kind {
-        Kind::UnknownField(unknown, expected) => {
-            let section = path.join(".");
-            path.push(unknown.clone());
-            let hint = hints::instead(&section, unknown, expected);
-            format!("there is no such setting; {hint}")
-        }
-        Kind::InvalidType(found, expected) => format!("{found} is not {expected}"),
-        other => other.to_string(),
-    };
-    let place = place(error.metadata.as_ref(), &path.join("."));
-    Failure::usage(format!("{place}: {what}"))
-}
-
-/// The name of a setting where the user wrote it: in the file, in the environment or as a flag.
-fn place(metadata: Option<&Metadata>, key: &str) -> String {
-    let flag = FLAGS.iter().find(|(name, _)| *name == key);
-    match metadata.map(|from| (from.source.as_ref(), &*from.name)) {
-        Some((Some(file), _)) => format!("{file}, {key}"),
-        Some((None, environment::NAME)) => environment::name_of(key),
-        Some(_) => flag.map_or(key, |(_, flag)| flag).to_owned(),
-        None => key.to_owned(),
-    }
-}
-
-/// The flags that may hold a wrong value.
-const FLAGS: [(&str, &str); 4] = [
-    ("node.listen", "--listen"),
-    ("node.bootstrap", "--bootstrap"),
-    ("relay.reserve_at", "--reserve-at"),
-    ("dial.rules", "--dialer"),
-];
 
 fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
-    let place = |key: &str| place(figment.find_metadata(key), key);
+    let place = |key: &str| words::place(figment.find_metadata(key), key);
     let node = settings.node;
     let data_dir = match node.data_dir.0 {
         Some(data_dir) => data_dir,
         None => default_data_dir()?,
     };
-    let limits = limits(&settings.limits)?;
+    let limits = limits(&settings.limits, &place("limits.trim_idle_s"))?;
     let announced = (place("node.announce"), node.announce);
     let never = (place("node.no_announce"), node.no_announce);
     let announce = announce(announced, node.announce_detected.0, never)?;
@@ -257,22 +232,48 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     }
     #[cfg(feature = "relay")]
     {
-        config = config.with_relay(relay(settings.relay, &place("relay.reserve_at"))?);
+        config = config.with_relay(relay(settings.relay, &place)?);
     }
     let (ping, dial) = (settings.ping, settings.dial);
-    let interval = seconds("ping.interval_s", ping.interval_s.0, config.ping.interval)?;
-    let timeout = seconds("ping.timeout_s", ping.timeout_s.0, config.ping.timeout)?;
-    let failures = ping.failures.0.unwrap_or(config.ping.failures).max(1);
+    let interval = seconds(
+        &place("ping.interval_s"),
+        ping.interval_s.0,
+        config.ping.interval,
+    )?;
+    let timeout = seconds(
+        &place("ping.timeout_s"),
+        ping.timeout_s.0,
+        config.ping.timeout,
+    )?;
+    let failures = ping.failures.0.unwrap_or(config.ping.failures);
+    if failures == 0 {
+        let wrong = "0 would close every connection: write 1 or more";
+        return Err(Failure::usage(format!(
+            "{}: {wrong}",
+            place("ping.failures")
+        )));
+    }
     let liveness = config
         .ping
         .with_interval(interval)
         .with_timeout(timeout)
         .with_failures(failures);
-    let far = seconds("dial.timeout_s", dial.timeout_s.0, config.dial_timeout)?;
+    let far = seconds(
+        &place("dial.timeout_s"),
+        dial.timeout_s.0,
+        config.dial_timeout,
+    )?;
     let near = config.dial_timeout_private;
-    let near = seconds("dial.timeout_private_s", dial.timeout_private_s.0, near)?;
-    let total = config.dial_total_timeout;
-    let total = seconds("dial.total_timeout_s", dial.total_timeout_s.0, total)?;
+    let near = seconds(
+        &place("dial.timeout_private_s"),
+        dial.timeout_private_s.0,
+        near,
+    )?;
+    let total = seconds(
+        &place("dial.total_timeout_s"),
+        dial.total_timeout_s.0,
+        config.dial_total_timeout,
+    )?;
     Ok(Resolved {
         dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,
         data_dir,
@@ -323,7 +324,7 @@ fn announce(
     })
 }
 
-fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
+fn limits(section: &LimitsSection, trim_idle_place: &str) -> Result<LimitsConfig, Failure> {
     let config = Config::default().limits;
     let rate = section
         .rate_per_address
@@ -342,7 +343,7 @@ fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
         None => config.trim_idle,
         // No connection is closed for a newcomer.
         Some(0.0) => None,
-        given => Some(seconds("limits.trim_idle_s", given, Duration::ZERO)?),
+        given => Some(seconds(trim_idle_place, given, Duration::ZERO)?),
     };
     Ok(config
         .with_max_per_relay(of_relay)
@@ -360,12 +361,19 @@ fn limits(section: &LimitsSection) -> Result<LimitsConfig, Failure> {
 }
 
 #[cfg(feature = "relay")]
-fn relay(section: RelaySection, place: &str) -> Result<node::RelayConfig, Failure> {
+fn relay(
+    section: RelaySection,
+    place: &dyn Fn(&str) -> String,
+) -> Result<node::RelayConfig, Failure> {
     use node::multiaddr::Protocol;
     let mut server = node::RelayServerConfig::default();
     let applied = section.terms.apply(&mut server.caps, &mut server.table);
-    applied.map_err(|error| Failure::usage(format!("relay.terms.{error}")))?;
-    let relays = multiaddrs(place, section.reserve_at)?;
+    applied.map_err(|error| {
+        let text = error.to_string();
+        let (term, what) = text.split_once(": ").unwrap_or((&text, "is wrong"));
+        Failure::usage(format!("{}: {what}", place(&format!("relay.terms.{term}"))))
+    })?;
+    let relays = multiaddrs(&place("relay.reserve_at"), section.reserve_at)?;
     for relay in &relays {
         let named = matches!(relay.iter().last(), Some(Protocol::P2p(_)));
         let what = match named {
@@ -373,12 +381,16 @@ fn relay(section: RelaySection, place: &str) -> Result<node::RelayConfig, Failur
             true => "has no address in front of the relay's /p2p/ID",
             false => "must end with the relay's /p2p/ID",
         };
-        let wrong = format!("{place}: '{relay}' {what}");
+        let wrong = format!("{}: '{relay}' {what}", place("relay.reserve_at"));
         return Err(Failure::usage(wrong));
     }
     let mut config = node::RelayConfig::default().with_reserve_at(relays);
     let mut client = config.client.clone();
-    let least = seconds("relay.min_ttl_s", section.min_ttl_s.0, client.min_ttl)?;
+    let least = seconds(
+        &place("relay.min_ttl_s"),
+        section.min_ttl_s.0,
+        client.min_ttl,
+    )?;
     client = client.with_min_ttl(least);
     if let Some(reservations) = section.reservations.0 {
         client = client.with_reservations(reservations);

@@ -74,7 +74,7 @@ fn parse(term: &str) -> Result<(String, Value), Failure> {
     let (name, value) = term.split_once('=').ok_or_else(form)?;
     let parsed = serde_json::from_str(value).map_err(|_| {
         let problem = "is not a number, true, false or a pair such as [8, 0.5]";
-        Failure::usage(format!("{name}: '{value}' {problem}"))
+        Failure::usage(format!("'{term}': '{value}' {problem}"))
     });
     Ok((name.to_owned(), parsed?))
 }

@@ -130,8 +130,7 @@ impl Form for String {
 }
 
 impl Form for PathBuf {
-    const WANTED: &'static str =
-        "a path of this user: write ~/NAME, or the whole path of another user's directory";
+    const WANTED: &'static str = "a path: write ~/NAME, or the whole path";
 
     fn read(text: &str) -> Option<Self> {
         paths::expand(text)

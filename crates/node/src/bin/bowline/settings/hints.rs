@@ -1,7 +1,7 @@
 //! The setting that was probably meant.
 
 /// The sections of the file and their settings.
-const SETTINGS: &[(&str, &[&str])] = &[
+pub(super) const SETTINGS: &[(&str, &[&str])] = &[
     ("node", &["data_dir", "listen", "bootstrap", "agent"]),
     ("admin", &["listen", "open_reads"]),
     (
@@ -41,17 +41,28 @@ pub(crate) fn with_section(name: &str) -> Option<String> {
         .map(|(section, key)| format!("{section}.{key}"))
 }
 
-/// What to write in the place of an unknown name. `path` is the section, or empty.
-pub(crate) fn instead(path: &str, unknown: &str, expected: &[&str]) -> String {
+/// Whether this is a section of the file.
+pub(crate) fn is_section(name: &str) -> bool {
+    SETTINGS.iter().any(|(section, _)| *section == name)
+}
+
+/// What to write in the place of an unknown name. `path` is the section, or empty. `place` gives the name of a key where the
+/// user wrote it.
+pub(crate) fn instead(
+    path: &str,
+    unknown: &str,
+    expected: &[&str],
+    place: impl Fn(&str) -> String,
+) -> String {
     if let Some(near) = expected.iter().find(|name| is_near(name, unknown)) {
         return match path {
-            "" => format!("did you mean {near}?"),
-            _ => format!("did you mean {path}.{near}?"),
+            "" => format!("did you mean the section {near}?"),
+            _ => format!("did you mean {}?", place(&format!("{path}.{near}"))),
         };
     }
     let elsewhere = SETTINGS.iter().find(|(_, keys)| keys.contains(&unknown));
     match elsewhere {
-        Some((section, _)) => format!("did you mean {section}.{unknown}?"),
+        Some((section, _)) => format!("did you mean {}?", place(&format!("{section}.{unknown}"))),
         None if path.is_empty() => format!("the sections are {}", expected.join(", ")),
         None => format!("the settings of [{path}] are {}", expected.join(", ")),
     }
@@ -85,8 +96,11 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slip_finds_the_name_that_was_meant() {
+        let hint = |path: &str, unknown: &str, expected: &[&str]| {
+            instead(path, unknown, expected, str::to_owned)
+        };
         let node = SETTINGS[0].1;
-        for (unknown, hint) in [
+        for (unknown, expected) in [
             ("lisen", "did you mean node.listen?"),
             ("bootstraps", "did you mean node.bootstrap?"),
             ("reserve_at", "did you mean relay.reserve_at?"),
@@ -95,16 +109,14 @@ mod tests {
                 "the settings of [node] are data_dir, listen, bootstrap, agent",
             ),
         ] {
-            assert_eq!(instead("node", unknown, node), hint);
+            assert_eq!(hint("node", unknown, node), expected);
         }
         assert_eq!(
-            instead("", "nodes", &["node", "dial"]),
-            "did you mean node?"
+            hint("", "nodes", &["node"]),
+            "did you mean the section node?"
         );
-        assert_eq!(
-            instead("ping", "interval", &["interval_s"]),
-            "did you mean ping.interval_s?"
-        );
+        let interval = hint("ping", "interval", &["interval_s"]);
+        assert_eq!(interval, "did you mean ping.interval_s?");
         assert_eq!(with_section("node_listen").as_deref(), Some("node.listen"));
         assert_eq!(with_section("listen").as_deref(), Some("node.listen"));
         assert_eq!(with_section("bin"), None);

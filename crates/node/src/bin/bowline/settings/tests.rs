@@ -1,0 +1,135 @@
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+/// The outcome of the flags, the variables and the file.
+fn resolved(flags: &[&str], variables: &[(&str, &str)], file: &str) -> Result<Resolved, Failure> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bowline.toml");
+    std::fs::write(&path, file).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    let command = ["bowline", "up", "--config", &path, "--data-dir", "given"];
+    let args = command.iter().chain(flags).copied();
+    let Command::Up(args) = Cli::try_parse_from(args).unwrap().command else {
+        panic!("not up");
+    };
+    let variables = variables.iter();
+    let variables = variables.map(|(name, value)| (name.into(), value.into()));
+    combine(args, Environment::of(variables).unwrap())
+}
+
+#[track_caller]
+fn fine(outcome: Result<Resolved, Failure>) -> Resolved {
+    outcome.unwrap_or_else(|failure| panic!("{failure:?}"))
+}
+
+#[track_caller]
+fn by_variable(name: &str, value: &str) -> Resolved {
+    fine(resolved(&[], &[(name, value)], ""))
+}
+
+#[track_caller]
+fn by_file(file: &str) -> Resolved {
+    fine(resolved(&[], &[], file))
+}
+
+#[test]
+fn a_number_has_the_same_value_in_every_form() {
+    for value in ["7", "7.0", "\"7\"", "\" 7 \""] {
+        let config = by_file(&format!("[ping]\ninterval_s = {value}\n")).config;
+        assert_eq!(config.ping.interval, Duration::from_secs(7), "{value}");
+    }
+    for value in ["7", "7.0", " 7 ", "7e0"] {
+        let config = by_variable("BOWLINE_PING__INTERVAL_S", value).config;
+        assert_eq!(config.ping.interval, Duration::from_secs(7), "{value}");
+    }
+    let default = Config::default().ping.interval;
+    for empty in ["", " "] {
+        let config = by_variable("BOWLINE_PING__INTERVAL_S", empty).config;
+        assert_eq!(config.ping.interval, default);
+    }
+    let config = by_file("[ping]\ninterval_s = \"\"\n").config;
+    assert_eq!(config.ping.interval, default);
+}
+
+#[test]
+fn a_list_has_the_same_items_in_every_form() {
+    let (one, two) = ("/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2");
+    let texts = |resolved: Resolved| {
+        let listen = resolved.listen.iter().map(ToString::to_string);
+        listen.collect::<Vec<_>>()
+    };
+    for value in [
+        format!("{one},{two}"),
+        format!(" {one} , {two}, "),
+        format!("[\"{one}\", \"{two}\"]"),
+        format!("['{one}',{two}]"),
+    ] {
+        let listen = texts(by_variable("BOWLINE_NODE__LISTEN", &value));
+        assert_eq!(listen, [one, two], "{value}");
+    }
+    for value in [
+        format!("[\"{one}\", \"{two}\"]"),
+        format!("\"{one}, {two}\""),
+        format!("[\"\", \"{one}\", \"{two}\"]"),
+    ] {
+        let listen = texts(by_file(&format!("[node]\nlisten = {value}\n")));
+        assert_eq!(listen, [one, two], "{value}");
+    }
+    for empty in ["\"\"", "[]", "[\"\"]"] {
+        let file = format!("[node]\nlisten = {empty}\n");
+        assert!(by_file(&file).listen.is_empty());
+    }
+    let flags = ["--listen", one, "--listen", two];
+    let variables = [("BOWLINE_NODE__LISTEN", "nonsense")];
+    let all = resolved(&flags, &variables, "[node]\nlisten = 7\n");
+    assert_eq!(texts(fine(all)), [one, two]);
+}
+
+#[test]
+fn a_text_may_look_like_a_number_and_yes_and_no_have_several_words() {
+    for value in ["007", "true", "[x]", "1.0"] {
+        let config = by_variable("BOWLINE_NODE__AGENT", value).config;
+        assert_eq!(config.agent, value);
+    }
+    assert_eq!(by_file("[node]\nagent = 7\n").config.agent, "7");
+    for (word, expected) in [
+        ("true", true),
+        ("Yes", true),
+        ("1", true),
+        ("off", false),
+        ("0", false),
+    ] {
+        let config = by_variable("BOWLINE_LIMITS__EXEMPT_PRIVATE", word).config;
+        assert_eq!(config.limits.exempt_private, expected, "{word}");
+    }
+}
+
+#[test]
+fn a_tilde_is_the_home_directory_of_this_user() {
+    let home = directories::BaseDirs::new().unwrap().home_dir().to_owned();
+    for (text, expected) in [
+        ("~", Some(home.clone())),
+        ("~/a b", Some(home.join("a b"))),
+        ("/x/~", Some(PathBuf::from("/x/~"))),
+        ("x", Some(PathBuf::from("x"))),
+        ("~root/x", None),
+    ] {
+        assert_eq!(paths::expand(text), expected, "{text}");
+        assert_eq!(paths::flag(text).ok(), expected, "{text}");
+    }
+}
+
+#[test]
+fn every_setting_of_the_hints_exists() {
+    for (section, keys) in hints::SETTINGS {
+        for key in *keys {
+            let file = format!("[{section}]\n{key} = {{ }}\n");
+            let text = format!("{:?}", resolved(&[], &[], &file).err());
+            assert!(!text.contains("no such setting"), "{section}.{key}: {text}");
+        }
+    }
+}
