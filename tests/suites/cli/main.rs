@@ -17,6 +17,8 @@ mod nodes;
 #[cfg(target_os = "linux")]
 mod open_files;
 mod order;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod relaying;
 mod rules;
 mod shutdown;
