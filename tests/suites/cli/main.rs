@@ -7,6 +7,7 @@
 
 mod admin;
 mod disk;
+mod escapes;
 mod floods;
 mod hosts;
 mod keys;

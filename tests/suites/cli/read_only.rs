@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use tests::harness::process::{Process, Signal, run};
 use tests::harness::Home;
+use tests::harness::process::{Process, Signal, run};
 
 use super::disk::{KEY, READ_ONLY, append};
 use super::{TCP, assert_done, assert_refused, home_with_key, soon};
