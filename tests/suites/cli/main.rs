@@ -13,6 +13,8 @@ mod hosts;
 mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
+mod little_memory;
+#[cfg(target_os = "linux")]
 mod memory;
 mod nodes;
 #[cfg(target_os = "linux")]
