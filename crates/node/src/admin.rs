@@ -28,6 +28,7 @@ mod access;
 mod connect;
 mod host;
 mod listener;
+mod lock;
 mod place;
 mod queries;
 mod server;

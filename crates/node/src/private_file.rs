@@ -90,6 +90,15 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
+/// Whether this process cannot write here: the file system is read-only, or the permissions forbid it.
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::ReadOnlyFilesystem,
+        io::ErrorKind::PermissionDenied,
+    ];
+    kinds.contains(&error.kind())
+}
+
 /// The error for something that must be moved away before a file can be written or read.
 pub(crate) fn in_the_way(found: &Metadata) -> io::Error {
     let kind = found.file_type();

@@ -159,7 +159,56 @@ impl<E, S> Merge<E, S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use conn_state::{
+        Closing, LimitsConfig, Recommended, Route, SharedTracker, State, TrackerConfig,
+    };
+    use multiaddr::Multiaddr;
+
     use super::*;
+    use crate::{event::EventSender, part::Change};
+
+    #[tokio::test]
+    async fn states_and_public_events_come_in_the_order_in_which_they_happened() {
+        let (peer, now) = (PeerId::random(), Instant::now());
+        let config = TrackerConfig::default();
+        let tracker = SharedTracker::new(now, PeerId::random(), Recommended::default(), config);
+        let connections = Connections::new(tracker.clone(), LimitsConfig::default());
+        let sender = EventSender::new(16);
+        let mut timeline = Timeline::new(sender.subscribe(), Arc::clone(&connections));
+        connections.observe(Box::new(move |change, position| {
+            if let Change::Public(event) = change {
+                sender.send(position, event.clone());
+            }
+        }));
+        let happen = || {
+            let address = Multiaddr::empty();
+            connections.report(Change::Public(Event::Listening { address }));
+        };
+        happen();
+        for _ in 0..2 {
+            let id = tracker.handle_inbound(now).unwrap();
+            let route = Route::Direct;
+            tracker.handle_authenticated(now, id, &peer, route).unwrap();
+            happen();
+            tracker
+                .handle_closed(now, id, Closing::Local, None)
+                .unwrap();
+            happen();
+        }
+        let mut order = Vec::new();
+        for _ in 0..9 {
+            order.push(match timeline.next().await.unwrap() {
+                Moment::Event(_) => "event",
+                Moment::State(state) if state.to == State::Connected => "connected",
+                Moment::State(_) => "not connected",
+                Moment::Missed(_) => "missed",
+            });
+        }
+        let life = ["connected", "event", "not connected", "event"];
+        assert_eq!(order, [&["event"][..], &life, &life].concat());
+    }
 
     fn merge(event: Option<u64>, state: Option<u64>, settled: u64) -> Next<u64, u64> {
         let mut merge = Merge {

@@ -12,7 +12,7 @@ use super::{TCP, assert_done, assert_refused, soon};
 /// runs in that directory first. Standard output ends with the names of the files that are left.
 ///
 /// `None`: this user may not make a file system.
-fn on_a_small_disk(home: &Home, prepare: &str, args: &[&str]) -> Option<Finished> {
+pub(super) fn on_a_small_disk(home: &Home, prepare: &str, args: &[&str]) -> Option<Finished> {
     let may = Command::new("unshare").args(["-rm", "true"]).status();
     if !may.is_ok_and(|status| status.success()) {
         println!("skipped: this user may not make namespaces");
@@ -44,7 +44,7 @@ pub(super) fn append(outer: &mut Command, inner: &Command) {
 }
 
 const FILL: &str = "cat /dev/zero > fill 2>/dev/null || true";
-const KEY: &str = "echo \"$key\" | base64 -d > identity.key; chmod 600 identity.key";
+pub(super) const KEY: &str = "echo \"$key\" | base64 -d > identity.key; chmod 600 identity.key";
 
 #[test]
 fn on_a_full_disk_the_file_is_named_and_nothing_is_left() {
@@ -82,25 +82,21 @@ fn on_a_full_disk_a_node_with_a_key_names_what_it_cannot_write() {
     assert_eq!(refused.stdout, ["fill", "identity.key", "lock"]);
 }
 
+pub(super) const READ_ONLY: &str = "mount -o remount,ro \"$1\"";
+
 #[test]
-fn on_a_read_only_disk_the_file_is_named() {
+fn on_a_read_only_disk_without_a_key_the_file_is_named() {
     let home = Home::new().unwrap();
-    let mut new = home.bowline_with_data(&["key", "new"]);
-    assert_done(&run("bowline", &mut new, soon()).unwrap());
-    let data_dir = home.data_dir();
-    for (prepare, file) in [(KEY, "lock"), ("true", "identity.key")] {
-        let prepare = format!("{prepare}; mount -o remount,ro \"$1\"");
-        let Some(refused) = on_a_small_disk(&home, &prepare, &["up", "--listen", TCP]) else {
-            return;
-        };
-        let file = data_dir.join(file);
-        let named = [
-            file.to_str().unwrap(),
-            "Read-only file system",
-            "--data-dir",
-        ];
-        assert_refused(&refused, 1, &named);
-    }
+    let Some(refused) = on_a_small_disk(&home, READ_ONLY, &["up", "--listen", TCP]) else {
+        return;
+    };
+    let file = home.data_dir().join("identity.key");
+    let named = [
+        file.to_str().unwrap(),
+        "Read-only file system",
+        "--data-dir",
+    ];
+    assert_refused(&refused, 1, &named);
 }
 
 /// A command whose standard output or error, by the shell's number, is on a full disk.

@@ -9,10 +9,13 @@ mod admin;
 mod disk;
 #[cfg(target_os = "linux")]
 mod errors;
+mod escapes;
 mod floods;
 mod hosts;
 mod keys;
 mod killed;
+#[cfg(target_os = "linux")]
+mod little_memory;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]
@@ -21,6 +24,8 @@ mod nodes;
 #[cfg(target_os = "linux")]
 mod open_files;
 mod order;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod relaying;
 mod rules;
 #[cfg(target_os = "linux")]

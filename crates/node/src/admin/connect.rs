@@ -68,6 +68,11 @@ pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectE
         Err(error) => return Err(at(data_dir)(error)),
     };
     let socket = place::find(&directory).map_err(at(&entry))?;
+    // The node of a read-only directory could not leave an entry.
+    let socket = socket.or_else(|| {
+        let elsewhere = place::elsewhere(&directory);
+        elsewhere.symlink_metadata().is_ok().then_some(elsewhere)
+    });
     let socket = socket.ok_or_else(missing)?;
     let silent = || not_running(format!("nobody answers on {}", socket.display()));
     let owners = Owners::new(&directory).map_err(at(&directory))?;

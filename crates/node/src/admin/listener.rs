@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use super::{
     access::Access,
     host::HostName,
-    place::{self, Lock},
+    lock::{Lock, Taken},
+    place,
     token::Token,
 };
 use crate::private_file::{self, Temporary};
@@ -49,10 +50,12 @@ impl fmt::Display for Endpoint {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process uses the data directory.
-    #[error("another node runs with the data directory {}; stop that node or choose another data directory", data_dir.display())]
+    #[error("another node{} runs with the data directory {}; stop that node or choose another data directory", of(*process), data_dir.display())]
     InUse {
         /// The directory.
         data_dir: PathBuf,
+        /// The number of the process, if it is known.
+        process: Option<u32>,
     },
     /// Another process answers on the socket.
     #[error("another process answers on the admin socket {}; stop that process or choose another data directory", path.display())]
@@ -78,6 +81,10 @@ pub enum BindError {
     },
 }
 
+fn of(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
+}
+
 /// A bound listener of the admin endpoint. Dropping it removes the files that it created.
 #[derive(Debug)]
 pub struct Listener {
@@ -85,6 +92,7 @@ pub struct Listener {
     pub(super) socket: Socket,
     pub(super) access: Access,
     pub(super) files: Files,
+    unsaved: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -112,7 +120,7 @@ struct Created {
 
 impl Listener {
     /// Creates the Unix socket of a data directory. Only this user can connect to it. The socket is in the data
-    /// directory, or in the user's runtime directory if the path is longer than 107 bytes.
+    /// directory, or in the user's runtime directory if the path is longer than 107 bytes or the data directory is read-only.
     ///
     /// The socket of a node that was killed is replaced. The data directory is locked until the listener is dropped.
     ///
@@ -126,27 +134,45 @@ impl Listener {
         };
         // The name of the directory must not depend on how the user wrote it.
         let data_dir = &data_dir.canonicalize().map_err(at(data_dir))?;
-        let lock = Lock::take(data_dir).map_err(at(&Lock::path(data_dir)))?;
-        let Some(lock) = lock else {
-            let data_dir = data_dir.clone();
-            return Err(BindError::InUse { data_dir });
+        let taken = Lock::take(data_dir).map_err(at(&Lock::path(data_dir)))?;
+        let lock = match taken {
+            Taken::Locked(lock) => lock,
+            Taken::ByOther(process) => {
+                let data_dir = data_dir.clone();
+                return Err(BindError::InUse { data_dir, process });
+            }
         };
+        let mut unsaved = Vec::new();
+        if !lock.has_file() {
+            unsaved.push(Lock::path(data_dir));
+        }
         let entry = place::entry(data_dir);
         // The entry may name a socket elsewhere. The data directory was not locked, so the node of that socket is gone.
         let entry_is_socket = place::find(data_dir).map_err(at(&entry))?.as_ref() == Some(&entry);
         if entry_is_socket {
             clear(&entry).await?;
         }
-        let (path, elsewhere) = place::choose(data_dir).map_err(at(&entry))?;
+        let (mut path, elsewhere) = place::choose(data_dir).map_err(at(&entry))?;
         if elsewhere {
             clear(&path).await?;
         } else if entry.symlink_metadata().is_ok() {
             fs::remove_file(&entry).map_err(at(&entry))?;
         }
-        let (socket, created) = create(&path).map_err(at(&path))?;
-        let pointer = match elsewhere {
-            true => Some(place::point(data_dir, &path).map_err(at(&entry))?),
-            false => None,
+        let mut bound = create(&path);
+        if !elsewhere && matches!(&bound, Err(error) if private_file::is_refused(error)) {
+            path = place::elsewhere(data_dir);
+            place::runtime_directory().map_err(at(&path))?;
+            clear(&path).await?;
+            unsaved.push(entry.clone());
+            bound = create(&path);
+        }
+        let (socket, created) = bound.map_err(at(&path))?;
+        let pointer = match elsewhere.then(|| place::point(data_dir, &path)) {
+            Some(Err(error)) if private_file::is_refused(&error) => {
+                unsaved.push(entry);
+                None
+            }
+            pointer => pointer.transpose().map_err(at(&entry))?,
         };
         Ok(Self {
             endpoint: Endpoint::Unix(path),
@@ -158,6 +184,7 @@ impl Listener {
                 _lock: Some(lock),
                 ..Files::default()
             },
+            unsaved,
         })
     }
 
@@ -166,7 +193,7 @@ impl Listener {
     ///
     /// A request that changes something needs the token. Other requests need the token unless `open_reads` is true. The
     /// default of `open_reads` is true for a loopback address and false for any other address. The token and the
-    /// answers are not encrypted.
+    /// answers are not encrypted. If the data directory is read-only, nobody learns the token.
     ///
     /// The caller must hold the lock of the data directory, which is part of the listener of [`Listener::unix`].
     ///
@@ -182,10 +209,12 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let token = Token::random();
-        let file = token.write(data_dir).map_err(|source| BindError::Create {
-            path: Token::path(data_dir),
-            source,
-        })?;
+        let path = Token::path(data_dir);
+        let (file, unsaved) = match token.write(data_dir) {
+            Ok(file) => (Some(file), Vec::new()),
+            Err(error) if private_file::is_refused(&error) => (None, vec![path]),
+            Err(source) => return Err(BindError::Create { path, source }),
+        };
         let is_loopback = address.ip().to_canonical().is_loopback();
         Ok(Self {
             endpoint: Endpoint::Tcp(address),
@@ -196,9 +225,10 @@ impl Listener {
                 ..Access::default()
             },
             files: Files {
-                _token: Some(file),
+                _token: file,
                 ..Files::default()
             },
+            unsaved,
         })
     }
 
@@ -207,6 +237,11 @@ impl Listener {
     pub fn with_hosts(mut self, hosts: impl IntoIterator<Item = HostName>) -> Self {
         self.access.hosts = hosts.into_iter().collect();
         self
+    }
+
+    /// The files of the data directory that could not be written, because the directory is read-only.
+    pub fn unsaved(&self) -> &[PathBuf] {
+        &self.unsaved
     }
 
     /// The address of this listener.

@@ -1,30 +1,28 @@
-//! The admin socket of a data directory: its path, its owner, and the lock that allows only one process.
+//! The admin socket of a data directory: its path and its owner.
 //!
-//! The socket is the entry `admin` of the data directory. If that path is too long for a socket, the socket is in the
-//! user's runtime directory, and `admin` is a file that names it.
+//! The socket is the entry `admin` of the data directory. If that path is too long for a socket, or the directory is read-only,
+//! the socket is in the user's runtime directory. In the first case, `admin` is a file that names it. In the second case, a
+//! client computes the path from the path of the data directory.
 
 use std::{
     env,
     ffi::OsString,
-    fs::{self, File, TryLockError},
+    fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::process::geteuid;
 
 use crate::private_file::{self, Temporary};
 
 /// The name of the entry in the data directory.
 const NAME: &str = "admin";
-
-/// The name of the file that a running node locks in its data directory.
-const LOCK: &str = "lock";
 
 /// The maximum length of a socket's path in bytes: the system's `sun_path` less its final zero.
 const MAX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -34,38 +32,6 @@ const MAX_POINTER: u64 = 4096;
 
 /// The start of the file that names a socket.
 const SCHEME: &[u8] = b"unix:";
-
-/// The lock on a data directory. The operating system releases it when the process ends, however it ends.
-#[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Locks the directory. `None`: another process has locked it.
-    pub(super) fn take(data_dir: &Path) -> io::Result<Option<Self>> {
-        let path = data_dir.join(LOCK);
-        // A failure of `open` names neither the link nor the remedy.
-        if let Ok(found) = path.symlink_metadata()
-            && !found.is_file()
-        {
-            return Err(private_file::in_the_way(&found));
-        }
-        let mut options = File::options();
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        options.write(true).create(true).truncate(false);
-        let file = options.mode(0o600).custom_flags(flags).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    pub(super) fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join(LOCK)
-    }
-}
 
 /// The entry of the data directory that is the socket or names it.
 pub(super) fn entry(data_dir: &Path) -> PathBuf {
@@ -79,9 +45,8 @@ pub(super) fn choose(data_dir: &Path) -> io::Result<(PathBuf, bool)> {
     if fits(&entry) {
         return Ok((entry, false));
     }
-    let mut hasher = DefaultHasher::new();
-    data_dir.hash(&mut hasher);
-    let socket = runtime_directory()?.join(format!("{:016x}", hasher.finish()));
+    runtime_directory()?;
+    let socket = elsewhere(data_dir);
     match fits(&socket) {
         true => Ok((socket, true)),
         false => Err(io::Error::other(format!(
@@ -91,18 +56,29 @@ pub(super) fn choose(data_dir: &Path) -> io::Result<(PathBuf, bool)> {
     }
 }
 
+/// The path of the socket in the user's runtime directory.
+pub(super) fn elsewhere(data_dir: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    data_dir.hash(&mut hasher);
+    runtime_path().join(format!("{:016x}", hasher.finish()))
+}
+
 fn fits(socket: &Path) -> bool {
     socket.as_os_str().len() <= MAX_PATH
 }
 
-/// A directory of this user for sockets, which no other user can enter.
-fn runtime_directory() -> io::Result<PathBuf> {
+fn runtime_path() -> PathBuf {
     let given = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let path = match given.filter(|given| given.is_absolute()) {
+    match given.filter(|given| given.is_absolute()) {
         Some(given) => given.join("bowline"),
-        // Every user can create this name first, so its owner is checked below.
+        // Every user can create this name first, so its owner is checked.
         None => env::temp_dir().join(format!("bowline-{}", geteuid().as_raw())),
-    };
+    }
+}
+
+/// Creates the directory of this user for sockets, which no other user can enter.
+pub(super) fn runtime_directory() -> io::Result<()> {
+    let path = runtime_path();
     match fs::DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             let problem = format!("cannot create the directory {}: {error}", path.display());
@@ -115,7 +91,7 @@ fn runtime_directory() -> io::Result<PathBuf> {
         && found.uid() == geteuid().as_raw()
         && found.permissions().mode() & 0o077 == 0;
     match is_private {
-        true => Ok(path),
+        true => Ok(()),
         false => Err(io::Error::other(format!(
             "{} must be a directory of this user with mode 0700; move it away, set XDG_RUNTIME_DIR or choose a shorter data directory",
             path.display()
@@ -170,8 +146,8 @@ impl Owners {
         owner == self.this || owner == 0 || (self.this == 0 && owner == self.of_data_dir)
     }
 
-    /// Checks the data directory, the entry, the socket and the socket's directory. Returns the first path, with its
-    /// owner, that belongs to somebody else.
+    /// Checks the data directory, the entry if there is one, the socket and the socket's directory. Returns the first path, with
+    /// its owner, that belongs to somebody else.
     pub(super) fn stranger(
         self,
         data_dir: &Path,
@@ -180,7 +156,11 @@ impl Owners {
         let entry = entry(data_dir);
         let directory = socket.parent().unwrap_or(data_dir);
         for path in [data_dir, &entry, directory, socket] {
-            let owner = path.symlink_metadata()?.uid();
+            let owner = match path.symlink_metadata() {
+                Ok(found) => found.uid(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && path == entry => continue,
+                Err(error) => return Err(error),
+            };
             if !self.trust(owner) {
                 return Ok(Some((path.to_owned(), owner)));
             }
@@ -210,20 +190,5 @@ mod tests {
         };
         assert!(of_length(MAX_PATH));
         assert!(!of_length(MAX_PATH + 1));
-    }
-
-    #[test]
-    fn a_second_lock_is_refused_until_the_first_is_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock = Lock::take(folder.path()).unwrap();
-        assert!(lock.is_some());
-        assert!(Lock::take(folder.path()).unwrap().is_none());
-        drop(lock);
-        assert!(Lock::take(folder.path()).unwrap().is_some());
-        fs::remove_file(Lock::path(folder.path())).unwrap();
-        let target = folder.path().join("target");
-        std::os::unix::fs::symlink(&target, Lock::path(folder.path())).unwrap();
-        assert!(Lock::take(folder.path()).is_err());
-        assert!(!target.exists());
     }
 }

@@ -31,18 +31,19 @@ fn group_limit(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');
         let (_, controllers, path) = (fields.next(), fields.next(), fields.next());
-        let (root, file) = match controllers {
-            // Version 2 has one hierarchy, which names no controllers.
-            Some("") => (root.to_path_buf(), "memory.max"),
+        let (root, files): (_, &[&str]) = match controllers {
+            // Version 2 has one hierarchy, which names no controllers. Above `memory.high`, the kernel slows the process down.
+            Some("") => (root.to_path_buf(), &["memory.max", "memory.high"]),
             Some(list) if list.split(',').any(|name| name == "memory") => {
-                (root.join("memory"), "memory.limit_in_bytes")
+                (root.join("memory"), &["memory.limit_in_bytes"])
             }
             _ => return Vec::new(),
         };
         let path = Path::new(path.unwrap_or("/").trim_start_matches('/'));
         // In a container, the path may be outside of the mounted directory. The group at its root applies in any case.
-        let groups = path.ancestors().map(|group| root.join(group).join(file));
-        groups.filter_map(|file| limit(&file)).collect()
+        let groups = path.ancestors().map(|group| root.join(group));
+        let files = groups.flat_map(|group| files.iter().map(move |file| group.join(file)));
+        files.filter_map(|file| limit(&file)).collect()
     });
     limits.min()
 }
@@ -79,6 +80,10 @@ mod tests {
             "134217728\n",
         );
         assert_eq!(group_limit(groups, root), Some(128 << 20));
+        // Above this limit, the kernel slows the group down.
+        group(root, "system.slice", "memory.high", "67108864\n");
+        assert_eq!(group_limit(groups, root), Some(64 << 20));
+        group(root, "system.slice", "memory.high", "max\n");
         // A group outside of the path has no effect.
         group(root, "user.slice", "memory.max", "1\n");
         assert_eq!(group_limit(groups, root), Some(128 << 20));

@@ -78,7 +78,7 @@ impl Output {
     }
 }
 
-/// The output of a command that keeps running even if nobody reads its output. Printing neither blocks nor fails.
+/// The output of a command whose task continues even if nobody reads its output. Printing neither blocks nor fails.
 #[derive(Debug)]
 pub(crate) struct LiveOutput {
     output: Output,

@@ -35,7 +35,11 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
         _ => Failure::usage_error(error),
     })?;
     let bound = bind_admin(&settings.data_dir, &settings.admin).await;
-    let admin = bound.map_err(Failure::system_error)?;
+    let admin = bound.map_err(|error| match error {
+        BindError::InUse { .. } => Failure::usage_error(error),
+        _ => Failure::system_error(error),
+    })?;
+    warn_unsaved(&settings.data_dir, &admin);
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
     let output = LiveOutput::new(output);
@@ -43,6 +47,22 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     node.shutdown().await;
     output.finish(LAST_LINES);
     outcome
+}
+
+/// One line about everything that the node cannot save in a read-only data directory.
+fn warn_unsaved(data_dir: &Path, admin: &[Listener]) {
+    let unsaved = admin.iter().rev().flat_map(Listener::unsaved);
+    let names = unsaved.filter_map(|path| path.file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    let Some(socket) = admin.last().filter(|_| !names.is_empty()) else {
+        return;
+    };
+    failure::warn(&format!(
+        "the node cannot write to the data directory {}: it runs without the files {} there; its admin socket is {}",
+        data_dir.display(),
+        names.join(", "),
+        socket.endpoint()
+    ));
 }
 
 /// Raises the limit of open files, and keeps the node's limits below it.
