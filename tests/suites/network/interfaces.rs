@@ -93,9 +93,9 @@ impl Scene {
     fn slot(&self) -> Result<Option<String>> {
         let slots = self.relay.ask("/slots")?;
         let slots = slots.0["slots"].as_array().cloned().unwrap_or_default();
-        let of_node = |slot: &&serde_json::Value| slot["peer"].as_str() == Some(self.node.id());
-        let slot = slots.iter().find(of_node);
-        Ok(slot.map(|slot| slot.to_string()))
+        let of_node = slots.iter().find(|slot| slot["peer_id"] == self.node.id());
+        let active = of_node.filter(|slot| slot["state"] == "active");
+        Ok(active.and_then(|slot| slot["address"].as_str().map(str::to_owned)))
     }
 
     fn circuits(addresses: &[String]) -> Vec<String> {
@@ -133,13 +133,13 @@ impl Scene {
         report.row(name, "identify at a peer", identify);
         let reservation = wait(begun, WITHIN, || {
             let announced = Self::circuits(&self.node.addresses()?);
-            let slot = self.slot()?.unwrap_or_default();
+            let slot = self.slot()?;
             Ok(match slot_from {
                 None => announced
                     .is_empty()
                     .then(|| "no circuit announced".to_owned()),
                 Some(ip) => {
-                    let is_held = !announced.is_empty() && slot.contains(ip);
+                    let is_held = !announced.is_empty() && slot.as_deref() == Some(ip);
                     is_held.then(|| format!("slot of {ip}"))
                 }
             })
