@@ -22,6 +22,8 @@ async fn both_ends_know_whom_they_talk_to() {
     assert_eq!(dialed.alpn().unwrap(), b"libp2p");
     assert_eq!(dialed.via(), "quic");
     assert_eq!(accepted.handshake_addr(), dialer.address);
+    assert_eq!(accepted.local_addr(), listener.address);
+    assert_eq!(dialed.local_addr(), dialer.address);
     common::until(|| dialed.can_be_reset() && accepted.can_be_reset()).await;
     let (stats, heard) = (dialed.stats(), dialed.received_datagrams());
     assert!(stats.received_datagrams > 0 && stats.received_bytes > 0);

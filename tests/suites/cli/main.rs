@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod announced;
 mod disk;
 mod floods;
 mod keys;

@@ -46,6 +46,13 @@ ip address add 198.51.100.1/24 dev bridge
 ip link set bridge up
 ";
 
+/// The kernel drops packets for up to a second after a link has come up.
+const READY: &str = "
+for link in LINKS; do
+    until ip -brief link show $link | grep -q ' UP '; do sleep 0.02; done
+done
+";
+
 struct Scene {
     here: Place,
     there: Place,
@@ -61,6 +68,8 @@ impl Scene {
         let (here, there) = (Place::new()?, Place::new()?);
         here.shell(&LAY_CABLES.replace("THERE", &there.id().to_string()))?;
         there.shell(FAR_ENDS)?;
+        here.shell(&READY.replace("LINKS", "stable first second"))?;
+        there.shell(&READY.replace("LINKS", "stable first second bridge"))?;
         let listen = format!("/ip4/{RELAY}/tcp/4001");
         let relay = there.up(&["--relay-server", "--listen", &listen])?;
         let at = format!("{listen}/p2p/{}", relay.id());
