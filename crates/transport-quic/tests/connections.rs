@@ -33,6 +33,19 @@ async fn both_ends_know_whom_they_talk_to() {
 }
 
 #[tokio::test]
+async fn a_connection_to_a_wildcard_socket_knows_the_address_that_was_dialed() {
+    let keypair = Keypair::generate_ed25519();
+    let listener = Node::at("0.0.0.0:0".parse().unwrap(), keypair, Config::default());
+    let dialer = Node::new(Config::default());
+    let to = SocketAddr::from(([127, 0, 0, 1], listener.address.port()));
+    let accepted = listener.accept_one();
+    let dialed = within(dialer.endpoint.dial(to, Some(listener.id()))).await;
+    assert_eq!(dialed.unwrap().local_addr(), dialer.address);
+    let accepted = within(accepted).await.unwrap();
+    assert_eq!(accepted.local_addr(), to);
+}
+
+#[tokio::test]
 async fn every_kind_of_identity_can_dial_and_be_dialed() {
     let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
     let keys = [

@@ -15,10 +15,10 @@ fn announced_addresses_come_from_the_file_and_the_environment_and_the_environmen
     let file = home.path().join("bowline.toml");
     let toml = format!("[node]\nannounce = [\"{PUBLIC}\"]\nannounce_detected = true\n");
     fs::write(&file, toml).unwrap();
-    let arguments = ["up", "--json", "--listen", TCP, "--config"];
+    let arguments = ["up", "--json", "--listen", TCP];
     let start = |detected: Option<&str>| {
         let mut command = home.bowline_with_data(&arguments);
-        command.arg(&file);
+        command.arg("--config").arg(&file);
         if let Some(detected) = detected {
             command.env("BOWLINE_NODE__ANNOUNCE_DETECTED", detected);
         }
@@ -102,7 +102,7 @@ fn a_change_of_the_addresses_is_a_line_with_all_of_them_and_the_difference() {
     // The relay may grant its slot before the ready line.
     if up.addresses().len() == 1 {
         let added = up.process.wait_for("a change", soon(), is_change).unwrap();
-        assert_eq!(added.texts("added"), [circuit.clone()]);
+        assert_eq!(added.texts("added"), std::slice::from_ref(&circuit));
         assert_eq!(added.texts("removed"), [""; 0]);
         assert_eq!(added.texts("addresses"), [own.clone(), circuit.clone()]);
     }
