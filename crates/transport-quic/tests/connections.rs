@@ -22,12 +22,27 @@ async fn both_ends_know_whom_they_talk_to() {
     assert_eq!(dialed.alpn().unwrap(), b"libp2p");
     assert_eq!(dialed.via(), "quic");
     assert_eq!(accepted.handshake_addr(), dialer.address);
+    assert_eq!(accepted.local_addr(), listener.address);
+    assert_eq!(dialed.local_addr(), dialer.address);
     common::until(|| dialed.can_be_reset() && accepted.can_be_reset()).await;
     let (stats, heard) = (dialed.stats(), dialed.received_datagrams());
     assert!(stats.received_datagrams > 0 && stats.received_bytes > 0);
     within(dialed.probe(common::PATIENCE)).await.unwrap();
     assert!(dialed.received_datagrams() > heard);
     assert!(!dialed.is_closed());
+}
+
+#[tokio::test]
+async fn a_connection_to_a_wildcard_socket_knows_the_address_that_was_dialed() {
+    let keypair = Keypair::generate_ed25519();
+    let listener = Node::at("0.0.0.0:0".parse().unwrap(), keypair, Config::default());
+    let dialer = Node::new(Config::default());
+    let to = SocketAddr::from(([127, 0, 0, 1], listener.address.port()));
+    let accepted = listener.accept_one();
+    let dialed = within(dialer.endpoint.dial(to, Some(listener.id()))).await;
+    assert_eq!(dialed.unwrap().local_addr(), dialer.address);
+    let accepted = within(accepted).await.unwrap();
+    assert_eq!(accepted.local_addr(), to);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod announced;
 mod disk;
 #[cfg(target_os = "linux")]
 mod errors;

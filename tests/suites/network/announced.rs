@@ -34,7 +34,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     here.shell(&script)?;
     near.shell("ip address add 10.1.0.2/24 dev lan\nip link set lan up")?;
     far.shell(FAR)?;
-    let node = here.up(&[])?;
+    let _node = here.up(&[])?;
     for (place, name, ip, loopback, private) in [
         (&here, "a peer on loopback", "127.0.0.1", true, true),
         (&near, "a private peer", "10.1.0.1", false, true),

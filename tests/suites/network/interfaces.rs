@@ -46,6 +46,13 @@ ip address add 198.51.100.1/24 dev bridge
 ip link set bridge up
 ";
 
+/// The kernel drops packets for up to a second after a link has come up.
+const READY: &str = "
+for link in LINKS; do
+    until ip -brief link show $link | grep -q ' UP '; do sleep 0.02; done
+done
+";
+
 struct Scene {
     here: Place,
     there: Place,
@@ -61,6 +68,8 @@ impl Scene {
         let (here, there) = (Place::new()?, Place::new()?);
         here.shell(&LAY_CABLES.replace("THERE", &there.id().to_string()))?;
         there.shell(FAR_ENDS)?;
+        here.shell(&READY.replace("LINKS", "stable first second"))?;
+        there.shell(&READY.replace("LINKS", "stable first second bridge"))?;
         let listen = format!("/ip4/{RELAY}/tcp/4001");
         let relay = there.up(&["--relay-server", "--listen", &listen])?;
         let at = format!("{listen}/p2p/{}", relay.id());
@@ -93,9 +102,9 @@ impl Scene {
     fn slot(&self) -> Result<Option<String>> {
         let slots = self.relay.ask("/slots")?;
         let slots = slots.0["slots"].as_array().cloned().unwrap_or_default();
-        let of_node = |slot: &&serde_json::Value| slot["peer"].as_str() == Some(self.node.id());
-        let slot = slots.iter().find(of_node);
-        Ok(slot.map(|slot| slot.to_string()))
+        let of_node = slots.iter().find(|slot| slot["peer_id"] == self.node.id());
+        let active = of_node.filter(|slot| slot["state"] == "active");
+        Ok(active.and_then(|slot| slot["address"].as_str().map(str::to_owned)))
     }
 
     fn circuits(addresses: &[String]) -> Vec<String> {
@@ -133,13 +142,13 @@ impl Scene {
         report.row(name, "identify at a peer", identify);
         let reservation = wait(begun, WITHIN, || {
             let announced = Self::circuits(&self.node.addresses()?);
-            let slot = self.slot()?.unwrap_or_default();
+            let slot = self.slot()?;
             Ok(match slot_from {
                 None => announced
                     .is_empty()
                     .then(|| "no circuit announced".to_owned()),
                 Some(ip) => {
-                    let is_held = !announced.is_empty() && slot.contains(ip);
+                    let is_held = !announced.is_empty() && slot.as_deref() == Some(ip);
                     is_held.then(|| format!("slot of {ip}"))
                 }
             })

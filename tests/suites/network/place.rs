@@ -24,7 +24,7 @@ pub(crate) struct Place {
 /// A running `bowline up` in a place.
 pub(crate) struct Node {
     pub(crate) up: Up,
-    pub(crate) home: Home,
+    _home: Home,
     socket: String,
 }
 
@@ -65,7 +65,11 @@ impl Place {
             .text("admin")
             .trim_start_matches("unix:")
             .to_owned();
-        Ok(Node { up, home, socket })
+        Ok(Node {
+            up,
+            _home: home,
+            socket,
+        })
     }
 
     /// Runs `bowline ARGS --json` here to its end.

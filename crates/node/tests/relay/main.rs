@@ -1,6 +1,7 @@
 //! Relaying: a relay, a node that is reached through it, and a node that dials it.
 #![cfg(all(feature = "relay", feature = "quic"))]
 
+mod announced;
 mod circuits;
 #[path = "../common/mod.rs"]
 mod common;

@@ -116,3 +116,67 @@ async fn however_fast_the_description_changes_it_is_pushed_at_the_pace_of_the_bu
     println!("{} versions were pushed of {changes}", told.len());
     assert!(told.len() <= most, "{} of {changes}", told.len());
 }
+
+#[tokio::test]
+async fn a_description_has_only_the_addresses_that_its_reader_can_use() {
+    let (here, _there, connection, _) = pair().await;
+    let part = here.part::<Identify>().unwrap();
+    let all = [
+        "/ip4/127.0.0.1/tcp/1",
+        "/ip4/10.0.0.1/tcp/1",
+        "/ip4/192.0.2.1/tcp/1",
+    ];
+    let all: Vec<Multiaddr> = all.map(|text| text.parse().unwrap()).to_vec();
+    let announcer = Announcer::Relay(PeerId::random());
+    part.context.publish(announcer, all.clone());
+    for (audience, first) in [
+        (Reach::Machine, 0),
+        (Reach::Network, 1),
+        (Reach::Internet, 2),
+    ] {
+        let frames = part
+            .sign(audience)
+            .unwrap()
+            .encode_for(connection.address());
+        let budget = connection.signatures();
+        let info = identify::read(&frames[..], here.peer_id(), budget).await;
+        let info = info.unwrap();
+        // The signed record is as short as the plain list.
+        assert!(info.signed);
+        assert_eq!(info.listen, all[first..], "{audience:?}");
+    }
+}
+
+#[cfg(feature = "relay")]
+#[tokio::test]
+async fn the_loopback_addresses_of_a_peer_behind_a_relay_are_not_learned() {
+    use crate::{Config, RelayConfig, RelayServerConfig};
+    let of = |relaying| {
+        let builder = Node::builder(Keypair::generate_ed25519());
+        let config = Config::default().with_relay(relaying);
+        builder.config(config).build_with_events().unwrap()
+    };
+    let server = RelayConfig::default().with_server(RelayServerConfig::default());
+    let (relay, _) = of(server);
+    let at = relay.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let (hidden, mut events) = of(RelayConfig::default().with_reserve_at(at.unwrap()));
+    let circuit = loop {
+        if let Event::Listening { address } = events.next().await.unwrap() {
+            break address;
+        }
+    };
+    let (here, _) = of(RelayConfig::default());
+    let connection = here.dial([circuit.clone()]).await.unwrap();
+    let far: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+    let info = Info {
+        listen: vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap(), far.clone()],
+        signed: false,
+        ..Info::clone(&*connection.identify().await.unwrap())
+    };
+    let part = here.part::<Identify>().unwrap();
+    part.note(connection, Arc::new(info));
+    let known = part.context.addresses(&hidden.peer_id());
+    assert!(known.contains(&far), "{known:?}");
+    let is_loopback = |address: &Multiaddr| address.to_string() == "/ip4/127.0.0.1/tcp/1";
+    assert!(!known.iter().any(is_loopback), "{known:?}");
+}
