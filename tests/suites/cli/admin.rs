@@ -109,7 +109,7 @@ fn the_socket_of_a_killed_node_is_replaced_and_that_of_a_living_node_is_named() 
     for args in [&["up"][..], &["up", "--admin", "127.0.0.1:0"]] {
         assert_refused(
             &with_data(&home, args),
-            1,
+            2,
             &[data_dir.to_str().unwrap(), "another data directory"],
         );
     }
@@ -190,7 +190,7 @@ fn a_socket_with_a_long_path_is_in_the_runtime_directory_and_is_found() {
         // A command with another environment finds the socket, too.
         let far = far.to_str().unwrap();
         assert_done(&home.run(&["peers", "--data-dir", far]).unwrap());
-        assert_refused(&home.run(&["up", "--data-dir", far]).unwrap(), 1, &[far]);
+        assert_refused(&home.run(&["up", "--data-dir", far]).unwrap(), 2, &[far]);
 
         up.process.signal(Signal::KILL).unwrap();
         up.process.finish(soon()).unwrap();
