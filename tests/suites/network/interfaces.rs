@@ -114,6 +114,16 @@ impl Scene {
         circuits.cloned().collect()
     }
 
+    /// Changes the network, and waits until the node and the peer no longer have the address.
+    fn lose(&mut self, ip: &str, change: &str) -> Result<()> {
+        self.here.shell(change)?;
+        let lost = wait(Instant::now(), WITHIN, || {
+            let both = has(&self.node.addresses()?, ip) || has(self.told()?, ip);
+            Ok((!both).then(String::new))
+        });
+        lost.map(drop)
+    }
+
     /// Changes the network, and waits until everything shows `shown` and no longer `hidden`. `slot_from` is the address from
     /// which the node then holds a slot.
     fn step(&mut self, report: &mut Report, name: &str, change: &str, expected: Expected<'_>) {
@@ -183,7 +193,9 @@ struct Expected<'a> {
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let mut scene = Scene::set()?;
-    let mut step = |name, change: &str, expected| scene.step(report, name, change, expected);
+    let mut step = |scene: &mut Scene, name, change: &str, expected| {
+        scene.step(report, name, change, expected);
+    };
     let with = |shown, hidden, slot_from| Expected {
         shown,
         hidden,
@@ -193,37 +205,44 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         move |ip: &str, device: &str| format!("ip address {verb} {ip}/24 dev {device}\n")
     });
     step(
+        &mut scene,
         "an address is added",
         &add(ONE, "first"),
         with(&[ONE], &[TWO], Some(ONE)),
     );
-    let move_it = del(ONE, "first") + &add(ONE, "second");
+    scene.lose(ONE, &del(ONE, "first"))?;
     step(
+        &mut scene,
         "it moves to another interface",
-        &move_it,
+        &add(ONE, "second"),
         with(&[ONE], &[TWO], Some(ONE)),
     );
     step(
+        &mut scene,
         "a second address is added",
         &add(TWO, "first"),
         with(&[ONE, TWO], &[], Some(ONE)),
     );
     step(
+        &mut scene,
         "the first address is removed",
         &del(ONE, "second"),
         with(&[TWO], &[ONE], Some(TWO)),
     );
     step(
+        &mut scene,
         "the interface goes down",
         "ip link set first down",
         with(&[], &[ONE, TWO], None),
     );
     step(
+        &mut scene,
         "the interface comes up",
         "ip link set first up",
         with(&[TWO], &[ONE], Some(TWO)),
     );
     step(
+        &mut scene,
         "the second address is removed",
         &del(TWO, "first"),
         with(&[], &[ONE, TWO], None),
