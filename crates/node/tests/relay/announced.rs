@@ -13,17 +13,20 @@ async fn forwarded_relay() -> (Node, Multiaddr) {
     let Some(Protocol::Tcp(port)) = own.iter().nth(1) else {
         panic!("{own}");
     };
-    let forwarder = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = forwarder.local_addr().unwrap().port();
+    let forwarder = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = forwarder.local_addr().expect("it is bound").port();
     tokio::spawn(async move {
         while let Ok((mut near, _)) = forwarder.accept().await {
             tokio::spawn(async move {
-                let mut far = TcpStream::connect(("127.0.0.2", port)).await.unwrap();
+                let far = TcpStream::connect(("127.0.0.2", port)).await;
+                let mut far = far.expect("the relay accepts");
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
             });
         }
     });
-    let through: Multiaddr = format!("/ip4/127.0.0.1/tcp/{at}").parse().unwrap();
+    let through: Multiaddr = format!("/ip4/127.0.0.1/tcp/{at}")
+        .parse()
+        .expect("an address");
     let through = through.with(Protocol::P2p(relay.peer_id()));
     (relay, through)
 }
