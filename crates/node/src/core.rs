@@ -193,7 +193,7 @@ impl Core {
         if let Some(changed) = announced {
             self.tell(changed);
         }
-        self.report(Change::Interfaces);
+        self.report(Change::Network);
         gone
     }
 
@@ -286,7 +286,7 @@ fn public(change: &Change) -> Option<Event> {
         Change::Draining { .. }
         | Change::Resumed { .. }
         | Change::Attempted { .. }
-        | Change::Interfaces
+        | Change::Network
         | Change::Local => return None,
     })
 }

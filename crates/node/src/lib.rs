@@ -67,6 +67,7 @@ mod context;
 mod core;
 mod dial;
 mod dial_budget;
+mod dns_config;
 mod error;
 mod establish;
 mod event;

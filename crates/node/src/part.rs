@@ -183,8 +183,8 @@ pub(crate) enum Change {
     Local,
     /// An event for the host only. It takes its place among the other changes, so the host receives all events in their order.
     Public(Event),
-    /// The addresses of this machine's network interfaces changed.
-    Interfaces,
+    /// The addresses of this machine's network interfaces, or the system's DNS configuration, changed.
+    Network,
 }
 
 /// The code that requested a dial.

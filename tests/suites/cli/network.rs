@@ -154,10 +154,10 @@ fn a_reservation_follows_a_change_of_the_dns_configuration_within_five_seconds()
     let answers = relay.addresses();
     let working = UdpSocket::bind((WORKING, 53)).unwrap();
     thread::spawn(move || serve(&working, &answers));
-    for kind in ["tcp", "quic", "dnsaddr"] {
+    for kind in ["tcp", "quic", "dnsaddr", "tcp after failures"] {
         configure(DEAD);
         let at = match kind {
-            "tcp" => relay
+            "tcp" | "tcp after failures" => relay
                 .address_with("/tcp/")
                 .unwrap()
                 .replace("/ip4/127.0.0.1", "/dns4/relay.example"),
@@ -173,6 +173,13 @@ fn a_reservation_follows_a_change_of_the_dns_configuration_within_five_seconds()
         let mut up = client.up(&args).unwrap();
         // The look-up is under way, and its server is silent.
         dead.recv_from(&mut [0; 1500]).unwrap();
+        if kind == "tcp after failures" {
+            // The relay client rests before it asks again.
+            let failed = up.process.wait_for("the failure", soon(), |event| {
+                event.kind() == "reservation_failed"
+            });
+            failed.unwrap();
+        }
         configure(WORKING);
         let changed = Instant::now();
         let reserved = up.process.wait_for("the reservation", soon(), |event| {

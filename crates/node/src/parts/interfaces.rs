@@ -1,4 +1,4 @@
-//! Follows the network interfaces, and closes connections whose local address is gone.
+//! Follows the network interfaces and the DNS configuration, and closes connections whose local address is gone.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -6,7 +6,13 @@ use conn_state::Closing;
 use futures::{FutureExt, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
-use crate::{address, connection::Connection, context::Context, interfaces::Watch, part::Part};
+use crate::{
+    address,
+    connection::Connection,
+    context::Context,
+    dns_config, interfaces,
+    part::{Change, Part},
+};
 
 /// How long a peer has to answer on a connection whose local address is gone. An address that moves from one interface to another
 /// is back after a moment, and a QUIC connection can continue from another address.
@@ -52,15 +58,19 @@ impl Part for Interfaces {
 
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
-            let mut watch = Watch::new();
+            let mut watch = interfaces::Watch::new();
+            let mut dns = dns_config::Watch::new();
             loop {
                 // The first reading is for changes before the watch began.
                 let gone = self.0.read_interfaces();
                 if !gone.is_empty() {
                     self.probe(&gone);
                 }
-                if stop.run_until_cancelled(watch.changed()).await.is_none() {
-                    return;
+                // A wait for the interfaces that is dropped may forget its notice, but the list is read next in any case.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = watch.changed() => {}
+                    () = dns.changed() => self.0.report(Change::Network),
                 }
             }
         }

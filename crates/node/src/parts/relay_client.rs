@@ -285,7 +285,7 @@ impl Part for RelayClient {
                 remaining: 0,
                 ..
             } => self.client.handle_disconnected(&connection.peer()),
-            Change::Interfaces => self.client.handle_network_changed(),
+            Change::Network => self.client.handle_network_changed(),
             _ => {}
         }
     }
