@@ -91,7 +91,7 @@ enum Ended {
 impl Race<'_> {
     async fn run(&mut self) -> Option<Connection> {
         loop {
-            let next = self.due.first().map(|(at, _)| self.deadline.min(*at));
+            let next = self.due.first().map(|(at, _)| *at);
             tokio::select! {
                 biased;
                 Some(ended) = self.running.next() => match ended {
@@ -229,14 +229,13 @@ impl Race<'_> {
         Some(Ok(look_up.boxed()))
     }
 
-    /// Starts the attempts that are due. At the end of the dial's time, all attempts are due, and fail at once.
+    /// Starts the attempts that are due. After the end of the dial's time, each attempt fails at once and the next is due.
     fn start_due(&mut self) {
         let now = Instant::now();
-        let is_over = now >= self.deadline;
         let later = self
             .due
             .iter()
-            .position(|(at, _)| *at > now && !is_over)
+            .position(|(at, _)| *at > now)
             .unwrap_or(self.due.len());
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
