@@ -106,7 +106,7 @@ impl Core {
             running: Mutex::default(),
             config,
         });
-        // Only later changes are changes.
+        // Reports only the changes from now on.
         if let Err(error) = core.local.read_interfaces(interfaces::list) {
             tracing::debug!(%error, "the network interfaces cannot be read");
         }

@@ -29,7 +29,7 @@ pub enum Event {
         now: Arc<[Multiaddr]>,
         /// The new addresses.
         added: Arc<[Multiaddr]>,
-        /// The addresses that are gone.
+        /// The addresses that the node no longer announces.
         removed: Arc<[Multiaddr]>,
     },
     /// A listener broke. Its addresses are no longer announced.

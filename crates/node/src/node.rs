@@ -202,7 +202,7 @@ impl Node {
         self.0.events.subscribe()
     }
 
-    /// Subscribes to all events and to all changes of peers' states from now on, in one order.
+    /// Subscribes to all events and all changes of peers' states from now on, in the order in which they happen.
     pub fn timeline(&self) -> Timeline {
         self.timeline_of(self.events())
     }

@@ -1,4 +1,4 @@
-//! A relay behind a NAT, a holder of a slot, and a third node that learns of the relay's address from the reservation alone.
+//! A relay behind a NAT, a holder of a slot, and a third node that learns the relay's address only from the reservation.
 //!
 //! ```text
 //! relay 10.1.0.2:4077 ══ 10.1.0.1 NAT 44.0.0.1:5000 ══╦══ 44.1.0.2 holder

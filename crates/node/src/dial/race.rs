@@ -229,7 +229,7 @@ impl Race<'_> {
         Some(Ok(look_up.boxed()))
     }
 
-    /// Starts the attempts that are due. At the end of the dial's time, all attempts are due, and fail at once.
+    /// Starts the attempts that are due. When the time of the dial is over, all remaining attempts are due and fail at once.
     fn start_due(&mut self) {
         let now = Instant::now();
         let is_over = now >= self.deadline;
@@ -316,7 +316,7 @@ async fn wait(due: Option<Instant>) {
     }
 }
 
-/// Waits for a turn until the deadline of `attempt`, which is the dial's, and then tries the address.
+/// Waits for a turn, and then tries the address. The deadline of `attempt` is that of the whole dial.
 async fn try_in_turn(
     core: &Arc<Core>,
     attempt: Attempt,
@@ -355,7 +355,7 @@ async fn try_one(
         false => core.config.dial_timeout,
     };
     let now = Instant::now();
-    // The dial as a whole may end sooner.
+    // The whole dial may end earlier.
     let after = after.min(attempt.deadline - now);
     attempt.deadline = now + after;
     let outcome = async {

@@ -124,12 +124,16 @@ fn a_tilde_is_the_home_directory_of_this_user() {
 }
 
 #[test]
-fn every_setting_of_the_hints_exists() {
+fn the_hints_contain_exactly_the_settings_that_exist() {
     for (section, keys) in hints::SETTINGS {
         for key in *keys {
             let file = format!("[{section}]\n{key} = {{ }}\n");
             let text = format!("{:?}", resolved(&[], &[], &file).err());
             assert!(!text.contains("no such setting"), "{section}.{key}: {text}");
         }
+        let file = format!("[{section}]\nfrobnicate = 1\n");
+        let text = format!("{:?}", resolved(&[], &[], &file).err());
+        let all = format!("the settings of [{section}] are {}", keys.join(", "));
+        assert!(text.contains(&format!("{all}\"")), "{text}");
     }
 }
