@@ -184,8 +184,8 @@ impl Context {
         }
     }
 
-    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses the ones for a
-    /// peer.
+    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses the ones for
+    /// a peer.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.local.addresses())

@@ -21,9 +21,9 @@ pub enum Event {
         /// The address, with this node's id.
         address: Multiaddr,
     },
-    /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface changed,
-    /// peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that the peer
-    /// may be able to use.
+    /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface
+    /// changed, peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that
+    /// the peer may be able to use.
     Addresses {
         /// All addresses, each with this node's id.
         now: Arc<[Multiaddr]>,

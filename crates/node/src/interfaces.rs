@@ -1,8 +1,8 @@
 //! The IP addresses of this machine's network interfaces, and notices of their changes.
 //!
-//! On Linux the kernel reports changes of addresses and of interfaces over a netlink socket. After each message the node reads the
-//! whole list, so a lost message does no harm. On other systems, and if the system refuses the socket, the node reads the list
-//! twice per second.
+//! On Linux the kernel reports changes of addresses and of interfaces over a netlink socket. After each message the node reads
+//! the whole list, so a lost message does no harm. On other systems, and if the system refuses the socket, the node reads the
+//! list twice per second.
 
 use std::{io, net::IpAddr, time::Duration};
 

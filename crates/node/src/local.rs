@@ -88,8 +88,8 @@ impl Local {
         self.update(&mut state)
     }
 
-    /// Replaces the addresses of the interfaces by those that `read` returns. `None`: they are the same. If `read` fails, they stay.
-    /// `read` runs under the lock, so that an older list never replaces a newer one.
+    /// Replaces the addresses of the interfaces by those that `read` returns. `None`: they are the same. If `read` fails, they
+    /// stay. `read` runs under the lock, so that an older list never replaces a newer one.
     pub(crate) fn read_interfaces(
         &self,
         read: impl FnOnce() -> io::Result<Vec<IpAddr>>,

@@ -1,10 +1,10 @@
 //! The addresses at which peers see this node, and the choice of those that the node announces.
 //!
-//! A sighting is a peer's report of the address at which it sees this node. The report of one peer proves nothing, and one machine
-//! can pretend to be many peers. The node announces an address when [`QUORUM`] peers in as many different networks report it for the
-//! same listener. A report counts only from a connection that uses the socket of the listener. A network is an IPv4 /24 or an IPv6
-//! /48, as in conn-state's limits. The report of a peer at a private address counts for private addresses only, and the report of a
-//! public peer for public addresses only.
+//! A sighting is a peer's report of the address at which it sees this node. The report of one peer proves nothing, and one
+//! machine can pretend to be many peers. The node announces an address when [`QUORUM`] peers in as many different networks report
+//! it for the same listener. A report counts only from a connection that uses the socket of the listener. A network is an IPv4
+//! /24 or an IPv6 /48, as in conn-state's limits. The report of a peer at a private address counts for private addresses only,
+//! and the report of a public peer for public addresses only.
 //!
 //! A sighting counts while its connection is open, and for [`KEPT`] afterwards. The core reads no clock.
 //!
@@ -130,8 +130,8 @@ impl Observed {
         chosen
     }
 
-    /// Whether there is room for a new one among the sightings that `counts` selects, of which at most `most` may exist. Forgets the
-    /// sighting whose connection ended first if that makes room.
+    /// Whether there is room for a new one among the sightings that `counts` selects, of which at most `most` may exist. Forgets
+    /// the sighting whose connection ended first if that makes room.
     fn make_room(&mut self, most: usize, counts: impl Fn(&(u64, PeerId), &Kept) -> bool) -> bool {
         let counted = self
             .sightings

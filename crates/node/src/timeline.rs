@@ -27,8 +27,8 @@ pub enum Moment {
 
 /// Every event of a node and every change of a peer's state, in the order in which they happened.
 ///
-/// For each connection, the change of the peer's state comes first, then [`Event::Connected`], [`Event::Identified`], the change of
-/// the peer's state at the end, and [`Event::Disconnected`].
+/// For each connection, the change of the peer's state comes first, then [`Event::Connected`], [`Event::Identified`], the change
+/// of the peer's state at the end, and [`Event::Disconnected`].
 #[derive(Debug)]
 pub struct Timeline {
     events: Events,

@@ -96,8 +96,8 @@ impl SystemDns {
         }
     }
 
-    /// The resolver of the present configuration. While the configuration is missing or unusable, for example because a program is
-    /// writing it, this is the resolver of the previous one.
+    /// The resolver of the present configuration. While the configuration is missing or unusable, for example because a program
+    /// is writing it, this is the resolver of the previous one.
     pub(crate) fn current(&self, now: Instant) -> io::Result<Current> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.watch.is_due(now) {

@@ -16,8 +16,8 @@ use crate::address;
 pub struct AnnounceConfig {
     /// The addresses to announce, without the node's id. Default: none.
     pub addresses: Vec<Multiaddr>,
-    /// Whether the node also announces the addresses that it detects: the addresses of its listeners, and the addresses that peers
-    /// observe. With `None`, the default, it announces them only if [`Self::addresses`] is empty.
+    /// Whether the node also announces the addresses that it detects: the addresses of its listeners, and the addresses that
+    /// peers observe. With `None`, the default, it announces them only if [`Self::addresses`] is empty.
     pub detected: Option<bool>,
     /// The addresses that the node never announces, whatever their source. Default: none.
     pub never: Vec<AddressMatch>,

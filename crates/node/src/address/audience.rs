@@ -72,8 +72,8 @@ impl Reach {
         Self::of(address) >= self
     }
 
-    /// Whether the node accepts `address` as an address of a peer whose own address has this reach. A loopback address is accepted
-    /// only from a peer on this machine, because the node's dial of that address would stay on this machine.
+    /// Whether the node accepts `address` as an address of a peer whose own address has this reach. A loopback address is
+    /// accepted only from a peer on this machine, because the node's dial of that address would stay on this machine.
     pub(crate) fn is_believed(self, address: &Multiaddr) -> bool {
         self == Self::Machine || Self::of(address) > Self::Machine
     }

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{address, connection::Connection, context::Context, interfaces::Watch, part::Part};
 
 /// The time that a peer has to answer on a connection whose local address is gone. The node does not close such a connection at
-/// once, because an address that moves to another interface is soon back, and a QUIC connection can continue from another address.
+/// once, because an address that moves to another interface is soon back, and a QUIC connection can continue from another
+/// address.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The watch of the network interfaces.

@@ -1,9 +1,9 @@
 //! The limit of open files, and the node's limits that must stay below it.
 //!
 //! A TCP connection takes one file descriptor. The node itself takes up to [`OWN`], and its two admin listeners take up to
-//! [`ADMIN`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake counts
-//! as two, because a displaced handshake may still be open. Connections that the node has dialed are not counted. Connections over
-//! QUIC or a relay take no descriptor, but count like TCP connections.
+//! [`ADMIN`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
+//! counts as two, because a displaced handshake may still be open. Connections that the node has dialed are not counted.
+//! Connections over QUIC or a relay take no descriptor, but count like TCP connections.
 
 use node::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -175,8 +175,8 @@ impl<S: Sink> Shared<S> {
         }
     }
 
-    /// Writes whole lines. If the previous write failed in the middle of a line, ends that line first. The error contains the number
-    /// of lost lines.
+    /// Writes whole lines. If the previous write failed in the middle of a line, ends that line first. The error contains the
+    /// number of lost lines.
     fn write_lines(&self, lines: &Lines, is_torn: &mut bool) -> Result<(), (u64, io::Error)> {
         if *is_torn {
             let mended = self.write(b"\n");

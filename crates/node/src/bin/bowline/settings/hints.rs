@@ -60,8 +60,8 @@ pub(crate) fn is_section(name: &str) -> bool {
     SETTINGS.iter().any(|(section, _)| *section == name)
 }
 
-/// The hint for an unknown name. `path` is the section, or empty. `place` spells a key as the user would write it in the file or as
-/// a variable.
+/// The hint for an unknown name. `path` is the section, or empty. `place` spells a key as the user would write it in the file or
+/// as a variable.
 pub(crate) fn instead(
     path: &str,
     unknown: &str,
