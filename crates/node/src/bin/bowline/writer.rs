@@ -41,9 +41,9 @@ pub(crate) struct Writer<S> {
 struct Shared<S> {
     sink: S,
     queue: Mutex<Queue>,
-    /// Lines have arrived.
+    /// Notified when lines arrive.
     filled: Condvar,
-    /// The thread has written all lines.
+    /// Notified when the thread has written all lines.
     emptied: Condvar,
 }
 
@@ -144,7 +144,7 @@ impl<S: Sink> Shared<S> {
     }
 
     fn run(&self) {
-        let mut is_torn = false;
+        let mut is_line_open = false;
         loop {
             let waiting = self
                 .filled
@@ -153,7 +153,7 @@ impl<S: Sink> Shared<S> {
             let lines = std::mem::take(&mut queue.waiting);
             queue.is_writing = true;
             drop(queue);
-            let failed = self.write_lines(&lines, &mut is_torn).err();
+            let failed = self.write_lines(&lines, &mut is_line_open).err();
             let mut queue = self.queue();
             queue.is_writing = false;
             match &failed {
@@ -177,15 +177,15 @@ impl<S: Sink> Shared<S> {
 
     /// Writes whole lines. If the previous write failed in the middle of a line, ends that line first. The error contains the
     /// number of lost lines.
-    fn write_lines(&self, lines: &Lines, is_torn: &mut bool) -> Result<(), (u64, io::Error)> {
-        if *is_torn {
-            let mended = self.write(b"\n");
-            mended.map_err(|(_, error)| (lines.lost_from(0), error))?;
+    fn write_lines(&self, lines: &Lines, is_line_open: &mut bool) -> Result<(), (u64, io::Error)> {
+        if *is_line_open {
+            let ended = self.write(b"\n");
+            ended.map_err(|(_, error)| (lines.lost_from(0), error))?;
         }
         let outcome = self.write(lines.text.as_bytes());
         let written = outcome.as_ref().err();
         let written = written.map_or(lines.text.len(), |(written, _)| *written);
-        *is_torn = written > 0 && lines.text.as_bytes()[written - 1] != b'\n';
+        *is_line_open = written > 0 && lines.text.as_bytes()[written - 1] != b'\n';
         outcome.map_err(|(written, error)| (lines.lost_from(written), error))
     }
 
