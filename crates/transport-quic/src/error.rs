@@ -270,7 +270,7 @@ pub enum AddressError {
     /// It has a host name where an IP address is needed.
     #[error("{0} has a host name, not an IP address")]
     HostName(Multiaddr),
-    /// It is a link-local IPv6 address, and no zone says on which interface.
+    /// The address is a link-local IPv6 address without a zone, so its interface is unknown.
     #[error("{0}: a link-local address needs the interface: write /ip6zone/INTERFACE{0}")]
     NoZone(Multiaddr),
     /// A zone precedes something other than a link-local IPv6 address.

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The maximum number of bytes that are read of a file.
 const MAX_CONFIG: u64 = 64 * 1024;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
+/// The maximum number of cached answers. An answer can have 64 KiB, and takes more than ten times as much memory once it is parsed: the
 /// owner of a name can make a resolver keep about 6 MiB.
 const CACHED_ANSWERS: u64 = 8;
 

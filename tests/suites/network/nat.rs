@@ -17,7 +17,7 @@ const GRANTED: Duration = Duration::from_secs(5);
 
 const PUBLIC: &str = "44.0.0.1";
 
-/// The gateway has the cables to all others.
+/// The commands that connect the gateway to all other networks.
 const GATEWAY: &str = "
 ip link add lan type veth peer name lan netns RELAY
 ip link add holder type veth peer name wan netns HOLDER

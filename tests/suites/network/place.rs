@@ -139,7 +139,7 @@ pub(crate) fn wait(
     most: Duration,
     mut look: impl FnMut() -> Result<Option<String>>,
 ) -> Result<(f64, String)> {
-    // Longer than allowed, so that the table tells late from never.
+    // The wait is longer than `most`, so that the table distinguishes late from never.
     let end = begun + most * 5;
     loop {
         let seen = look()?;

@@ -23,7 +23,7 @@ pub struct AnnounceConfig {
     pub never: Vec<AddressMatch>,
 }
 
-/// Matches addresses by a network or by the beginning of the address.
+/// An entry that matches addresses by their network or by their beginning.
 ///
 /// ```
 /// use node::AddressMatch;
