@@ -161,8 +161,8 @@ pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// The addresses at which peers reach a socket that is bound to `bound`: that address, or one address for each of the interfaces'
-/// `ips` of its family.
+/// The addresses at which peers reach a socket that is bound to `bound`. If `bound` is a wildcard, there is one address for each
+/// of `ips`, the addresses of the interfaces, with the same IP version.
 pub(crate) fn expand(bound: &Multiaddr, ips: &[IpAddr]) -> Vec<Multiaddr> {
     match ip(bound) {
         Some(wildcard) if wildcard.is_unspecified() => ips

@@ -17,7 +17,8 @@
 //! request it also listens on TCP ([`Listener::tcp`]), where a request that changes something needs a token.
 //!
 //! The endpoint accepts a request only if the `Host` header contains `localhost`, an IP address or a name that the user has
-//! listed ([`Listener::with_hosts`]), so that no web page can reach the endpoint through a DNS name of its own. For the same reason a POST must have the content type
+//! listed ([`Listener::with_hosts`]), so that no web page can reach the endpoint through a DNS name of its own. For the same
+//! reason a POST must have the content type
 //! `application/json`.
 //!
 //! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so

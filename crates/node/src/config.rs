@@ -20,7 +20,7 @@ pub struct Config {
     pub agent: String,
     /// The protocol family in identify messages. Default `ipfs/0.1.0`, which libp2p peers expect.
     pub protocol_version: String,
-    /// The addresses that the node announces. Default: those that it detects.
+    /// The addresses that the node announces. Default: the addresses that it detects.
     pub announce: AnnounceConfig,
     /// The limits on inbound connections. Default: [`LimitsConfig::for_memory`] with the memory that this process may use.
     pub limits: LimitsConfig,
@@ -33,8 +33,8 @@ pub struct Config {
     pub address_book: AddressBookConfig,
     /// The interval of pings, and the silence after which a connection counts as dead.
     pub ping: LivenessConfig,
-    /// The number of inbound streams that may be open at the same time on one connection. Default 256. The node raises the
-    /// limits of its transports to this number, and does not lower them.
+    /// The number of inbound streams that may be open at the same time on one connection. Default 256. If the limit of a
+    /// transport is lower, the node raises it to this number. The node never lowers the limit of a transport.
     pub max_inbound_streams: usize,
     /// The time in which two ends must agree on the protocol of a stream. Default 10 s.
     pub negotiation_timeout: Duration,
@@ -42,8 +42,9 @@ pub struct Config {
     pub dial_timeout: Duration,
     /// Like [`Self::dial_timeout`], but for loopback and private addresses. Default 5 s, because their hosts are near.
     pub dial_timeout_private: Duration,
-    /// The time limit of a whole dial, with all of its addresses and look-ups. Default 60 s: enough for 32 silent addresses at 8
-    /// attempts of 15 s at a time. Without this limit, 100 silent addresses would hold a dial for over 3 minutes.
+    /// The time limit of a whole dial, with all of its addresses and look-ups. The default of 60 s suffices for 32 silent
+    /// addresses, with 8 simultaneous attempts of 15 s each. Without this limit, 100 silent addresses would hold a dial for over
+    /// 3 minutes.
     pub dial_total_timeout: Duration,
     /// The number of attempts of one dial that run at the same time. Default 8.
     pub dials_per_peer: usize,

@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// This end's address, if the transport knows it and the connection uses no relay. The IP address may be unspecified. If the
-    /// node dialed through a proxy, the address leads to the proxy.
+    /// node dialed through a proxy, this is the local address of the connection to the proxy.
     pub(crate) fn local(&self) -> Option<Multiaddr> {
         self.0.path.is_direct().then(|| self.0.muxed.local())?
     }

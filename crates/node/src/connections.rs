@@ -38,8 +38,8 @@ pub(crate) struct Connections {
     observer: OnceLock<Observer>,
 }
 
-/// Receives every change, in order, while the map is not locked. The number tells how many events of the tracker happened
-/// before the change.
+/// Receives every change, in order, while the map is not locked. The number counts the events of the tracker that happened before
+/// the change.
 pub(crate) type Observer = Box<dyn Fn(&Change, u64) + Send + Sync>;
 
 struct Map {

@@ -184,7 +184,8 @@ impl Context {
         }
     }
 
-    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses those for one peer.
+    /// The addresses that this node announces, without its id. [`crate::address::audience::Reach::is_told`] chooses the ones for
+    /// a peer.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
         self.core()
             .map_or_else(Vec::new, |core| core.local.addresses())
@@ -196,7 +197,7 @@ impl Context {
             .map_or_else(Vec::new, |core| core.read_interfaces())
     }
 
-    /// The listener whose socket the connection uses, and this node's own address of the connection.
+    /// The listener whose socket the connection uses, and the local address of the connection.
     pub(crate) fn listener_of(&self, connection: &Connection) -> Option<(u64, Multiaddr)> {
         let local = connection.local()?;
         let listener = self.core()?.local.listener_at(&local)?;

@@ -106,7 +106,7 @@ impl Core {
             running: Mutex::default(),
             config,
         });
-        // Only later changes are changes.
+        // Reports only the changes from now on.
         if let Err(error) = core.local.read_interfaces(interfaces::list) {
             tracing::debug!(%error, "the network interfaces cannot be read");
         }
@@ -184,7 +184,7 @@ impl Core {
             Ok(Some(moved)) => moved,
             Ok(None) => return Vec::new(),
             Err(error) => {
-                // The next change, or the next bind, reads them again.
+                // The next change or the next bind reads the addresses again.
                 tracing::debug!(%error, "the network interfaces cannot be read");
                 return Vec::new();
             }

@@ -29,7 +29,7 @@ pub(crate) struct DialBudget(Arc<Mutex<Spent>>);
 struct Spent {
     addresses: usize,
     questions: usize,
-    /// The time at which `CONNECTS_AT_ONCE` connects may start at once again.
+    /// The time from which `CONNECTS_AT_ONCE` connects may again start without a pause.
     rested_at: Option<Instant>,
 }
 

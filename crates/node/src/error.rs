@@ -270,7 +270,7 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
-/// Counts the failed attempts that a message does not name.
+/// Writes the number of failed attempts that the message leaves out.
 fn more(f: &mut fmt::Formatter<'_>, rest: &[AttemptError]) -> fmt::Result {
     write!(f, "; and {} more", rest.len())?;
     let mut late = rest.iter().filter_map(|attempt| match attempt.cause {

@@ -21,8 +21,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Runs the pipeline for an inbound connection. The future returns when the connection has ended.
 ///
-/// The permit is taken, or the connection refused, before the future runs. A listener therefore holds at most one socket that
-/// the limits do not count.
+/// This function takes the permit or refuses the connection before it returns the future. A listener therefore holds at most one
+/// socket that the limits do not count.
 pub(crate) fn inbound(
     core: Arc<Core>,
     incoming: Incoming,

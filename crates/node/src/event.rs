@@ -21,15 +21,15 @@ pub enum Event {
         /// The address, with this node's id.
         address: Multiaddr,
     },
-    /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface changed,
-    /// peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that the peer
-    /// may be able to use.
+    /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface
+    /// changed, peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that
+    /// the peer may be able to use.
     Addresses {
         /// All addresses, each with this node's id.
         now: Arc<[Multiaddr]>,
         /// The new addresses.
         added: Arc<[Multiaddr]>,
-        /// The addresses that are gone.
+        /// The addresses that the node no longer announces.
         removed: Arc<[Multiaddr]>,
     },
     /// A listener broke. Its addresses are no longer announced.

@@ -1,19 +1,18 @@
-//! The IP addresses of this machine's network interfaces, and a notice when they may have changed.
+//! The IP addresses of this machine's network interfaces, and notices of their changes.
 //!
-//! On Linux the kernel reports changes of addresses and of interfaces over a netlink socket. The messages are only a signal: the
-//! node reads the whole list again, so that a lost message does no harm. Elsewhere, and where the system refuses the socket, the
-//! node reads the list twice per second.
+//! On Linux the kernel reports changes of addresses and of interfaces over a netlink socket. After each message the node reads
+//! the whole list, so a lost message does no harm. On other systems, and if the system refuses the socket, the node reads the
+//! list twice per second.
 
 use std::{io, net::IpAddr, time::Duration};
 
 use tokio::time::sleep;
 
-/// The most addresses that the node uses. Beyond this number, it ignores loopback addresses first, and then the addresses that
-/// are last in their order.
+/// The maximum number of addresses. The node ignores loopback addresses first, and then the highest addresses.
 const MAX_ADDRESSES: usize = 64;
-/// The pause after a notice. It joins the notices of one change, and limits how often a busy machine reads its list.
+/// The pause between a notice and the next read of the list, so that one read covers all notices of a change.
 const SETTLE: Duration = Duration::from_millis(100);
-/// The pause between two readings without notices.
+/// The pause between two reads if the system sends no notices.
 const POLL: Duration = Duration::from_millis(500);
 
 /// The addresses of all interfaces that are up, loopback last.
@@ -31,7 +30,7 @@ fn usable(mut ips: Vec<IpAddr>) -> Vec<IpAddr> {
     ips
 }
 
-/// IPv6 link-local addresses are ambiguous without the name of an interface.
+/// Whether the address is ambiguous without the name of an interface.
 fn needs_zone(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
@@ -78,7 +77,7 @@ mod notices {
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
     /// The size of the buffer for a message. The kernel cuts a longer message.
     const MESSAGE: usize = 512;
-    /// The most messages that one call discards. Further messages cause the next notice.
+    /// The maximum number of messages that one call discards. A further message causes the next notice.
     const DISCARDED: usize = 4_096;
     /// ENOBUFS of Linux: messages were lost because the node read too slowly.
     const NO_BUFFERS: i32 = 105;

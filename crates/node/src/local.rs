@@ -15,8 +15,8 @@ use multiaddr::Multiaddr;
 
 use crate::address::{self, announce::AnnounceConfig};
 
-/// The source of announced addresses. The list of all announced addresses has the order of this enum, after the configured
-/// addresses.
+/// The source of announced addresses. The configured addresses come first in the list, and then the addresses of these sources in
+/// the order of the enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Announcer {
     /// A listener, by its number. Its one address is the address of its socket, possibly a wildcard.
@@ -64,7 +64,7 @@ impl Local {
             config,
             state: Mutex::default(),
         };
-        // The configured addresses count from the start.
+        // The list contains the configured addresses from the start.
         local.update(&mut local.lock());
         local
     }
@@ -88,8 +88,8 @@ impl Local {
         self.update(&mut state)
     }
 
-    /// Replaces the addresses of the interfaces by those that `read` returns. `None`: they are the same. If `read` fails, they stay.
-    /// `read` runs under the lock, so that an older list never replaces a newer one.
+    /// Replaces the addresses of the interfaces by those that `read` returns. `None`: they are the same. If `read` fails, they
+    /// stay. `read` runs under the lock, so that an older list never replaces a newer one.
     pub(crate) fn read_interfaces(
         &self,
         read: impl FnOnce() -> io::Result<Vec<IpAddr>>,

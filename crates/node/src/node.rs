@@ -68,8 +68,8 @@ impl Node {
     }
 
     /// The addresses that this node announces, with its id. They follow the network interfaces, the listeners, the relays and the
-    /// peers' observations, see [`crate::AnnounceConfig`]. The node tells each peer only those addresses that the peer may be able to
-    /// use.
+    /// peers' observations, see [`crate::AnnounceConfig`]. The node tells each peer only those addresses that the peer may be
+    /// able to use.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.0.local.addresses().into_iter();
         addresses
@@ -202,7 +202,7 @@ impl Node {
         self.0.events.subscribe()
     }
 
-    /// Subscribes to all events and to all changes of peers' states from now on, in one order.
+    /// Subscribes to all events and all changes of peers' states from now on, in the order in which they happen.
     pub fn timeline(&self) -> Timeline {
         self.timeline_of(self.events())
     }

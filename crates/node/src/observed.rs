@@ -1,18 +1,19 @@
 //! The addresses at which peers see this node, and the choice of those that the node announces.
 //!
-//! One peer's word proves nothing, and one machine can be any number of peers. The node announces an address when [`QUORUM`] peers
-//! in as many networks see it, at the same listener, over a connection that uses the listener's socket. A network is an IPv4 /24 or
-//! an IPv6 /48, as in conn-state's limits. A peer in a private network is a witness for private addresses only, and a public peer
-//! for public addresses only.
+//! A sighting is a peer's report of the address at which it sees this node. The report of one peer proves nothing, and one
+//! machine can pretend to be many peers. The node announces an address when [`QUORUM`] peers in as many different networks report
+//! it for the same listener. A report counts only from a connection that uses the socket of the listener. A network is an IPv4
+//! /24 or an IPv6 /48, as in conn-state's limits. The report of a peer at a private address counts for private addresses only,
+//! and the report of a public peer for public addresses only.
 //!
 //! A sighting counts while its connection is open, and for [`KEPT`] afterwards. The core reads no clock.
 //!
 //! | bound | value | beyond the bound |
 //! | --- | --- | --- |
 //! | sightings per peer and listener | 1, from its latest connection | the older sighting is forgotten |
-//! | sightings per network and listener | [`PER_NETWORK`] | a sighting whose connection has ended makes room, or the newcomer is ignored |
-//! | sightings in all | [`MAX_SIGHTINGS`] | the same |
-//! | announced addresses per listener | [`PER_LISTENER`] | the addresses with the fewest networks are not announced |
+//! | sightings per network and listener | [`PER_NETWORK`] | the new sighting replaces one whose connection has ended, or is ignored |
+//! | sightings in all | [`MAX_SIGHTINGS`] | the new sighting replaces one whose connection has ended, or is ignored |
+//! | announced addresses per listener | [`PER_LISTENER`] | the node leaves out the addresses that the fewest networks report |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,7 +67,7 @@ struct Kept {
 }
 
 impl Observed {
-    /// A peer has said where it sees this node. Its earlier word about the same listener no longer counts.
+    /// A peer has reported where it sees this node. Its earlier report about the same listener no longer counts.
     pub(crate) fn handle_seen(&mut self, now: Instant, sighting: Sighting) {
         self.handle_timeout(now);
         let key = (sighting.listener, sighting.peer);
@@ -129,7 +130,8 @@ impl Observed {
         chosen
     }
 
-    /// Whether there are fewer than `most` of some sightings, if need be after the one whose connection ended first is forgotten.
+    /// Whether there is room for a new one among the sightings that `counts` selects, of which at most `most` may exist. Forgets
+    /// the sighting whose connection ended first if that makes room.
     fn make_room(&mut self, most: usize, counts: impl Fn(&(u64, PeerId), &Kept) -> bool) -> bool {
         let counted = self
             .sightings
@@ -146,7 +148,7 @@ impl Observed {
     }
 }
 
-/// The network that a peer at `from` speaks for when it says that it sees this node at `seen`. `None`: its word does not count.
+/// The network of a peer at `from` that reports to see this node at `seen`. `None`: the report does not count.
 fn witness(from: &Multiaddr, seen: &Multiaddr) -> Option<Prefix> {
     let (observer, ip): (IpAddr, IpAddr) = (address::ip(from)?, address::ip(seen)?);
     let reach = Reach::of_ip(ip);

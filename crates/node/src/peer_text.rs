@@ -11,7 +11,7 @@ use multiaddr::Multiaddr;
 /// The version and the codec `libp2p-key` of a CID. The multihash follows them.
 const LIBP2P_KEY: [u8; 2] = [0x01, 0x72];
 
-/// The longest text of a CID that is decoded. Some bases decode in time that grows with the square of the length.
+/// The maximum length of a CID. In some bases, the time to decode a text grows with the square of its length.
 const MAX_CID: usize = 128;
 
 /// Reads a peer id in any spelling: base58btc (`12D3…`, `Qm…`) or a CID (`bafz…`, `k51…`, `z…`). `None`: the text is not a

@@ -90,7 +90,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Whether this process cannot write here: the file system is read-only, or the permissions forbid it.
+/// Whether the error means that this process cannot write here: the file system is read-only, or the permissions forbid it.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
     let kinds = [
         io::ErrorKind::ReadOnlyFilesystem,

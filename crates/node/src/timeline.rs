@@ -1,7 +1,7 @@
 //! The events of a node and the changes of its peers' states, in the order in which they happened.
 //!
-//! Both have a place: the number of changes of states that happened before. The node queues an event under the lock that it
-//! holds for a change of a connection, so the places tell the order.
+//! Events and changes of states both have a place: the number of changes of states that happened before. The node queues an event
+//! under the same lock under which connections change, so the places give the right order.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ pub enum Moment {
     Missed(u64),
 }
 
-/// Every event of a node and every change of a peer's state, in one order.
+/// Every event of a node and every change of a peer's state, in the order in which they happened.
 ///
-/// For each connection, the change of the peer's state comes first, then [`Event::Connected`], [`Event::Identified`], the change of
-/// the peer's state at the end, and [`Event::Disconnected`].
+/// For each connection, the change of the peer's state comes first, then [`Event::Connected`], [`Event::Identified`], the change
+/// of the peer's state at the end, and [`Event::Disconnected`].
 #[derive(Debug)]
 pub struct Timeline {
     events: Events,
@@ -51,7 +51,7 @@ impl Timeline {
     /// Waits for the next item. `None`: the node is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Moment> {
         loop {
-            // An event is looked for first: a change of a state that happened before the event is then found, too.
+            // The event comes first, so that the next check finds every change of a state that happened before the event.
             if self.merge.event.is_none()
                 && let Some(next) = self.events.try_next_placed()
                 && let Some(moment) = self.take_event(next)
@@ -85,7 +85,7 @@ impl Timeline {
         }
     }
 
-    /// Takes an event over, or returns what the caller must return at once.
+    /// Stores an event for the merge, or returns what the caller must return at once.
     fn take_event(&mut self, next: Result<Placed, EventsError>) -> Option<Option<Moment>> {
         match next {
             Ok(placed) => {
@@ -111,11 +111,11 @@ impl Timeline {
 /// The next event and the next change of a state that were received and not returned yet.
 #[derive(Debug)]
 struct Merge<E, S> {
-    /// With the number of changes of states before it.
+    /// An event, with the number of changes of states before it.
     event: Option<(u64, E)>,
-    /// With the number of changes of states up to and including it.
+    /// A change of a state, with the number of changes of states up to and including it.
     state: Option<(u64, S)>,
-    /// All events that happened before this many changes of states were received.
+    /// Every event that happened before the change of a state with this number has been received.
     settled: u64,
 }
 
@@ -139,7 +139,7 @@ enum Next<E, S> {
 }
 
 impl<E, S> Merge<E, S> {
-    /// The caller has looked for an event and then for a change of a state.
+    /// The next step. The caller must first look for an event, and then for a change of a state.
     fn next(&mut self) -> Next<E, S> {
         let state = self.state.as_ref().map(|(position, _)| *position);
         let event = self.event.as_ref().map(|(position, _)| *position);

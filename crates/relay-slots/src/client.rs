@@ -15,8 +15,8 @@
 //! The client limits the effects of a hostile relay. A relay cannot choose how often the client asks it. The client refuses a
 //! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only
 //! a slot that lasted that long resets the pauses between requests. A relay cannot choose which addresses the client
-//! announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then addresses with the same IP,
-//! and then addresses that a probe has confirmed.
+//! announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then
+//! addresses with the same IP address, and then addresses that a probe has confirmed.
 
 mod config;
 mod event;

@@ -52,7 +52,7 @@ pub(crate) struct Target {
 ///
 /// # Errors
 ///
-/// [`AddressError`] if it reads otherwise, has a host name, or names an interface that this machine does not have.
+/// [`AddressError`] if the address has another form, contains a host name, or names an interface that this machine does not have.
 ///
 /// ```
 /// let address = "/ip4/192.0.2.7/udp/4001/quic-v1".parse().unwrap();

@@ -87,7 +87,7 @@ impl Connection {
             windows: Windows::new(config.connection_window, config.send_window),
         });
         let handshake_addr = canonical(handle.link.quinn.remote_address());
-        // quinn knows the local address of an accepted connection only.
+        // quinn knows only the local addresses of accepted connections.
         let ip = handle.link.quinn.local_ip().unwrap_or(bound.ip());
         let local_addr = canonical(SocketAddr::new(ip, bound.port()));
         let connection = Self {

@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub(crate) quinn: quinn::Endpoint,
     pub(crate) config: Config,
     pub(crate) tls: Tls,
-    /// None if the identity has none to derive.
+    /// `None`: no keys can be derived from the identity.
     pub(crate) keys: Option<EndpointKeys>,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) server: quinn::ServerConfig,

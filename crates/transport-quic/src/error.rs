@@ -270,10 +270,10 @@ pub enum AddressError {
     /// It has a host name where an IP address is needed.
     #[error("{0} has a host name, not an IP address")]
     HostName(Multiaddr),
-    /// It is a link-local IPv6 address, and no zone says on which interface.
+    /// The address is a link-local IPv6 address without a zone, so its interface is unknown.
     #[error("{0}: a link-local address needs the interface: write /ip6zone/INTERFACE{0}")]
     NoZone(Multiaddr),
-    /// A zone stands in front of something else than a link-local IPv6 address.
+    /// A zone precedes something other than a link-local IPv6 address.
     #[error(
         "{0}: ip6zone needs an interface, and a link-local address after it, as in /ip6zone/eth0/ip6/fe80::1/udp/4001/quic-v1"
     )]

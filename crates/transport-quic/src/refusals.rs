@@ -1,4 +1,4 @@
-//! Addresses to which the system does not send: dials hear of it at once.
+//! Refusals of the system to send to an address. A dial of such an address fails at once.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// The dials of one socket that wait for an answer. There is one entry per dial.
+/// The running dials of one socket. There is one entry per dial.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     waiting: Mutex<Waiting>,
@@ -40,7 +40,7 @@ impl Refusals {
         }
     }
 
-    /// Takes the error of a packet to `address`.
+    /// Reports the error of a packet to the dials that wait for `address`.
     pub(crate) fn handle_error(&self, address: SocketAddr, error: &io::Error) {
         if !is_final(error) {
             return;
@@ -61,7 +61,7 @@ impl Refusals {
     }
 }
 
-/// Whether TCP would give up a connect with this error, too. A full queue, for example, passes.
+/// Whether this error would end a connect over TCP, too. A full queue, for example, is a temporary error.
 fn is_final(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -88,7 +88,7 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// The error of the first packet that the system refused. Never ends while it sends all packets.
+    /// The error of the first packet that the system refuses. The future does not end while the system sends all packets.
     pub(crate) async fn refused(&mut self) -> io::Error {
         match (&mut self.receiver).await {
             Ok(error) => error,

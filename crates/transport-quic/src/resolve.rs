@@ -26,9 +26,9 @@ const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// Resolves `/dns`, `/dns4` and `/dns6`. Clones share their cache.
 ///
-/// A resolver with the system's configuration follows its changes: it looks for a change at a
-/// question, at most once per second, and also while a question waits for its answer. After a
-/// change it asks again, and the cache starts empty.
+/// A resolver with the system's configuration follows changes of that configuration. It reads the
+/// configuration again, at most once per second, when a look-up starts and while a look-up waits
+/// for its answer. After a change it repeats the waiting look-ups, and the cache starts empty.
 #[derive(Clone)]
 pub struct Resolver {
     source: Arc<Source>,
@@ -46,15 +46,15 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// A resolver with the system's configuration, which is read at the first question. If that
-    /// fails, the question fails, and a question a second later tries again.
+    /// A resolver with the system's configuration, which the first look-up reads. If that read
+    /// fails, the look-up fails. A look-up at least one second later reads the configuration again.
     #[must_use]
     pub fn system() -> Self {
         Self::following(Files::default())
     }
 
-    /// As [`system`](Self::system), with another file in the place of `/etc/resolv.conf`. Apple
-    /// systems, Android and Windows have no such file, and their own configuration is used.
+    /// Like [`system`](Self::system), with another file in the place of `/etc/resolv.conf`. Apple
+    /// systems, Android and Windows have no such file. There, the resolver ignores the path.
     #[must_use]
     pub fn with_resolv_conf(path: impl Into<PathBuf>) -> Self {
         Self::following(Files {
@@ -106,7 +106,7 @@ impl Resolver {
                 let current = current.map_err(|error| ResolveError::System(error.to_string()))?;
                 tokio::select! {
                     answer = current.resolver.lookup_ip(host) => break answer,
-                    // The former name servers may never answer.
+                    // The previous name servers may never answer.
                     () = dns.replaced(&current) => {}
                 }
             },
@@ -136,7 +136,7 @@ fn failure(host: &str, error: &NetError) -> ResolveError {
     }
 }
 
-/// The reason in plain words: hickory's text of some errors is a dump of its types.
+/// The reason in plain words. For some errors, hickory's own text is a dump of its types.
 fn reason(name: &str, error: &NetError) -> String {
     match error {
         _ if name.into_name().is_err() => "this is not a host name".to_owned(),

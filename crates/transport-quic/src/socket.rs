@@ -47,7 +47,7 @@ pub(crate) struct Socket {
     broken: OnceLock<Arc<io::Error>>,
     made: Instant,
     burst: Burst,
-    /// The dials that wait to hear that the system does not send to their address.
+    /// The dials that fail if the system refuses to send to their address.
     pub(crate) refusals: Refusals,
 }
 
@@ -74,7 +74,7 @@ impl Socket {
         })
     }
 
-    /// The same socket with another address, for a network that the system does not know.
+    /// This socket with another address, for a network in memory.
     pub(crate) fn with_local(mut self, local: SocketAddr) -> Self {
         self.local = local;
         self
@@ -159,7 +159,7 @@ impl AsyncUdpSocket for Socket {
                 self.full.store(true, Ordering::Release);
                 return Err(error);
             }
-            // A lost packet. One destination must not end an endpoint with many.
+            // This packet is lost. An error of one destination must not end an endpoint that has others.
             Err(error) => {
                 tracing::debug!(to = %transmit.destination, %error, "cannot send");
                 self.refusals.handle_error(transmit.destination, &error);

@@ -11,13 +11,13 @@ use std::{
 use hickory_resolver::{TokioResolver, config, net::runtime::TokioRuntimeProvider};
 use tokio::time::{Instant, sleep};
 
-/// The shortest time between two looks at the configuration. A look-up reads two small files at most this often.
+/// The shortest time between two reads of the configuration, which consists of two small files.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The bytes of the configuration that are read.
+/// The maximum number of bytes that are read of a file.
 const MAX_CONFIG: u64 = 64 * 1024;
 
-/// The most cached answers. An answer can have 64 KiB, and takes more than ten times as much
+/// The maximum number of cached answers. An answer can have 64 KiB, and takes more than ten times as much
 /// memory once it is parsed: the owner of a name can make a resolver keep about 6 MiB.
 const CACHED_ANSWERS: u64 = 8;
 
@@ -37,11 +37,11 @@ impl Default for Files {
     }
 }
 
-/// The configuration, as far as it tells one version from another.
+/// The part of the configuration that distinguishes two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     servers: Vec<u8>,
-    /// The time and the length of the file of hosts, which may be large.
+    /// The time and the length of the hosts file, which may be large.
     hosts: Option<(SystemTime, u64)>,
 }
 
@@ -58,7 +58,7 @@ impl Watch {
             .is_none_or(|looked| now.duration_since(looked) >= LOOK)
     }
 
-    /// Takes the configuration that was read. Returns whether it is a new one.
+    /// Stores the configuration that was read. Returns whether it differs from the previous one.
     fn handle_read(&mut self, now: Instant, stamp: Option<Stamp>) -> bool {
         self.looked = Some(now);
         let is_new = stamp.is_some() && stamp != self.stamp;
@@ -74,7 +74,7 @@ pub(crate) struct Current {
     version: u64,
 }
 
-/// A resolver of the system's configuration, made anew for each version of it.
+/// The resolver of the system's configuration. Each version of the configuration gets a new resolver.
 pub(crate) struct SystemDns {
     files: Files,
     state: Mutex<State>,
@@ -96,8 +96,8 @@ impl SystemDns {
         }
     }
 
-    /// The resolver of the present configuration. While the configuration is missing or unusable, for example because a
-    /// program is writing it, the former one counts.
+    /// The resolver of the present configuration. While the configuration is missing or unusable, for example because a program
+    /// is writing it, this is the resolver of the previous one.
     pub(crate) fn current(&self, now: Instant) -> io::Result<Current> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.watch.is_due(now) {
@@ -117,7 +117,7 @@ impl SystemDns {
         state.current.clone().ok_or_else(missing)
     }
 
-    /// Waits until the configuration is no longer that of `former`.
+    /// Waits until the configuration differs from that of `former`.
     pub(crate) async fn replaced(&self, former: &Current) {
         loop {
             sleep(LOOK).await;

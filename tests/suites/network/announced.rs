@@ -1,4 +1,5 @@
-//! Peers on loopback, in a private network and on the Internet ask one node for its addresses, and four networks see a node.
+//! Peers on loopback, in a private network and on the Internet ask one node for its addresses. Then peers in four networks dial
+//! another node behind a NAT.
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@
 //!        come and go) ════════════════════ 198.51.100.1           a relay, at which the node wants a slot
 //! ```
 //!
-//! The node has no route to the relay but through the addresses that come and go.
+//! The node has a route to the relay only through the addresses that come and go.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tests::harness::process::{Deadline, Process};
 use crate::Report;
 use crate::place::{Node, Place, has, wait};
 
-/// The time in which everything must follow.
+/// The time limit from a change to all of its effects.
 const WITHIN: Duration = Duration::from_secs(2);
 
 const RELAY: &str = "198.51.100.1";
@@ -124,8 +124,8 @@ impl Scene {
         lost.map(drop)
     }
 
-    /// Changes the network, and waits until everything shows `shown` and no longer `hidden`. `slot_from` is the address from
-    /// which the node then holds a slot.
+    /// Changes the network, and waits until all places show the addresses `shown` and no longer show `hidden`. `slot_from` is the
+    /// address from which the node then holds a slot.
     fn step(&mut self, report: &mut Report, name: &str, change: &str, expected: Expected<'_>) {
         let Expected {
             shown,

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use tests::harness::table::Table;
 
-/// The rows of the table so far. A row is a step, what was waited for, and how long that took.
+/// The rows of the table so far. A row contains a step, the effect for which the suite waited, and the time that it took.
 #[derive(Debug)]
 struct Report {
     table: Table,
@@ -52,7 +52,7 @@ impl Report {
 
 fn main() -> ExitCode {
     let mut report = Report {
-        table: Table::new(&["step", "what follows", "result", "seconds", "seen"]),
+        table: Table::new(&["step", "effect", "result", "seconds", "remark"]),
         failures: Vec::new(),
         passed: 0,
     };

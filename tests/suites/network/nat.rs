@@ -1,4 +1,4 @@
-//! A relay behind a NAT, a holder of a slot, and a third node that learns of the relay's address from the reservation alone.
+//! A relay behind a NAT, a holder of a slot, and a third node that learns the relay's address only from the reservation.
 //!
 //! ```text
 //! relay 10.1.0.2:4077 ══ 10.1.0.1 NAT 44.0.0.1:5000 ══╦══ 44.1.0.2 holder
@@ -17,7 +17,7 @@ const GRANTED: Duration = Duration::from_secs(5);
 
 const PUBLIC: &str = "44.0.0.1";
 
-/// The gateway has the cables to all others.
+/// The commands that connect the gateway to all other networks.
 const GATEWAY: &str = "
 ip link add lan type veth peer name lan netns RELAY
 ip link add holder type veth peer name wan netns HOLDER

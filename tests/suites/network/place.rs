@@ -41,7 +41,7 @@ impl Place {
         })
     }
 
-    /// What names this network to `ip link`.
+    /// The name of this network for `ip link`.
     pub(crate) fn id(&self) -> u32 {
         self.sandbox.id()
     }
@@ -133,13 +133,13 @@ impl Node {
     }
 }
 
-/// Looks again and again until there is something to see. Returns the seconds since `begun`. More than `most` is an error.
+/// Calls `look` until it returns something. Returns the seconds since `begun`. More than `most` is an error.
 pub(crate) fn wait(
     begun: Instant,
     most: Duration,
     mut look: impl FnMut() -> Result<Option<String>>,
 ) -> Result<(f64, String)> {
-    // Longer than allowed, so that the table tells late from never.
+    // The wait is longer than `most`, so that the table distinguishes late from never.
     let end = begun + most * 5;
     loop {
         let seen = look()?;

@@ -16,14 +16,14 @@ use crate::address;
 pub struct AnnounceConfig {
     /// The addresses to announce, without the node's id. Default: none.
     pub addresses: Vec<Multiaddr>,
-    /// Whether the node also announces the addresses that it detects: those of its listeners, and those that peers observe. Default
-    /// `None`: only if [`Self::addresses`] is empty.
+    /// Whether the node also announces the addresses that it detects: the addresses of its listeners, and the addresses that
+    /// peers observe. With `None`, the default, it announces them only if [`Self::addresses`] is empty.
     pub detected: Option<bool>,
-    /// The addresses that the node never announces, from whichever source. Default: none.
+    /// The addresses that the node never announces, whatever their source. Default: none.
     pub never: Vec<AddressMatch>,
 }
 
-/// Matches addresses by a network or by the beginning of the address.
+/// An entry that matches addresses by their network or by their beginning.
 ///
 /// ```
 /// use node::AddressMatch;
@@ -45,7 +45,7 @@ enum Match {
     Beginning(Vec<String>),
 }
 
-/// A text that matches no addresses.
+/// The error for a text that is not an [`AddressMatch`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' is neither a network such as 10.0.0.0/8 nor the beginning of a multiaddr such as /ip4/192.0.2.1"
@@ -100,7 +100,7 @@ impl AddressMatch {
     }
 }
 
-/// Whether a multiaddr can begin with `parts`: the whole is a multiaddr, or it is one without its last part.
+/// Whether a multiaddr can begin with `parts`. They form a multiaddr, or they form one if the last part is left out.
 fn is_beginning(parts: &[String]) -> bool {
     let is_address =
         |parts: &[String]| format!("/{}", parts.join("/")).parse::<Multiaddr>().is_ok();
@@ -134,18 +134,21 @@ impl AnnounceConfig {
         self
     }
 
-    /// The problem of an entry of [`Self::addresses`], as the end of a sentence that begins with the address.
+    /// The reason why `address` cannot be an entry of [`Self::addresses`]. The text continues a sentence that begins with the
+    /// address.
     pub fn problem(&self, address: &Multiaddr) -> Option<&'static str> {
         use address::Kind::{DnsAddr, Quic, Tcp};
         let names_peer = |part| matches!(part, Protocol::P2p(_));
         if address.iter().any(names_peer) {
             Some("must not contain /p2p/ID, because the node adds its own id")
         } else if !matches!(address::kind(address), Tcp | Quic | DnsAddr) {
-            Some("is no address of a TCP or QUIC listener, such as /ip4/192.0.2.1/tcp/4077")
+            Some(
+                "is not the address of a TCP or QUIC listener; an example is /ip4/192.0.2.1/tcp/4077",
+            )
         } else if address::ip(address).is_some_and(|ip| ip.is_unspecified()) {
-            Some("is the wildcard, at which no peer can reach the node")
+            Some("is a wildcard address, at which no peer can reach the node")
         } else if !self.may_announce(address) {
-            Some("is also one of the addresses that the node must never announce")
+            Some("also matches the addresses that the node must never announce (no_announce)")
         } else {
             None
         }

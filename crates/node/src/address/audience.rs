@@ -1,7 +1,7 @@
 //! The audience of an address: the peers to which the node tells the address.
 //!
-//! An address is of no use to a peer outside of the network to which the address belongs, and it tells that peer about this
-//! machine and its network. The node therefore tells a peer only addresses that reach at least as far as the peer's own address.
+//! A peer outside of the network of an address cannot use the address, but learns something about this machine and its network.
+//! The node therefore tells a peer only the addresses that reach at least as far as the peer's own address.
 //!
 //! | the peer's address | loopback addresses | private addresses | public addresses |
 //! | --- | --- | --- | --- |
@@ -15,19 +15,19 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::address;
 
-/// The part of the network from which peers can use an address. The order is from near to far.
+/// The reach of an address: the part of the network from which peers can use it. The order is from near to far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {
     /// Only this machine: 127.0.0.0/8, `::1`, `localhost`, and addresses that no packet can have as its destination.
     Machine,
-    /// A private network: RFC 1918, RFC 3927, RFC 4193, IPv6 link-local, and 100.64.0.0/10 (RFC 6598), which carriers and overlay
-    /// networks use.
+    /// A private network: the addresses of RFC 1918, RFC 3927 and RFC 4193, IPv6 link-local addresses, and 100.64.0.0/10
+    /// (RFC 6598), which carriers and overlay networks use.
     Network,
     /// The Internet.
     Internet,
 }
 
-/// The number of classes, for tables that have one entry per class.
+/// The number of reaches, for tables that have one entry per reach.
 pub(crate) const REACHES: usize = 3;
 
 impl Reach {
@@ -54,8 +54,8 @@ impl Reach {
         }
     }
 
-    /// The reach of an address. For the address of a circuit, the relay's address decides. A host name counts as public, except
-    /// `localhost`.
+    /// The reach of an address. The address of a circuit has the reach of the relay's address. A host name counts as public,
+    /// except `localhost`.
     pub(crate) fn of(address: &Multiaddr) -> Self {
         use Protocol::{Dns, Dns4, Dns6};
         match (address::ip(address), address.iter().next()) {
@@ -72,14 +72,14 @@ impl Reach {
         Self::of(address) >= self
     }
 
-    /// Whether the node believes a peer whose own address has this reach that the peer is at `address`. A loopback address of
-    /// another machine leads to this machine.
+    /// Whether the node accepts `address` as an address of a peer whose own address has this reach. A loopback address is
+    /// accepted only from a peer on this machine, because the node's dial of that address would stay on this machine.
     pub(crate) fn is_believed(self, address: &Multiaddr) -> bool {
         self == Self::Machine || Self::of(address) > Self::Machine
     }
 }
 
-/// RFC 6761: `localhost` and all names below it.
+/// Whether the name is `localhost` or a name below it (RFC 6761).
 fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")

@@ -4,6 +4,8 @@ use multiaddr::{Multiaddr, Protocol};
 
 use super::zone;
 
+const NO_TRANSPORT: &str = "this build has no transport for this address";
+
 /// What is wrong with an address that no transport supports, and what to write instead.
 pub(crate) fn reason(address: &Multiaddr) -> String {
     let mut parts: Vec<Protocol<'_>> = zone::skip(address).collect();
@@ -37,7 +39,7 @@ pub(crate) fn reason(address: &Multiaddr) -> String {
                 return format!("/quic is an old draft of QUIC: write /udp/{port}/quic-v1");
             }
             (Some(Protocol::Udp(_)), Some(Protocol::QuicV1)) => {}
-            (Some(Protocol::Tcp(_)), None) => return "this build has no TCP".to_owned(),
+            (Some(Protocol::Tcp(_)), None) => return "this build does not support TCP".to_owned(),
             (Some(Protocol::Udp(_)), Some(next)) => return unsupported(next),
             (None, _) => {
                 return format!(
@@ -49,16 +51,16 @@ pub(crate) fn reason(address: &Multiaddr) -> String {
     }
     match parts.next() {
         Some(next) => follows(next, parts.as_slice()),
-        None => "this build has no transport for it".to_owned(),
+        None => NO_TRANSPORT.to_owned(),
     }
 }
 
-/// The reason why `next` cannot stand at its place.
+/// The reason why an address cannot continue with `next`.
 fn follows(next: &Protocol<'_>, rest: &[Protocol<'_>]) -> String {
     match next {
         Protocol::P2p(_) => match rest.first() {
             Some(next) => follows(next, &rest[1..]),
-            None => "this build has no transport for it".to_owned(),
+            None => NO_TRANSPORT.to_owned(),
         },
         Protocol::P2pCircuit => {
             "/p2p-circuit must follow the relay's /p2p/ID and may be followed by the peer's /p2p/ID only".to_owned()

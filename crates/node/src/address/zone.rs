@@ -48,12 +48,12 @@ pub(crate) fn skip(address: &Multiaddr) -> impl Iterator<Item = Protocol<'_>> {
     address.iter().skip(zones)
 }
 
-/// Whether the address starts with a zone. Such an address means something else, or nothing, on another machine.
+/// Whether the address starts with a zone. Such an address is valid only on this machine.
 pub(crate) fn has_zone(address: &Multiaddr) -> bool {
     matches!(address.iter().next(), Some(Protocol::Ip6zone(_)))
 }
 
-/// The socket address of `ip` and `port` in the zone of `address`, if it has one.
+/// The socket address of `ip` and `port`, with the zone of `address` if `address` has one.
 pub(crate) fn socket(address: &Multiaddr, ip: IpAddr, port: u16) -> Option<SocketAddr> {
     match (address.iter().next()?, ip) {
         (Protocol::Ip6zone(zone), IpAddr::V6(ip)) => {

@@ -1,7 +1,7 @@
 //! Accepts the connections of an admin listener, also while the process has no free file descriptor.
 //!
-//! A listener keeps [`RESERVE`] descriptors open. When the process has no other one, the listener closes one of them, so that a
-//! connection of the node's user can take its place. Without a reserve left, the listener pauses.
+//! A listener keeps [`RESERVE`] descriptors open. When the process has no free descriptor, the listener closes one of these, so
+//! that a connection of the node's user can use it. After the last one, the listener pauses.
 
 use std::{fs::File, io, time::Duration};
 
@@ -73,7 +73,7 @@ impl<S: Socket> Acceptor<S> {
             match self.socket.accept().await {
                 Ok(stream) => return stream,
                 Err(error) if is_of_one_connection(&error) => {}
-                // A descriptor is free now. If another task takes it first, the next one is given up.
+                // A descriptor is free now. If another task takes it first, the listener closes the next one.
                 Err(error) if is_out_of_descriptors(&error) && self.reserve.pop().is_some() => {}
                 Err(error) => {
                     self.warn(&error);
@@ -84,7 +84,7 @@ impl<S: Socket> Acceptor<S> {
         }
     }
 
-    /// Opens the descriptors of the reserve again, as far as the process has free descriptors.
+    /// Opens the closed descriptors of the reserve again, until the process has no free descriptor.
     pub(super) fn refill(&mut self) {
         while self.reserve.len() < RESERVE {
             let Ok(file) = File::open("/dev/null") else {
@@ -111,7 +111,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// accept(2) also returns the errors of the connection that it would have returned.
+/// Whether the error concerns only the connection that accept(2) would have returned.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     let kinds = [

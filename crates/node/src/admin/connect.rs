@@ -68,7 +68,7 @@ pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectE
         Err(error) => return Err(at(data_dir)(error)),
     };
     let socket = place::find(&directory).map_err(at(&entry))?;
-    // The node of a read-only directory could not leave an entry.
+    // A node with a read-only directory cannot create the entry there.
     let socket = socket.or_else(|| {
         let elsewhere = place::elsewhere(&directory);
         elsewhere.symlink_metadata().is_ok().then_some(elsewhere)

@@ -6,7 +6,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// A host name at which the admin endpoint answers over TCP. Upper and lower case are the same, and a final dot has no meaning.
+/// A host name that a client may use for the admin endpoint over TCP. Names that differ only in case or in a final dot are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(String);
 
@@ -19,7 +19,7 @@ pub struct HostNameError {
 }
 
 impl HostName {
-    /// Whether `name` is this name.
+    /// Whether `name` equals this name.
     pub(super) fn is(&self, name: &str) -> bool {
         self.0
             .eq_ignore_ascii_case(name.strip_suffix('.').unwrap_or(name))
@@ -51,7 +51,7 @@ impl fmt::Display for HostName {
 
 fn problem(text: &str) -> Option<&'static str> {
     if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return Some("the endpoint answers to every IP address anyway; remove the address");
+        return Some("remove the address, because every IP address is allowed anyway");
     }
     if text.contains("://") {
         return Some("write only the name, such as node.example");

@@ -193,7 +193,7 @@ impl Listener {
     ///
     /// A request that changes something needs the token. Other requests need the token unless `open_reads` is true. The
     /// default of `open_reads` is true for a loopback address and false for any other address. The token and the
-    /// answers are not encrypted. If the data directory is read-only, nobody learns the token.
+    /// answers are not encrypted. If the data directory is read-only, the token is not written, so no request can use it.
     ///
     /// The caller must hold the lock of the data directory, which is part of the listener of [`Listener::unix`].
     ///
@@ -232,8 +232,8 @@ impl Listener {
         })
     }
 
-    /// Also answers requests whose `Host` header contains one of these names. Such a name must not be under a stranger's
-    /// control, who could otherwise let it lead browsers to this endpoint.
+    /// Also answers requests whose `Host` header contains one of these names. A stranger must not control such a name, because
+    /// the owner of a name can direct browsers to this endpoint.
     pub fn with_hosts(mut self, hosts: impl IntoIterator<Item = HostName>) -> Self {
         self.access.hosts = hosts.into_iter().collect();
         self

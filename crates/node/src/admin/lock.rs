@@ -1,7 +1,8 @@
 //! The lock that allows only one process per data directory.
 //!
-//! A process locks the directory itself, so that a read-only directory can be locked, and the file `lock`, which tells others
-//! the number of the process. Some network file systems lock only files that are open for writing, so one of the two suffices.
+//! A process locks the directory itself and the file `lock`. A read-only directory can be locked, too. The file tells others the
+//! number of the process. One of the two locks suffices, because some network file systems lock only files that are open for
+//! writing.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -57,7 +58,7 @@ impl Lock {
             Err(error) => return Err(error),
         };
         if let Some(mut file) = file.as_ref() {
-            // The number only helps the user, so the lock is of use without it.
+            // The number only helps the user. The lock works without it.
             let text = format!("{}\n", std::process::id());
             let _ = file
                 .set_len(0)
@@ -80,7 +81,7 @@ impl Lock {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A failure of `open` names neither the link nor the remedy.
+    // The error of `open` itself would neither mention the symbolic link nor help the user.
     if let Ok(found) = path.symlink_metadata()
         && !found.is_file()
     {

@@ -1,8 +1,8 @@
 //! The admin socket of a data directory: its path and its owner.
 //!
 //! The socket is the entry `admin` of the data directory. If that path is too long for a socket, or the directory is read-only,
-//! the socket is in the user's runtime directory. In the first case, `admin` is a file that names it. In the second case, a
-//! client computes the path from the path of the data directory.
+//! the socket is in the user's runtime directory. If the path is too long, `admin` is a file with the path of the socket. If the
+//! directory is read-only, a client computes the path of the socket from the path of the data directory.
 
 use std::{
     env,

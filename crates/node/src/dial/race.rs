@@ -315,7 +315,7 @@ async fn wait(due: Option<Instant>) {
     }
 }
 
-/// Waits for a turn until the deadline of `attempt`, which is the dial's, and then tries the address.
+/// Waits for a turn, and then tries the address. The deadline of `attempt` is that of the whole dial.
 async fn try_in_turn(
     core: &Arc<Core>,
     attempt: Attempt,
@@ -354,7 +354,7 @@ async fn try_one(
         false => core.config.dial_timeout,
     };
     let now = Instant::now();
-    // The dial as a whole may end sooner.
+    // The whole dial may end earlier.
     let after = after.min(attempt.deadline - now);
     attempt.deadline = now + after;
     let outcome = async {

@@ -64,7 +64,7 @@ pub(crate) struct Identify {
 struct Cached {
     /// The number of changes of the description.
     version: u64,
-    /// One description for each class of peers, because near peers are told more addresses.
+    /// One description of this node for each reach of a peer's address, because the node tells near peers more addresses.
     signed: [Option<Arc<SignedIdentify>>; REACHES],
 }
 

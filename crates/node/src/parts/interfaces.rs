@@ -14,8 +14,9 @@ use crate::{
     part::{Change, Part},
 };
 
-/// How long a peer has to answer on a connection whose local address is gone. An address that moves from one interface to another
-/// is back after a moment, and a QUIC connection can continue from another address.
+/// The time that a peer has to answer on a connection whose local address is gone. The node does not close such a connection at
+/// once, because an address that moves to another interface is soon back, and a QUIC connection can continue from another
+/// address.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The watch of the network interfaces.
@@ -61,7 +62,7 @@ impl Part for Interfaces {
             let mut watch = interfaces::Watch::new();
             let mut dns = dns_config::Watch::new();
             loop {
-                // The first reading is for changes before the watch began.
+                // The first read covers changes before the watch began.
                 let gone = self.0.read_interfaces();
                 if !gone.is_empty() {
                     self.probe(&gone);

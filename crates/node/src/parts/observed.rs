@@ -1,4 +1,4 @@
-//! Announces the addresses at which peers see this node. The core `observed.rs` decides which.
+//! Announces addresses at which peers see this node. The core `observed.rs` chooses them.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -46,7 +46,8 @@ use crate::{
 /// The time that circuits have at shutdown to forward the bytes that they hold. The part needs the rest of [`GOODBYE`].
 const LAST_BYTES: Duration = GOODBYE.saturating_sub(Duration::from_millis(200));
 
-/// How long the answer to a request for a slot waits for the holder's identify message, which says where it sees this relay.
+/// The time that the answer to a request for a slot waits for the holder's identify message, which contains the address at which
+/// the holder sees this relay.
 const SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// The relay server. It exists in every node, so that the admin endpoint can report that a node is not a relay.

@@ -17,13 +17,13 @@ use quinn::AsyncUdpSocket;
 use self::{flows::Flows, socket::FaultySocket};
 use crate::{UdpBinder, keys::EndpointKeys, socket::Socket};
 
-/// The first port that a network in memory chooses for port 0.
+/// The port that a network in memory chooses for the first socket with port 0.
 const FIRST_PORT: u16 = 49_152;
 
 /// The faults that a [`Misbehaving`] binder adds to the datagrams that its sockets send. By default there are none.
 ///
-/// The names are those of `transport_tcp::Faults`. A datagram has no stream, so the allowances count datagrams, and a lost
-/// datagram takes the place of a refused dial.
+/// The names are those of `transport_tcp::Faults`. Stalls and cuts count datagrams instead of bytes. There are no refused dials,
+/// because UDP has no refusals.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Faults {
@@ -31,11 +31,12 @@ pub struct Faults {
     pub loss: f64,
     /// The share of datagrams that arrive twice, from 0.0 to 1.0.
     pub duplicate: f64,
-    /// The share of datagrams that overtake others, from 0.0 to 1.0: [`Self::delay`] and [`Self::jitter`] do not apply to them.
+    /// The share of datagrams that overtake others, from 0.0 to 1.0. [`Self::delay`] and [`Self::jitter`] do not apply to these
+    /// datagrams.
     pub reorder: f64,
     /// The share of dials that get no answer, from 0.0 to 1.0.
     pub silence: f64,
-    /// The time that a datagram takes.
+    /// The time from the sending of a datagram to its arrival.
     pub delay: Duration,
     /// The maximum random time that is added to [`Self::delay`], evenly distributed. It changes the order of datagrams.
     pub jitter: Duration,
@@ -114,12 +115,13 @@ impl Faults {
 /// endpoints the same binder.
 ///
 /// The faults of the n-th datagram in one direction of a connection depend only on the seed, the dialed address, the number of
-/// the dial to that address, and n. Two connections between the same two sockets are told apart by the connection ids in the
-/// datagrams. An id that no handshake has shown belongs to the newest of these connections.
+/// the dial to that address, and n. The connection ids in the datagrams distinguish two connections between the same two sockets.
+/// An id that was in no handshake belongs to the newest of these connections.
 ///
-/// [`in_memory`](Self::in_memory) makes a network without the operating system. The delays use tokio's clock. With a paused
-/// clock, the delays of a network in memory are exact, and a test does not wait for them. A paused clock does not wait for real
-/// sockets, so [`new`](Self::new) needs a clock that runs. Each datagram is sent separately: segmentation offload is off.
+/// [`in_memory`](Self::in_memory) makes a network that does not use the operating system. The delays use tokio's clock. With a
+/// paused clock, the delays of a network in memory are exact, and a test does not wait for them. Do not pause the clock with
+/// [`new`](Self::new), because a paused clock does not wait for real sockets. Each datagram is sent separately, because
+/// segmentation offload is off.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -236,20 +238,20 @@ impl FaultControl {
         }
     }
 
-    /// Applies `faults` from now on. Open connections take over everything except the silence, the stalls and the cuts,
-    /// which are chosen when a connection begins.
+    /// Applies `faults` from now on. Open connections keep their silence, stalls and cuts, which are chosen when a connection
+    /// begins.
     pub fn set(&self, faults: Faults) {
         self.shared.state().faults = faults;
     }
 
-    /// While on, no datagram leaves and no datagram arrives.
+    /// Starts or ends a stall of all sockets. During the stall, no datagram leaves and no datagram arrives.
     pub fn stall(&self, on: bool) {
         self.shared.state().stalled = on;
     }
 
-    /// Cuts every connection so far: it carries no more datagrams. If both endpoints use this binder, each end is told with
-    /// the next datagram that it sends, as by a restarted peer: [`CloseReason::Reset`](crate::CloseReason::Reset). Otherwise
-    /// both ends notice at their idle timeout.
+    /// Cuts all present connections: they carry no more datagrams. If both endpoints use this binder, each end gets a stateless
+    /// reset when it next sends a datagram, as from a restarted peer, and reports
+    /// [`CloseReason::Reset`](crate::CloseReason::Reset). Otherwise both ends notice the cut at their idle timeout.
     pub fn cut(&self) {
         self.shared.state().flows.cut();
     }
@@ -280,7 +282,7 @@ impl FaultControl {
         self.shared.state().flows.counts().cut
     }
 
-    /// The number of datagrams that were lost, for any of these reasons.
+    /// The number of datagrams that were lost because of any fault.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.state().lost
@@ -291,8 +293,8 @@ impl FaultControl {
         self.shared.state().flows.seed(address)
     }
 
-    /// Puts the faults around the socket of an endpoint. In memory, `address` becomes the address of the socket. The keys
-    /// make the resets of connections that are cut.
+    /// Adds the faults to the socket of an endpoint. In memory, `address` becomes the address of the socket. The keys create the
+    /// stateless resets of connections that are cut.
     pub(crate) fn expose(
         self,
         mut socket: Socket,

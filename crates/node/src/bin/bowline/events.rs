@@ -54,8 +54,8 @@ impl<'a> Lines<'a> {
         self.print(&admin::describe_state(event), plain);
     }
 
-    /// Prints the node's addresses and what has changed, if something has changed since the latest line. The caller passes the
-    /// addresses of this moment, so that a missed event does no harm.
+    /// Prints the node's addresses and their changes, unless they are the same as in the latest line. The caller passes the
+    /// current addresses instead of those in an event, so that a missed event does no harm.
     pub(crate) fn addresses(&mut self, now: Vec<Multiaddr>) {
         if now == self.addresses {
             return;

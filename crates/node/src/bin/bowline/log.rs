@@ -102,7 +102,7 @@ impl Write for Line {
     }
 }
 
-/// The lines for standard error: of the log, and of errors.
+/// The writer of standard error, for the lines of the log and of errors.
 pub(crate) fn stderr() -> &'static Writer<Stderr> {
     static STDERR: LazyLock<Writer<Stderr>> = LazyLock::new(|| Writer::start(Stderr));
     &STDERR

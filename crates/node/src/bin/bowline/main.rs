@@ -26,7 +26,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
 
-/// The time that a slow reader has at the end for the lines that wait.
+/// The time that a slow reader has for the waiting lines before the process ends.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {

@@ -27,7 +27,7 @@ pub(crate) fn peer_id(text: &str) -> Result<PeerId, String> {
         match inner {
             Some(peer) => format!("'{text}' is an address, not a peer id: write {peer}"),
             None => format!(
-                "'{text}' is not a peer id: a peer id begins with 12D3, Qm, bafz or k and has 46 to 65 characters"
+                "'{text}' is not a peer id: a peer id usually begins with 12D3, 16Uiu2, Qm, bafz or k, and has 46 to 65 characters"
             ),
         }
     })
@@ -135,7 +135,7 @@ fn value_of(name: &str) -> &'static str {
         "ip4" => "an IPv4 address",
         "ip6" => "an IPv6 address",
         "tcp" | "udp" | "sctp" | "dccp" => "a port from 0 to 65535",
-        "p2p" | "ipfs" => "a peer id: a peer id begins with 12D3, Qm, bafz or k",
+        "p2p" | "ipfs" => "a peer id: a peer id usually begins with 12D3, 16Uiu2, Qm, bafz or k",
         _ => "a value for this component",
     }
 }
@@ -189,7 +189,7 @@ mod tests {
             ("/ip4/1.2.3.4/tcp", "a value is missing after /tcp"),
             (
                 "/ip4/1.2.3.4/tcp/1/p2p/nobody",
-                "'nobody' is not a peer id: a peer id begins with 12D3, Qm, bafz or k",
+                "'nobody' is not a peer id: a peer id usually begins with 12D3, 16Uiu2, Qm, bafz or k",
             ),
             (
                 "/ip4/1.2.3.4/tcp/1/",

@@ -1,9 +1,9 @@
-//! The limit of open files, and the node's limits that keep below it.
+//! The limit of open files, and the node's limits that must stay below it.
 //!
-//! A TCP connection takes one file descriptor. The node itself takes up to [`OWN`], its two admin listeners up to [`ADMIN`], and a
-//! dial that is under way up to two, because it tries IPv4 and IPv6 at the same time. A handshake counts twice, because a displaced
-//! handshake may still be open. The node does not count the connections that it has dialed. Connections over QUIC or a relay take
-//! no descriptor and are counted like TCP connections.
+//! A TCP connection takes one file descriptor. The node itself takes up to [`OWN`], and its two admin listeners take up to
+//! [`ADMIN`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
+//! counts as two, because a displaced handshake may still be open. Connections that the node has dialed are not counted.
+//! Connections over QUIC or a relay take no descriptor, but count like TCP connections.
 
 use node::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -36,7 +36,7 @@ pub(crate) fn raise() -> (Option<u64>, Option<u64>) {
     (before.current, getrlimit(Resource::Nofile).current)
 }
 
-/// Lowers the limits in `config` so that the node keeps below `limit` open files. Returns a line about the limits, and whether
+/// Lowers the limits in `config` so that the node stays below `limit` open files. Returns a line about the limits, and whether
 /// the node had to lower them.
 pub(crate) fn fit(limit: Option<u64>, config: &mut Config) -> (String, bool) {
     let Some(limit) = limit else {
@@ -79,8 +79,9 @@ impl Shares {
         }
     }
 
-    /// Handshakes get at most a quarter of the descriptors that the node does not need itself, and dials at most an eighth.
-    /// Inbound connections get the rest after the admin endpoint, and at least half. No limit is below one.
+    /// The free descriptors are those that the node does not need itself. Handshakes get at most a quarter of them, and dials at
+    /// most an eighth. Inbound connections get the remainder after the admin endpoint, or half of the free descriptors if that is
+    /// more. No limit is below one.
     fn fit(self, limit: usize) -> Self {
         let free = limit.saturating_sub(OWN);
         let handshaking = self.handshaking.min((free / 8).max(1));

@@ -122,7 +122,7 @@ pub(crate) fn missed(events: u64) -> (Value, String) {
 struct Stdout(Output);
 
 impl Sink for Stdout {
-    /// Bypasses the buffer of the standard library, which the end of the process would try to empty.
+    /// Bypasses the buffer of the standard library, because the process would wait for the reader of that buffer when it ends.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(io::stdout(), bytes)?)
     }

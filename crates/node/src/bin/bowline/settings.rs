@@ -269,6 +269,7 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         dial.timeout_private_s.0,
         near,
     )?;
+    let config = config.with_dial_timeouts(far, near);
     let total = seconds(
         &place("dial.total_timeout_s"),
         dial.total_timeout_s.0,
@@ -280,10 +281,7 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         listen: multiaddrs(&place("node.listen"), node.listen)?,
         bootstrap: multiaddrs(&place("node.bootstrap"), node.bootstrap)?,
         admin: admin(settings.admin, &place("admin.hosts"))?,
-        config: config
-            .with_ping(liveness)
-            .with_dial_timeouts(far, near)
-            .with_dial_total_timeout(total),
+        config: config.with_ping(liveness).with_dial_total_timeout(total),
     })
 }
 

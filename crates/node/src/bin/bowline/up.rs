@@ -49,7 +49,7 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     outcome
 }
 
-/// One line about everything that the node cannot save in a read-only data directory.
+/// Prints one line with the names of the files that the node cannot write in a read-only data directory.
 fn warn_unsaved(data_dir: &Path, admin: &[Listener]) {
     let unsaved = admin.iter().rev().flat_map(Listener::unsaved);
     let names = unsaved.filter_map(|path| path.file_name());
@@ -58,7 +58,7 @@ fn warn_unsaved(data_dir: &Path, admin: &[Listener]) {
         return;
     };
     failure::warn(&format!(
-        "the node cannot write to the data directory {}: it runs without the files {} there; its admin socket is {}",
+        "the node cannot write to the data directory {}: it runs without the files {} there, and its admin socket is {}",
         data_dir.display(),
         names.join(", "),
         socket.endpoint()

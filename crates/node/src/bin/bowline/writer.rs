@@ -1,8 +1,8 @@
-//! Lines for standard output or standard error, written by a thread of their own. A reader that stops reading, closes its end or
-//! fills its disk delays and ends nothing.
+//! A thread that writes the lines for standard output or standard error. The node continues without delay if a reader stops
+//! reading or closes its end, or if the disk of a file is full.
 //!
-//! At most [`MAX_WAITING`] bytes of lines wait, and as many are being written. Further lines are lost and counted. Once a write
-//! succeeds again, a line tells their number.
+//! At most [`MAX_WAITING`] bytes of lines wait, besides as many bytes in the current write. Further lines are lost and counted.
+//! When a write succeeds again, a line states the number of lost lines.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,12 +17,12 @@ const MAX_WAITING: usize = 256 * 1024;
 /// The pause before the next attempt to write to a full stream that another process has made non-blocking.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Where the lines go, and what is said about lines that are lost.
+/// The destination of the lines, and the text about lost lines.
 pub(crate) trait Sink: Send + Sync + 'static {
     /// Writes some of the bytes.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// The line that tells the number of lost lines.
+    /// The line that states the number of lost lines.
     fn lost(&self, lines: u64) -> String;
 
     /// A write has failed. The lines that were not written are lost.
@@ -41,9 +41,9 @@ pub(crate) struct Writer<S> {
 struct Shared<S> {
     sink: S,
     queue: Mutex<Queue>,
-    /// Lines have arrived.
+    /// Notified when lines arrive.
     filled: Condvar,
-    /// The thread has written all lines.
+    /// Notified when the thread has written all lines.
     emptied: Condvar,
 }
 
@@ -107,7 +107,7 @@ impl<S: Sink> Writer<S> {
 #[derive(Debug, Default)]
 struct Lines {
     text: String,
-    /// The places of the lines that tell a number of lost lines, with that number.
+    /// The offsets of the lines that state a number of lost lines, with that number.
     told: Vec<(usize, u64)>,
 }
 
@@ -122,7 +122,7 @@ impl Lines {
         let rest = &self.text.as_bytes()[place..];
         let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
         let told = self.told.iter().filter(|(at, _)| *at >= place);
-        // Such a line stands for the lines that it counts.
+        // A line about lost lines stands for the lines that it counts.
         told.fold(lines, |lost, (_, count)| lost - 1 + count)
     }
 }
@@ -144,7 +144,7 @@ impl<S: Sink> Shared<S> {
     }
 
     fn run(&self) {
-        let mut is_torn = false;
+        let mut is_line_open = false;
         loop {
             let waiting = self
                 .filled
@@ -153,7 +153,7 @@ impl<S: Sink> Shared<S> {
             let lines = std::mem::take(&mut queue.waiting);
             queue.is_writing = true;
             drop(queue);
-            let failed = self.write_lines(&lines, &mut is_torn).err();
+            let failed = self.write_lines(&lines, &mut is_line_open).err();
             let mut queue = self.queue();
             queue.is_writing = false;
             match &failed {
@@ -175,21 +175,21 @@ impl<S: Sink> Shared<S> {
         }
     }
 
-    /// Writes whole lines. If a write failed within a line before, ends that line first. An error comes with the number of lines
-    /// that are lost.
-    fn write_lines(&self, lines: &Lines, is_torn: &mut bool) -> Result<(), (u64, io::Error)> {
-        if *is_torn {
-            let mended = self.write(b"\n");
-            mended.map_err(|(_, error)| (lines.lost_from(0), error))?;
+    /// Writes whole lines. If the previous write failed in the middle of a line, ends that line first. The error contains the
+    /// number of lost lines.
+    fn write_lines(&self, lines: &Lines, is_line_open: &mut bool) -> Result<(), (u64, io::Error)> {
+        if *is_line_open {
+            let ended = self.write(b"\n");
+            ended.map_err(|(_, error)| (lines.lost_from(0), error))?;
         }
         let outcome = self.write(lines.text.as_bytes());
         let written = outcome.as_ref().err();
         let written = written.map_or(lines.text.len(), |(written, _)| *written);
-        *is_torn = written > 0 && lines.text.as_bytes()[written - 1] != b'\n';
+        *is_line_open = written > 0 && lines.text.as_bytes()[written - 1] != b'\n';
         outcome.map_err(|(written, error)| (lines.lost_from(written), error))
     }
 
-    /// Writes all bytes. An error comes with the number of bytes that were written before.
+    /// Writes all bytes. The error contains the number of bytes that were written before it.
     fn write(&self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while written < bytes.len() {

@@ -1,8 +1,9 @@
 //! The choice of the addresses that this relay lists in its answer to the holder of a slot.
 //!
-//! Other peers reach the holder through these addresses, and some holders announce exactly these. The first address is therefore
-//! the one at which the holder reached the relay. Behind a NAT or a forwarder only the holder knows this address, and its identify
-//! message names it. A false answer harms only the holder, because no other peer receives it.
+//! Other peers reach the holder through these addresses, and some holders announce exactly this list. The first address is
+//! therefore the one at which the holder reached the relay. If the relay is behind a NAT or a forwarder, only the holder knows
+//! this address, and its identify message contains it. A false address harms only the holder, because no other peer receives this
+//! answer.
 
 use multiaddr::Multiaddr;
 
@@ -20,12 +21,12 @@ pub(super) fn list(
     announced: Vec<Multiaddr>,
 ) -> Vec<Multiaddr> {
     let seen = seen.filter(|seen| is_dialable(seen));
-    // Without the word of the holder, the local address is the best guess.
+    // If the holder has not reported an address, the local address is the best guess.
     let reached = seen.or(local.filter(|local| is_dialable(local)));
     let mut listed: Vec<Multiaddr> = Vec::new();
     let announced = announced.iter().map(address::without_peer);
     for address in reached.cloned().into_iter().chain(announced) {
-        // A holder on the Internet that seems to have come to a private address has come through a NAT.
+        // A public holder cannot reach a private address itself: it has come through a NAT.
         if holder.is_told(&address) && !listed.contains(&address) {
             listed.push(address);
         }

@@ -1,4 +1,4 @@
-//! Which connection a datagram belongs to, and what happens to the datagram. Reads no clock.
+//! The choice of the connection and of the fate of each datagram. This module reads no clock.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -6,16 +6,16 @@ use tokio::time::Instant;
 
 use super::{Faults, header::Header};
 
-/// The longest wait for a connection's bandwidth: a router's queue holds about as much.
+/// The longest wait for a connection's bandwidth. The queue of a router holds about as much data.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// The bytes by which an id of unknown length is remembered: the length of Bowline's ids.
+/// The number of stored bytes of an id with unknown length. It is the length of Bowline's ids.
 const LEARNED_LENGTH: usize = 8;
 
-/// The ids of one connection that are learned after its handshake. Connections in tests rarely use more than one.
+/// The maximum number of ids that are learned after the handshake of a connection. Connections in tests rarely use more than one.
 const LEARNED: u32 = 32;
 
-/// What happens to one datagram.
+/// The fate of one datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Lost,
@@ -25,7 +25,7 @@ pub(super) enum Fate {
     Cut,
 }
 
-/// What happened so far.
+/// The counts of faults so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
     pub(super) dials: u64,
@@ -33,12 +33,12 @@ pub(super) struct Counts {
     pub(super) cut: u64,
 }
 
-/// The connections of all sockets of one binder. It never forgets one: it is for tests.
+/// The connections of all sockets of one binder. No connection is ever removed, because this type is only for tests.
 #[derive(Debug)]
 pub(super) struct Flows {
     seed: u64,
     flows: Vec<Flow>,
-    /// Index of the connection by each of its ids.
+    /// The index of a connection, by each of its ids.
     ids: BTreeMap<Vec<u8>, usize>,
     /// The connections so far, by the address that was dialed.
     to: BTreeMap<SocketAddr, u64>,
@@ -62,7 +62,7 @@ struct Flow {
 #[derive(Debug)]
 struct Direction {
     dice: Dice,
-    /// When the bandwidth has carried the datagrams so far.
+    /// The time at which the bandwidth has carried all datagrams so far.
     free: Option<Instant>,
 }
 
@@ -125,7 +125,7 @@ impl Flows {
         flow.fate(now, from, datagram.len(), faults)
     }
 
-    /// Learns from a datagram that arrived from `from` at the socket at `to` which ids belong together.
+    /// Learns the ids of a connection from a datagram that arrived from `from` at the socket at `to`.
     pub(super) fn handle_received(
         &mut self,
         (from, to): (SocketAddr, SocketAddr),
@@ -158,7 +158,7 @@ impl Flows {
 
     /// The connection whose id these bytes start with.
     fn by_prefix(&self, bytes: &[u8]) -> Option<usize> {
-        // Between an id and its continuation, only further continuations of the id are in order.
+        // In the order of the map, only longer ids with the same beginning stand between an id and these bytes.
         let (id, index) = self.ids.range(..=bytes.to_vec()).next_back()?;
         bytes.starts_with(id).then_some(*index)
     }
@@ -234,7 +234,7 @@ impl Flow {
         there || (same(self.target, from) && same(self.dialer, to))
     }
 
-    /// Rolls equally often for every outcome, so that changing one fault leaves the outcomes of the others alone.
+    /// Draws the same number of random values for every outcome, so that a change of one fault does not affect the other faults.
     fn fate(&mut self, now: Instant, from: SocketAddr, bytes: usize, faults: &Faults) -> Fate {
         let direction = &mut self.directions[usize::from(!same(self.dialer, from))];
         let [loss, duplicate, reorder, first, second] = [(); 5].map(|()| direction.dice.roll());
@@ -261,7 +261,7 @@ impl Flow {
 }
 
 impl Direction {
-    /// The time until the bandwidth has carried these bytes, too. None if they would wait too long.
+    /// The time until the bandwidth has carried these bytes, too. `None`: they would wait too long.
     fn wait(&mut self, now: Instant, bytes: usize, bandwidth: Option<u32>) -> Option<Duration> {
         let Some(bandwidth) = bandwidth else {
             return Some(Duration::ZERO);
@@ -276,13 +276,13 @@ impl Direction {
     }
 }
 
-/// Whether both can be the address of one socket: one of them may be a wildcard.
+/// Whether both addresses can belong to one socket. One of them may be a wildcard.
 pub(super) fn same(a: SocketAddr, b: SocketAddr) -> bool {
     let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (wildcard || a.ip() == b.ip())
 }
 
-/// FNV-1a: the standard hasher may give another number on another machine.
+/// The FNV-1a hash. The standard hasher may return different numbers on different machines.
 fn hash(address: SocketAddr) -> u64 {
     let text = address.to_string();
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -15,12 +15,12 @@ pub(super) enum Header<'a> {
         destination: &'a [u8],
         source: &'a [u8],
     },
-    /// Any other packet. It starts with the destination's id, whose length the header does not tell.
+    /// Any other packet. Its header begins with the destination's id, but does not contain the length of that id.
     Short { destination: &'a [u8] },
 }
 
 impl<'a> Header<'a> {
-    /// None if the datagram is no QUIC packet.
+    /// Reads the header. `None`: the datagram is not a QUIC packet.
     pub(super) fn of(datagram: &'a [u8]) -> Option<Self> {
         let (first, rest) = datagram.split_first()?;
         if first & LONG == 0 {

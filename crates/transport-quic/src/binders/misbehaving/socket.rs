@@ -26,7 +26,8 @@ use tokio::{
 use super::{Shared, flows::Fate, header::Header};
 use crate::{keys::EndpointKeys, socket::Socket};
 
-/// Datagrams of one socket that may be in flight, and datagrams that may wait until one socket reads them. More are lost.
+/// The maximum number of datagrams of one socket in flight, and of datagrams that wait until a socket reads them. Further
+/// datagrams are lost.
 const QUEUE: usize = 4096;
 
 /// The length of a connection id of an endpoint of this crate.
@@ -43,7 +44,7 @@ pub(super) struct FaultySocket {
     inbox: Mutex<Inbox>,
 }
 
-/// What arrives without the operating system.
+/// The datagrams that arrive without the operating system.
 #[derive(Debug, Default)]
 struct Inbox {
     datagrams: VecDeque<(SocketAddr, Vec<u8>, Option<u8>)>,
@@ -83,7 +84,7 @@ impl FaultySocket {
         self.inner.io().is_some()
     }
 
-    /// Lets the task that receives look at the socket again.
+    /// Wakes the task that receives from the socket.
     pub(super) fn wake(&self) {
         if let Some(reader) = self.inbox().reader.take() {
             reader.wake();
@@ -144,8 +145,7 @@ impl FaultySocket {
         Ok(())
     }
 
-    /// Answers a datagram of a connection that was cut as the restarted peer would: with a stateless reset
-    /// (RFC 9000 section 10.3).
+    /// Answers a datagram of a cut connection with a stateless reset (RFC 9000 section 10.3), as a restarted peer would.
     fn reset(&self, transmit: &Transmit<'_>) {
         let Some(Header::Short { destination }) = Header::of(transmit.contents) else {
             return;
@@ -254,8 +254,8 @@ impl Shared {
     }
 }
 
-/// A datagram in flight. Ordered by the time it is due. [`Carrier::deliver`] numbers datagrams, so that datagrams that are
-/// due at the same time stay in order.
+/// A datagram in flight. The order is by due time, and then by the number that [`Carrier::deliver`] assigned, so that datagrams
+/// with the same due time stay in order.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Datagram {
     due: Instant,
@@ -297,8 +297,8 @@ struct Carrier {
 }
 
 impl Carrier {
-    /// Sends each datagram when it is due. After the end of the socket that queues them, a network in memory still carries
-    /// what was sent. A datagram for which the system's socket has no room is lost.
+    /// Sends each datagram when it is due. A network in memory still delivers the queued datagrams after the socket has been
+    /// dropped. A datagram is lost if the system's socket has no room for it.
     async fn deliver(self, mut queue: mpsc::UnboundedReceiver<Datagram>) {
         let mut under_way = BinaryHeap::new();
         let (mut number, mut open) = (0, true);
@@ -313,7 +313,7 @@ impl Carrier {
                 }
             };
             tokio::select! {
-                // First, because a datagram that was queued later may be due earlier.
+                // This branch comes first, because a datagram that was queued later may be due earlier.
                 biased;
                 queued = queue.recv(), if open => match queued {
                     Some(mut datagram) => {

@@ -22,7 +22,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// A variable looks like a setting, and is none or has no readable text.
+    /// A variable resembles a setting but is not one, or its value is not UTF-8 text.
     pub(crate) fn read() -> Result<Self, String> {
         Self::of(std::env::vars_os())
     }

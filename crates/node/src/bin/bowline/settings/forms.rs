@@ -9,7 +9,7 @@ use serde::{
 
 use super::paths;
 
-/// One value. An empty text means that the setting is not given. A number or `true` in quotes counts as without quotes.
+/// One value. An empty text counts as a missing setting. Quotes around a number or a switch have no meaning.
 #[derive(Debug)]
 pub(crate) struct Setting<T>(pub(crate) Option<T>);
 
@@ -166,7 +166,7 @@ impl Form for u32 {
 }
 
 impl Form for f64 {
-    const WANTED: &'static str = "a number without a unit, 0 or more";
+    const WANTED: &'static str = "a number (0 or more, without a unit)";
 
     fn read(text: &str) -> Option<Self> {
         let number = text.parse::<Self>().ok();

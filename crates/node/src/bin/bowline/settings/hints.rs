@@ -2,8 +2,19 @@
 
 /// The sections of the file and their settings.
 pub(super) const SETTINGS: &[(&str, &[&str])] = &[
-    ("node", &["data_dir", "listen", "bootstrap", "agent"]),
-    ("admin", &["listen", "open_reads"]),
+    (
+        "node",
+        &[
+            "data_dir",
+            "listen",
+            "bootstrap",
+            "announce",
+            "announce_detected",
+            "no_announce",
+            "agent",
+        ],
+    ),
+    ("admin", &["listen", "open_reads", "hosts"]),
     (
         "limits",
         &[
@@ -22,7 +33,10 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ping", &["interval_s", "timeout_s", "failures"]),
-    ("dial", &["rules", "timeout_s", "timeout_private_s"]),
+    (
+        "dial",
+        &["rules", "timeout_s", "timeout_private_s", "total_timeout_s"],
+    ),
     (
         "relay",
         &["server", "reserve_at", "reservations", "min_ttl_s", "terms"],
@@ -46,8 +60,8 @@ pub(crate) fn is_section(name: &str) -> bool {
     SETTINGS.iter().any(|(section, _)| *section == name)
 }
 
-/// What to write in the place of an unknown name. `path` is the section, or empty. `place` gives the name of a key where the
-/// user wrote it.
+/// The hint for an unknown name. `path` is the section, or empty. `place` spells a key as the user would write it in the file or
+/// as a variable.
 pub(crate) fn instead(
     path: &str,
     unknown: &str,
@@ -68,7 +82,7 @@ pub(crate) fn instead(
     }
 }
 
-/// Whether one name is the other with at most two letters added, left out or replaced, or without its unit.
+/// Whether the names differ in at most two letters, or only in the unit `_s`.
 fn is_near(name: &str, other: &str) -> bool {
     let longer = name.len().max(other.len());
     longer <= 64
@@ -106,7 +120,7 @@ mod tests {
             ("reserve_at", "did you mean relay.reserve_at?"),
             (
                 "frobnicate",
-                "the settings of [node] are data_dir, listen, bootstrap, agent",
+                "the settings of [node] are data_dir, listen, bootstrap, announce, announce_detected, no_announce, agent",
             ),
         ] {
             assert_eq!(hint("node", unknown, node), expected);

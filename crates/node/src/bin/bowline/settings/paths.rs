@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// The path, with the user's home directory for `~`. `None`: the path names another user's home directory, or this user has
-/// no home directory.
+/// The path, with the user's home directory in place of `~`. `None`: the path begins with another user's `~NAME`, or this user
+/// has no home directory.
 pub(crate) fn expand(text: &str) -> Option<PathBuf> {
     let Some(rest) = text.strip_prefix('~') else {
         return Some(text.into());

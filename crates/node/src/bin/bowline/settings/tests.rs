@@ -109,6 +109,20 @@ fn a_text_may_look_like_a_number_and_yes_and_no_have_several_words() {
 }
 
 #[test]
+fn a_dial_has_at_least_the_time_of_one_address_unless_its_own_setting_says_otherwise() {
+    for (settings, expected) in [
+        ("timeout_s = 20", 60),
+        ("timeout_s = 90", 90),
+        ("timeout_private_s = 70", 70),
+        ("timeout_s = 90\ntotal_timeout_s = 30", 30),
+    ] {
+        let config = by_file(&format!("[dial]\n{settings}\n")).config;
+        let total = Duration::from_secs(expected);
+        assert_eq!(config.dial_total_timeout, total, "{settings}");
+    }
+}
+
+#[test]
 fn a_tilde_is_the_home_directory_of_this_user() {
     let home = directories::BaseDirs::new().unwrap().home_dir().to_owned();
     for (text, expected) in [
@@ -124,12 +138,16 @@ fn a_tilde_is_the_home_directory_of_this_user() {
 }
 
 #[test]
-fn every_setting_of_the_hints_exists() {
+fn the_hints_contain_exactly_the_settings_that_exist() {
     for (section, keys) in hints::SETTINGS {
         for key in *keys {
             let file = format!("[{section}]\n{key} = {{ }}\n");
             let text = format!("{:?}", resolved(&[], &[], &file).err());
             assert!(!text.contains("no such setting"), "{section}.{key}: {text}");
         }
+        let file = format!("[{section}]\nfrobnicate = 1\n");
+        let text = format!("{:?}", resolved(&[], &[], &file).err());
+        let all = format!("the settings of [{section}] are {}", keys.join(", "));
+        assert!(text.contains(&format!("{all}\"")), "{text}");
     }
 }

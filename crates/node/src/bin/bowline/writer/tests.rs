@@ -96,7 +96,7 @@ fn a_write_that_fails_within_a_line_costs_whole_lines_and_the_next_line_begins_a
     let (writer, sink, script) = scripted();
     script.send(Ok("one\ntw".len())).unwrap();
     script.send(Err(ErrorKind::StorageFull.into())).unwrap();
-    // The lines go into one write, because the first one is pushed together with the others.
+    // One push contains all three lines, so one write contains them, too.
     writer.push("one\ntwo\nthree");
     let deadline = Instant::now() + PATIENCE;
     while sink.failures.load(SeqCst) == 0 {
