@@ -1,5 +1,17 @@
 //! Joining the network, and rejoining it after a loss.
-//!
-//! This crate contains no code yet. It will contain the state machine that joins the network, a backoff with full
-//! jitter, and a store of working addresses that survives a restart. The candidate peers will come from a static list,
-//! saved peers, `/dnsaddr` and Kademlia.
+
+mod backoff;
+mod candidate;
+mod config;
+mod error;
+mod rejoin;
+mod resume;
+
+pub use backoff::{Backoff, Jitter};
+pub use candidate::{Candidate, Found, Need, Origin};
+pub use config::RejoinConfig;
+pub use error::SourceError;
+pub use rejoin::{AttemptId, CandidateView, Purpose, Reason, Rejoin, RejoinEvent, State, Status};
+pub use resume::Resume;
+#[cfg(feature = "tokio")]
+pub use resume::time_asleep;
