@@ -323,8 +323,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         }
         while let Some((peer, mark, connected)) = self.peers.poll_mark(now) {
             if mark == Mark::Lasted {
-                let address = connected.address.clone();
-                self.note_lasted(now, peer, address);
+                let (address, since) = (connected.address.clone(), connected.since);
+                self.note_lasted(now, peer, since, address);
             }
         }
         self.attempts.retain(|_, attempt| attempt.until > now);
@@ -352,7 +352,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     }
 
     /// A connection has lasted: its peer's backoff starts again, and its address becomes a candidate of the peer's own.
-    fn note_lasted(&mut self, now: Instant, peer: Id, address: Option<A>) {
+    fn note_lasted(&mut self, now: Instant, peer: Id, since: Instant, address: Option<A>) {
         if let Some(address) = &address {
             let (config, local) = (&self.config, self.local.as_ref() != Some(&peer));
             let candidate = Candidate::new(Some(peer.clone()), vec![address.clone()], Origin::Peer);
@@ -374,8 +374,10 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             addresses.extend(entry.addresses.iter().map(|(address, _)| address.clone()));
         }
         addresses.retain(|known| Some(known) != address.as_ref());
+        let stayed = now.saturating_duration_since(since);
         self.events.push_back(RejoinEvent::Lasted {
             peer,
+            stayed,
             address,
             addresses,
         });

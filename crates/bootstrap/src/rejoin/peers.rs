@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The shortest age at which a connection can have lasted, so that its next mark is later.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     /// The connection counts for the state.
@@ -87,9 +90,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
     pub(super) fn remove(&mut self, peer: &Id) -> Option<Connected<A>> {
         let connected = self.connected.remove(peer)?;
         self.settled -= usize::from(connected.settled);
-        if !connected.lasted || !connected.settled {
-            self.marks.retain(|(.., id)| id != peer);
-        }
+        self.marks.retain(|(.., id)| id != peer);
         Some(connected)
     }
 
@@ -101,14 +102,21 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
     /// A connection that has reached a mark by now.
     pub(super) fn poll_mark(&mut self, now: Instant) -> Option<(Id, Mark, &Connected<A>)> {
         self.marks.first().filter(|(at, ..)| *at <= now)?;
-        let (_, mark, peer) = self.marks.pop_first()?;
+        let (at, mark, peer) = self.marks.pop_first()?;
         let connected = self.connected.get_mut(&peer)?;
         match mark {
             Mark::Settled => {
                 connected.settled = true;
                 self.settled += 1;
             }
-            Mark::Lasted => connected.lasted = true,
+            Mark::Lasted => {
+                connected.lasted = true;
+                // A peer that is told again and again as its stay grows is saved with it even if this process is killed.
+                let age = at.saturating_duration_since(connected.since).max(SHORTEST);
+                if let Some(next) = connected.since.checked_add(age.saturating_mul(4)) {
+                    self.marks.insert((next, Mark::Lasted, peer.clone()));
+                }
+            }
         }
         Some((peer, mark, connected))
     }

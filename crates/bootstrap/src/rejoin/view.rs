@@ -41,10 +41,13 @@ pub enum RejoinEvent<Id, A> {
         /// The state now.
         to: State,
     },
-    /// A connection has lasted for [`crate::RejoinConfig::lasted`]. Save the peer.
+    /// A connection has lasted for [`crate::RejoinConfig::lasted`], and again each time that its age has grown to four times
+    /// that. Save the peer.
     Lasted {
         /// The peer.
         peer: Id,
+        /// How long the peer has been connected.
+        stayed: Duration,
         /// Where this node reached the peer. `None`: the peer dialed.
         address: Option<A>,
         /// The further addresses that are known of the peer.

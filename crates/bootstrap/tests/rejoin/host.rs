@@ -136,6 +136,7 @@ impl Host {
                 peer,
                 address,
                 addresses,
+                ..
             } => Some((*peer, *address, addresses.clone())),
             _ => None,
         })

@@ -321,10 +321,13 @@ fn a_peer_that_lasted_is_told_with_the_address_that_worked_and_then_its_loss_wit
         "the address that worked is dialed first"
     );
     host.pass(5 * SECOND);
+    assert!(host.told_lasted().is_empty());
+    host.pass(25 * SECOND);
+    assert_eq!(host.told_lasted().len(), 1, "told again after 40 s");
     host.disconnect(1);
-    let lost = |event: &RejoinEvent<u32, u32>| matches!(event, RejoinEvent::Lost { peer: 1, stayed } if *stayed == 15 * SECOND);
+    let lost = |event: &RejoinEvent<u32, u32>| matches!(event, RejoinEvent::Lost { peer: 1, stayed } if *stayed == 40 * SECOND);
     assert!(host.events.iter().any(lost));
-    assert_eq!(host.view(1).longest, Some(15 * SECOND));
+    assert_eq!(host.view(1).longest, Some(40 * SECOND));
 }
 
 #[test]
