@@ -190,7 +190,10 @@ fn poll_sources<Id, A>(
         left -= 1;
         let index = *first % sources.len();
         match sources[index].poll_found(cx) {
-            Poll::Ready(Some(found)) => return Poll::Ready(found),
+            Poll::Ready(Some(found)) => {
+                *first = index + 1;
+                return Poll::Ready(found);
+            }
             Poll::Ready(None) => drop(sources.remove(index)),
             Poll::Pending => *first = index + 1,
         }

@@ -134,7 +134,7 @@ impl<Id, A> Finds<Id, A> {
         news.changes != seen.changes
     }
 
-    async fn send(&self, found: Found<Id, A>) {
+    pub(crate) async fn send(&self, found: Found<Id, A>) {
         // The receiver is gone only if this function is dropped with it.
         let _ = self.found.send(found).await;
     }
