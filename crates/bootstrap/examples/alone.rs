@@ -111,5 +111,6 @@ async fn main() {
         "joined again {} ms after the server was back",
         up.elapsed().as_millis()
     );
-    (running.abort(), server.abort());
+    running.abort();
+    server.abort();
 }

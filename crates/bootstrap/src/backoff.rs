@@ -68,7 +68,7 @@ impl Jitter {
     /// A duration that is uniform in (0, `most`].
     pub fn up_to(&mut self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let scaled = u128::from(self.next()) * u128::from(most) >> 64;
+        let scaled = (u128::from(self.next()) * u128::from(most)) >> 64;
         // The product is below `most`, which is a u64.
         Duration::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX - 1) + 1)
     }

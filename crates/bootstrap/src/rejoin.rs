@@ -7,23 +7,24 @@ mod book;
 mod dials;
 mod entry;
 mod peers;
+mod report;
 mod state;
 mod view;
 mod wishes;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use book::{Book, Put};
-use dials::Attempt;
+use dials::{Attempt, after};
 use peers::{Mark, Peers};
 pub use state::{Reason, State, Status};
 pub use view::{AttemptId, CandidateView, Purpose, RejoinEvent};
 use wishes::Wishes;
 
-use crate::{Candidate, Jitter, Need, Origin, RejoinConfig};
+use crate::{Candidate, Jitter, Origin, RejoinConfig};
 
 /// Decides which peers to dial, and when, so that the node joins its network and rejoins it after a loss.
 ///
@@ -238,84 +239,6 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.events.pop_front()
     }
 
-    /// The state.
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// The state with its reason.
-    pub fn status(&self) -> Status {
-        let reason = if self.peers.len() > 0 {
-            Reason::Connected {
-                settled: self.peers.settled(),
-                wanted: self.config.wanted,
-            }
-        } else if !self.attempts.is_empty() {
-            Reason::Dialing {
-                dials: self.attempts.len(),
-            }
-        } else if self.book.len() == 0 {
-            Reason::NoCandidates
-        } else {
-            let next = self.next_dial().map(|(due, _)| due);
-            Reason::Waiting {
-                candidates: self.book.len(),
-                next,
-            }
-        };
-        Status {
-            state: self.state,
-            reason,
-        }
-    }
-
-    /// How many further peers the node is looking for.
-    pub fn need(&self) -> Need {
-        let peers = self.config.target.saturating_sub(self.peers.len());
-        Need {
-            peers,
-            isolated: self.peers.len() == 0,
-        }
-    }
-
-    /// The connected peers.
-    pub fn connected(&self) -> impl Iterator<Item = &Id> {
-        self.peers.ids()
-    }
-
-    /// All candidates with their history: at most [`RejoinConfig::max_candidates`].
-    pub fn candidates(&self, now: Instant) -> Vec<CandidateView<Id, A>> {
-        let view = |(key, entry): (u64, &entry::Entry<Id, A>)| CandidateView {
-            peer: entry.identity().cloned(),
-            addresses: entry
-                .addresses
-                .iter()
-                .map(|(address, _)| address.clone())
-                .collect(),
-            origins: entry.origins(),
-            connected: entry
-                .identity()
-                .is_some_and(|peer| self.peers.contains(peer)),
-            lost: entry.is_lost(now),
-            in_flight: self
-                .attempts
-                .values()
-                .filter(|attempt| attempt.key == key)
-                .count(),
-            dials: entry.dials,
-            failures: entry.backoff.steps(),
-            next: entry.due,
-            last_connected: entry.last_connected,
-            longest: entry.longest,
-        };
-        self.book.iter().map(view).collect()
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &RejoinConfig {
-        &self.config
-    }
-
     /// Carries out what is due, in the order in which causes precede effects.
     fn advance(&mut self, now: Instant) {
         if self.redial.is_some_and(|at| at <= now) {
@@ -397,11 +320,4 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             self.events.push_back(RejoinEvent::State { from, to });
         }
     }
-}
-
-/// `now + wait`. A time that no clock can say is a year away.
-fn after(now: Instant, wait: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    let at = now.checked_add(wait).or_else(|| now.checked_add(YEAR));
-    at.unwrap_or(now)
 }

@@ -18,7 +18,7 @@ use file::PeerFile;
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 pub use record::SavedPeer;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::SourceError;
 
@@ -78,30 +78,39 @@ impl StoreConfig {
 /// Dropping the store writes what waits, in the background. [`Store::close`] waits for it.
 pub struct Store {
     reports: Option<SyncSender<SavedPeer>>,
-    written: Option<tokio::sync::oneshot::Receiver<()>>,
+    written: Option<oneshot::Receiver<()>>,
     path: PathBuf,
 }
 
+/// What a store has read, and the problems of its writer to come.
+#[derive(Debug)]
+pub struct Loaded {
+    pub(crate) peers: Vec<SavedPeer>,
+    pub(crate) problems: Vec<SourceError>,
+    pub(crate) failures: mpsc::Receiver<SourceError>,
+}
+
 impl Store {
-    /// Opens the file, or makes it. The call blocks for the time of a few reads. The source yields the peers of the file, those
-    /// that stayed longest first, and later the problems of writing.
+    /// Opens the file, or makes it. The call blocks for the time of a few reads. [`crate::sources::saved`] is the source of what
+    /// was loaded.
     ///
     /// A damaged file is set aside and a new one is begun. If the file cannot be used at all, the source reports why, and the
     /// store saves nothing.
-    pub fn open(
-        path: &Path,
-        config: StoreConfig,
-    ) -> (Self, crate::sources::Task<PeerId, Multiaddr>) {
+    pub fn open(path: &Path, config: StoreConfig) -> (Self, Loaded) {
         let (file, peers, problems) = PeerFile::open(path, &config, unix_now());
         let (reports, receiver) = sync_channel(WAITING);
         let (failures, failed) = mpsc::channel(1);
-        let (done, written) = tokio::sync::oneshot::channel();
+        let (done, written) = oneshot::channel();
         let mut store = Self {
             reports: None,
             written: None,
             path: path.to_path_buf(),
         };
-        let mut problems = problems;
+        let mut loaded = Loaded {
+            peers,
+            problems,
+            failures: failed,
+        };
         if let Some(file) = file {
             let path = store.path.clone();
             let writer = move || {
@@ -117,11 +126,11 @@ impl Store {
                 Ok(_) => (store.reports, store.written) = (Some(reports), Some(written)),
                 Err(error) => {
                     let (path, reason) = (store.path.clone(), format!("no thread for it: {error}"));
-                    problems.push(SourceError::Store { path, reason });
+                    loaded.problems.push(SourceError::Store { path, reason });
                 }
             }
         }
-        (store, crate::sources::saved(peers, problems, failed))
+        (store, loaded)
     }
 
     /// Saves a peer whose connection has lasted: at [`crate::RejoinEvent::Lasted`] with

@@ -140,8 +140,8 @@ async fn a_source_that_never_stops_starves_neither_the_others_nor_the_host() {
 async fn a_dropped_driver_stops_its_sources() {
     let alive = Arc::new(());
     let held = alive.clone();
-    let source = Task::<u32, u32>::new(|_| async move {
-        let _held = held;
+    let source = Task::<u32, u32>::new(|finds| async move {
+        let _held = (held, finds);
         std::future::pending::<()>().await;
     });
     let (mut driver, _handle) = Driver::new(core(), vec![Box::new(source)]);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Rejoin, after,
+    Rejoin,
     book::Key,
     entry::Entry,
     view::{AttemptId, RejoinEvent},
@@ -217,4 +217,11 @@ fn cap<Id: Clone + Ord, A: Clone + PartialEq>(
         () if isolated => config.isolated_cap,
         () => config.cap,
     }
+}
+
+/// `now + wait`. A time that no clock can say is a year away.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let at = now.checked_add(wait).or_else(|| now.checked_add(YEAR));
+    at.unwrap_or(now)
 }

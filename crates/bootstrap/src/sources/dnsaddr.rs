@@ -1,10 +1,10 @@
 //! Peers from `/dnsaddr` names.
 
-mod expansion;
+pub(crate) mod expansion;
 
 use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-pub(crate) use expansion::Expansion;
+use expansion::Expansion;
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
@@ -33,11 +33,11 @@ const FAILED: (Duration, Duration, Duration) = (
 
 type Answer = Result<Vec<Vec<u8>>, String>;
 
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// Looks up the TXT records of a name. Each record is one byte string.
 #[derive(Clone)]
-pub struct TxtLookup(
-    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>,
-);
+pub struct TxtLookup(Arc<dyn Fn(String) -> Asking + Send + Sync>);
 
 impl TxtLookup {
     /// A look-up by a function, which gets the whole name such as `_dnsaddr.example.org`.

@@ -57,6 +57,7 @@ async fn run(
     let mut reported = false;
     loop {
         let Err((what, error)) = search(&mut lan, &mut addresses, &mut finds).await else {
+            reported = false;
             continue;
         };
         // The same failure again is no news.

@@ -2,30 +2,28 @@
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use tokio::sync::mpsc;
 
 use super::Task;
-use crate::{Candidate, Origin, SavedPeer, SourceError};
+use crate::{
+    Candidate, Origin,
+    store::{Loaded, SavedPeer},
+};
 
-/// Names the peers that a store has read, and then reports the problems of its writer.
-pub(crate) fn saved(
-    peers: Vec<SavedPeer>,
-    problems: Vec<SourceError>,
-    mut failures: mpsc::Receiver<SourceError>,
-) -> Task<PeerId, Multiaddr> {
+/// A source of the peers that a store has loaded, those that stayed longest first. Later it reports the problems of the store.
+pub fn saved(mut loaded: Loaded) -> Task<PeerId, Multiaddr> {
     Task::new(move |finds| async move {
-        for problem in problems {
+        for problem in loaded.problems {
             finds.problem(problem).await;
         }
         for SavedPeer {
             peer, addresses, ..
-        } in peers
+        } in loaded.peers
         {
             finds
                 .candidate(Candidate::new(Some(peer), addresses, Origin::Saved))
                 .await;
         }
-        while let Some(failure) = failures.recv().await {
+        while let Some(failure) = loaded.failures.recv().await {
             finds.problem(failure).await;
         }
     })

@@ -5,9 +5,14 @@ use std::fs;
 use redb::{Database, TableDefinition};
 
 use super::*;
-use crate::{Found, PeerSource};
+use crate::{Found, PeerSource, sources::Task};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn open(path: &Path, config: StoreConfig) -> (Store, Task<PeerId, Multiaddr>) {
+    let (store, loaded) = Store::open(path, config);
+    (store, crate::sources::saved(loaded))
+}
 
 fn address(n: u8) -> Multiaddr {
     format!("/ip4/44.{n}.0.1/tcp/4077").parse().unwrap()
@@ -15,7 +20,7 @@ fn address(n: u8) -> Multiaddr {
 
 /// What the source of a store names at once.
 async fn named(
-    source: &mut crate::sources::Task<PeerId, Multiaddr>,
+    source: &mut Task<PeerId, Multiaddr>,
 ) -> (Vec<(PeerId, Vec<Multiaddr>)>, Vec<String>) {
     let (mut peers, mut problems) = (Vec::new(), Vec::new());
     std::future::poll_fn(|cx| {
@@ -38,7 +43,7 @@ async fn named(
 async fn peers_are_there_after_a_restart_those_that_stayed_longest_first() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let (store, mut source) = Store::open(&path, StoreConfig::default());
+    let (store, mut source) = open(&path, StoreConfig::default());
     assert_eq!(named(&mut source).await, (vec![], vec![]));
     let (short, long) = (PeerId::random(), PeerId::random());
     store.save(short, vec![address(1)], 10 * SECOND);
@@ -47,7 +52,7 @@ async fn peers_are_there_after_a_restart_those_that_stayed_longest_first() {
     store.save(long, vec![], 50 * SECOND);
     assert!(store.close(10 * SECOND).await);
 
-    let (_store, mut source) = Store::open(&path, StoreConfig::default());
+    let (_store, mut source) = open(&path, StoreConfig::default());
     let (peers, problems) = named(&mut source).await;
     assert_eq!(
         peers,
@@ -63,7 +68,7 @@ async fn peers_are_there_after_a_restart_those_that_stayed_longest_first() {
 async fn a_peer_is_on_the_disk_within_a_second_without_a_goodbye() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let (store, _source) = Store::open(&path, StoreConfig::default());
+    let (store, _source) = open(&path, StoreConfig::default());
     let peer = PeerId::random();
     store.save(peer, vec![address(1)], 10 * SECOND);
     // The copy is what a killed process leaves behind.
@@ -72,7 +77,7 @@ async fn a_peer_is_on_the_disk_within_a_second_without_a_goodbye() {
     loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
         fs::copy(&path, &copy).unwrap();
-        let (_, mut source) = Store::open(&copy, StoreConfig::default());
+        let (_, mut source) = open(&copy, StoreConfig::default());
         if named(&mut source).await.0 == [(peer, vec![address(1)])] {
             break;
         }
@@ -86,7 +91,7 @@ async fn a_peer_is_on_the_disk_within_a_second_without_a_goodbye() {
 async fn a_file_that_is_damaged_is_set_aside_and_the_store_starts_empty_and_works() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let (store, _source) = Store::open(&path, StoreConfig::default());
+    let (store, _source) = open(&path, StoreConfig::default());
     for n in 0..50 {
         store.save(PeerId::random(), vec![address(n)], 10 * SECOND);
     }
@@ -101,7 +106,7 @@ async fn a_file_that_is_damaged_is_set_aside_and_the_store_starts_empty_and_work
         .for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x5a);
     for (n, bytes) in [b"nonsense".to_vec(), cut, upset].into_iter().enumerate() {
         fs::write(&path, &bytes).unwrap();
-        let (store, mut source) = Store::open(&path, StoreConfig::default());
+        let (store, mut source) = open(&path, StoreConfig::default());
         let (peers, problems) = named(&mut source).await;
         assert!(peers.is_empty());
         let aside = folder.path().join(if n == 0 {
@@ -123,7 +128,7 @@ async fn a_file_that_is_damaged_is_set_aside_and_the_store_starts_empty_and_work
         let peer = PeerId::random();
         store.save(peer, vec![address(1)], 10 * SECOND);
         assert!(store.close(10 * SECOND).await);
-        let (store, mut source) = Store::open(&path, StoreConfig::default());
+        let (store, mut source) = open(&path, StoreConfig::default());
         assert_eq!(named(&mut source).await.0, [(peer, vec![address(1)])]);
         assert!(store.close(10 * SECOND).await);
     }
@@ -133,7 +138,7 @@ async fn a_file_that_is_damaged_is_set_aside_and_the_store_starts_empty_and_work
 async fn any_single_byte_that_changes_leaves_a_store_that_starts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let (store, _source) = Store::open(&path, StoreConfig::default());
+    let (store, _source) = open(&path, StoreConfig::default());
     store.save(PeerId::random(), vec![address(1)], 10 * SECOND);
     assert!(store.close(10 * SECOND).await);
     let good = fs::read(&path).unwrap();
@@ -145,7 +150,7 @@ async fn any_single_byte_that_changes_leaves_a_store_that_starts() {
         let mut bytes = good.clone();
         bytes[place] ^= 0xff;
         fs::write(&path, &bytes).unwrap();
-        let (store, mut source) = Store::open(&path, StoreConfig::default());
+        let (store, mut source) = open(&path, StoreConfig::default());
         let (peers, _) = named(&mut source).await;
         assert!(peers.len() <= 1);
         assert!(store.close(10 * SECOND).await);
@@ -179,7 +184,7 @@ async fn records_that_are_none_are_passed_over_and_told() {
     }
     write.commit().unwrap();
     drop(database);
-    let (_store, mut source) = Store::open(&path, StoreConfig::default());
+    let (_store, mut source) = open(&path, StoreConfig::default());
     let (peers, problems) = named(&mut source).await;
     assert_eq!(peers, [(good, vec![address(1)])]);
     let told = format!(
@@ -193,8 +198,8 @@ async fn records_that_are_none_are_passed_over_and_told() {
 async fn a_file_that_cannot_be_used_is_left_alone_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let (_first, _source) = Store::open(&path, StoreConfig::default());
-    let (second, mut source) = Store::open(&path, StoreConfig::default());
+    let (_first, _source) = open(&path, StoreConfig::default());
+    let (second, mut source) = open(&path, StoreConfig::default());
     let (_, problems) = named(&mut source).await;
     let told = format!(
         "cannot use the saved peers in {}: another process uses it",
@@ -204,7 +209,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_named() {
     assert!(path.exists());
     second.save(PeerId::random(), vec![address(1)], SECOND);
     assert!(second.close(SECOND).await, "nothing waits");
-    let (_store, mut source) = Store::open(folder.path(), StoreConfig::default());
+    let (_store, mut source) = open(folder.path(), StoreConfig::default());
     let (_, problems) = named(&mut source).await;
     assert!(
         problems[0].ends_with("it is not a regular file"),
@@ -217,7 +222,7 @@ async fn a_store_is_bounded_in_peers_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
     let config = StoreConfig::default().with_max_peers(64);
-    let (store, _source) = Store::open(&path, config.clone());
+    let (store, _source) = open(&path, config.clone());
     for n in 0..1000u32 {
         let long: Multiaddr = format!(
             "/ip4/44.{}.{}.1/tcp/1/ws/http-path/{}",
@@ -233,7 +238,7 @@ async fn a_store_is_bounded_in_peers_and_bytes() {
         }
     }
     assert!(store.close(10 * SECOND).await);
-    let (_store, mut source) = Store::open(&path, config);
+    let (_store, mut source) = open(&path, config);
     assert!(named(&mut source).await.0.len() <= 64);
     assert!(fs::metadata(&path).unwrap().len() < 4 << 20);
 }

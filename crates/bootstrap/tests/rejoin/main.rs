@@ -138,7 +138,8 @@ fn beyond_four_dials_of_one_peer_the_oldest_is_abandoned_and_the_next_is_on_time
     host.connect(1);
     host.pass(10 * SECOND);
     host.disconnect(1);
-    (host.dials(), host.abandoned());
+    host.dials();
+    host.abandoned();
     host.pass(2 * SECOND);
     let (dials, abandoned) = (host.dials(), host.abandoned());
     assert!(dials.len() >= 20, "{} dials in 2 s", dials.len());

@@ -182,7 +182,7 @@ impl Lan {
             .count();
         let room = self.seen.len() < MAX_SEEN && of_sender < MAX_PER_SENDER;
         let known = self.seen.contains_key(&key);
-        if addresses.is_empty() || !known && !(room && self.new.admits(now, MAX_NEW)) {
+        if addresses.is_empty() || !(known || room && self.new.admits(now, MAX_NEW)) {
             return;
         }
         let until = now + ttl.clamp(TTL.0, TTL.1);

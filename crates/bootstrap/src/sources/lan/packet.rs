@@ -23,9 +23,9 @@ pub(super) const MAX_PACKET: usize = 9000;
 /// The most questions and records of a packet that is read.
 const MAX_RECORDS: usize = 256;
 /// The most peers of a packet that are read.
-const MAX_PEERS: usize = 16;
+pub(crate) const MAX_PEERS: usize = 16;
 /// The most addresses of a peer that are read.
-const MAX_STRINGS: usize = 32;
+pub(crate) const MAX_STRINGS: usize = 32;
 /// The longest string of a TXT record.
 const MAX_STRING: usize = 255;
 /// The most addresses in an answer. It has about 1 KiB then.
