@@ -197,10 +197,10 @@ fn look_up(records: &Arc<Mutex<Vec<String>>>) -> (TxtLookup, Arc<Mutex<Vec<Insta
     let (times, records) = (asked.clone(), records.clone());
     let look_up = TxtLookup::new(move |name| {
         assert_eq!(name, "_dnsaddr.example.org");
-        times.lock().unwrap().push(Instant::now());
+        times.lock().expect("no panic").push(Instant::now());
         let records: Vec<_> = records
             .lock()
-            .unwrap()
+            .expect("no panic")
             .iter()
             .map(|record| record.clone().into_bytes())
             .collect();

@@ -229,6 +229,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
     /// More candidates than dials may be in flight, and none of them answers.
     #[test]
     fn no_candidate_starves_while_the_others_do_not_answer(seed: u64, candidates in 1u32..30, in_flight in 1usize..8) {
