@@ -43,7 +43,7 @@ pub struct RejoinConfig {
     /// How many dials of one peer may be in flight. Default 4: four mean delays of a lost peer are as long as a dial. One more
     /// dial abandons the oldest one.
     pub max_per_peer: usize,
-    /// How many candidates are kept. Default 1,024, which is about 1 MiB with 8 addresses each.
+    /// How many candidates are kept. Default 1,024: more than a node dials in an hour.
     pub max_candidates: usize,
     /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports, two address families.
     pub max_addresses: usize,

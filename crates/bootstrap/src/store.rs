@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreConfig {
-    /// How many peers are saved. Default 256: many more than a node dials to join, and less than 3 MiB.
+    /// How many peers are saved. Default 256: many more than a node dials to join.
     pub max_peers: usize,
     /// How many peers of one IPv4 /24, IPv6 /48 or host name are saved, and four times as many of an IPv4 /16 or IPv6 /32.
     /// Default 4. Half of the places are open to private addresses, and a quarter to host names. So an owner of few networks

@@ -174,7 +174,7 @@ mod tests {
         let mut wide = Expansion::default();
         wide.begin("example.org", None);
         let (mut asked, mut next) = (0, 0);
-        while answer(&mut wide, &names(next).collect::<Vec<_>>()) {
+        while asked < 1000 && answer(&mut wide, &names(next).collect::<Vec<_>>()) {
             (asked, next) = (asked + 1, next + 200);
         }
         assert_eq!(asked, MAX_NAMES);
