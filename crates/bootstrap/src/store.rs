@@ -72,7 +72,7 @@ impl StoreConfig {
     }
 }
 
-/// Saves peers in a file. A thread writes, so that the disk delays nobody: a peer is on the disk about 0.2 s after
+/// Saves peers in a file. A thread writes, so that the disk delays nobody: a peer is on the disk within a second after
 /// [`Store::save`].
 ///
 /// Dropping the store writes what waits, in the background. [`Store::close`] waits for it.
