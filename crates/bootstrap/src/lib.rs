@@ -1,5 +1,144 @@
-//! Joining the network, and rejoining it after a loss.
+//! Joins the network, and rejoins it after a loss of its peers, its network or its process.
 //!
-//! This crate contains no code yet. It will contain the state machine that joins the network, a backoff with full
-//! jitter, and a store of working addresses that survives a restart. The candidate peers will come from a static list,
-//! saved peers, `/dnsaddr` and Kademlia.
+//! ```text
+//!  list, file, /dnsaddr, saved peers, LAN ── PeerSource ──► candidates ─┐
+//!                                                                       ▼
+//!  handle_connected, handle_disconnected ─────────────────────────►  Rejoin  ──► Dial, Abandon, State, Lasted ──► the host
+//!  handle_answered, handle_failed, handle_changed ────────────────►     │
+//!                                                                       └──► poll_timeout
+//!
+//!  Isolated ── a peer connects ──► Joining ── enough peers settle ──► Joined ◄──► Degraded
+//!     ▲                                                                               │
+//!     └──────────────────────── the last peer is gone ────────────────────────────────┘
+//! ```
+//!
+//! A *candidate* is a peer that may be dialed, with the addresses that are known of it. A *source* names candidates; its
+//! *origin* says how far it is trusted. A connection has *settled* after 3 s and has *lasted* after 10 s. A peer is *lost* if
+//! its connection had lasted and is gone.
+//!
+//! [`Rejoin`] is the core, for any type of peer id and address. With the feature `tokio`, `Driver` runs the core and its
+//! sources. [`sources`] has the sources for libp2p's peers. `Store` saves peers across restarts (feature `store`).
+//!
+//! # Invariants
+//!
+//! - The delay before a dial is uniform in (0, min(cap, base · 2ⁿ)], where n counts the dials of the peer since one of its
+//!   connections lasted. Only a connection that lasts resets n.
+//! - The cap is 1.5 s for 2 minutes after a loss, 10 s while no peer is connected, and 300 s otherwise. A bootstrap peer that
+//!   many nodes have lost at the same moment is dialed at a random time within the cap.
+//! - A dial in flight never delays the next one. The number of dials in flight is bounded, for each peer and in all, and the
+//!   candidate that has waited longest is dialed first.
+//! - A less trusted origin displaces no candidate and no address of a more trusted one.
+//! - The core reads no clock and opens no socket: the host passes `now` and a seed.
+//! - All that a source, a name server, a host on the LAN or a file can make this crate keep or send is bounded.
+//!
+//! # Limitations
+//!
+//! - The core dials nothing itself and does not check who answers. The host authenticates peers.
+//! - Only candidates with a peer id are offered for a purpose ([`Rejoin::handle_wanted`]).
+//! - A lost peer without a known address is not dialed. Report the addresses that peers tell about themselves as candidates of
+//!   [`Origin::Peer`].
+//! - The LAN source uses IPv4. It announces this node with addresses of its interfaces, and does not say goodbye.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use bootstrap::{Candidate, Origin, Rejoin, RejoinConfig, RejoinEvent, State};
+//!
+//! let mut now = Instant::now();
+//! let mut core = Rejoin::new(Some("alice"), 7, RejoinConfig::default());
+//! core.handle_candidate(now, Candidate::new(Some("bob"), vec!["192.0.2.1:4077"], Origin::Saved));
+//! let Some(RejoinEvent::Dial { attempt, .. }) = core.poll_event() else { panic!("bob is dialed at once") };
+//! core.handle_answered(now, attempt, &"bob");
+//! core.handle_connected(now, &"bob", Some("192.0.2.1:4077"));
+//! now += Duration::from_secs(10);
+//! core.handle_timeout(now);
+//! assert_eq!(core.state(), State::Joined);
+//!
+//! // Bob is lost. The first delay is at most 0.25 s.
+//! core.handle_disconnected(now, &"bob");
+//! assert_eq!(core.state(), State::Isolated);
+//! assert!(core.poll_timeout().unwrap() <= now + Duration::from_millis(250));
+//! ```
+
+mod backoff;
+mod candidate;
+mod config;
+#[cfg(feature = "tokio")]
+mod driver;
+mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod rejoin;
+mod resume;
+pub mod sources;
+#[cfg(feature = "store")]
+mod store;
+
+use std::task::{Context, Poll};
+
+pub use backoff::{Backoff, Jitter};
+pub use candidate::{Candidate, Found, Need, Origin};
+pub use config::RejoinConfig;
+#[cfg(feature = "tokio")]
+pub use driver::{Driver, DriverEvent, Handle, NotJoined};
+pub use error::SourceError;
+#[cfg(feature = "libp2p")]
+pub use libp2p_identity::PeerId;
+#[cfg(feature = "libp2p")]
+pub use multiaddr::Multiaddr;
+pub use rejoin::{AttemptId, CandidateView, Purpose, Reason, Rejoin, RejoinEvent, State, Status};
+pub use resume::Resume;
+#[cfg(feature = "tokio")]
+pub use resume::time_asleep;
+#[cfg(feature = "store")]
+pub use store::{Loaded, SavedPeer, Store, StoreConfig};
+
+/// Supplies candidate peers.
+///
+/// A source is polled like a stream: it yields a finding only when the core can take one, so that it cannot outrun the core. A
+/// source that is an async function is easier to write with `sources::Task` (feature `tokio`).
+///
+/// ```
+/// use std::task::{Context, Poll};
+/// use bootstrap::{Candidate, Found, Need, Origin, PeerSource};
+///
+/// /// Names one peer, when the node has none.
+/// struct LastResort(Need);
+///
+/// impl PeerSource<&'static str, &'static str> for LastResort {
+///     fn poll_found(&mut self, _: &mut Context<'_>) -> Poll<Option<Found<&'static str, &'static str>>> {
+///         // The driver polls each source after it has told the need.
+///         match std::mem::take(&mut self.0).isolated {
+///             true => Poll::Ready(Some(Found::Candidate(Candidate::new(Some("bob"), vec!["192.0.2.1:4077"], Origin::Other)))),
+///             false => Poll::Pending,
+///         }
+///     }
+///
+///     fn handle_need(&mut self, need: Need) {
+///         self.0 = need;
+///     }
+/// }
+///
+/// let mut source = LastResort(Need::default());
+/// let mut context = Context::from_waker(std::task::Waker::noop());
+/// assert!(source.poll_found(&mut context).is_pending());
+/// source.handle_need(Need::new(8, true));
+/// assert!(source.poll_found(&mut context).is_ready());
+/// ```
+pub trait PeerSource<Id, A>: Send {
+    /// The next finding. `None`: the source has named all that it ever will, and is dropped.
+    fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found<Id, A>>>;
+
+    /// The node needs more or fewer peers than before. The source is polled afterwards. Default: the need changes nothing.
+    fn handle_need(&mut self, need: Need) {
+        let _ = need;
+    }
+
+    /// The network has changed, or the host was asleep: what the source knows may be out of date. The source is polled
+    /// afterwards. Default: a change changes nothing.
+    fn handle_changed(&mut self) {}
+}
+
+/// The examples in the README run.
+#[cfg(all(doctest, feature = "store"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,102 @@
+//! Candidates, and what a source reports.
+
+use std::fmt;
+
+/// A peer that may be dialed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate<Id, A> {
+    /// The peer that must answer. `None`: whoever answers at the addresses.
+    pub peer: Option<Id>,
+    /// Where the peer may be reached, the best address first. The core keeps [`crate::RejoinConfig::max_addresses`] of them.
+    pub addresses: Vec<A>,
+    /// Who named the peer.
+    pub origin: Origin,
+}
+
+impl<Id, A> Candidate<Id, A> {
+    /// A candidate.
+    pub fn new(peer: Option<Id>, addresses: Vec<A>, origin: Origin) -> Self {
+        Self {
+            peer,
+            addresses,
+            origin,
+        }
+    }
+}
+
+/// Who named a candidate, in the order of trust. A less trusted origin never displaces an address or a candidate of a more
+/// trusted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The user: a connection to this peer must be kept.
+    Kept,
+    /// The bootstrap list of the configuration.
+    List,
+    /// A file with a bootstrap list.
+    File,
+    /// A bootstrap list in the DNS.
+    DnsAddr,
+    /// An earlier run of this node, whose connection to the peer lasted.
+    Saved,
+    /// The peer itself, over a connection.
+    Peer,
+    /// The local network.
+    Lan,
+    /// The routing table of a DHT.
+    Routing,
+    /// A third party.
+    Other,
+}
+
+impl Origin {
+    /// Whether many nodes have the same candidates from this origin and may lose them at the same time.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::File | Self::DnsAddr)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kept => "keep",
+            Self::List => "list",
+            Self::File => "file",
+            Self::DnsAddr => "dnsaddr",
+            Self::Saved => "saved",
+            Self::Peer => "peer",
+            Self::Lan => "lan",
+            Self::Routing => "routing",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// What a source has found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Found<Id, A> {
+    /// A candidate, or more addresses of one.
+    Candidate(Candidate<Id, A>),
+    /// The source no longer names these addresses of a peer. If no origin names any address, the candidate is forgotten.
+    Withdrawn(Candidate<Id, A>),
+    /// The source has a problem that its user should know, such as a line that is no address.
+    Problem(crate::SourceError),
+}
+
+/// How many further peers the node is looking for. A source may search more often while this is high.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Need {
+    /// How many peers are missing up to [`crate::RejoinConfig::target`].
+    pub peers: usize,
+    /// Whether no peer is connected.
+    pub isolated: bool,
+}
+
+impl Need {
+    /// A need, for the tests of a source.
+    pub fn new(peers: usize, isolated: bool) -> Self {
+        Self { peers, isolated }
+    }
+}

@@ -1,0 +1,142 @@
+//! The figures of the core, each with its reason and unit.
+
+use std::time::Duration;
+
+/// When and how often [`crate::Rejoin`] dials, and what counts as joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RejoinConfig {
+    /// The ceiling of a peer's first delay. It doubles with each dial of the peer. Default 0.25 s, which is longer than most
+    /// round trips.
+    pub base: Duration,
+    /// The longest delay for a peer that was lost a short time ago. Default 1.5 s: a peer that restarts is dialed within 1.5 s
+    /// of its being up.
+    pub lost_cap: Duration,
+    /// How long after its loss a peer is dialed at [`Self::lost_cap`]. Default 2 min: most restarts and network failures are
+    /// over by then.
+    pub lost_window: Duration,
+    /// How many lost peers are dialed at [`Self::lost_cap`] at a time, in addition to the peers to keep. Default 16: about 21
+    /// dials per second if all of them are gone. A further loss displaces the oldest one.
+    pub max_lost: usize,
+    /// The longest delay while no peer is connected. Default 10 s: a network that comes back is found within 10 s, and a
+    /// bootstrap peer with 10,000 waiting nodes gets 2,000 dials per second.
+    pub isolated_cap: Duration,
+    /// The longest delay otherwise. Default 300 s: a peer that is away for long costs little.
+    pub cap: Duration,
+    /// How long a connection must last to reset the backoff of its peer. Default 10 s. Peers that accept a connection only to
+    /// close it do so sooner.
+    pub lasted: Duration,
+    /// How long a connection must last to count for [`Self::wanted`]. Default 3 s: longer than the exchange of a bootstrap
+    /// peer that closes afterwards, and short enough that two nodes that know only each other are joined within 10 s.
+    pub settled: Duration,
+    /// How many settled peers make the node joined. Default 1: two nodes that know only each other are a network.
+    pub wanted: usize,
+    /// The core dials candidates until so many peers are connected. Default 8: the loss of a few peers isolates nobody. Lost
+    /// peers and peers to keep are dialed beyond that.
+    pub target: usize,
+    /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and an older one
+    /// would only repeat its packets at growing intervals.
+    pub attempt: Duration,
+    /// How many dials may be in flight. Default 64: [`Self::max_lost`] × [`Self::max_per_peer`], so that lost peers which do
+    /// not answer never delay each other.
+    pub max_in_flight: usize,
+    /// How many dials of one peer may be in flight. Default 4: four mean delays of a lost peer are as long as a dial. One more
+    /// dial abandons the oldest one.
+    pub max_per_peer: usize,
+    /// How many candidates are kept. Default 1,024: more than a node dials in an hour.
+    pub max_candidates: usize,
+    /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports, two address families.
+    pub max_addresses: usize,
+    /// How long a candidate of the bootstrap list waits at first if peers of another origin are known. Default 0.5 s. Saved
+    /// peers and peers on the LAN are often connected by then, and spare the bootstrap peers the load.
+    pub list_delay: Duration,
+    /// The shortest time between two redials for a change of the network. Default 1 s, so that an interface that flaps does not
+    /// cause a storm of dials.
+    pub change_gap: Duration,
+}
+
+impl Default for RejoinConfig {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(250),
+            lost_cap: Duration::from_millis(1500),
+            lost_window: Duration::from_secs(120),
+            max_lost: 16,
+            isolated_cap: Duration::from_secs(10),
+            cap: Duration::from_secs(300),
+            lasted: Duration::from_secs(10),
+            settled: Duration::from_secs(3),
+            wanted: 1,
+            target: 8,
+            attempt: Duration::from_secs(3),
+            max_in_flight: 64,
+            max_per_peer: 4,
+            max_candidates: 1024,
+            max_addresses: 8,
+            list_delay: Duration::from_millis(500),
+            change_gap: Duration::from_secs(1),
+        }
+    }
+}
+
+impl RejoinConfig {
+    /// Sets [`Self::base`].
+    pub fn with_base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets [`Self::isolated_cap`] and [`Self::cap`].
+    pub fn with_caps(mut self, isolated: Duration, otherwise: Duration) -> Self {
+        (self.isolated_cap, self.cap) = (isolated, otherwise);
+        self
+    }
+
+    /// Sets [`Self::lost_cap`], [`Self::lost_window`] and [`Self::max_lost`].
+    pub fn with_lost(mut self, cap: Duration, window: Duration, max: usize) -> Self {
+        (self.lost_cap, self.lost_window, self.max_lost) = (cap, window, max);
+        self
+    }
+
+    /// Sets [`Self::settled`] and [`Self::lasted`].
+    pub fn with_stays(mut self, settled: Duration, lasted: Duration) -> Self {
+        (self.settled, self.lasted) = (settled, lasted);
+        self
+    }
+
+    /// Sets [`Self::wanted`].
+    pub fn with_wanted(mut self, peers: usize) -> Self {
+        self.wanted = peers;
+        self
+    }
+
+    /// Sets [`Self::target`].
+    pub fn with_target(mut self, peers: usize) -> Self {
+        self.target = peers;
+        self
+    }
+
+    /// Sets [`Self::attempt`], [`Self::max_in_flight`] and [`Self::max_per_peer`].
+    pub fn with_dials(mut self, attempt: Duration, in_flight: usize, per_peer: usize) -> Self {
+        (self.attempt, self.max_in_flight, self.max_per_peer) = (attempt, in_flight, per_peer);
+        self
+    }
+
+    /// Sets [`Self::max_candidates`] and [`Self::max_addresses`].
+    pub fn with_candidates(mut self, candidates: usize, addresses: usize) -> Self {
+        (self.max_candidates, self.max_addresses) = (candidates, addresses);
+        self
+    }
+
+    /// Sets [`Self::list_delay`].
+    pub fn with_list_delay(mut self, delay: Duration) -> Self {
+        self.list_delay = delay;
+        self
+    }
+
+    /// Sets [`Self::change_gap`].
+    pub fn with_change_gap(mut self, gap: Duration) -> Self {
+        self.change_gap = gap;
+        self
+    }
+}

@@ -1,0 +1,271 @@
+//! The core and its sources on tokio. This file sleeps and forwards; the core decides.
+//!
+//! Backpressure: a source is asked for its next finding when the core has taken the last one. Cancel-safety: each future of this
+//! file may be dropped at any time, and nothing is lost.
+
+use std::{
+    fmt,
+    future::{pending, poll_fn},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::yield_now,
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at},
+};
+
+use crate::{
+    Found, Need, PeerSource, Rejoin, RejoinEvent, Resume, SourceError, State, Status, time_asleep,
+};
+
+/// How often the driver looks whether the host was asleep.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the host has to do or to know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DriverEvent<Id, A> {
+    /// An event of the core.
+    Rejoin(RejoinEvent<Id, A>),
+    /// A source has a problem. Log it.
+    Problem(SourceError),
+    /// The host was asleep for so long. The core knows.
+    Resumed(Duration),
+}
+
+/// The node was not joined by the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not joined by the deadline: {status}")]
+#[non_exhaustive]
+pub struct NotJoined {
+    /// The state at the deadline, with its reason.
+    pub status: Status,
+}
+
+struct Shared<Id, A> {
+    core: Mutex<Rejoin<Id, A>>,
+    /// Something may be due sooner.
+    touched: Notify,
+    state: watch::Sender<State>,
+    /// How often the network has changed, for the sources.
+    changes: watch::Sender<u64>,
+}
+
+impl<Id: Clone + Ord, A: Clone + PartialEq> Shared<Id, A> {
+    fn lock(&self) -> MutexGuard<'_, Rejoin<Id, A>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<R>(&self, call: impl FnOnce(&mut Rejoin<Id, A>, std::time::Instant) -> R) -> R {
+        let mut core = self.lock();
+        let result = call(&mut core, Instant::now().into_std());
+        let state = core.state();
+        self.state
+            .send_if_modified(|known| std::mem::replace(known, state) != state);
+        result
+    }
+}
+
+/// The host's handle. Clones share the core.
+pub struct Handle<Id, A>(Arc<Shared<Id, A>>);
+
+/// Runs the core and its sources. One task calls [`Driver::next`] in a loop. Dropping the driver stops the sources.
+pub struct Driver<Id, A> {
+    shared: Arc<Shared<Id, A>>,
+    sources: Vec<Box<dyn PeerSource<Id, A>>>,
+    /// The source that is asked first, so that none is always the last.
+    first: usize,
+    need: Option<Need>,
+    changes: watch::Receiver<u64>,
+    resume: Resume,
+    tick: Interval,
+}
+
+impl<Id: Clone + Ord, A: Clone + PartialEq> Driver<Id, A> {
+    /// A driver. Put the sources that answer at once, such as the saved peers, before the bootstrap list. Must be called in a
+    /// tokio runtime.
+    pub fn new(
+        core: Rejoin<Id, A>,
+        sources: Vec<Box<dyn PeerSource<Id, A>>>,
+    ) -> (Self, Handle<Id, A>) {
+        let (changes, changed) = watch::channel(0);
+        let state = watch::Sender::new(core.state());
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            touched: Notify::new(),
+            state,
+            changes,
+        });
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let handle = Handle(shared.clone());
+        let driver = Self {
+            shared,
+            sources,
+            first: 0,
+            need: None,
+            changes: changed,
+            resume: Resume::default(),
+            tick,
+        };
+        (driver, handle)
+    }
+
+    /// Waits for the next event. Cancel-safe.
+    pub async fn next(&mut self) -> DriverEvent<Id, A> {
+        loop {
+            let (event, due, need) = self.shared.with(|core, now| {
+                core.handle_timeout(now);
+                (core.poll_event(), core.poll_timeout(), core.need())
+            });
+            self.tell_sources(need);
+            if let Some(event) = event {
+                return DriverEvent::Rejoin(event);
+            }
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => pending().await,
+                }
+            };
+            let shared = self.shared.clone();
+            let found = poll_fn(|cx| poll_sources(&mut self.sources, &mut self.first, cx));
+            let found = tokio::select! {
+                () = shared.touched.notified() => None,
+                () = due => None,
+                _ = self.tick.tick() => {
+                    let now = Instant::now().into_std();
+                    if let Some(asleep) = self.resume.handle_tick(now, time_asleep()) {
+                        changed(&self.shared);
+                        return DriverEvent::Resumed(asleep);
+                    }
+                    None
+                }
+                found = found => Some(found),
+            };
+            match found {
+                Some(Found::Problem(problem)) => return DriverEvent::Problem(problem),
+                Some(Found::Candidate(candidate)) => {
+                    self.shared
+                        .with(|core, now| core.handle_candidate(now, candidate));
+                    // A source that always has a finding leaves time to the other tasks.
+                    yield_now().await;
+                }
+                Some(Found::Withdrawn(candidate)) => {
+                    self.shared
+                        .with(|core, now| core.handle_withdrawn(now, &candidate));
+                    yield_now().await;
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn tell_sources(&mut self, need: Need) {
+        if self.changes.has_changed().unwrap_or(false) {
+            self.changes.mark_unchanged();
+            self.sources
+                .iter_mut()
+                .for_each(|source| source.handle_changed());
+        }
+        if self.need.replace(need) != Some(need) {
+            self.sources
+                .iter_mut()
+                .for_each(|source| source.handle_need(need));
+        }
+    }
+}
+
+/// The next finding of any source. Sources that have ended are dropped.
+fn poll_sources<Id, A>(
+    sources: &mut Vec<Box<dyn PeerSource<Id, A>>>,
+    first: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<Found<Id, A>> {
+    let mut left = sources.len();
+    while left > 0 && !sources.is_empty() {
+        left -= 1;
+        let index = *first % sources.len();
+        match sources[index].poll_found(cx) {
+            Poll::Ready(Some(found)) => {
+                *first = index + 1;
+                return Poll::Ready(found);
+            }
+            Poll::Ready(None) => drop(sources.remove(index)),
+            Poll::Pending => *first = index + 1,
+        }
+    }
+    Poll::Pending
+}
+
+fn changed<Id: Clone + Ord, A: Clone + PartialEq>(shared: &Shared<Id, A>) {
+    shared.with(|core, now| core.handle_changed(now));
+    shared
+        .changes
+        .send_modify(|changes| *changes = changes.wrapping_add(1));
+}
+
+impl<Id: Clone + Ord, A: Clone + PartialEq> Handle<Id, A> {
+    /// Calls the core under its lock with the present time, and wakes the driver. Events belong to the driver: do not take them
+    /// here.
+    pub fn with<R>(&self, call: impl FnOnce(&mut Rejoin<Id, A>, std::time::Instant) -> R) -> R {
+        let result = self.0.with(call);
+        self.0.touched.notify_one();
+        result
+    }
+
+    /// The addresses, the carrier or the routes of this host have changed. The core redials and the sources search again.
+    pub fn changed(&self) {
+        changed(&self.0);
+        self.0.touched.notify_one();
+    }
+
+    /// The state with its reason.
+    pub fn status(&self) -> Status {
+        self.0.lock().status()
+    }
+
+    /// Waits until the node is joined. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// The node was not joined by the deadline, or the driver is gone and the state stays as it is.
+    pub async fn joined(&self, deadline: Instant) -> Result<(), NotJoined> {
+        let mut state = self.0.state.subscribe();
+        let joined = state.wait_for(|state| *state == State::Joined);
+        match timeout_at(deadline, joined).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(NotJoined {
+                status: self.status(),
+            }),
+        }
+    }
+
+    /// The state, for those who wait for a change of it.
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.0.state.subscribe()
+    }
+}
+
+impl<Id, A> Clone for Handle<Id, A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<Id, A> fmt::Debug for Handle<Id, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+impl<Id, A> fmt::Debug for Driver<Id, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("sources", &self.sources.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! What the fuzz targets feed: the decoders of bytes from strangers. Each returns normally on any input, or the input is a
+//! finding.
+
+/// A packet on the LAN.
+#[cfg(feature = "mdns")]
+pub fn mdns_packet(data: &[u8]) {
+    use crate::sources::packet::{MAX_PEERS, MAX_STRINGS, Packet, decode};
+    if let Some(Packet::Answer(peers)) = decode(data) {
+        assert!(!peers.is_empty() && peers.len() <= MAX_PEERS);
+        assert!(peers.iter().all(|peer| peer.addresses.len() <= MAX_STRINGS));
+    }
+}
+
+/// A record of the file of saved peers. The first byte says how many of the next bytes are the key.
+#[cfg(feature = "store")]
+pub fn saved_record(data: &[u8]) {
+    use crate::SavedPeer;
+    let Some((length, rest)) = data.split_first() else {
+        return;
+    };
+    let Some((key, value)) = rest.split_at_checked((*length).into()) else {
+        return;
+    };
+    if let Ok(saved) = SavedPeer::decode(key, value, 1000) {
+        assert!(saved.last_seen <= 1000 && !saved.addresses.is_empty());
+        let again = SavedPeer::decode(&saved.peer.to_bytes(), &saved.encode(), 1000);
+        assert_eq!(
+            again,
+            Ok(saved),
+            "a record that was read is written as it was"
+        );
+    }
+}
+
+/// The TXT records of `/dnsaddr` names, one per line. An empty line ends an answer.
+#[cfg(feature = "dnsaddr")]
+pub fn dnsaddr_records(data: &[u8]) {
+    use crate::sources::expansion::{Expansion, MAX_ADDRESSES, MAX_NAMES};
+    let mut expansion = Expansion::default();
+    expansion.begin("example.org", None);
+    let mut answers = data
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect::<Vec<_>>();
+    let mut asked = 0;
+    while let Some(query) = expansion.poll_query() {
+        asked += 1;
+        let end = answers
+            .iter()
+            .position(Vec::is_empty)
+            .map_or(answers.len(), |end| end + 1);
+        expansion.handle_answer(&query, &answers[..end]);
+        answers.rotate_left(end);
+    }
+    assert!(asked <= MAX_NAMES && expansion.found().len() <= MAX_ADDRESSES);
+}
+
+/// The address of a peer, as users write it.
+#[cfg(feature = "libp2p")]
+pub fn peer_address(data: &[u8]) {
+    use crate::{Origin, sources::parse_peer};
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(candidate) = parse_peer(text, Origin::List)
+    {
+        assert!(!candidate.addresses[0].is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_upset_a_decoder(data in prop::collection::vec(any::<u8>(), 0..400)) {
+            #[cfg(feature = "mdns")]
+            super::mdns_packet(&data);
+            #[cfg(feature = "store")]
+            super::saved_record(&data);
+            #[cfg(feature = "dnsaddr")]
+            super::dnsaddr_records(&data);
+            #[cfg(feature = "libp2p")]
+            super::peer_address(&data);
+            let _ = data;
+        }
+    }
+}

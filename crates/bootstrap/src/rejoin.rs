@@ -1,0 +1,323 @@
+//! The core: from candidates and connections to the next dial. It reads no clock and opens no socket.
+//!
+//! The host reports what happens with the `handle_*` methods, takes all events with [`Rejoin::poll_event`], and calls
+//! [`Rejoin::handle_timeout`] at [`Rejoin::poll_timeout`].
+
+mod book;
+mod dials;
+mod entry;
+mod peers;
+mod report;
+mod state;
+mod view;
+mod wishes;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use book::{Book, Put};
+use dials::{Attempt, after};
+use peers::{Mark, Peers};
+pub use state::{Reason, State, Status};
+pub use view::{AttemptId, CandidateView, Purpose, RejoinEvent};
+use wishes::Wishes;
+
+use crate::{Candidate, Jitter, Origin, RejoinConfig};
+
+/// Decides which peers to dial, and when, so that the node joins its network and rejoins it after a loss.
+///
+/// `Id` names a peer and `A` is an address. Memory is bounded by [`RejoinConfig::max_candidates`],
+/// [`RejoinConfig::max_in_flight`] and the number of connected peers, which the host limits.
+#[derive(Debug)]
+pub struct Rejoin<Id, A> {
+    config: RejoinConfig,
+    jitter: Jitter,
+    local: Option<Id>,
+    book: Book<Id, A>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    next_attempt: u64,
+    peers: Peers<Id, A>,
+    wishes: Wishes,
+    /// Whether the node has been joined since it was isolated.
+    was_joined: bool,
+    state: State,
+    /// The last redial for a change of the network.
+    changed: Option<Instant>,
+    /// When to redial because the network has changed again.
+    redial: Option<Instant>,
+    events: VecDeque<RejoinEvent<Id, A>>,
+}
+
+impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
+    /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because equal seeds dial in lockstep.
+    pub fn new(local: Option<Id>, seed: u64, config: RejoinConfig) -> Self {
+        Self {
+            config,
+            jitter: Jitter::new(seed),
+            local,
+            book: Book::new(),
+            attempts: BTreeMap::new(),
+            next_attempt: 0,
+            peers: Peers::new(),
+            wishes: Wishes::default(),
+            was_joined: false,
+            state: State::Isolated,
+            changed: None,
+            redial: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A source names a candidate, or more addresses of one. Returns whether the candidate is in the book now: it is not if the
+    /// book is full of candidates that are as good, or if the candidate has no address or is this node.
+    pub fn handle_candidate(&mut self, now: Instant, candidate: Candidate<Id, A>) -> bool {
+        if candidate.peer.is_some() && candidate.peer == self.local {
+            return false;
+        }
+        let listed = candidate.origin.is_list();
+        let room = (self.config.max_candidates, self.config.max_addresses);
+        let (peers, attempts) = (&self.peers, &self.attempts);
+        let put = self
+            .book
+            .put(candidate, self.config.base, room, |key, entry| {
+                let connected = entry.identity().is_some_and(|peer| peers.contains(peer));
+                !connected && attempts.values().all(|attempt| attempt.key != key)
+            });
+        match put {
+            Put::New(key) => {
+                let others = self.book.iter().any(|(_, entry)| !entry.is_listed());
+                let wait = listed && others && self.peers.len() < self.config.target;
+                let due = if wait {
+                    after(now, self.config.list_delay)
+                } else {
+                    now
+                };
+                let peers = &self.peers;
+                if let Some(entry) = self.book.get_mut(key) {
+                    let connected = entry.peer.as_ref().is_some_and(|peer| peers.contains(peer));
+                    entry.due = (!connected).then_some(due);
+                    entry.last_connected = connected.then_some(now);
+                }
+            }
+            // A new address may work where the others did not.
+            Put::Extended(key) => self.hasten(now, key),
+            Put::Known => {}
+            Put::Refused => return false,
+        }
+        self.advance(now);
+        true
+    }
+
+    /// The origin of the candidate no longer names these addresses. If no other origin does either, the candidate is forgotten
+    /// and its dials are abandoned. A connection to the peer is not affected.
+    pub fn handle_withdrawn(&mut self, now: Instant, candidate: &Candidate<Id, A>) {
+        if let Some(key) = self.book.withdraw(candidate) {
+            self.abandon_all(key);
+        }
+        self.advance(now);
+    }
+
+    /// A peer is connected, for any purpose and by anyone's dial. `address` is where this node reached the peer, if it dialed.
+    /// Report only connections without a limit: a circuit through a relay that is about to end is no way into the network.
+    pub fn handle_connected(&mut self, now: Instant, peer: &Id, address: Option<A>) {
+        let (settled, lasted) = (self.config.settled, self.config.lasted);
+        let new = self
+            .peers
+            .insert(now, peer, address.clone(), settled, lasted);
+        let mut keys = Vec::new();
+        for (key, entry) in self.book.of_mut(peer) {
+            entry.due = None;
+            if new {
+                entry.last_connected = Some(now);
+            }
+            if let Some(address) = &address {
+                entry.prefer(address);
+            }
+            keys.push(key);
+        }
+        for key in keys {
+            self.abandon_all(key);
+        }
+        self.advance(now);
+    }
+
+    /// The last connection to a peer is closed.
+    pub fn handle_disconnected(&mut self, now: Instant, peer: &Id) {
+        let Some(connected) = self.peers.remove(peer) else {
+            return;
+        };
+        let stayed = now.saturating_duration_since(connected.since);
+        self.reschedule_gone(now, peer, stayed, connected.lasted);
+        if connected.lasted {
+            self.events.push_back(RejoinEvent::Lost {
+                peer: peer.clone(),
+                stayed,
+            });
+        }
+        if self.peers.len() == 0 {
+            self.reschedule_isolated(now);
+        }
+        self.advance(now);
+    }
+
+    /// A dial has reached a peer. If no peer was named for the dial's addresses, the core learns who is there.
+    /// [`Self::handle_connected`] reports the connection itself.
+    pub fn handle_answered(&mut self, now: Instant, attempt: AttemptId, peer: &Id) {
+        if let Some(attempt) = self.attempts.remove(&attempt) {
+            let connected = self.peers.contains(peer);
+            if let Some(entry) = self.book.get_mut(attempt.key)
+                && entry.peer.is_none()
+            {
+                entry.answered = Some(peer.clone());
+                if self.local.as_ref() == Some(peer) {
+                    // The address is this node's own.
+                    entry.due = None;
+                } else if connected {
+                    (entry.due, entry.last_connected) = (None, Some(now));
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    /// A dial has failed, or was stopped.
+    pub fn handle_failed(&mut self, now: Instant, attempt: AttemptId) {
+        self.attempts.remove(&attempt);
+        self.advance(now);
+    }
+
+    /// The addresses, the carrier or the routes of this host have changed, or the host was asleep ([`crate::Resume`]). All
+    /// candidates that are needed are dialed at once and their backoff starts again. Changes that follow each other within
+    /// [`RejoinConfig::change_gap`] are answered together, at the end of the gap.
+    pub fn handle_changed(&mut self, now: Instant) {
+        let gap = self
+            .changed
+            .and_then(|last| last.checked_add(self.config.change_gap));
+        self.redial = Some(gap.map_or(now, |gap| gap.max(now)));
+        self.advance(now);
+    }
+
+    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Returns whether the peer
+    /// is a candidate. A dial that the user makes elsewhere needs no report.
+    pub fn handle_user_dial(&mut self, now: Instant, peer: &Id) -> bool {
+        let connected = self.peers.contains(peer);
+        let mut keys = Vec::new();
+        for (key, _) in self.book.of_mut(peer) {
+            keys.push(key);
+        }
+        for key in keys.iter().filter(|_| !connected) {
+            self.start(now, *key);
+        }
+        self.advance(now);
+        !keys.is_empty()
+    }
+
+    /// A part of the host looks for `count` peers for a purpose. The core offers candidates with [`RejoinEvent::Offered`], now
+    /// and as sources name them: connected peers first, and each peer once per call. Zero: no more.
+    pub fn handle_wanted(&mut self, now: Instant, purpose: Purpose, count: usize) {
+        self.wishes.set(purpose, count);
+        self.advance(now);
+    }
+
+    /// What is due by `now` happens.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dial = self.next_dial().map(|(due, _)| due);
+        let ends = self.attempts.values().map(|attempt| attempt.until);
+        let times = [dial, self.redial, self.peers.next_mark()];
+        ends.chain(times.into_iter().flatten()).min()
+    }
+
+    /// The next event. Take all of them after each call.
+    pub fn poll_event(&mut self) -> Option<RejoinEvent<Id, A>> {
+        self.events.pop_front()
+    }
+
+    /// Carries out what is due, in the order in which causes precede effects.
+    fn advance(&mut self, now: Instant) {
+        if self.redial.is_some_and(|at| at <= now) {
+            self.redial_all(now);
+        }
+        while let Some((peer, mark, connected)) = self.peers.poll_mark(now) {
+            if mark == Mark::Lasted {
+                let (address, since) = (connected.address.clone(), connected.since);
+                self.note_lasted(now, peer, since, address);
+            }
+        }
+        self.attempts.retain(|_, attempt| attempt.until > now);
+        self.start_due(now);
+        while let Some((purpose, key)) = self
+            .wishes
+            .next(&mut self.book, |peer| self.peers.contains(peer))
+        {
+            if let Some(entry) = self.book.get(key)
+                && let Some(peer) = entry.peer.clone()
+            {
+                let addresses = entry
+                    .addresses
+                    .iter()
+                    .map(|(address, _)| address.clone())
+                    .collect();
+                self.events.push_back(RejoinEvent::Offered {
+                    purpose,
+                    peer,
+                    addresses,
+                });
+            }
+        }
+        self.derive_state();
+    }
+
+    /// A connection has lasted: its peer's backoff starts again, and its address becomes a candidate of the peer's own.
+    fn note_lasted(&mut self, now: Instant, peer: Id, since: Instant, address: Option<A>) {
+        if let Some(address) = &address {
+            let (config, local) = (&self.config, self.local.as_ref() != Some(&peer));
+            let candidate = Candidate::new(Some(peer.clone()), vec![address.clone()], Origin::Peer);
+            let room = (config.max_candidates, config.max_addresses);
+            let peers = &self.peers;
+            if local
+                && let Put::New(key) = self.book.put(candidate, config.base, room, |_, entry| {
+                    !entry.identity().is_some_and(|peer| peers.contains(peer))
+                })
+                && let Some(entry) = self.book.get_mut(key)
+            {
+                entry.last_connected = Some(now);
+            }
+        }
+        let mut addresses = Vec::new();
+        for (_, entry) in self.book.of_mut(&peer) {
+            entry.backoff.reset();
+            entry.lost_until = None;
+            addresses.extend(entry.addresses.iter().map(|(address, _)| address.clone()));
+        }
+        addresses.retain(|known| Some(known) != address.as_ref());
+        let stayed = now.saturating_duration_since(since);
+        self.events.push_back(RejoinEvent::Lasted {
+            peer,
+            stayed,
+            address,
+            addresses,
+        });
+    }
+
+    fn derive_state(&mut self) {
+        let (connected, settled) = (self.peers.len(), self.peers.settled());
+        let to = match settled >= self.config.wanted {
+            _ if connected == 0 => State::Isolated,
+            true => State::Joined,
+            false if self.was_joined => State::Degraded,
+            false => State::Joining,
+        };
+        self.was_joined = to == State::Joined || to == State::Degraded;
+        let from = std::mem::replace(&mut self.state, to);
+        if from != to {
+            self.events.push_back(RejoinEvent::State { from, to });
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One candidate with its history.
+
+use std::time::{Duration, Instant};
+
+use crate::{Backoff, Candidate, Origin};
+
+/// One candidate with its history.
+#[derive(Debug)]
+pub(super) struct Entry<Id, A> {
+    /// The peer that must answer, if a source named one.
+    pub(super) peer: Option<Id>,
+    /// The peer that answered last at addresses without a peer.
+    pub(super) answered: Option<Id>,
+    /// The addresses with the origins that named them. The address that worked last is the first one.
+    pub(super) addresses: Vec<(A, Vec<Origin>)>,
+    pub(super) backoff: Backoff,
+    /// When the next dial is due. `None` while the peer is connected.
+    pub(super) due: Option<Instant>,
+    /// The peer was lost and is dialed at a quick pace until then.
+    pub(super) lost_until: Option<Instant>,
+    pub(super) dials: u64,
+    pub(super) last_connected: Option<Instant>,
+    pub(super) longest: Option<Duration>,
+    /// How often the peer was offered for each purpose.
+    pub(super) offers: Vec<(crate::Purpose, u32)>,
+}
+
+impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
+    pub(super) fn new(peer: Option<Id>, base: Duration) -> Self {
+        Self {
+            peer,
+            answered: None,
+            addresses: Vec::new(),
+            backoff: Backoff::new(base),
+            due: None,
+            lost_until: None,
+            dials: 0,
+            last_connected: None,
+            longest: None,
+            offers: Vec::new(),
+        }
+    }
+
+    /// The peer that this entry stands for, as far as it is known.
+    pub(super) fn identity(&self) -> Option<&Id> {
+        self.peer.as_ref().or(self.answered.as_ref())
+    }
+
+    /// The most trusted origin.
+    pub(super) fn origin(&self) -> Origin {
+        let origins = self.addresses.iter().flat_map(|(_, origins)| origins);
+        origins.min().copied().unwrap_or(Origin::Other)
+    }
+
+    /// All origins, without repetition.
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let mut all: Vec<_> = self
+            .addresses
+            .iter()
+            .flat_map(|(_, origins)| origins)
+            .copied()
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.origin() == Origin::Kept
+    }
+
+    /// Many nodes may lose this peer at the same time.
+    pub(super) fn is_listed(&self) -> bool {
+        !self.is_kept()
+            && self
+                .addresses
+                .iter()
+                .any(|(_, origins)| origins.iter().any(|origin| origin.is_list()))
+    }
+
+    pub(super) fn is_lost(&self, now: Instant) -> bool {
+        self.lost_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the candidate is dialed even if enough peers are connected.
+    pub(super) fn is_urgent(&self, now: Instant) -> bool {
+        self.is_kept() || self.is_lost(now)
+    }
+
+    /// Adds the addresses of a candidate. Where there is no room, an address of a less trusted origin makes place. Returns
+    /// whether there is a new address.
+    pub(super) fn merge(&mut self, candidate: Candidate<Id, A>, room: usize) -> bool {
+        let (origin, mut new) = (candidate.origin, false);
+        for address in candidate.addresses {
+            let known = self
+                .addresses
+                .iter_mut()
+                .find(|(known, _)| *known == address);
+            if let Some((_, origins)) = known {
+                if !origins.contains(&origin) {
+                    origins.push(origin);
+                }
+                continue;
+            }
+            if self.addresses.len() >= room {
+                let trust = |origins: &[Origin]| origins.iter().min().copied();
+                let worst =
+                    (0..self.addresses.len()).max_by_key(|at| (trust(&self.addresses[*at].1), *at));
+                match worst.filter(|at| trust(&self.addresses[*at].1) > Some(origin)) {
+                    Some(worst) => drop(self.addresses.remove(worst)),
+                    None => continue,
+                }
+            }
+            self.addresses.push((address, vec![origin]));
+            new = true;
+        }
+        new
+    }
+
+    /// `origin` no longer names these addresses. The origins that do keep them.
+    pub(super) fn withdraw(&mut self, addresses: &[A], origin: Origin) {
+        for (address, origins) in &mut self.addresses {
+            if addresses.contains(address) {
+                origins.retain(|one| *one != origin);
+            }
+        }
+        self.addresses.retain(|(_, origins)| !origins.is_empty());
+    }
+
+    /// An address worked: it is the first from now on.
+    pub(super) fn prefer(&mut self, address: &A) {
+        if let Some(at) = self
+            .addresses
+            .iter()
+            .position(|(known, _)| known == address)
+        {
+            self.addresses[..=at].rotate_right(1);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the core tells its host.
+
+use std::time::{Duration, Instant};
+
+use super::state::State;
+use crate::Origin;
+
+/// The number of a dial. Numbers are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub(super) u64);
+
+/// What the peers that a part of the host looks for are to do, such as `"relay"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Purpose(pub &'static str);
+
+/// What the host has to do or to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejoinEvent<Id, A> {
+    /// Dial all the addresses at once, and end the dial at `until`. Report the end with [`crate::Rejoin::handle_answered`] or
+    /// [`crate::Rejoin::handle_failed`].
+    Dial {
+        /// The dial.
+        attempt: AttemptId,
+        /// The peer that must answer, if there is one.
+        peer: Option<Id>,
+        /// Where, the best address first.
+        addresses: Vec<A>,
+        /// When the dial must have ended. The core counts it as failed then.
+        until: Instant,
+    },
+    /// Stop a dial: its peer is connected, or newer dials have taken its place.
+    Abandon {
+        /// The dial.
+        attempt: AttemptId,
+    },
+    /// The state has changed. [`crate::Rejoin::status`] has the reason.
+    State {
+        /// The state before.
+        from: State,
+        /// The state now.
+        to: State,
+    },
+    /// A connection has lasted for [`crate::RejoinConfig::lasted`], and again each time that its age has grown to four times
+    /// that. Save the peer.
+    Lasted {
+        /// The peer.
+        peer: Id,
+        /// How long the peer has been connected.
+        stayed: Duration,
+        /// Where this node reached the peer. `None`: the peer dialed.
+        address: Option<A>,
+        /// The further addresses that are known of the peer.
+        addresses: Vec<A>,
+    },
+    /// A peer whose connection had lasted is gone.
+    Lost {
+        /// The peer.
+        peer: Id,
+        /// How long the peer was connected.
+        stayed: Duration,
+    },
+    /// A candidate for a purpose that [`crate::Rejoin::handle_wanted`] asked for.
+    Offered {
+        /// The purpose.
+        purpose: Purpose,
+        /// The peer.
+        peer: Id,
+        /// The addresses that are known of it.
+        addresses: Vec<A>,
+    },
+}
+
+/// A candidate with its history, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CandidateView<Id, A> {
+    /// The peer: the one that a source named, or the one that answered last.
+    pub peer: Option<Id>,
+    /// Where, in the order in which the addresses are dialed.
+    pub addresses: Vec<A>,
+    /// Who named the addresses, the most trusted origin first.
+    pub origins: Vec<Origin>,
+    /// Whether the peer is connected.
+    pub connected: bool,
+    /// Whether the peer was lost a short time ago and is dialed at a quick pace.
+    pub lost: bool,
+    /// How many dials are in flight.
+    pub in_flight: usize,
+    /// How many dials were started.
+    pub dials: u64,
+    /// How many dials were started since a connection lasted.
+    pub failures: u32,
+    /// When the next dial is due. It starts then if a dial of this peer is needed.
+    pub next: Option<Instant>,
+    /// When the peer was last connected for the first time after a dial or a loss.
+    pub last_connected: Option<Instant>,
+    /// The longest time for which the peer was connected.
+    pub longest: Option<Duration>,
+}

@@ -1,0 +1,203 @@
+//! After a loss.
+
+use std::time::{Duration, Instant};
+
+use bootstrap::{Candidate, Origin, RejoinConfig};
+
+use crate::host::{Dial, Host, MS, SECOND};
+
+/// A peer that is lost after it has been connected for so long. Another one stays connected.
+fn lost_after(stay: Duration, origin: Origin) -> Host {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    host.add(1, &[1], origin);
+    host.connect(1);
+    host.pass(stay);
+    host.disconnect(1);
+    host.events.clear();
+    host
+}
+
+fn longest_gap(from: Instant, dials: &[Dial]) -> Duration {
+    let times = std::iter::once(from).chain(dials.iter().map(|dial| dial.at));
+    let times: Vec<_> = times.collect();
+    times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_peer_that_had_lasted_is_dialed_within_a_second_and_a_half_for_two_minutes_and_then_rarely() {
+    let mut host = lost_after(10 * SECOND, Origin::Saved);
+    let from = host.now;
+    host.pass(120 * SECOND);
+    let dials = host.dials();
+    assert!(longest_gap(from, &dials) <= 1500 * MS);
+    assert!(
+        dials[0].at - from <= 250 * MS,
+        "the first delay is the base"
+    );
+    assert!(
+        (120..240).contains(&dials.len()),
+        "{} dials in 120 s",
+        dials.len()
+    );
+    host.pass(3600 * SECOND);
+    let dials = host.dials();
+    let rare = (12..=60).contains(&dials.len());
+    assert!(
+        rare && longest_gap(dials[0].at, &dials) > 100 * SECOND,
+        "{} dials in an hour",
+        dials.len()
+    );
+}
+
+#[test]
+fn a_connection_shorter_than_ten_seconds_does_not_reset_the_backoff() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    host.add(1, &[1], Origin::Saved);
+    host.pass(1000 * SECOND);
+    let failures = host.view(1).failures;
+    assert!(failures > 8, "{failures}");
+    host.connect(1);
+    host.pass(10 * SECOND - MS);
+    host.disconnect(1);
+    assert_eq!(host.view(1).failures, failures);
+    assert!(!host.view(1).lost);
+    host.connect(1);
+    host.pass(10 * SECOND);
+    assert_eq!(host.view(1).failures, 0);
+}
+
+#[test]
+fn a_bootstrap_peer_that_is_lost_is_dialed_anywhere_in_the_cap_and_never_at_the_quick_pace() {
+    let mut firsts = Vec::new();
+    for seed in 0..200 {
+        let mut host = Host::seeded(seed, RejoinConfig::default());
+        host.add(1, &[1], Origin::List);
+        host.connect(1);
+        host.pass(10 * SECOND);
+        host.disconnect(1);
+        host.dials();
+        assert!(!host.view(1).lost);
+        let from = host.now;
+        host.pass(10 * SECOND);
+        firsts.push(
+            host.dials()
+                .first()
+                .expect("within the cap of an isolated node")
+                .at
+                - from,
+        );
+    }
+    let early = firsts.iter().filter(|first| **first <= 2500 * MS).count();
+    assert!(
+        (30..70).contains(&early),
+        "{early} of 200 in the first quarter"
+    );
+}
+
+#[test]
+fn a_bootstrap_peer_that_is_to_be_kept_is_dialed_at_the_quick_pace() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    host.add(1, &[1], Origin::List);
+    host.add(1, &[1], Origin::Kept);
+    host.connect(1);
+    host.pass(10 * SECOND);
+    host.disconnect(1);
+    host.dials();
+    let from = host.now;
+    host.pass(60 * SECOND);
+    assert!(longest_gap(from, &host.dials()) <= 1500 * MS);
+}
+
+#[test]
+fn after_the_two_minutes_an_isolated_node_dials_within_ten_seconds() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.add(1, &[1], Origin::Saved);
+    host.connect(1);
+    host.pass(10 * SECOND);
+    host.disconnect(1);
+    host.pass(130 * SECOND);
+    host.dials();
+    let from = host.now;
+    host.pass(1800 * SECOND);
+    let gap = longest_gap(from, &host.dials());
+    assert!(gap <= 10 * SECOND && gap > 2 * SECOND, "{gap:?}");
+}
+
+#[test]
+fn a_node_that_loses_its_last_peer_does_not_wait_for_the_long_backoff_of_the_others() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    host.add(1, &[1], Origin::Saved);
+    host.pass(7200 * SECOND);
+    host.dials();
+    host.disconnect(99);
+    let from = host.now;
+    host.pass(10 * SECOND);
+    let dials = host.dials();
+    assert!(!dials.is_empty(), "no dial within {:?}", host.now - from);
+}
+
+#[test]
+fn of_seventeen_lost_peers_the_sixteen_that_were_lost_last_are_dialed_at_the_quick_pace() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    for peer in 1..=17 {
+        host.add(peer, &[peer], Origin::Saved);
+        host.connect(peer);
+    }
+    host.add(18, &[18], Origin::Kept);
+    host.connect(18);
+    host.pass(10 * SECOND);
+    for peer in (1..=17).rev() {
+        host.disconnect(peer);
+        host.pass(MS);
+    }
+    host.disconnect(18);
+    let lost: Vec<_> = (1..=18).filter(|peer| host.view(*peer).lost).collect();
+    assert_eq!(lost, [(1..=16).collect::<Vec<_>>(), vec![18]].concat());
+}
+
+#[test]
+fn a_peer_that_dialed_this_node_is_redialed_at_the_addresses_it_told() {
+    let mut host = Host::new(RejoinConfig::default().with_target(0));
+    host.connect(1);
+    host.core
+        .handle_candidate(host.now, Candidate::new(Some(1), vec![5], Origin::Peer));
+    host.pass(10 * SECOND);
+    host.disconnect(1);
+    host.pass(250 * MS);
+    let dials = host.dials();
+    assert_eq!(
+        dials[0].addresses,
+        [5],
+        "lost peers are dialed although enough peers are connected"
+    );
+}
+
+#[test]
+fn a_peer_that_closes_at_once_again_and_again_is_dialed_at_the_backoff_s_pace() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.add(1, &[1], Origin::List);
+    let (from, mut dials) = (host.now, 0u32);
+    while host.now - from < 300 * SECOND {
+        let due = host.dials();
+        dials += u32::try_from(due.len()).expect("few");
+        if let Some(dial) = due.first() {
+            host.core.handle_answered(host.now, dial.attempt, &1);
+            host.connect(1);
+            host.pass(100 * MS);
+            host.disconnect(1);
+        } else {
+            host.pass(10 * MS);
+        }
+    }
+    // With n dials, the mean delay is half of the ceiling: 0.125 s, 0.25 s, … 5 s, and then 5 s for each.
+    assert!((45..=85).contains(&dials), "{dials} dials in 300 s");
+}
