@@ -26,7 +26,9 @@ use multiaddr::Multiaddr;
 
 use crate::{address::audience::Reach, error::OpenError, protocols::identify};
 
-pub(crate) use counted::StreamPermit;
+#[cfg(feature = "relay")]
+pub(crate) use counted::InUse;
+pub(crate) use counted::{ServicePermit, StreamPermit};
 pub(crate) use muxed::Muxed;
 pub(crate) use negotiate::{Offered, Trust, inbound as negotiate_inbound};
 pub(crate) use path::{Path, RelayLimit};

@@ -73,11 +73,12 @@ pub(crate) struct Service {
     pub(crate) protocols: Vec<Arc<str>>,
     /// Whether the service also answers on connections that a relay limits.
     pub(crate) limited: bool,
-    /// The number of streams that the service serves at the same time on one connection. Further streams are reset.
+    /// The number of streams that the service holds at the same time on one connection. Further streams are reset.
     /// `None`: only [`crate::Config::max_inbound_streams`] limits them.
     pub(crate) per_connection: Option<usize>,
-    /// Whether an open stream of the service shows that its connection is in use. The node may close an unused connection for a
-    /// newcomer. The answer for ping is no, because peers keep streams of ping open without a need.
+    /// Whether a stream of the service shows that its connection is in use, from the stream's first byte on. The node may close an
+    /// unused connection for a newcomer. The answer for ping is no, because peers keep streams of ping open without a need. The
+    /// answer for relays is no, because only a circuit is a use.
     pub(crate) keeps_open: bool,
     /// Whether the service is on at the start. `Context::enable` switches a protocol on and off.
     pub(crate) enabled: bool,

@@ -251,26 +251,24 @@ impl Router {
             Some(Route::Handler { sender, .. }) => return send(sender, inbound),
             _ => return,
         };
-        let permit = match registered.per_connection {
-            None => None,
-            Some(limit) => match inbound.connection.permit_service(registered.number, limit) {
-                Some(permit) => Some(permit),
-                None => {
-                    tracing::debug!(
-                        protocol = &*inbound.protocol,
-                        "a peer opened too many streams of one protocol: a stream is reset"
-                    );
-                    return;
-                }
-            },
-        };
+        if let Some(limit) = registered.per_connection {
+            let permit = inbound.connection.permit_service(registered.number, limit);
+            let Some(permit) = permit else {
+                tracing::debug!(
+                    protocol = &*inbound.protocol,
+                    "a peer opened too many streams of one protocol: a stream is reset"
+                );
+                return;
+            };
+            inbound.stream = inbound.stream.with_service(permit);
+        }
         if registered.keeps_open {
-            inbound.stream = inbound.stream.with_use(inbound.connection.in_use());
+            let usage = inbound.connection.usage().clone();
+            inbound.stream = inbound.stream.with_use_from_first_byte(usage);
         }
         let serving = (registered.serve)(inbound);
         drop(registered);
         serving.await;
-        drop(permit);
     }
 }
 
@@ -281,7 +279,7 @@ fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
         stream,
     } = inbound;
     let incoming = IncomingStream {
-        stream: stream.with_use(connection.in_use()),
+        stream: stream.with_use_from_first_byte(connection.usage().clone()),
         connection,
         protocol,
     };

@@ -21,7 +21,9 @@ use crate::{
     resolve::Resolver,
     retry::{Meter, Verdict},
     socket::Socket,
+    tap::Tapped,
     tls::Tls,
+    unproved::Unproved,
     verifier::Verifier,
 };
 
@@ -37,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) sockets: Mutex<Sockets>,
     pub(crate) meter: Mutex<Meter>,
     pub(crate) links: Arc<Links>,
+    pub(crate) unproved: Arc<Unproved>,
     /// Raised when this side has begun to close.
     pub(crate) closing: Flag,
     pub(crate) runtime: runtime::Handle,
@@ -137,9 +140,11 @@ impl Context {
     pub(crate) fn server_config(
         &self,
         verifier: Arc<Verifier>,
+        peer: SocketAddr,
     ) -> Result<quinn::ServerConfig, TlsError> {
         let mut config = self.server.clone();
-        config.crypto = Arc::new(self.tls.server(verifier).map_err(TlsError::of)?);
+        let crypto = self.tls.server(verifier).map_err(TlsError::of)?;
+        config.crypto = Arc::new(Tapped::new(crypto, peer, Arc::clone(&self.unproved)));
         Ok(config)
     }
 

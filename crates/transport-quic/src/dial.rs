@@ -23,6 +23,7 @@ use crate::{
     },
     options::{ConnectBudget, DialOptions},
     resolve::Resolver,
+    tap::Tapped,
     verifier::Verifier,
 };
 
@@ -267,6 +268,7 @@ impl Context {
         }
         let tls = |error| DialError::Tls(TlsError::of(error));
         let crypto = self.tls.client(verifier).map_err(tls)?;
+        let crypto = Tapped::new(crypto, address, Arc::clone(&self.unproved));
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.transport.clone());
         self.quinn

@@ -29,6 +29,7 @@ use crate::{
     retry::Meter,
     socket::Socket,
     tls::Tls,
+    unproved::Unproved,
     window,
 };
 
@@ -98,7 +99,9 @@ impl Endpoint {
         endpoint.min_reset_interval(RESET_INTERVAL);
         endpoint.rng_seed(binder.faults().map(|control| control.seed(address)));
         let bound = binder.bind(address).map_err(failed)?;
-        let (socket, exposed) = expose(bound, address, &*binder, &keys).map_err(failed)?;
+        let unproved = Arc::<Unproved>::default();
+        let (socket, exposed) =
+            expose(bound, address, &*binder, &keys, &unproved).map_err(failed)?;
         let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint,
             Some(server.clone()),
@@ -116,6 +119,7 @@ impl Endpoint {
             sockets: Sockets::new(socket).into(),
             meter: Meter::new(&config).into(),
             links: Arc::default(),
+            unproved,
             closing: Default::default(),
             runtime: runtime::Handle::current(),
             resolver: Default::default(),
@@ -267,8 +271,14 @@ impl Endpoint {
             binder.bind(free).map(|bound| (bound, free))
         });
         let (bound, address) = bound.map_err(failed)?;
-        let (socket, exposed) =
-            expose(bound, address, binder, &self.context.keys).map_err(failed)?;
+        let (socket, exposed) = expose(
+            bound,
+            address,
+            binder,
+            &self.context.keys,
+            &self.context.unproved,
+        )
+        .map_err(failed)?;
         self.context
             .quinn
             .rebind_abstract(exposed)
@@ -309,8 +319,9 @@ fn expose(
     address: SocketAddr,
     binder: &dyn UdpBinder,
     keys: &Option<EndpointKeys>,
+    unproved: &Arc<Unproved>,
 ) -> io::Result<(Arc<Socket>, Arc<dyn quinn::AsyncUdpSocket>)> {
-    let socket = Socket::new(bound)?;
+    let socket = Socket::new(bound, Arc::clone(unproved))?;
     if let Some(control) = binder.faults() {
         return Ok(control.expose(socket, address, keys.clone()));
     }

@@ -81,7 +81,7 @@ impl Incoming {
         let context = Arc::clone(&half_open.context);
         let verifier = context.tls.verifier(None);
         let config = context
-            .server_config(verifier.clone())
+            .server_config(verifier.clone(), address)
             .map_err(AcceptError::Tls)?;
         let after = context.config.handshake_timeout;
         let outcome = match quinn.accept_with(Arc::new(config)) {

@@ -21,7 +21,7 @@ use quinn::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::{burst::Burst, refusals::Refusals};
+use crate::{burst::Burst, refusals::Refusals, unproved::Unproved};
 
 /// Receive errors in a row after which the socket counts as broken.
 const ERRORS_IN_A_ROW: u32 = 16;
@@ -49,13 +49,15 @@ pub(crate) struct Socket {
     burst: Burst,
     /// The dials that fail if the system refuses to send to their address.
     pub(crate) refusals: Refusals,
+    /// Shared by the sockets of one endpoint.
+    unproved: Arc<Unproved>,
 }
 
 type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
 impl Socket {
     /// Must be called within a tokio runtime.
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: std::net::UdpSocket, unproved: Arc<Unproved>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
         let dual_stack = local.is_ipv6() && !socket2::SockRef::from(&socket).only_v6()?;
@@ -71,6 +73,7 @@ impl Socket {
             made: Instant::now(),
             burst: Burst::default(),
             refusals: Refusals::default(),
+            unproved,
         })
     }
 
@@ -153,6 +156,15 @@ impl AsyncUdpSocket for Socket {
         let Some(io) = guard.as_deref() else {
             return Ok(());
         };
+        let (to, contents) = (transmit.destination, transmit.contents);
+        let segment = transmit.segment_size.unwrap_or(usize::MAX).max(1);
+        if !self
+            .unproved
+            .handle_send(self.made.elapsed(), to, contents, segment)
+        {
+            tracing::debug!(%to, bytes = contents.len(), "not sent: nobody has proved this address");
+            return Ok(());
+        }
         let send = || self.state.try_send(io.into(), transmit);
         match io.try_io(Interest::WRITABLE, send) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -161,13 +173,12 @@ impl AsyncUdpSocket for Socket {
             }
             // This packet is lost. An error of one destination must not end an endpoint that has others.
             Err(error) => {
-                tracing::debug!(to = %transmit.destination, %error, "cannot send");
-                self.refusals.handle_error(transmit.destination, &error);
+                tracing::debug!(%to, %error, "cannot send");
+                self.refusals.handle_error(to, &error);
             }
             Ok(()) => {}
         }
-        let segment = transmit.segment_size.unwrap_or(usize::MAX).max(1);
-        let datagrams = transmit.contents.len().div_ceil(segment);
+        let datagrams = contents.len().div_ceil(segment);
         self.burst.handle_sent(self.now(), datagrams as u64);
         Ok(())
     }
@@ -189,7 +200,12 @@ impl AsyncUdpSocket for Socket {
                 self.state.recv(io.into(), bufs, meta)
             });
             match received {
-                Ok(count) => return Poll::Ready(Ok(count)),
+                Ok(count) => {
+                    for meta in meta.iter().take(count) {
+                        self.unproved.handle_received(meta.addr, meta.len);
+                    }
+                    return Poll::Ready(Ok(count));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // What ICMP reports about one peer must not end an endpoint with many.
                 Err(error) if failed < ERRORS_IN_A_ROW => {

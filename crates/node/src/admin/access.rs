@@ -1,6 +1,9 @@
 //! The checks before a request is answered: the `Host` header, and the token.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{Request, State},
@@ -77,8 +80,13 @@ fn is_known(host: &str, hosts: &[HostName]) -> bool {
     if hosts.iter().any(|known| known.is(name)) {
         return true;
     }
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok()
+    let bracketed = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    match bracketed {
+        Some(name) => name.parse::<Ipv6Addr>().is_ok(),
+        None => name == "localhost" || name.parse::<Ipv4Addr>().is_ok(),
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +104,15 @@ mod tests {
         ] {
             assert!(is_known(host, &[]), "{host}");
         }
-        for host in ["evil.example:80", "localhost.evil.example", ""] {
+        for host in [
+            "evil.example:80",
+            "localhost.evil.example",
+            "",
+            "[[::1]]:80",
+            "[::1",
+            "[127.0.0.1]",
+            "[localhost]",
+        ] {
             assert!(!is_known(host, &[]), "{host}");
         }
     }

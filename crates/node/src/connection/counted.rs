@@ -35,6 +35,14 @@ impl fmt::Debug for StreamOpen {
 /// Shows that the connection is in use, so that the node does not close it for a newcomer.
 pub(crate) struct InUse(Usage);
 
+impl InUse {
+    /// A connection is in use until the returned value is dropped.
+    pub(crate) fn begin(usage: &Usage) -> Self {
+        usage.handle_opened();
+        Self(usage.clone())
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.handle_closed(Instant::now());
@@ -72,6 +80,12 @@ pub(crate) struct ServicePermit {
     service: usize,
 }
 
+impl fmt::Debug for ServicePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServicePermit")
+    }
+}
+
 impl Drop for ServicePermit {
     fn drop(&mut self) {
         let services = self.shared.services.0.lock();
@@ -97,8 +111,7 @@ impl Connection {
 
     /// The connection is in use until the returned value is dropped.
     pub(crate) fn in_use(&self) -> InUse {
-        self.0.usage.handle_opened();
-        InUse(self.0.usage.clone())
+        InUse::begin(&self.0.usage)
     }
 
     /// Counts one more inbound stream. Returns `None` if `limit` inbound streams are open.

@@ -11,12 +11,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use conn_state::Usage;
 use multistream_select::Negotiated;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use super::{
-    StreamPermit,
+    ServicePermit, StreamPermit,
     counted::{InUse, StreamOpen},
     muxed::MuxedStream,
     talk::Talk,
@@ -37,7 +38,11 @@ pub struct Stream {
     /// Receives the transport's stream when `inner` is dropped, because `inner` has no method that returns it.
     home: Arc<Home>,
     permit: Option<StreamPermit>,
+    /// The stream's count among the streams of its service.
+    service: Option<ServicePermit>,
     in_use: Option<InUse>,
+    /// The connection will be in use when the first byte is read or written.
+    unused: Option<Usage>,
 }
 
 /// The state that a negotiation and its result share with the [`RawStream`] inside.
@@ -63,7 +68,9 @@ impl Stream {
             inner: negotiated.compat(),
             home,
             permit: None,
+            service: None,
             in_use: None,
+            unused: None,
         }
     }
 
@@ -77,6 +84,33 @@ impl Stream {
     pub(crate) fn with_use(mut self, in_use: InUse) -> Self {
         self.in_use = Some(in_use);
         self
+    }
+
+    /// The stream shows that its connection is in use, from its first byte until it is dropped. A peer that only opens streams
+    /// does not use its connection.
+    pub(crate) fn with_use_from_first_byte(mut self, usage: Usage) -> Self {
+        self.unused = Some(usage);
+        self
+    }
+
+    fn handle_bytes(&mut self, bytes: usize) {
+        if bytes > 0
+            && let Some(usage) = self.unused.take()
+        {
+            self.in_use = Some(InUse::begin(&usage));
+        }
+    }
+
+    /// Counts the stream among the streams of its service until it is dropped.
+    pub(crate) fn with_service(mut self, permit: ServicePermit) -> Self {
+        self.service = Some(permit);
+        self
+    }
+
+    /// Takes the stream's place among the streams of its service, for a service that gives the place back before the stream ends.
+    #[cfg(feature = "relay")]
+    pub(crate) fn take_service(&mut self) -> Option<ServicePermit> {
+        self.service.take()
     }
 
     /// Takes the stream's permit, because the stream becomes a circuit, which is counted as a connection.
@@ -95,7 +129,9 @@ impl Stream {
             inner,
             home,
             permit: _permit,
+            service: _service,
             in_use: _in_use,
+            unused: _,
         } = self;
         drop(inner);
         let Some(mut counted) = home.take_returned() else {
@@ -116,7 +152,10 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.handle_bytes(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -126,16 +165,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.handle_bytes(written);
+        Poll::Ready(Ok(written))
     }
 
     /// Joins the buffers into one write. A muxer makes one frame per write, and a cipher writes many small buffers.
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, &joined(bufs))
+        self.poll_write(cx, &joined(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -146,7 +146,6 @@ impl Identify {
         let (agent, protocol_version) = self
             .context
             .config(|config| (config.agent.clone(), config.protocol_version.clone()))?;
-        let mut listen = self.context.announced();
         // A zone means nothing to a peer.
         listen.retain(|address| !zone::has_zone(address));
         let description = Description {

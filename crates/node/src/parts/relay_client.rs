@@ -11,7 +11,7 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-use conn_state::{Direction, Limit, Source as Told};
+use conn_state::{Direction, Limit, Source as Told, Usage};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
@@ -27,7 +27,7 @@ pub use self::event::ReservationEvent;
 use crate::{
     address::{self, Kind},
     config::RelayConfig,
-    connection::{Muxed, Path, RelayLimit, Stream},
+    connection::{InUse, Muxed, Path, RelayLimit, Stream},
     context::Context,
     dial_budget::DialBudget,
     error::{AttemptCause, error_chain},
@@ -37,6 +37,9 @@ use crate::{
         Stranger,
     },
 };
+
+/// Stop streams of one connection whose circuits are not connections yet.
+const MOST_ARRIVING: usize = 32;
 
 /// The relay client. It exists in every node, because every node can dial through a relay.
 pub(crate) struct RelayClient {
@@ -150,9 +153,10 @@ impl RelayClient {
         let address = address
             .with(Protocol::P2p(relay))
             .with(Protocol::P2pCircuit);
-        drop(connection);
         // The permit is held until the circuit is a connection, which the node's limits count.
-        let permit = stream.release_permit();
+        let permit = (stream.release_permit(), stream.take_service());
+        let usage = connection.usage().clone();
+        drop(connection);
         let circuit = match self.client.accept(&relay, stream).await {
             Ok(circuit) => circuit,
             Err(error) => {
@@ -166,7 +170,7 @@ impl RelayClient {
             source: Source::Relayed(relay),
             advanced: None,
             handshake: Box::pin(async move {
-                let reached = upgrade_inbound(&upgrader, relay, circuit).await;
+                let reached = upgrade_inbound(&upgrader, relay, circuit, &usage).await;
                 drop(permit);
                 reached
             }),
@@ -197,7 +201,7 @@ impl RelayClient {
         // The relay would have refused a peer that holds no slot.
         self.cx
             .learn(&peer, Told::Relay, std::slice::from_ref(&attempt.address));
-        let path = path(relay, &circuit);
+        let path = path(relay, Arc::clone(circuit.stream.allowance()), None);
         let address = attempt.address;
         let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound circuit");
         let upgraded = self
@@ -220,8 +224,9 @@ async fn upgrade_inbound(
     upgrader: &Upgrader,
     relay: PeerId,
     circuit: Circuit<Stream>,
+    usage: &Usage,
 ) -> Result<Reached, AttemptCause> {
-    let (announced, path) = (circuit.peer, path(relay, &circuit));
+    let (announced, allowance) = (circuit.peer, Arc::clone(circuit.stream.allowance()));
     let mut trace = |stage| tracing::debug!(peer = %announced, ?stage, "inbound circuit");
     let upgraded = upgrader.inbound(circuit.stream, &mut trace).await?;
     let peer = upgraded.peer();
@@ -231,26 +236,32 @@ async fn upgrade_inbound(
     }
     Ok(Reached {
         muxed: Muxed::Tcp(upgraded),
-        path,
+        path: path(relay, allowance, Some(InUse::begin(usage))),
     })
 }
 
-fn path(relay: PeerId, circuit: &Circuit<Stream>) -> Path {
-    let allowance = circuit.stream.allowance();
+/// `in_use` keeps the connection to the relay in use as long as the circuit lasts.
+fn path(relay: PeerId, allowance: Arc<Allowance>, in_use: Option<InUse>) -> Path {
     if let Some(seconds) = allowance.limit().and_then(|limit| limit.cut_from) {
         // Only at the level `debug`, because the relay can cause many of these lines.
         tracing::debug!(%relay, seconds, "the node shortened the time limit of a circuit, because the relay probably sends milliseconds instead of seconds");
     }
-    Path::Relayed(Arc::new(Metered(Arc::clone(allowance))))
+    Path::Relayed(Arc::new(Metered {
+        allowance,
+        _in_use: in_use,
+    }))
 }
 
 /// The rest of a relay's limit on a circuit, in the tracker's form.
 #[derive(Debug)]
-struct Metered(Arc<Allowance>);
+struct Metered {
+    allowance: Arc<Allowance>,
+    _in_use: Option<InUse>,
+}
 
 impl RelayLimit for Metered {
     fn remaining(&self) -> Option<Limit> {
-        let remaining = self.0.remaining()?;
+        let remaining = self.allowance.remaining()?;
         Some(Limit {
             until: remaining.until,
             bytes: remaining.bytes,
@@ -267,8 +278,8 @@ impl Part for RelayClient {
         vec![Service {
             protocols: vec![STOP_PROTOCOL.into()],
             limited: false,
-            per_connection: None,
-            keeps_open: true,
+            per_connection: Some(MOST_ARRIVING),
+            keeps_open: false,
             enabled: !self.candidates.is_empty(),
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).accept(inbound))),
         }]

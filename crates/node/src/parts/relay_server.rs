@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     address,
     config::RelayServerConfig,
-    connection::Connection,
+    connection::{Connection, InUse},
     connections::Protection,
     context::Context,
     error::error_chain,
@@ -45,6 +45,9 @@ use crate::{
 
 /// The time that circuits have at shutdown to forward the bytes that they hold. The part needs the rest of [`GOODBYE`].
 const LAST_BYTES: Duration = GOODBYE.saturating_sub(Duration::from_millis(200));
+
+/// Hop streams of one connection that wait for their request or for its answer.
+const MOST_REQUESTS: usize = 64;
 
 /// The time that the answer to a request for a slot waits for the holder's identify message, which contains the address at which
 /// the holder sees this relay.
@@ -96,11 +99,21 @@ impl RelayServer {
     async fn serve(
         self: Arc<Self>,
         InboundStream {
-            connection, stream, ..
+            connection,
+            mut stream,
+            ..
         }: InboundStream,
     ) {
         let Some(relay) = &self.relay else { return };
         let (peer, id) = (connection.peer(), slots_id(connection.id()));
+        // The connection is in use while it carries a circuit, and not while a peer only opens hop streams.
+        let (usage, mut in_use) = (connection.usage().clone(), None);
+        // A circuit is counted by the relay's caps, and no longer as one of the requests of its connection.
+        let request = stream.take_service();
+        let opened = || {
+            in_use = Some(InUse::begin(&usage));
+            drop(request);
+        };
         let list = async |announced| self.list(id, announced).await;
         drop(connection);
         let open = |to: relay_slots::ConnectionId| {
@@ -112,7 +125,9 @@ impl RelayServer {
                 opened.map(|(_, stream)| stream).map_err(io::Error::other)
             }
         };
-        match relay.serve_listing(id, stream, open, list).await {
+        let served = relay.serve_listing(id, stream, open, list, opened).await;
+        drop(in_use);
+        match served {
             Served::Answered {
                 refusal: Some(refusal),
                 ..
@@ -267,8 +282,8 @@ impl Part for RelayServer {
         vec![Service {
             protocols: vec![HOP_PROTOCOL.into()],
             limited: false,
-            per_connection: None,
-            keeps_open: true,
+            per_connection: Some(MOST_REQUESTS),
+            keeps_open: false,
             enabled: true,
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).serve(inbound))),
         }]

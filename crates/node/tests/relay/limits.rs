@@ -1,8 +1,9 @@
 //! The limits of a circuit.
 
 use node::{
-    Closing, ConnectionId,
+    Closing, ConnectionId, PeerId,
     conn_state::{LimitsConfig, Recommended},
+    relay_slots::wire::HOP_PROTOCOL,
 };
 
 use super::*;
@@ -153,4 +154,92 @@ async fn a_full_relay_keeps_the_connections_of_the_peers_that_hold_its_slots() {
         }
     }
     assert!(relay.connection(holder.peer_id()).is_some());
+}
+
+/// A full relay with a handler of its host, and its address.
+async fn full_relay(places: usize) -> (Node, Multiaddr) {
+    let server = RelayServerConfig::new(Caps::default(), TableConfig::default());
+    let limits = LimitsConfig::for_memory(0)
+        .with_max_inbound(places)
+        .with_trim_idle(Some(Duration::from_millis(50)));
+    let config = Config::default().with_limits(limits);
+    let relay = with(config.with_relay(RelayConfig::default().with_server(server)));
+    let at = listen(&relay, TCP).await;
+    (relay, at)
+}
+
+/// The peer whose connection a full node closes for a newcomer. Tries until the node closes one.
+async fn closed_for_a_newcomer(relay: &Node, at: &Multiaddr) -> PeerId {
+    let mut events = relay.events();
+    let newcomer = node();
+    within(async {
+        while newcomer.dial([at.clone()]).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let trimmed = |event| match event {
+        Event::Disconnected { peer, reason, .. } => (reason == Closing::Trimmed).then_some(peer),
+        _ => None,
+    };
+    wait(&mut events, trimmed).await
+}
+
+#[tokio::test]
+async fn a_peer_that_only_opens_silent_streams_keeps_no_newcomer_out() {
+    for protocol in [
+        HOP_PROTOCOL,
+        ECHO,
+        "/ipfs/ping/1.0.0",
+        "/ipfs/id/push/1.0.0",
+    ] {
+        let (relay, at) = full_relay(1).await;
+        let mut handler = relay.handle(ECHO, 9).unwrap();
+        let silent = node();
+        let connection = within(silent.dial([at.clone()])).await.unwrap();
+        let _stream = within(connection.open(&[protocol])).await.unwrap();
+        if protocol == ECHO {
+            // The host keeps the stream, but neither end writes.
+            std::mem::forget(within(handler.next()).await.unwrap());
+        }
+        assert_eq!(closed_for_a_newcomer(&relay, &at).await, silent.peer_id());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_uses_a_circuit_or_a_stream_stays_when_a_newcomer_comes() {
+    let (relay, at) = full_relay(4).await;
+    let mut handler = relay.handle(ECHO, 9).unwrap();
+    let holder = behind(&[&at]);
+    let circuit = reached_at(&holder).await;
+    let (source, user, idle) = (node(), node(), node());
+    within(source.dial([circuit])).await.unwrap();
+    let used = within(user.dial([at.clone()])).await.unwrap();
+    let (_, mut stream) = within(used.open(&[ECHO])).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut kept = within(handler.next()).await.unwrap();
+    within(kept.stream.read_u8()).await.unwrap();
+    within(idle.dial([at.clone()])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(closed_for_a_newcomer(&relay, &at).await, idle.peer_id());
+}
+
+#[tokio::test]
+async fn requests_that_wait_are_bounded_per_connection() {
+    let (_relay, at) = full_relay(4).await;
+    let peer = node();
+    let connection = within(peer.dial([at])).await.unwrap();
+    let mut streams = Vec::new();
+    let refused = within(async {
+        loop {
+            let (_, mut stream) = connection.open(&[HOP_PROTOCOL]).await.unwrap();
+            let answer = tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await;
+            if answer.is_ok() || streams.len() > 100 {
+                break streams.len();
+            }
+            streams.push(stream);
+        }
+    });
+    assert_eq!(refused.await, 64);
 }

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     DriveError,
-    exchange::{MESSAGE, body, end, now, read, reserve, unix, write},
+    exchange::{REQUEST, body, end, now, read, reserve, unix, write},
 };
 use crate::{
     client::{Answer, AskError, Client, ClientEvent},
@@ -181,7 +181,7 @@ impl RelayClient {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let message = match read(&mut stop, MESSAGE).await {
+        let message = match read(&mut stop, REQUEST).await {
             Ok(body) => StopMessage::decode(&body).map_err(DriveError::from),
             Err(error) => Err(error),
         };

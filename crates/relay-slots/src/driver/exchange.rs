@@ -21,6 +21,12 @@ use crate::{
 /// How long one message may take to be read or written.
 pub(super) const MESSAGE: Duration = Duration::from_secs(15);
 
+/// How long the first message of a stream may take. Its sender writes it together with the negotiation of the protocol.
+pub(super) const REQUEST: Duration = Duration::from_secs(5);
+
+/// The most bytes that are read at a time. A sender that claims a long message and sends nothing costs no more memory.
+const PIECE: usize = 256;
+
 /// How long a stream may take to accept its end.
 pub(super) const CLOSE: Duration = Duration::from_secs(5);
 
@@ -73,7 +79,7 @@ pub(super) async fn read(
 pub(super) async fn body(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, DriveError> {
     let (mut frames, mut buffer) = (Frames::default(), Vec::new());
     loop {
-        buffer.resize(frames.wanted(), 0);
+        buffer.resize(frames.wanted().min(PIECE), 0);
         let length = stream.read(&mut buffer).await?;
         if length == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     DriveError,
-    exchange::{MESSAGE, ask, end, now, read, unix, write},
+    exchange::{REQUEST, ask, end, now, read, unix, write},
 };
 use crate::{
     Admission,
@@ -205,24 +205,26 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         F: Future<Output = Result<S, E>>,
     {
         let list = async |addresses: Vec<Multiaddr>| addresses;
-        self.serve_listing(connection, hop, open, list).await
+        self.serve_listing(connection, hop, open, list, || ()).await
     }
 
     /// Like [`Self::serve`], but `list` chooses the addresses in the answer to a granted request. It receives the addresses of
-    /// [`Self::set_addresses`]. The peer waits for the answer, so `list` must return soon.
+    /// [`Self::set_addresses`]. The peer waits for the answer, so `list` must return soon. `opened` is called when a circuit has
+    /// opened: until then, the stream may be one of many that do nothing.
     pub async fn serve_listing<H, S, F, E>(
         &self,
         connection: ConnectionId,
         mut hop: H,
         open: impl FnOnce(ConnectionId) -> F,
         list: impl AsyncFnOnce(Vec<Multiaddr>) -> Vec<Multiaddr>,
+        opened: impl FnOnce(),
     ) -> Served
     where
         H: AsyncRead + AsyncWrite + Unpin,
         S: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = Result<S, E>>,
     {
-        let message = match read(&mut hop, MESSAGE).await {
+        let message = match read(&mut hop, REQUEST).await {
             Ok(body) => HopMessage::decode(&body),
             Err(DriveError::Wire(error)) => Err(error),
             Err(error) => return Served::Failed(error),
@@ -249,7 +251,8 @@ impl<A: Admission<PeerId>> RelayServer<A> {
                     within,
                     meter,
                 };
-                self.carry(hop, admitted, open(connection)).await
+                // In a box, so that a stream without a circuit does not hold the memory of one.
+                Box::pin(self.carry(hop, admitted, open(connection), opened)).await
             }
         }
     }
@@ -284,6 +287,7 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         mut hop: H,
         admitted: Admitted,
         open: impl Future<Output = Result<S, E>>,
+        opened: impl FnOnce(),
     ) -> Served
     where
         H: AsyncRead + AsyncWrite + Unpin,
@@ -320,6 +324,7 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         if let Err(error) = write(&mut hop, message.encode()).await {
             return Served::Failed(error);
         }
+        opened();
         let config = SpliceConfig::default().with_limits(limits.0, limits.1);
         let mut phase = held.phase.clone();
         let closing = reaches(&mut phase, Phase::Closing);

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    exchange::{CLOSE, MESSAGE, now, read},
+    exchange::{CLOSE, MESSAGE, REQUEST, now, read},
     *,
 };
 use crate::{

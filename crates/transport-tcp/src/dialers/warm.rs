@@ -47,7 +47,8 @@ pub struct WarmConfig {
     pub idle: Duration,
     /// How long opening one may take. Default 10 s.
     pub timeout: Duration,
-    /// How long opening connections pauses after a failure. Default 1 s.
+    /// How long opening connections pauses after a failure. Default 1 s. Each further failure doubles the pause, up to 64 times,
+    /// until a dial uses a connection. A failure is also a connection that the proxy closes before it is used.
     pub pause: Duration,
 }
 
@@ -94,7 +95,29 @@ struct Pool {
     config: WarmConfig,
     /// With the time when each was made, the oldest first.
     ready: Mutex<Ready>,
+    rest: Mutex<Rest>,
     changed: Notify,
+}
+
+/// The pause after failures.
+#[derive(Default)]
+struct Rest {
+    until: Option<Instant>,
+    failures: u32,
+}
+
+/// The pause grows up to 2 to this power.
+const DOUBLINGS: u32 = 6;
+
+impl Rest {
+    /// Failures during a pause are those of connections that were opened before it.
+    fn handle_failed(&mut self, now: Instant, pause: Duration) {
+        if self.until.is_none_or(|until| now >= until) {
+            let pause = pause.saturating_mul(1 << self.failures).min(FOREVER);
+            self.until = Some(now + pause);
+            self.failures = (self.failures + 1).min(DOUBLINGS);
+        }
+    }
 }
 
 type Ready = VecDeque<(Instant, Greeted)>;
@@ -110,6 +133,7 @@ impl Warm {
                 proxy: proxy.into(),
                 config,
                 ready: Mutex::default(),
+                rest: Mutex::default(),
                 changed: Notify::new(),
             }),
             task: Background::new(config.idle),
@@ -127,14 +151,26 @@ impl Pool {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle_failed(&self, now: Instant) {
+        self.rest().handle_failed(now, self.config.pause);
+    }
+
     /// The freshest one that is still good.
     fn take(&self, now: Instant) -> Option<Greeted> {
         let mut ready = self.ready();
         loop {
             let (made, mut greeted) = ready.pop_back()?;
-            if now < made + self.config.max_age && is_quiet(&mut greeted.stream) {
+            if now >= made + self.config.max_age {
+                continue;
+            }
+            if is_quiet(&mut greeted.stream) {
                 return Some(greeted);
             }
+            self.handle_failed(now);
         }
     }
 
@@ -149,11 +185,11 @@ impl Pool {
     /// The task: ends when nobody has dialed for a while and none is left.
     async fn keep(self: Arc<Self>, activity: Arc<Activity>) {
         let mut making = FuturesUnordered::new();
-        let mut resting_until = Instant::now();
         loop {
             let now = Instant::now();
             let (ready, aged_at) = self.tend(now);
             let idle_at = activity.idle_at();
+            let resting_until = self.rest().until.unwrap_or(now);
             if now < idle_at && now >= resting_until {
                 for _ in ready + making.len()..self.config.size {
                     making.push(self.make());
@@ -169,7 +205,7 @@ impl Pool {
                 () = sleep_until(next.unwrap_or(now + FOREVER)) => {}
                 // Whoever dials after a failure goes the long way and finds out by himself.
                 Some(made) = making.next() => if !made {
-                    resting_until = Instant::now() + self.config.pause;
+                    self.handle_failed(Instant::now());
                 }
             }
         }
@@ -224,9 +260,12 @@ impl Dialer for Warm {
         if let Some(greeted) = taken {
             cx.take(proxy.label());
             match proxy.request(greeted, target, cx).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    *self.pool.rest() = Rest::default();
+                    return Ok(stream);
+                }
                 Err(broken) if !broken.is_stale() => return Err(broken.into_error(proxy, target)),
-                Err(_) => {}
+                Err(_) => self.pool.handle_failed(Instant::now()),
             }
         }
         proxy::dial(proxy, target, cx).await

@@ -180,7 +180,7 @@ async fn it_rests_when_nobody_dials_and_starts_again_with_the_next_dial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_that_is_away_is_tried_once_a_pause_and_used_when_it_is_back() {
+async fn a_proxy_that_is_away_is_tried_less_and_less_often_and_used_when_it_is_back() {
     let (log, network, warm) = warm(config(4), |_| ());
     let proxy = Socks::onward(network.clone());
     network.remove(PROXY);
@@ -190,15 +190,38 @@ async fn a_proxy_that_is_away_is_tried_once_a_pause_and_used_when_it_is_back() {
     sleep(10 * SECOND).await;
     let tries = network.dialed().len() - 1;
     assert!(
-        (10..=4 * 11).contains(&tries),
+        // At 0, 1, 3 and 7 s.
+        (4..=4 * 4).contains(&tries),
         "{tries} in {:?}",
         begun.elapsed()
     );
     network.add(PROXY, proxy.service());
-    sleep(SECOND).await;
+    sleep(6 * SECOND).await;
     ready(&warm, 4).await;
     assert_eq!(log.count("connected"), 0);
     ahoy(&mut dial(&warm, TARGET).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_closes_each_connection_is_dialed_ahead_less_and_less_often() {
+    let network = Network::default();
+    network.add(PROXY, service(|io: ByteStream| async move { drop(io) }));
+    let proxy = HttpConnect::new(at(PROXY)).through(network.clone());
+    let warm = Warm::new(proxy, config(4));
+    let mut dials = 0;
+    let mut ahead = async |seconds: u32| {
+        let before = network.dialed().len() - dials;
+        for _ in 0..2 * seconds {
+            assert!(dial(&warm, TARGET).await.is_err());
+            dials += 1;
+            sleep(SECOND / 2).await;
+        }
+        network.dialed().len() - dials - before
+    };
+    let (first, later) = (ahead(15).await, ahead(60).await);
+    // At 0, 1, 3, 7 and 15 s, and then at 31 and 63 s.
+    assert!((4..=6 * 4).contains(&first), "{first}");
+    assert!((4..=3 * 4).contains(&later), "{later}");
 }
 
 #[tokio::test(start_paused = true)]

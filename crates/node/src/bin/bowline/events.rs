@@ -13,9 +13,16 @@ use serde_json::{Value, json};
 
 use crate::output::{self, LiveOutput};
 
-/// The number of lines of one kind that are printed at once, and the pause before each further line. A peer that connects again
-/// and again causes about as many bytes of output as it sends, but at most 20 lines of each kind per second.
-const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
+/// The number of lines of one kind that are printed at once, and the pause before each further line. A connection causes about
+/// four lines of together 800 bytes, twice the bytes that a short handshake sends. The bound therefore keeps what strangers can
+/// write small, and the admin endpoint shows what is left out.
+const PER_KIND: (u32, Duration) = (64, Duration::from_millis(250));
+
+/// The number of lines about one peer's identify message that are printed at once, and the pause before each further line.
+const IDENTIFIED: (u32, Duration) = (4, Duration::from_secs(60));
+
+/// The number of peers whose lines are counted at the same time. The lines about further peers are left out.
+const MAX_PEERS: usize = 4_096;
 
 /// The number of kinds that are counted at the same time. There are fewer kinds of lines.
 const MAX_KINDS: usize = 64;
@@ -23,7 +30,7 @@ const MAX_KINDS: usize = 64;
 /// Prints events, within a budget for each kind of line.
 pub(crate) struct Lines<'a> {
     output: &'a LiveOutput,
-    budget: Budget<String>,
+    quota: Quota,
     missed: u64,
     /// The node's addresses in the latest line about them.
     addresses: Vec<Multiaddr>,
@@ -32,10 +39,9 @@ pub(crate) struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// `addresses` are the addresses in the ready line.
     pub(crate) fn new(output: &'a LiveOutput, addresses: Vec<Multiaddr>) -> Self {
-        let rate = Rate::new(PER_KIND.0, PER_KIND.1);
         Self {
             output,
-            budget: Budget::new(rate, Rate::unlimited(), MAX_KINDS),
+            quota: Quota::new(),
             missed: 0,
             addresses,
         }
@@ -91,8 +97,7 @@ impl<'a> Lines<'a> {
     }
 
     fn print(&mut self, object: &Value, plain: impl FnOnce() -> String) {
-        let kind = object["event"].as_str().unwrap_or_default().to_owned();
-        if self.budget.take(Instant::now(), kind).is_err() {
+        if !self.quota.admits(Instant::now(), object) {
             self.missed += 1;
             return;
         }
@@ -106,6 +111,32 @@ impl<'a> Lines<'a> {
             let (object, plain) = output::missed(missed);
             self.output.line(&object, || plain);
         }
+    }
+}
+
+/// The lines that may still be printed.
+struct Quota {
+    kinds: Budget<String>,
+    identified: Budget<String>,
+}
+
+impl Quota {
+    fn new() -> Self {
+        let rate = |(burst, interval)| Rate::new(burst, interval);
+        let all = Rate::unlimited();
+        Self {
+            kinds: Budget::new(rate(PER_KIND), all, MAX_KINDS),
+            identified: Budget::new(rate(IDENTIFIED), all, MAX_PEERS),
+        }
+    }
+
+    fn admits(&mut self, now: Instant, line: &Value) -> bool {
+        let text = |key| line[key].as_str().unwrap_or_default().to_owned();
+        let kind = text("event");
+        if kind == "identified" && self.identified.take(now, text("peer_id")).is_err() {
+            return false;
+        }
+        self.kinds.take(now, kind).is_ok()
     }
 }
 
@@ -217,5 +248,38 @@ fn closing(reason: &Closing, detail: Option<&str>) -> String {
     match detail {
         Some(detail) => format!("{reason}: {detail}"),
         None => reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_64_lines_at_once_and_four_per_second() {
+        let (begun, mut quota) = (Instant::now(), Quota::new());
+        let mut admitted = |kind: &str, seconds| {
+            let now = begun + Duration::from_secs(seconds);
+            let line = json!({"event": kind, "peer_id": "a"});
+            (0..1_000).filter(|_| quota.admits(now, &line)).count()
+        };
+        assert_eq!(admitted("connected", 0), 64);
+        assert_eq!(admitted("disconnected", 0), 64);
+        assert_eq!(admitted("connected", 1), 4);
+    }
+
+    #[test]
+    fn a_peer_that_pushes_a_new_name_each_second_has_four_lines_in_a_minute() {
+        let (begun, mut quota) = (Instant::now(), Quota::new());
+        let pushes = (0..60_u64).filter(|second| {
+            let line = json!({"event": "identified", "peer_id": "a", "agent": second});
+            quota.admits(begun + Duration::from_secs(*second), &line)
+        });
+        assert_eq!(pushes.count(), 4);
+        let late = begun + Duration::from_secs(60);
+        let line = |peer: &str| json!({"event": "identified", "peer_id": peer});
+        assert!(quota.admits(late, &line("a")));
+        assert!(!quota.admits(late, &line("a")));
+        assert!(quota.admits(late, &line("b")));
     }
 }

@@ -144,7 +144,7 @@ async fn a_request_that_does_not_come_is_not_waited_for() {
         matches!(served, Served::Failed(DriveError::TimedOut(_))),
         "{served:?}"
     );
-    assert_eq!(started.elapsed(), MESSAGE);
+    assert_eq!(started.elapsed(), REQUEST);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +340,9 @@ async fn the_host_chooses_the_addresses_of_an_answer_from_those_of_the_relay() {
     let served = tokio::spawn(async move {
         let open = async |_| Err::<DuplexStream, _>(());
         let list = async |own: Vec<Multiaddr>| [vec![seen], own].concat();
-        server.serve_listing(connection, ours, open, list).await
+        server
+            .serve_listing(connection, ours, open, list, || ())
+            .await
     });
     let answer = reserve(&mut hop, relay.id, relay.holder.0).await;
     let Answer::Granted { reservation, .. } = answer else {
@@ -358,4 +360,29 @@ async fn the_host_chooses_the_addresses_of_an_answer_from_those_of_the_relay() {
         "{listed:?}"
     );
     served.await.unwrap();
+}
+
+/// Fails if it is offered much room for a message that has only begun.
+struct Thrifty(DuplexStream);
+
+impl AsyncRead for Thrifty {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        assert!(buf.remaining() <= 256, "{} bytes of room", buf.remaining());
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+#[tokio::test]
+async fn the_claim_of_a_long_message_takes_no_memory_until_the_message_arrives() {
+    let (mut theirs, ours) = duplex(8000);
+    let long = [vec![0xff, 0x1f], vec![7; 4095]].concat();
+    let mut ours = Thrifty(ours);
+    let reading = read(&mut ours, MESSAGE);
+    let (read, written) = tokio::join!(reading, theirs.write_all(&long));
+    written.unwrap();
+    assert_eq!(read.unwrap(), long[2..]);
 }
