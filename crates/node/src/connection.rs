@@ -26,9 +26,7 @@ use multiaddr::Multiaddr;
 
 use crate::{address::audience::Reach, error::OpenError, protocols::identify};
 
-#[cfg(feature = "relay")]
-pub(crate) use counted::InUse;
-pub(crate) use counted::{ServicePermit, StreamPermit};
+pub(crate) use counted::{InUse, ServicePermit, StreamPermit};
 pub(crate) use muxed::Muxed;
 pub(crate) use negotiate::{Offered, Trust, inbound as negotiate_inbound};
 pub(crate) use path::{Path, RelayLimit};

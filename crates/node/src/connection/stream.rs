@@ -108,7 +108,6 @@ impl Stream {
     }
 
     /// Takes the stream's place among the streams of its service, for a service that gives the place back before the stream ends.
-    #[cfg(feature = "relay")]
     pub(crate) fn take_service(&mut self) -> Option<ServicePermit> {
         self.service.take()
     }
