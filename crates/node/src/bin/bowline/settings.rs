@@ -4,6 +4,7 @@ mod environment;
 mod forms;
 mod hints;
 pub(crate) mod paths;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     environment::Environment,
-    forms::{List, Setting},
+    forms::{self, List},
+    sections::{AdminSection, DialSection, LimitsSection, NodeSection, PingSection},
 };
 use crate::{cli, dialing, failure::Failure, multiaddr};
 
@@ -36,7 +38,7 @@ pub(crate) const DEFAULT_PORT: u16 = 4077;
 /// Every setting. A field is a section of the TOML file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Settings {
+struct Settings {
     node: NodeSection,
     admin: AdminSection,
     limits: LimitsSection,
@@ -46,24 +48,15 @@ pub(crate) struct Settings {
     relay: RelaySection,
 }
 
+#[cfg(feature = "relay")]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct NodeSection {
-    data_dir: Setting<PathBuf>,
-    listen: List<','>,
-    bootstrap: List<','>,
-    announce: List<','>,
-    announce_detected: Setting<bool>,
-    no_announce: List<','>,
-    agent: Setting<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AdminSection {
-    listen: Setting<SocketAddr>,
-    open_reads: Setting<bool>,
-    hosts: List<','>,
+struct RelaySection {
+    server: forms::Setting<bool>,
+    reserve_at: List<','>,
+    reservations: forms::Setting<usize>,
+    min_ttl_s: forms::Setting<f64>,
+    terms: node::relay_slots::Terms,
 }
 
 /// The admin endpoint on TCP.
@@ -72,51 +65,6 @@ pub(crate) struct Admin {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) open_reads: Option<bool>,
     pub(crate) hosts: Vec<HostName>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LimitsSection {
-    max_inbound: Setting<usize>,
-    max_handshaking: Setting<usize>,
-    max_per_peer: Setting<usize>,
-    max_per_address: Setting<usize>,
-    rate_per_address: Setting<f64>,
-    burst_per_address: Setting<u32>,
-    max_per_subnet: Setting<usize>,
-    max_handshaking_per_subnet: Setting<usize>,
-    max_per_relay: Setting<usize>,
-    trim_idle_s: Setting<f64>,
-    exempt_private: Setting<bool>,
-    max_inbound_streams: Setting<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PingSection {
-    interval_s: Setting<f64>,
-    timeout_s: Setting<f64>,
-    failures: Setting<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DialSection {
-    rules: List<';'>,
-    timeout_s: Setting<f64>,
-    timeout_private_s: Setting<f64>,
-    total_timeout_s: Setting<f64>,
-}
-
-#[cfg(feature = "relay")]
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RelaySection {
-    server: Setting<bool>,
-    reserve_at: List<','>,
-    reservations: Setting<usize>,
-    min_ttl_s: Setting<f64>,
-    terms: node::relay_slots::Terms,
 }
 
 /// The settings of `bowline up`, after all checks.

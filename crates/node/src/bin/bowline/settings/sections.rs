@@ -1,0 +1,61 @@
+//! The sections of the TOML file, as people write them. No value is checked beyond its form.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::forms::{List, Setting};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NodeSection {
+    pub(crate) data_dir: Setting<PathBuf>,
+    pub(crate) listen: List<','>,
+    pub(crate) bootstrap: List<','>,
+    pub(crate) announce: List<','>,
+    pub(crate) announce_detected: Setting<bool>,
+    pub(crate) no_announce: List<','>,
+    pub(crate) agent: Setting<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AdminSection {
+    pub(crate) listen: Setting<SocketAddr>,
+    pub(crate) open_reads: Setting<bool>,
+    pub(crate) hosts: List<','>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsSection {
+    pub(crate) max_inbound: Setting<usize>,
+    pub(crate) max_handshaking: Setting<usize>,
+    pub(crate) max_per_peer: Setting<usize>,
+    pub(crate) max_per_address: Setting<usize>,
+    pub(crate) rate_per_address: Setting<f64>,
+    pub(crate) burst_per_address: Setting<u32>,
+    pub(crate) max_per_subnet: Setting<usize>,
+    pub(crate) max_handshaking_per_subnet: Setting<usize>,
+    pub(crate) max_per_relay: Setting<usize>,
+    pub(crate) trim_idle_s: Setting<f64>,
+    pub(crate) exempt_private: Setting<bool>,
+    pub(crate) max_inbound_streams: Setting<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PingSection {
+    pub(crate) interval_s: Setting<f64>,
+    pub(crate) timeout_s: Setting<f64>,
+    pub(crate) failures: Setting<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DialSection {
+    pub(crate) rules: List<';'>,
+    pub(crate) timeout_s: Setting<f64>,
+    pub(crate) timeout_private_s: Setting<f64>,
+    pub(crate) total_timeout_s: Setting<f64>,
+}
