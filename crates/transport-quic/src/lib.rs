@@ -46,6 +46,9 @@
 //! - Every handshake has a deadline.
 //! - Forged source addresses use up their own budget only ([`Config::max_unvalidated`]). A dialer
 //!   that has proved its address is not affected.
+//! - An address that no connection has proved gets at most three times the bytes that came from it. Only path challenges may
+//!   exceed this bound: 16 at once and 2 per second, for all addresses together. A peer whose address changes proves the new
+//!   address by the echo of a challenge.
 //! - A peer cannot make a connection hold more than [`Config::connection_window`] of stream data. The memory for the data is
 //!   larger than the data by at most 32 KiB per stream or 1.5 times the data. Each gap takes 56 bytes more, and a stream has
 //!   at most 2,048 gaps. quinn-proto 0.11.19 and later versions enforce these bounds. They close a connection if a stream has

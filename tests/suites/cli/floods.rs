@@ -256,6 +256,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
 #[test]
 fn handshakes_that_end_at_once_write_less_than_they_send() {
+    for connections in [250, 2_400] {
+        handshakes_that_end_at_once(connections);
+    }
+}
+
+fn handshakes_that_end_at_once(connections: usize) {
     const ATTACKERS: usize = 8;
     let node = Flooded::start(TCP, true);
     let (at, sent) = (socket(&node.address), Arc::<AtomicU64>::default());
@@ -266,7 +272,7 @@ fn handshakes_that_end_at_once_write_less_than_they_send() {
             let upgrader = Upgrader::new(&Keypair::generate_ed25519(), config).unwrap();
             let sent = Arc::clone(&sent);
             attackers.spawn(async move {
-                for _ in 0..2_400 / ATTACKERS {
+                for _ in 0..connections / ATTACKERS {
                     let stream = tokio::net::TcpStream::connect(at).await.unwrap();
                     let stream = Sending(stream, Arc::clone(&sent));
                     sent.fetch_add(TCP_PACKETS, Ordering::Relaxed);
@@ -277,8 +283,44 @@ fn handshakes_that_end_at_once_write_less_than_they_send() {
         }
         attackers.join_all().await;
     });
-    node.assert_quiet("handshakes", sent.load(Ordering::Relaxed));
+    let what = format!("{connections} handshakes");
+    node.assert_quiet(&what, sent.load(Ordering::Relaxed));
     assert!(node.out().contains("lagged"), "what is left out is told");
+}
+
+#[test]
+fn short_pushes_of_many_peers_make_few_lines() {
+    const PEERS: usize = 24;
+    let node = Flooded::start(TCP, true);
+    runtime().block_on(async {
+        let mut peers = Vec::new();
+        for _ in 0..PEERS {
+            let peer = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+            let connection = peer.dial([node.address.clone()]).await.unwrap();
+            peers.push((peer, connection));
+        }
+        for second in 0..8_u8 {
+            for (_, connection) in &peers {
+                let opened = connection.open(&["/ipfs/id/push/1.0.0"]).await;
+                let (_, mut stream) = opened.unwrap();
+                let push = [3, 0x32, 1, b'a' + second];
+                stream.write_all(&push).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    node.flooded();
+    let out = node.out();
+    let lines = out.lines().filter(|line| line.contains("identified"));
+    let mut per_peer = std::collections::BTreeMap::<String, usize>::new();
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let peer = line["peer_id"].as_str().unwrap().to_owned();
+        *per_peer.entry(peer).or_default() += 1;
+    }
+    assert!(!per_peer.is_empty());
+    assert!(per_peer.values().all(|lines| *lines <= 4), "{per_peer:?}");
 }
 
 #[test]
