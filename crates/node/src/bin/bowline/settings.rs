@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     environment::Environment,
-    forms::{self, List},
+    forms::List,
     sections::{AdminSection, DialSection, LimitsSection, NodeSection, PingSection},
 };
 use crate::{cli, dialing, failure::Failure, multiaddr};
