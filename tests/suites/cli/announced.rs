@@ -54,27 +54,27 @@ fn a_wrong_setting_of_announced_addresses_is_named_with_exit_code_2() {
         (
             "ANNOUNCE",
             "/ip4/192.0.2.7",
-            ["node.announce", "/ip4/192.0.2.7"],
+            ["BOWLINE_NODE__ANNOUNCE", "/ip4/192.0.2.7"],
         ),
         (
             "ANNOUNCE",
             "/ip4/0.0.0.0/tcp/4077",
-            ["node.announce", "wildcard"],
+            ["BOWLINE_NODE__ANNOUNCE", "wildcard"],
         ),
         (
             "ANNOUNCE",
             &named,
-            ["node.announce", "must not contain /p2p/ID"],
+            ["BOWLINE_NODE__ANNOUNCE", "must not contain /p2p/ID"],
         ),
         (
             "NO_ANNOUNCE",
             "10.0.0.0/33",
-            ["node.no_announce", "'10.0.0.0/33'"],
+            ["BOWLINE_NODE__NO_ANNOUNCE", "'10.0.0.0/33'"],
         ),
         (
             "NO_ANNOUNCE",
             "192.0.2",
-            ["node.no_announce", "such as 10.0.0.0/8"],
+            ["BOWLINE_NODE__NO_ANNOUNCE", "such as 10.0.0.0/8"],
         ),
     ] {
         let mut command = home.bowline_with_data(&["up", "--json", "--listen", TCP]);
@@ -86,7 +86,7 @@ fn a_wrong_setting_of_announced_addresses_is_named_with_exit_code_2() {
     command.env("BOWLINE_NODE__ANNOUNCE", PUBLIC);
     command.env("BOWLINE_NODE__NO_ANNOUNCE", "192.0.2.0/24");
     let refused = run("bowline", &mut command, soon()).unwrap();
-    assert_refused(&refused, 2, &["node.announce", PUBLIC, "never"]);
+    assert_refused(&refused, 2, &["BOWLINE_NODE__ANNOUNCE", PUBLIC, "never"]);
 }
 
 #[test]

@@ -148,9 +148,10 @@ impl Logged {
     fn start(json: bool) -> Self {
         let home = Home::new().unwrap();
         let mut command = home.bowline_with_data(&["up", "--listen", QUIC]);
-        command
-            .args(json.then_some("--json"))
-            .env("RUST_LOG", "debug");
+        command.args(json.then_some("--json")).env(
+            "RUST_LOG",
+            "debug,quinn=debug,quinn_proto=debug,rustls=debug",
+        );
         let file = |name| File::create(home.path().join(name)).unwrap();
         command.stdout(file("out")).stderr(file("err"));
         let process = command.spawn().unwrap();

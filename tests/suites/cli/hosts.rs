@@ -61,7 +61,7 @@ fn a_wrong_name_in_the_list_is_named_before_anything_starts() {
         up.env("BOWLINE_ADMIN__HOSTS", hosts);
         let refused = run("bowline", &mut up, soon()).unwrap();
         let wrong = hosts.rsplit(',').next().unwrap();
-        assert_refused(&refused, 2, &["admin.hosts", wrong, problem]);
+        assert_refused(&refused, 2, &["BOWLINE_ADMIN__HOSTS", wrong, problem]);
     }
     assert!(!home.data_dir().exists());
 }

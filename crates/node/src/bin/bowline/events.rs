@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::output::{self, LiveOutput};
 
 /// The number of lines of one kind that are printed at once, and the pause before each further line. A connection causes about
-/// four lines of together 800 bytes, twice the bytes that a short handshake sends. The bound therefore keeps what strangers can
-/// write small, and the admin endpoint shows what is left out.
-const PER_KIND: (u32, Duration) = (64, Duration::from_millis(250));
+/// four lines of together 800 bytes, which is twice the bytes that a short handshake sends. Strangers can therefore cause about
+/// 16 KB per second. Fewer lines would hide connections from the programs that read these lines.
+const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
 
 /// The number of lines about one peer's identify message that are printed at once, and the pause before each further line.
 const IDENTIFIED: (u32, Duration) = (4, Duration::from_secs(60));
