@@ -54,7 +54,8 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 /// let now = now + 10 * second;
 /// limits.handle_inbound(now, 2, "198.51.100.1".parse()?)?;
 /// assert_eq!(limits.poll_action(), None);
-/// let admitted = limits.handle_authenticated(now, 2, "carol", &Usage::new(now));
+/// let carols = Usage::new(now);
+/// let admitted = limits.handle_authenticated(now, 2, "carol", &carols);
 /// // The host carries out the actions before it looks at the result.
 /// while let Some((id, closing)) = limits.poll_action() {
 ///     assert_eq!((id, closing), (1, Closing::Trimmed));
@@ -62,6 +63,12 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 ///     limits.handle_closed(id);
 /// }
 /// admitted?;
+///
+/// // The host keeps `carols` and reports the streams of Carol's connection. A connection in use is not displaced.
+/// carols.handle_opened();
+/// let now = now + 10 * second;
+/// assert!(limits.handle_inbound(now, 3, "203.0.113.1".parse()?).is_err());
+/// // The host closes connection 3 and reports nothing more about it.
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -107,7 +114,9 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
     /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long. Their
     /// actions wait until [`Self::poll_action`] is called again, so an early return such as `?` only delays their end.
-    /// [`Refused::IdInUse`] changes nothing.
+    ///
+    /// After any error, the host closes the connection and reports nothing more about it. [`Refused::IdInUse`] changes nothing. In
+    /// this case the id belongs to another connection, and [`Self::handle_closed`] would release that connection.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -122,11 +131,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.begin(now, id, Origin::through(relay))
     }
 
-    /// This host dials, and the connection is `id`. Only the limit per peer applies, once the peer is known.
+    /// This host dials, and the connection is `id`. Only the limit per peer applies, once the peer is known. If the dial fails,
+    /// report [`Self::handle_closed`].
     ///
     /// # Errors
     ///
-    /// [`Refused::IdInUse`].
+    /// [`Refused::IdInUse`], after which the host reports nothing more about this dial.
     pub fn handle_dialing(&mut self, id: Id) -> Result<(), Refused> {
         self.check_new(id)?;
         self.connections.insert(id, Admitted::new(None, None));
@@ -149,8 +159,9 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// # Errors
     ///
     /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. [`Refused::UnknownId`] if `id` was
-    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. The host
-    /// then closes the connection and reports [`Self::handle_closed`].
+    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. After any
+    /// error of this method, the host closes the connection and reports [`Self::handle_closed`], because the connection counts
+    /// until then.
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
@@ -185,7 +196,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     ///
     /// # Errors
     ///
-    /// As [`Self::handle_inbound`] and [`Self::handle_authenticated`].
+    /// Those of [`Self::handle_inbound`] and [`Self::handle_authenticated`]. After any error, the host closes the connection and
+    /// reports nothing more about it, as after an error of [`Self::handle_inbound`].
     pub fn handle_inbound_authenticated(
         &mut self,
         now: Instant,
@@ -207,7 +219,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// The connection is gone, in its handshake or later. An unknown `id` changes nothing.
+    /// The connection is gone, in its handshake or later, or its dial has failed. An unknown `id` changes nothing.
     pub fn handle_closed(&mut self, id: Id) {
         match self.connections.get(&id) {
             Some(admitted) if admitted.is_leaving => self.leaving -= 1,
@@ -267,8 +279,11 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         {
             self.displace(late, Closing::TooLongTransient);
         }
-        if limit == 0 || self.leaving >= limit {
+        if limit == 0 {
             return Err(Refused::TooManyHandshakes { limit });
+        }
+        if self.leaving >= limit {
+            return Err(Refused::TooManyUnclosed { limit });
         }
         // A connection that would find no place after its handshake is refused before it.
         if self.places.len() >= self.config.max_inbound && self.longest_idle(now).is_none() {
