@@ -51,10 +51,9 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 /// limits.handle_authenticated(now, 1, "bob", &usage)?;
 ///
 /// // Bob's connection has been idle for 10 s, so a newcomer displaces it once the newcomer's handshake succeeds.
-/// let now = now + 10 * second;
+/// let (now, carols) = (now + 10 * second, Usage::new(now + 10 * second));
 /// limits.handle_inbound(now, 2, "198.51.100.1".parse()?)?;
 /// assert_eq!(limits.poll_action(), None);
-/// let carols = Usage::new(now);
 /// let admitted = limits.handle_authenticated(now, 2, "carol", &carols);
 /// // The host carries out the actions before it looks at the result.
 /// while let Some((id, closing)) = limits.poll_action() {
@@ -63,12 +62,7 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 ///     limits.handle_closed(id);
 /// }
 /// admitted?;
-///
-/// // The host keeps `carols` and reports the streams of Carol's connection. A connection in use is not displaced.
-/// carols.handle_opened();
-/// let now = now + 10 * second;
-/// assert!(limits.handle_inbound(now, 3, "203.0.113.1".parse()?).is_err());
-/// // The host closes connection 3 and reports nothing more about it.
+/// carols.handle_opened(); // The host keeps `carols` and reports the streams, so that the connection is not displaced.
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -114,9 +108,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
     /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long. Their
     /// actions wait until [`Self::poll_action`] is called again, so an early return such as `?` only delays their end.
-    ///
-    /// After any error, the host closes the connection and reports nothing more about it. [`Refused::IdInUse`] changes nothing. In
-    /// this case the id belongs to another connection, and [`Self::handle_closed`] would release that connection.
+    /// After any error, the host reports nothing more about the connection. [`Refused::IdInUse`] changes nothing: the id belongs to
+    /// another connection, and [`Self::handle_closed`] would release that one.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -131,12 +124,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.begin(now, id, Origin::through(relay))
     }
 
-    /// This host dials, and the connection is `id`. Only the limit per peer applies, once the peer is known. If the dial fails,
-    /// report [`Self::handle_closed`].
+    /// This host dials connection `id`. The limit per peer applies once the peer is known. A dial that fails ends with
+    /// [`Self::handle_closed`].
     ///
     /// # Errors
     ///
-    /// [`Refused::IdInUse`], after which the host reports nothing more about this dial.
+    /// [`Refused::IdInUse`]. The host then reports nothing more about this dial.
     pub fn handle_dialing(&mut self, id: Id) -> Result<(), Refused> {
         self.check_new(id)?;
         self.connections.insert(id, Admitted::new(None, None));
@@ -159,9 +152,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// # Errors
     ///
     /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. [`Refused::UnknownId`] if `id` was
-    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. After any
-    /// error of this method, the host closes the connection and reports [`Self::handle_closed`], because the connection counts
-    /// until then.
+    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. After each
+    /// error of this method, the host closes the connection and reports [`Self::handle_closed`].
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
@@ -196,8 +188,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::handle_inbound`] and [`Self::handle_authenticated`]. After any error, the host closes the connection and
-    /// reports nothing more about it, as after an error of [`Self::handle_inbound`].
+    /// As [`Self::handle_inbound`], and [`Refused::TooManyToPeer`]. After any error, the host reports nothing more.
     pub fn handle_inbound_authenticated(
         &mut self,
         now: Instant,

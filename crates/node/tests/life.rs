@@ -6,8 +6,7 @@ mod common;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
-    AttemptCause, Config, DialError, Direction, Event, Multiaddr, OpenError, PeerId,
-    multiaddr::Protocol,
+    AttemptCause, Config, DialError, Direction, Event, OpenError, PeerId, multiaddr::Protocol,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
