@@ -56,9 +56,18 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// [`crate::LimitsConfig::max_handshaking`] is zero, or the host has not yet closed so many displaced connections.
+    /// [`crate::LimitsConfig::max_handshaking`] is zero.
     #[error("{limit} inbound connections are in their handshake, which is the limit")]
     TooManyHandshakes {
+        /// The limit.
+        limit: usize,
+    },
+    /// The host has not yet closed [`crate::LimitsConfig::max_handshaking`] displaced connections.
+    /// [`crate::Limits::poll_action`] returns the displaced connections, and [`crate::Limits::handle_closed`] reports their ends.
+    #[error(
+        "{limit} displaced connections are not closed yet, which is the limit: close those that poll_action returns and call handle_closed"
+    )]
+    TooManyUnclosed {
         /// The limit.
         limit: usize,
     },

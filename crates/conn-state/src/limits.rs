@@ -51,10 +51,10 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 /// limits.handle_authenticated(now, 1, "bob", &usage)?;
 ///
 /// // Bob's connection has been idle for 10 s, so a newcomer displaces it once the newcomer's handshake succeeds.
-/// let now = now + 10 * second;
+/// let (now, carols) = (now + 10 * second, Usage::new(now + 10 * second));
 /// limits.handle_inbound(now, 2, "198.51.100.1".parse()?)?;
 /// assert_eq!(limits.poll_action(), None);
-/// let admitted = limits.handle_authenticated(now, 2, "carol", &Usage::new(now));
+/// let admitted = limits.handle_authenticated(now, 2, "carol", &carols);
 /// // The host carries out the actions before it looks at the result.
 /// while let Some((id, closing)) = limits.poll_action() {
 ///     assert_eq!((id, closing), (1, Closing::Trimmed));
@@ -62,6 +62,7 @@ use crate::{Closing, LimitsConfig, Refused, Usage};
 ///     limits.handle_closed(id);
 /// }
 /// admitted?;
+/// carols.handle_opened(); // The host keeps `carols` and reports the streams, so that the connection is not displaced.
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -107,7 +108,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// The first limit that is reached, unless another connection can be displaced. A refused connection counts towards no
     /// limit and uses no rate token. A call that refuses the connection may still displace handshakes that took too long. Their
     /// actions wait until [`Self::poll_action`] is called again, so an early return such as `?` only delays their end.
-    /// [`Refused::IdInUse`] changes nothing.
+    /// After any error, the host reports nothing more about the connection. [`Refused::IdInUse`] changes nothing: the id belongs to
+    /// another connection, and [`Self::handle_closed`] would release that one.
     pub fn handle_inbound(&mut self, now: Instant, id: Id, address: IpAddr) -> Result<(), Refused> {
         let origin = Origin::at(address, &self.config);
         self.begin(now, id, origin)
@@ -122,11 +124,12 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         self.begin(now, id, Origin::through(relay))
     }
 
-    /// This host dials, and the connection is `id`. Only the limit per peer applies, once the peer is known.
+    /// This host dials connection `id`. The limit per peer applies once the peer is known. A dial that fails ends with
+    /// [`Self::handle_closed`].
     ///
     /// # Errors
     ///
-    /// [`Refused::IdInUse`].
+    /// [`Refused::IdInUse`]. The host then reports nothing more about this dial.
     pub fn handle_dialing(&mut self, id: Id) -> Result<(), Refused> {
         self.check_new(id)?;
         self.connections.insert(id, Admitted::new(None, None));
@@ -149,8 +152,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     /// # Errors
     ///
     /// [`Refused::TooManyToPeer`], [`Refused::TooManyInbound`] and [`Refused::Displaced`]. [`Refused::UnknownId`] if `id` was
-    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. The host
-    /// then closes the connection and reports [`Self::handle_closed`].
+    /// not reported or has ended, and [`Refused::IdInUse`] if another peer is at its other end; both change nothing. After each
+    /// error of this method, the host closes the connection and reports [`Self::handle_closed`].
     pub fn handle_authenticated(
         &mut self,
         now: Instant,
@@ -185,7 +188,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
     ///
     /// # Errors
     ///
-    /// As [`Self::handle_inbound`] and [`Self::handle_authenticated`].
+    /// As [`Self::handle_inbound`], and [`Refused::TooManyToPeer`]. After any error, the host reports nothing more.
     pub fn handle_inbound_authenticated(
         &mut self,
         now: Instant,
@@ -207,7 +210,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// The connection is gone, in its handshake or later. An unknown `id` changes nothing.
+    /// The connection is gone, in its handshake or later, or its dial has failed. An unknown `id` changes nothing.
     pub fn handle_closed(&mut self, id: Id) {
         match self.connections.get(&id) {
             Some(admitted) if admitted.is_leaving => self.leaving -= 1,
@@ -267,8 +270,11 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         {
             self.displace(late, Closing::TooLongTransient);
         }
-        if limit == 0 || self.leaving >= limit {
+        if limit == 0 {
             return Err(Refused::TooManyHandshakes { limit });
+        }
+        if self.leaving >= limit {
+            return Err(Refused::TooManyUnclosed { limit });
         }
         // A connection that would find no place after its handshake is refused before it.
         if self.places.len() >= self.config.max_inbound && self.longest_idle(now).is_none() {

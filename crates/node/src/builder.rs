@@ -82,7 +82,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The identity cannot be used.
+    /// The identity cannot be used, or the node cannot announce one of the addresses in [`crate::AnnounceConfig::addresses`].
     pub fn build(self) -> Result<Node, SetupError> {
         Ok(self.build_with_events()?.0)
     }
@@ -102,6 +102,13 @@ impl Builder {
         self,
         further: impl FnOnce(&Context) -> Vec<Arc<dyn Part>>,
     ) -> Result<(Node, Events), SetupError> {
+        let announce = &self.config.announce;
+        for address in &announce.addresses {
+            if let Some(problem) = announce.problem(address) {
+                let address = address.clone();
+                return Err(SetupError::Announce { address, problem });
+            }
+        }
         let transports = Transports::new(&self.keypair, &self.config, self.overrides())?;
         let core = Core::new(
             self.keypair,

@@ -42,10 +42,11 @@ pub struct Config {
     pub dial_timeout: Duration,
     /// Like [`Self::dial_timeout`], but for loopback and private addresses. Default 5 s, because their hosts are near.
     pub dial_timeout_private: Duration,
-    /// The time limit of a whole dial, with all of its addresses and look-ups. The default of 60 s suffices for 32 silent
+    /// The time limit of a whole dial, with all of its addresses and look-ups. With `None`, the default, the limit is 60 s, or the
+    /// longer of [`Self::dial_timeout`] and [`Self::dial_timeout_private`] if that is longer. 60 s suffice for 32 silent
     /// addresses, with 8 simultaneous attempts of 15 s each. Without this limit, 100 silent addresses would hold a dial for over
     /// 3 minutes.
-    pub dial_total_timeout: Duration,
+    pub dial_total_timeout: Option<Duration>,
     /// The number of attempts of one dial that run at the same time. Default 8.
     pub dials_per_peer: usize,
     /// The number of attempts of all dials that run at the same time. Default 160.
@@ -82,7 +83,7 @@ impl Default for Config {
             negotiation_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(15),
             dial_timeout_private: Duration::from_secs(5),
-            dial_total_timeout: Duration::from_secs(60),
+            dial_total_timeout: None,
             dials_per_peer: 8,
             dials: 160,
             event_capacity: 1024,
@@ -158,19 +159,24 @@ impl Config {
         self
     }
 
-    /// Sets [`Self::dial_timeout`] and [`Self::dial_timeout_private`]. If either is longer than
-    /// [`Self::dial_total_timeout`], the whole dial gets that time, too.
+    /// Sets [`Self::dial_timeout`] and [`Self::dial_timeout_private`].
     pub fn with_dial_timeouts(mut self, timeout: Duration, private: Duration) -> Self {
         self.dial_timeout = timeout;
         self.dial_timeout_private = private;
-        self.dial_total_timeout = self.dial_total_timeout.max(timeout).max(private);
         self
     }
 
     /// Sets [`Self::dial_total_timeout`].
     pub fn with_dial_total_timeout(mut self, timeout: Duration) -> Self {
-        self.dial_total_timeout = timeout;
+        self.dial_total_timeout = Some(timeout);
         self
+    }
+
+    /// The time limit of a whole dial: [`Self::dial_total_timeout`] or its default.
+    pub fn whole_dial_timeout(&self) -> Duration {
+        let longest = self.dial_timeout.max(self.dial_timeout_private);
+        self.dial_total_timeout
+            .unwrap_or(longest.max(Duration::from_secs(60)))
     }
 
     /// Sets [`Self::event_capacity`].
@@ -198,5 +204,33 @@ impl Config {
     pub fn with_quic(mut self, quic: transport_quic::Config) -> Self {
         self.quic = quic;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_whole_dial_does_not_depend_on_the_order_of_the_setters() {
+        let [short, minute, long] = [30, 60, 90].map(Duration::from_secs);
+        let total = |config: Config| config.whole_dial_timeout();
+        assert_eq!(total(Config::default()), minute);
+        assert_eq!(
+            total(Config::default().with_dial_timeouts(short, short)),
+            minute
+        );
+        assert_eq!(
+            total(Config::default().with_dial_timeouts(long, short)),
+            long
+        );
+        assert_eq!(
+            total(Config::default().with_dial_timeouts(short, long)),
+            long
+        );
+        let first = Config::default().with_dial_total_timeout(short);
+        let second = Config::default().with_dial_timeouts(long, long);
+        assert_eq!(total(first.with_dial_timeouts(long, long)), short);
+        assert_eq!(total(second.with_dial_total_timeout(short)), short);
     }
 }

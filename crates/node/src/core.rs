@@ -138,6 +138,10 @@ impl Core {
         if self.assembly.set(assembly).is_err() {
             return;
         }
+        // The parts do not run yet, so no other change can come before this one.
+        if let Some(configured) = self.local.configured() {
+            self.tell(configured);
+        }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for part in parts {
             let name = part.name();
@@ -211,7 +215,7 @@ impl Core {
             self.emit(Event::Listening { address });
         }
         self.emit(Event::Addresses {
-            now: named(changed.now),
+            addresses: named(changed.now),
             added,
             removed: named(changed.removed),
         });

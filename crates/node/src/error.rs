@@ -33,6 +33,14 @@ pub fn error_chain(error: &dyn Error) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
+    /// [`crate::AnnounceConfig::addresses`] contains an address that the node cannot announce.
+    #[error("cannot announce {address}: the address {problem}")]
+    Announce {
+        /// The address.
+        address: Multiaddr,
+        /// What is wrong with the address, see [`crate::AnnounceConfig::problem`].
+        problem: &'static str,
+    },
     /// The identity cannot be used for TCP.
     #[cfg(feature = "tcp")]
     #[error("cannot set up TCP")]

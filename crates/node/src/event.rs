@@ -1,6 +1,11 @@
 //! The public events of a node.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use conn_state::{Closing, ConnectionId, Detail, Direction, Prefix};
 use libp2p_identity::PeerId;
@@ -24,12 +29,15 @@ pub enum Event {
     /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface
     /// changed, peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that
     /// the peer may be able to use.
+    ///
+    /// The list is empty before the first event. A node with configured addresses ([`crate::AnnounceConfig::addresses`]) sends
+    /// the first event while it is built, so only the subscription of [`crate::Builder::build_with_events`] contains that event.
     Addresses {
-        /// All addresses, each with this node's id.
-        now: Arc<[Multiaddr]>,
-        /// The new addresses.
+        /// All addresses, each with this node's id. [`crate::Node::listen_addresses`] returns the same list.
+        addresses: Arc<[Multiaddr]>,
+        /// The addresses that the list of the previous event does not contain.
         added: Arc<[Multiaddr]>,
-        /// The addresses that the node no longer announces.
+        /// The addresses of the previous event that the node no longer announces.
         removed: Arc<[Multiaddr]>,
     },
     /// A listener broke. Its addresses are no longer announced.
@@ -136,9 +144,9 @@ impl dyn PartEvent {
     }
 }
 
-/// Sends events to every subscriber. A full buffer drops its oldest events.
+/// Sends events to every subscriber. A full buffer drops its oldest events. `None`: the node is shut down.
 #[derive(Debug)]
-pub(crate) struct EventSender(broadcast::Sender<Placed>);
+pub(crate) struct EventSender(Mutex<Option<broadcast::Sender<Placed>>>);
 
 /// An event, and the number of events of the tracker that happened before it.
 pub(crate) type Placed = (u64, Event);
@@ -146,16 +154,31 @@ pub(crate) type Placed = (u64, Event);
 impl EventSender {
     /// Keeps up to `capacity` events for a subscriber that falls behind.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(broadcast::channel(capacity.max(1)).0)
+        Self(Mutex::new(Some(broadcast::channel(capacity.max(1)).0)))
     }
 
     pub(crate) fn send(&self, position: u64, event: Event) {
-        // A node without subscribers is not an error.
-        let _ = self.0.send((position, event));
+        if let Some(sender) = &*self.lock() {
+            // A node without subscribers is not an error.
+            let _ = sender.send((position, event));
+        }
     }
 
+    /// After [`Self::close`], the subscription ends at once.
     pub(crate) fn subscribe(&self) -> Events {
-        Events(self.0.subscribe())
+        Events(match &*self.lock() {
+            Some(sender) => sender.subscribe(),
+            None => broadcast::channel(1).1,
+        })
+    }
+
+    /// Ends every subscription after the events that were sent before.
+    pub(crate) fn close(&self) {
+        self.lock().take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<broadcast::Sender<Placed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,8 +196,8 @@ pub enum EventsError {
         /// The number of missed events.
         missed: u64,
     },
-    /// The node is gone.
-    #[error("the node is gone")]
+    /// The node is shut down, and this reader has received every event.
+    #[error("the node is shut down")]
     Closed,
 }
 
@@ -183,7 +206,8 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// [`EventsError::Lagged`] if this reader was too slow, and [`EventsError::Closed`] if the node is gone.
+    /// [`EventsError::Lagged`] if this reader was too slow. [`EventsError::Closed`] after the last event of a node that is shut
+    /// down ([`crate::Node::shutdown`]) or whose last handle is dropped.
     pub async fn next(&mut self) -> Result<Event, EventsError> {
         Ok(self.next_placed().await?.1)
     }

@@ -27,7 +27,6 @@
 //!
 //! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and
 //!   `bootstrap` add nothing.
-//! - The node reads the network interfaces when it starts to listen. It does not notice later changes.
 //!
 #![cfg_attr(
     all(feature = "tcp", feature = "quic"),

@@ -106,6 +106,17 @@ impl Local {
         Ok(Some(Moved { gone, announced }))
     }
 
+    /// The change from an empty list to the list of a node that has only just started. `None`: the list is empty.
+    pub(crate) fn configured(&self) -> Option<Changed> {
+        let now = self.addresses();
+        let changed = Changed {
+            added: now.clone(),
+            now,
+            removed: Vec::new(),
+        };
+        (!changed.now.is_empty()).then_some(changed)
+    }
+
     /// All announced addresses without duplicates.
     pub(crate) fn addresses(&self) -> Vec<Multiaddr> {
         self.lock().announced.clone()

@@ -234,7 +234,8 @@ impl Node {
 
     /// Stops listening, ends the parts, closes every connection gracefully and closes every socket. The parts have 1 s,
     /// and the connections deliver their finished streams within [`crate::Config::shutdown_timeout`]. Afterwards no
-    /// task of the node is left, and [`IncomingStreams::next`] returns `None`.
+    /// task of the node is left, and [`IncomingStreams::next`] returns `None`. [`Events::next`] and [`Timeline::next`] report the
+    /// end after the last event. Subscriptions of [`Self::tracker`] do not end, so do not wait for them afterwards.
     pub async fn shutdown(&self) {
         let core = &self.0;
         core.stopping.cancel();
@@ -246,6 +247,9 @@ impl Node {
         }
         core.tasks.close();
         let _ = timeout(GOODBYE, core.tasks.wait()).await;
+        // The subscriptions end after the last event.
+        core.connections.settle();
+        core.events.close();
     }
 
     async fn close_connections(&self, within: Duration) {

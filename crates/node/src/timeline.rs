@@ -35,6 +35,8 @@ pub struct Timeline {
     states: Subscription<PeerId>,
     connections: Arc<Connections>,
     merge: Merge<Event, conn_state::Event<PeerId>>,
+    /// The node sends no further event.
+    is_closed: bool,
 }
 
 impl Timeline {
@@ -45,18 +47,20 @@ impl Timeline {
             states,
             connections,
             merge: Merge::default(),
+            is_closed: false,
         }
     }
 
-    /// Waits for the next item. `None`: the node is gone. Cancel-safe.
+    /// Waits for the next item. Returns `None` after the last item of a node that is shut down ([`crate::Node::shutdown`]) or
+    /// whose last handle is dropped. Cancel-safe.
     pub async fn next(&mut self) -> Option<Moment> {
         loop {
             // The event comes first, so that the next check finds every change of a state that happened before the event.
             if self.merge.event.is_none()
                 && let Some(next) = self.events.try_next_placed()
-                && let Some(moment) = self.take_event(next)
+                && let Some(missed) = self.take_event(next)
             {
-                return moment;
+                return Some(missed);
             }
             if self.merge.state.is_none()
                 && let Some(next) = self.states.try_next()
@@ -72,13 +76,14 @@ impl Timeline {
                     self.connections.settle();
                     self.merge.settled = position;
                 }
+                Next::Wait if self.is_closed => return None,
                 Next::Wait => {
-                    let moment = tokio::select! {
+                    let missed = tokio::select! {
                         next = self.events.next_placed() => self.take_event(next),
-                        next = self.states.next() => self.take_state(next).map(Some),
+                        next = self.states.next() => self.take_state(next),
                     };
-                    if let Some(moment) = moment {
-                        return moment;
+                    if missed.is_some() {
+                        return missed;
                     }
                 }
             }
@@ -86,15 +91,16 @@ impl Timeline {
     }
 
     /// Stores an event for the merge, or returns what the caller must return at once.
-    fn take_event(&mut self, next: Result<Placed, EventsError>) -> Option<Option<Moment>> {
+    fn take_event(&mut self, next: Result<Placed, EventsError>) -> Option<Moment> {
         match next {
-            Ok(placed) => {
-                self.merge.event = Some(placed);
-                None
+            Ok(placed) => self.merge.event = Some(placed),
+            Err(EventsError::Lagged { missed }) => return Some(Moment::Missed(missed)),
+            Err(EventsError::Closed) => {
+                self.is_closed = true;
+                self.merge.settled = u64::MAX;
             }
-            Err(EventsError::Lagged { missed }) => Some(Some(Moment::Missed(missed))),
-            Err(EventsError::Closed) => Some(None),
         }
+        None
     }
 
     fn take_state(&mut self, next: Update<PeerId>) -> Option<Moment> {

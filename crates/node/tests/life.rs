@@ -6,8 +6,7 @@ mod common;
 
 use common::{QUIC, TCP, listen, node, wait, with, within};
 use node::{
-    AnnounceConfig, AttemptCause, Config, DialError, Direction, Event, Multiaddr, OpenError,
-    PeerId, multiaddr::Protocol,
+    AttemptCause, Config, DialError, Direction, Event, OpenError, PeerId, multiaddr::Protocol,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -341,47 +340,4 @@ async fn a_quic_dial_starts_from_the_socket_that_listens() {
     })
     .await;
     assert_eq!(seen, own);
-}
-
-/// The next change of the announced addresses: all of them, the new ones and those that are gone.
-async fn next_addresses(events: &mut node::Events) -> [Vec<Multiaddr>; 3] {
-    wait(events, |event| match event {
-        Event::Addresses {
-            now,
-            added,
-            removed,
-        } => Some([now, added, removed].map(|addresses| addresses.to_vec())),
-        _ => None,
-    })
-    .await
-}
-
-#[tokio::test]
-async fn each_change_of_the_announced_addresses_is_an_event_with_the_whole_list() {
-    let node = node();
-    let mut events = node.events();
-    let first = listen(&node, TCP).await;
-    let expected = [vec![first.clone()], vec![first.clone()], vec![]];
-    assert_eq!(next_addresses(&mut events).await, expected);
-    let second = listen(&node, QUIC).await;
-    let both = vec![first, second.clone()];
-    let expected = [both.clone(), vec![second], vec![]];
-    assert_eq!(next_addresses(&mut events).await, expected);
-    assert_eq!(node.listen_addresses(), both);
-}
-
-#[tokio::test]
-async fn a_peer_is_told_the_configured_addresses_in_place_of_those_that_the_node_detects() {
-    let public: Multiaddr = "/ip4/192.0.2.7/tcp/4077".parse().unwrap();
-    let announce = AnnounceConfig::default().with_addresses([public.clone()]);
-    let there = with(Config::default().with_announce(announce));
-    let bound = there.listen(TCP.parse().unwrap()).await.unwrap();
-    let named = public.clone().with(Protocol::P2p(there.peer_id()));
-    assert_eq!(there.listen_addresses(), [named]);
-    // The node is reached where it listens, and says that it is elsewhere.
-    let here = node();
-    let connection = here.dial(bound).await.unwrap();
-    let info = within(connection.identify()).await.unwrap();
-    assert_eq!(info.listen, [public]);
-    assert!(there.is_listening());
 }

@@ -170,7 +170,7 @@ fn while_many_connections_are_on_their_way_out_no_more_make_room() {
     for id in 0..4 {
         limits.handle_inbound(now, id, ip("127.0.0.1")).unwrap();
     }
-    let full = Err(Refused::TooManyHandshakes { limit: 2 });
+    let full = Err(Refused::TooManyUnclosed { limit: 2 });
     assert_eq!(limits.handle_inbound(now, 4, ip("127.0.0.1")), full);
     let late = up(&mut limits, now, 0, 1).unwrap_err();
     assert_eq!(late, Refused::Displaced);

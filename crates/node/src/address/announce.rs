@@ -14,7 +14,8 @@ use crate::address;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct AnnounceConfig {
-    /// The addresses to announce, without the node's id. Default: none.
+    /// The addresses to announce, without the node's id. [`crate::Builder::build`] fails if [`Self::problem`] refuses one of them.
+    /// Default: none.
     pub addresses: Vec<Multiaddr>,
     /// Whether the node also announces the addresses that it detects: the addresses of its listeners, and the addresses that
     /// peers observe. With `None`, the default, it announces them only if [`Self::addresses`] is empty.
@@ -145,6 +146,8 @@ impl AnnounceConfig {
             Some(
                 "is not the address of a TCP or QUIC listener; an example is /ip4/192.0.2.1/tcp/4077",
             )
+        } else if address::zone::has_zone(address) {
+            Some("contains /ip6zone, which has no meaning on other machines")
         } else if address::ip(address).is_some_and(|ip| ip.is_unspecified()) {
             Some("is a wildcard address, at which no peer can reach the node")
         } else if !self.may_announce(address) {
@@ -212,6 +215,7 @@ mod tests {
         assert!(problem(&format!("/ip4/192.0.2.1/tcp/4077/p2p/{id}")).contains("/p2p/ID"));
         assert!(problem("/ip4/192.0.2.1").contains("listener"));
         assert!(problem("/ip4/0.0.0.0/tcp/4077").contains("wildcard"));
+        assert!(problem("/ip6zone/1/ip6/fe80::1/tcp/4077").contains("/ip6zone"));
         assert!(problem("/ip4/10.0.0.1/tcp/4077").contains("never"));
     }
 }

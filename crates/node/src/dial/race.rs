@@ -30,7 +30,7 @@ pub(super) async fn run(
     request: DialRequest,
     expected: Option<PeerId>,
 ) -> Result<Connection, Vec<AttemptError>> {
-    let deadline = Instant::now() + core.config.dial_total_timeout;
+    let deadline = Instant::now() + core.config.whole_dial_timeout();
     let mut race = Race {
         core,
         deadline,
@@ -240,7 +240,7 @@ impl Race<'_> {
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
             // The attempt's own time begins with its turn.
-            let attempt = self.attempt(&address, core.config.dial_total_timeout);
+            let attempt = self.attempt(&address, core.config.whole_dial_timeout());
             let tried = async move {
                 let (attempt, outcome) = try_in_turn(&core, attempt, &at_once).await;
                 Ended::Tried { attempt, outcome }
@@ -338,7 +338,7 @@ async fn try_in_turn(
     let turn = timeout_at(attempt.deadline, turn).await;
     let is_over = Instant::now() >= attempt.deadline;
     let Some(_turn) = turn.ok().filter(|_| !is_over) else {
-        let after = core.config.dial_total_timeout;
+        let after = core.config.whole_dial_timeout();
         return (attempt, Err(AttemptCause::OutOfTime { after }));
     };
     try_one(core, attempt).await

@@ -138,7 +138,7 @@ pub enum DialError {
         tried: Vec<Attempt>,
     },
     /// Every address failed.
-    #[error("{address}: no address answered{}", Tried(.tried))]
+    #[error("{address}: no address accepted the connection{}", Tried(.tried))]
     Failed {
         /// The target.
         address: Multiaddr,

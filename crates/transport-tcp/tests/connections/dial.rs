@@ -86,7 +86,7 @@ async fn a_refused_dial_names_the_address_the_stage_and_the_cause() {
     let address = format!("/ip4/127.0.0.1/tcp/{port}");
     let error = dial(&Direct::default(), &address).await.unwrap_err();
     let expected = format!(
-        "{address}: no address answered; 127.0.0.1:{port}: connect: Connection refused (os error 111)"
+        "{address}: no address accepted the connection; 127.0.0.1:{port}: connect: Connection refused (os error 111)"
     );
     assert_eq!(error.to_string(), expected);
 }

@@ -221,7 +221,7 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     let total = seconds(
         &place("dial.total_timeout_s"),
         dial.total_timeout_s.0,
-        config.dial_total_timeout,
+        config.whole_dial_timeout(),
     )?;
     Ok(Resolved {
         dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,

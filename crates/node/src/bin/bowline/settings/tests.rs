@@ -118,7 +118,7 @@ fn a_dial_has_at_least_the_time_of_one_address_unless_its_own_setting_says_other
     ] {
         let config = by_file(&format!("[dial]\n{settings}\n")).config;
         let total = Duration::from_secs(expected);
-        assert_eq!(config.dial_total_timeout, total, "{settings}");
+        assert_eq!(config.whole_dial_timeout(), total, "{settings}");
     }
 }
 
