@@ -48,7 +48,7 @@ pub struct WarmConfig {
     /// How long opening one may take. Default 10 s.
     pub timeout: Duration,
     /// How long opening connections pauses after a failure. Default 1 s. Each further failure doubles the pause, up to 64 times,
-    /// until a dial uses a connection. A failure is also a connection that the proxy closes before it is used.
+    /// until a dial succeeds.
     pub pause: Duration,
 }
 
@@ -159,18 +159,18 @@ impl Pool {
         self.rest().handle_failed(now, self.config.pause);
     }
 
+    fn handle_used(&self) {
+        *self.rest() = Rest::default();
+    }
+
     /// The freshest one that is still good.
     fn take(&self, now: Instant) -> Option<Greeted> {
         let mut ready = self.ready();
         loop {
             let (made, mut greeted) = ready.pop_back()?;
-            if now >= made + self.config.max_age {
-                continue;
-            }
-            if is_quiet(&mut greeted.stream) {
+            if now < made + self.config.max_age && is_quiet(&mut greeted.stream) {
                 return Some(greeted);
             }
-            self.handle_failed(now);
         }
     }
 
@@ -253,22 +253,34 @@ impl Dialer for Warm {
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError> {
         proxy::check_target(target)?;
         let proxy = &self.pool.proxy;
+        let were_ready = self.ready() > 0;
         let taken = self.pool.take(Instant::now());
         self.task
             .used(|activity| Arc::clone(&self.pool).keep(activity));
-        self.pool.changed.notify_one();
+        // If the proxy has closed what was ready, this dial first finds out whether it still works.
+        let is_in_doubt = were_ready && taken.is_none();
+        if !is_in_doubt {
+            self.pool.changed.notify_one();
+        }
         if let Some(greeted) = taken {
             cx.take(proxy.label());
             match proxy.request(greeted, target, cx).await {
                 Ok(stream) => {
-                    *self.pool.rest() = Rest::default();
+                    self.pool.handle_used();
                     return Ok(stream);
                 }
                 Err(broken) if !broken.is_stale() => return Err(broken.into_error(proxy, target)),
-                Err(_) => self.pool.handle_failed(Instant::now()),
+                Err(_) => {}
             }
         }
-        proxy::dial(proxy, target, cx).await
+        let dialed = proxy::dial(proxy, target, cx).await;
+        match &dialed {
+            Ok(_) => self.pool.handle_used(),
+            Err(_) if is_in_doubt => self.pool.handle_failed(Instant::now()),
+            Err(_) => {}
+        }
+        self.pool.changed.notify_one();
+        dialed
     }
 
     async fn check(&self, cx: &DialContext) -> Result<(), DialError> {
