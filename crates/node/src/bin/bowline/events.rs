@@ -256,16 +256,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_has_64_lines_at_once_and_four_per_second() {
+    fn a_kind_has_512_lines_at_once_and_twenty_per_second() {
         let (begun, mut quota) = (Instant::now(), Quota::new());
         let mut admitted = |kind: &str, seconds| {
             let now = begun + Duration::from_secs(seconds);
             let line = json!({"event": kind, "peer_id": "a"});
             (0..1_000).filter(|_| quota.admits(now, &line)).count()
         };
-        assert_eq!(admitted("connected", 0), 64);
-        assert_eq!(admitted("disconnected", 0), 64);
-        assert_eq!(admitted("connected", 1), 4);
+        assert_eq!(admitted("connected", 0), 512);
+        assert_eq!(admitted("disconnected", 0), 512);
+        assert_eq!(admitted("connected", 1), 20);
     }
 
     #[test]
