@@ -225,7 +225,7 @@ fn up_peers_why_and_the_log_print_what_a_hostile_peer_says_with_visible_escapes(
         assert_plain("why", &ask(&["why", &peer]), "evil");
         assert_plain("why --json", &ask(&["why", &peer, "--json"]), "evil");
         assert_plain("standard output", node.text("out").as_bytes(), "evil");
-        assert_plain("the log", node.text("err").as_bytes(), "DEBUG");
+        assert_plain("the log", node.text("err").as_bytes(), "INFO");
         runtime.block_on(endpoint.close(CloseCode::SHUTDOWN, ""));
     }
 }

@@ -18,11 +18,12 @@ use crate::output::{self, LiveOutput};
 /// 16 KB per second. Fewer lines would hide connections from the programs that read these lines.
 const PER_KIND: (u32, Duration) = (512, Duration::from_millis(50));
 
-/// The number of lines about one peer's identify message that are printed at once, and the pause before each further line.
+/// The number of lines about the identify messages of one connection that are printed at once, and the pause before each further
+/// line.
 const IDENTIFIED: (u32, Duration) = (4, Duration::from_secs(60));
 
-/// The number of peers whose lines are counted at the same time. The lines about further peers are left out.
-const MAX_PEERS: usize = 4_096;
+/// The number of connections whose lines are counted at the same time. The lines about further connections are left out.
+const MAX_CONNECTIONS: usize = 4_096;
 
 /// The number of kinds that are counted at the same time. There are fewer kinds of lines.
 const MAX_KINDS: usize = 64;
@@ -126,14 +127,14 @@ impl Quota {
         let all = Rate::unlimited();
         Self {
             kinds: Budget::new(rate(PER_KIND), all, MAX_KINDS),
-            identified: Budget::new(rate(IDENTIFIED), all, MAX_PEERS),
+            identified: Budget::new(rate(IDENTIFIED), all, MAX_CONNECTIONS),
         }
     }
 
     fn admits(&mut self, now: Instant, line: &Value) -> bool {
         let text = |key| line[key].as_str().unwrap_or_default().to_owned();
         let kind = text("event");
-        if kind == "identified" && self.identified.take(now, text("peer_id")).is_err() {
+        if kind == "identified" && self.identified.take(now, text("connection")).is_err() {
             return false;
         }
         self.kinds.take(now, kind).is_ok()
@@ -272,12 +273,12 @@ mod tests {
     fn a_peer_that_pushes_a_new_name_each_second_has_four_lines_in_a_minute() {
         let (begun, mut quota) = (Instant::now(), Quota::new());
         let pushes = (0..60_u64).filter(|second| {
-            let line = json!({"event": "identified", "peer_id": "a", "agent": second});
+            let line = json!({"event": "identified", "connection": "a", "agent": second});
             quota.admits(begun + Duration::from_secs(*second), &line)
         });
         assert_eq!(pushes.count(), 4);
         let late = begun + Duration::from_secs(60);
-        let line = |peer: &str| json!({"event": "identified", "peer_id": peer});
+        let line = |connection: &str| json!({"event": "identified", "connection": connection});
         assert!(quota.admits(late, &line("a")));
         assert!(!quota.admits(late, &line("a")));
         assert!(quota.admits(late, &line("b")));
