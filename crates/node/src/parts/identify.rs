@@ -12,6 +12,7 @@ use std::{
 use conn_state::{Budget, Closing, ConnectionId, Rate, Source};
 use futures::{FutureExt, future::BoxFuture};
 use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
 use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
@@ -133,9 +134,7 @@ impl Identify {
         if let Some(known) = self.known().get_mut(&connection.id()) {
             known.told = Some(version);
         }
-        // The zone is the name of an interface of this machine.
-        let observed = zone::skip(connection.address()).collect();
-        Some(signed.encode_for(&observed))
+        Some(signed.encode_for(&observed(connection)))
     }
 
     /// Signs the description for peers whose addresses have this reach.
@@ -284,6 +283,19 @@ impl Identify {
             }
         }
     }
+}
+
+/// The address at which this node sees the peer, as it is told to the peer. If the connection uses a relay, the peer may not know
+/// the relay's address in this node's network, so an address that only near peers can use is left out.
+fn observed(connection: &Connection) -> Multiaddr {
+    let address = connection.address();
+    // The zone is the name of an interface of this machine.
+    let mut observed: Multiaddr = zone::skip(address).collect();
+    if !connection.audience().is_told(&observed) {
+        let relay = |part: &Protocol<'_>| !matches!(part, Protocol::P2p(_));
+        observed = address.iter().skip_while(relay).collect();
+    }
+    observed
 }
 
 impl Part for Identify {

@@ -289,8 +289,8 @@ pub(super) fn binaries(relay: &Relay, deadline: Deadline) -> Result<String> {
     let said = succeeded(run("bowline", &mut identify, deadline)?)?;
     let said = one("identified", &said)?;
     ensure!(said.text("peer_id") == up.peer_id(), "{}", said.0);
-    let circuit = |address: &String| address.contains("/p2p-circuit");
-    ensure!(said.texts("listen").iter().any(circuit), "{}", said.0);
+    // A peer behind a relay can be anywhere, so it is not told loopback addresses, of which this network consists.
+    ensure!(said.texts("listen").is_empty(), "{}", said.0);
 
     let mut ping = seeker.bowline(&["ping", &address, "-c", "3", "--json"]);
     let pongs = succeeded(run("bowline", &mut ping, deadline)?)?;
