@@ -75,4 +75,16 @@ mod tests {
         write("nameserver 192.0.2.1\n");
         assert!(watch.look());
     }
+
+    #[test]
+    fn a_configuration_of_the_same_length_is_new_if_its_time_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        fs::write(&path, "nameserver 192.0.2.1\n").unwrap();
+        let mut watch = Watch::of(path.clone());
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(watch.look());
+        assert!(!watch.look());
+    }
 }

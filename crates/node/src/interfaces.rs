@@ -18,8 +18,12 @@ const POLL: Duration = Duration::from_millis(500);
 /// The addresses of all interfaces that are up, loopback last.
 pub(crate) fn list() -> io::Result<Vec<IpAddr>> {
     let all = if_addrs::get_if_addrs()?;
+    Ok(usable(up(&all)))
+}
+
+fn up(all: &[if_addrs::Interface]) -> Vec<IpAddr> {
     let up = all.iter().filter(|interface| interface.is_oper_up());
-    Ok(usable(up.map(if_addrs::Interface::ip).collect()))
+    up.map(if_addrs::Interface::ip).collect()
 }
 
 fn usable(mut ips: Vec<IpAddr>) -> Vec<IpAddr> {
@@ -170,5 +174,27 @@ mod tests {
     #[test]
     fn the_list_has_the_loopback_address() {
         assert!(list().unwrap().contains(&IpAddr::from([127, 0, 0, 1])));
+    }
+
+    #[test]
+    fn the_address_of_an_interface_that_is_down_is_left_out() {
+        use if_addrs::{IfAddr, IfOperStatus, Ifv4Addr};
+        let interface = |last: u8, oper_status| if_addrs::Interface {
+            name: format!("eth{last}"),
+            addr: IfAddr::V4(Ifv4Addr {
+                ip: [192, 0, 2, last].into(),
+                netmask: [255, 255, 255, 0].into(),
+                prefixlen: 24,
+                broadcast: None,
+            }),
+            index: None,
+            oper_status,
+            is_p2p: false,
+            #[cfg(windows)]
+            adapter_name: String::new(),
+        };
+        let all = [(1, IfOperStatus::Down), (2, IfOperStatus::Up)];
+        let all = all.map(|(last, status)| interface(last, status));
+        assert_eq!(up(&all), [IpAddr::from([192, 0, 2, 2])]);
     }
 }

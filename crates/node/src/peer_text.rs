@@ -106,7 +106,9 @@ mod tests {
         let id = ED25519.parse::<PeerId>().unwrap().to_bytes();
         let file = multibase::encode(Base::Base32Lower, [&[0x01, 0x70][..], &id].concat());
         let long = format!("z{}", "1".repeat(200_000));
-        for text in [&file, &long, "", "b", "k", "nobody"] {
+        // A correct CID of 304 letters: only its length is wrong.
+        let binary = cid(ED25519, Base::Base2);
+        for text in [&file, &long, &binary, "", "b", "k", "nobody"] {
             assert_eq!(parse_peer_id(text), None);
             assert!(parse_multiaddr(&format!("/ip4/192.0.2.1/tcp/1/p2p/{text}")).is_err());
         }

@@ -239,4 +239,44 @@ mod tests {
         assert_eq!(merge(None, Some(7), 6), Next::Settle);
         assert_eq!(merge(None, Some(7), 7), Next::State(7));
     }
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_is_told_the_number_of_missed_events() {
+        let config = TrackerConfig::default();
+        let local = PeerId::random();
+        let tracker = SharedTracker::new(Instant::now(), local, Recommended::default(), config);
+        let connections = Connections::new(tracker, LimitsConfig::default());
+        let sender = EventSender::new(16);
+        let mut timeline = Timeline::new(sender.subscribe(), connections);
+        for _ in 0..20 {
+            let address = Multiaddr::empty();
+            sender.send(0, Event::Listening { address });
+        }
+        let first = timeline.next().await.unwrap();
+        assert!(matches!(first, Moment::Missed(4)), "{first:?}");
+        for _ in 0..16 {
+            let next = timeline.next().await.unwrap();
+            assert!(matches!(next, Moment::Event(_)), "{next:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_is_told_the_number_of_missed_changes_of_states() {
+        let (peer, now) = (PeerId::random(), Instant::now());
+        let config = TrackerConfig::default().with_history(2, 2);
+        let tracker = SharedTracker::new(now, PeerId::random(), Recommended::default(), config);
+        let connections = Connections::new(tracker.clone(), LimitsConfig::default());
+        let sender = EventSender::new(16);
+        let mut timeline = Timeline::new(sender.subscribe(), connections);
+        for _ in 0..2 {
+            let id = tracker.handle_inbound(now).unwrap();
+            let route = Route::Direct;
+            tracker.handle_authenticated(now, id, &peer, route).unwrap();
+            let closing = Closing::Local;
+            tracker.handle_closed(now, id, closing, None).unwrap();
+        }
+        drop(sender);
+        let first = timeline.next().await;
+        assert!(matches!(first, Some(Moment::Missed(4))), "{first:?}");
+    }
 }

@@ -126,4 +126,20 @@ mod tests {
         drop(dials);
         assert!(refusals.waiting().dials.is_empty());
     }
+
+    #[test]
+    fn each_error_that_a_firewall_or_a_missing_route_causes_ends_the_dial() {
+        for kind in [
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::HostUnreachable,
+            ErrorKind::AddrNotAvailable,
+            ErrorKind::InvalidInput,
+            ErrorKind::PermissionDenied,
+        ] {
+            assert!(is_final(&kind.into()), "{kind}");
+        }
+        for kind in [ErrorKind::WouldBlock, ErrorKind::OutOfMemory] {
+            assert!(!is_final(&kind.into()), "{kind}");
+        }
+    }
 }

@@ -251,4 +251,29 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(version(5).unwrap(), 2, "both files are gone");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hosts_file_of_the_same_length_is_new_and_a_huge_configuration_is_cut() {
+        let folder = std::env::temp_dir().join(format!("bowline-hosts-tcp-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (servers, hosts) = (folder.join("resolv.conf"), folder.join("hosts"));
+        std::fs::write(&servers, "nameserver 192.0.2.1\n").unwrap();
+        std::fs::write(&hosts, "192.0.2.3 a.example\n").unwrap();
+        let dns = SystemDns::new(Files { servers, hosts });
+        let first = dns.current(Instant::now()).unwrap();
+        let cached = first.resolver.options().cache_size;
+        assert_eq!(cached, CACHED_ANSWERS);
+        let file = File::options().append(true).open(&dns.files.hosts).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        dns.replaced(&first).await;
+        let second = dns.current(Instant::now()).unwrap();
+        assert_eq!(second.version, 1);
+        let unchanged = tokio::time::timeout(10 * LOOK, dns.replaced(&second)).await;
+        assert!(unchanged.is_err(), "nothing has changed");
+        let huge = vec![b'#'; MAX_CONFIG as usize + 1];
+        std::fs::write(&dns.files.servers, huge).unwrap();
+        let (stamp, _) = read(&dns.files).unwrap();
+        assert_eq!(stamp.servers.len() as u64, MAX_CONFIG);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

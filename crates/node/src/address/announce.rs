@@ -181,6 +181,7 @@ mod tests {
         assert!(matches("10.9.9.9/8", "/ip4/10.0.0.1/tcp/1"));
         assert!(matches("192.0.2.1", "/ip4/192.0.2.1/udp/1/quic-v1"));
         assert!(!matches("192.0.2.1", "/ip4/192.0.2.2/udp/1/quic-v1"));
+        assert!(matches("10.0.0.0/8", "/ip6/::ffff:10.0.0.1/tcp/1"));
         assert!(matches("fd00::/8", "/ip6/fdff::1/tcp/1"));
         assert!(!matches("fd00::/8", "/ip4/192.0.2.1/tcp/1"));
         assert!(matches("/ip4/192.0.2.1/tcp/40", "/ip4/192.0.2.1/tcp/40"));

@@ -101,6 +101,8 @@ mod tests {
             ("/ip4/128.0.0.0", Reach::Internet),
             ("/ip4/0.0.0.0", Reach::Machine),
             ("/ip4/224.0.0.1", Reach::Machine),
+            ("/ip4/255.255.255.255", Reach::Machine),
+            ("/ip6/ff02::1", Reach::Machine),
             ("/ip6/::1", Reach::Machine),
             ("/ip6/::", Reach::Machine),
             ("/ip6/::ffff:127.0.0.1", Reach::Machine),

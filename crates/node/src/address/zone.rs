@@ -111,6 +111,8 @@ mod tests {
             checked("/ip6zone/none0/ip6/fe80::1/tcp/1").unwrap_err(),
             "this machine has no network interface 'none0'"
         );
+        let unspecified = checked("/ip6zone/0/ip6/fe80::1/tcp/1").unwrap_err();
+        assert!(unspecified.ends_with("interface '0'"), "{unspecified}");
         for misplaced in ["/ip6zone/1/ip6/::1/tcp/1", "/ip6zone/1/ip4/192.0.2.1/tcp/1"] {
             let error = checked(misplaced).unwrap_err();
             assert!(error.ends_with("must follow /ip6zone/1"), "{error}");
@@ -126,6 +128,7 @@ mod tests {
         let address = host(&v6).unwrap();
         assert_eq!(address.to_string(), "/ip6zone/4000000/ip6/fe80::1");
         assert_eq!(socket(&address, scoped.ip(), 7), Some(scoped));
+        assert_eq!(host(&"[fe80::1]:7".parse().unwrap()), None);
         assert_eq!(host(&"[2001:db8::1]:7".parse().unwrap()), None);
     }
 }

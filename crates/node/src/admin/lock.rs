@@ -156,4 +156,13 @@ mod tests {
         assert!(Lock::take(folder.path()).is_err());
         assert!(!target.exists());
     }
+
+    #[test]
+    fn no_other_user_can_open_and_lock_the_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = take(folder.path()).unwrap();
+        let mode = Lock::path(folder.path()).metadata().unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
 }

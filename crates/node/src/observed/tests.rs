@@ -209,3 +209,52 @@ fn each_listener_needs_its_own_four_networks() {
     }
     assert!(node.addresses().is_empty());
 }
+
+#[test]
+fn the_peers_of_one_listener_take_no_place_of_another_listener() {
+    let mut node = Node::new();
+    for n in 0..PER_NETWORK as u64 {
+        let sighting = Sighting {
+            listener: 1,
+            peer: PeerId::random(),
+            connection: ConnectionId::from_u64(100 + n),
+            from: address("/ip4/203.0.0.9/tcp/5"),
+            seen: address(SEEN),
+        };
+        node.observed.handle_seen(node.now, sighting);
+    }
+    node.seen_by(4, SEEN);
+    assert_eq!(node.addresses(), [address(SEEN)]);
+}
+
+#[test]
+fn the_sighting_whose_connection_ended_first_makes_room() {
+    let mut node = Node::new();
+    let peers = [(); PER_NETWORK].map(|()| PeerId::random());
+    let connections = peers.map(|peer| node.sees(peer, "/ip4/203.0.113.1", SEEN));
+    // The order in time differs from every order of the peers.
+    let first = peers.iter().max().unwrap();
+    for second in 0..PER_NETWORK as u64 {
+        let is_turn = |peer: &PeerId| (second == 0) == (peer == first);
+        let turn = peers
+            .iter()
+            .zip(connections)
+            .filter(|(peer, _)| is_turn(peer));
+        let now = node.now + Duration::from_secs(second);
+        turn.for_each(|(_, connection)| node.observed.handle_disconnected(now, connection));
+    }
+    node.sees(PeerId::random(), "/ip4/203.0.113.2", SEEN);
+    let kept = peers.map(|peer| node.observed.sightings.contains_key(&(0, peer)));
+    assert_eq!(kept, peers.map(|peer| peer != *first));
+}
+
+#[test]
+fn a_peer_takes_its_word_back_also_by_a_word_that_does_not_count() {
+    let mut node = Node::new();
+    node.seen_by(3, SEEN);
+    let peer = PeerId::random();
+    node.sees(peer, "/ip4/203.0.3.1", SEEN);
+    assert_eq!(node.addresses().len(), 1);
+    node.sees(peer, "/ip4/203.0.3.1", "/ip4/127.0.0.1/tcp/4077");
+    assert!(node.addresses().is_empty());
+}

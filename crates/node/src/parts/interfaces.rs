@@ -4,11 +4,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use conn_state::Closing;
 use futures::{FutureExt, future::BoxFuture};
+use multiaddr::Multiaddr;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     address,
-    connection::Connection,
     context::Context,
     dns_config, interfaces,
     part::{Change, Part},
@@ -30,7 +30,7 @@ impl Interfaces {
     /// Probes the connections that may have used one of the addresses that are gone. A probe is one ping per connection.
     fn probe(&self, gone: &[IpAddr]) {
         for connection in self.0.connections() {
-            if may_have_used(&connection, gone) {
+            if may_have_used(connection.local().as_ref(), gone) {
                 let context = self.0.clone();
                 self.0.spawn(async move {
                     if !connection.answers(PROBE).await {
@@ -43,13 +43,14 @@ impl Interfaces {
     }
 }
 
-/// Whether the connection used one of the addresses, as far as its transport knows.
-fn may_have_used(connection: &Connection, gone: &[IpAddr]) -> bool {
-    let local = connection.local().as_ref().and_then(address::ip);
-    local.is_some_and(|ip| match ip.is_unspecified() {
-        true => gone.iter().any(|gone| gone.is_ipv4() == ip.is_ipv4()),
-        false => gone.contains(&ip),
-    })
+/// Whether a connection with this local address used one of the addresses, as far as its transport knows.
+fn may_have_used(local: Option<&Multiaddr>, gone: &[IpAddr]) -> bool {
+    local
+        .and_then(address::ip)
+        .is_some_and(|ip| match ip.is_unspecified() {
+            true => gone.iter().any(|gone| gone.is_ipv4() == ip.is_ipv4()),
+            false => gone.contains(&ip),
+        })
 }
 
 impl Part for Interfaces {
@@ -76,5 +77,25 @@ impl Part for Interfaces {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_probed_if_its_address_is_gone_or_its_wildcard_may_have_used_it() {
+        let gone = ["192.0.2.1".parse().unwrap()];
+        for (local, expected) in [
+            ("/ip4/192.0.2.1/tcp/1", true),
+            ("/ip4/192.0.2.2/tcp/1", false),
+            ("/ip4/0.0.0.0/udp/1/quic-v1", true),
+            ("/ip6/::/udp/1/quic-v1", false),
+        ] {
+            let local = local.parse().unwrap();
+            assert_eq!(may_have_used(Some(&local), &gone), expected, "{local}");
+        }
+        assert!(!may_have_used(None, &gone));
     }
 }

@@ -126,3 +126,45 @@ fn nothing_grows_without_bound() {
     assert_eq!(lock(&unproved.challenges).len(), WAITING);
     assert_eq!(unproved.proved.read().unwrap().len(), PER_CONNECTION);
 }
+
+#[test]
+fn an_ipv4_address_in_its_ipv6_form_is_the_same_address() {
+    let unproved = Arc::new(Unproved::default());
+    let (plain, mapped) = (
+        "192.0.2.1:1".parse().unwrap(),
+        "[::ffff:192.0.2.1]:1".parse().unwrap(),
+    );
+    unproved.handle_received(mapped, 1);
+    assert!(send(&unproved, NOW, plain, &[0; 3]));
+    assert!(!send(&unproved, NOW, mapped, &[0]));
+    let connection = ProvedBy::new(unproved.clone());
+    connection.add(mapped);
+    assert!(send(&unproved, NOW, plain, &[0; 1200]));
+}
+
+#[test]
+fn one_connection_has_eight_challenges_and_displaces_none_of_another() {
+    let unproved = Arc::new(Unproved::default());
+    let honest = ProvedBy::new(unproved.clone());
+    honest.handle_challenge(TOKEN, [7; 16]);
+    for _ in 0..2 * WAITING {
+        unproved.handle_challenge(1, *b"attacker", [0; 16]);
+    }
+    let waiting = unproved.waiting.load(Ordering::Acquire);
+    assert_eq!(waiting, 1 + WAITING_PER_CONNECTION);
+    assert!(send(&unproved, NOW, address(1), &datagram(1200, 7)));
+    honest.handle_decrypted(&TOKEN);
+    assert!(send(&unproved, NOW, address(1), &[0]));
+}
+
+#[test]
+fn a_batch_with_one_datagram_that_is_no_challenge_gets_nothing_beyond_the_factor() {
+    let unproved = Arc::new(Unproved::default());
+    let connection = ProvedBy::new(unproved.clone());
+    connection.handle_challenge(TOKEN, [7; 16]);
+    for (first, last) in [(250, 7), (7, 250)] {
+        let batch = [datagram(1200, first), datagram(1200, last)].concat();
+        assert!(!unproved.handle_send(NOW, address(1), &batch, 1200));
+    }
+    assert!(unproved.handle_send(NOW, address(1), &datagram(1200, 7), 1200));
+}

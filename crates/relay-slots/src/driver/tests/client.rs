@@ -148,3 +148,16 @@ async fn a_relay_that_was_never_asked_is_told_so_before_its_stream_closes() {
     read.expect("the stream is ended").unwrap();
     assert_eq!(answer, StopMessage::Status(status).encode().unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_opens_a_stream_and_sends_half_a_message_has_five_seconds() {
+    let (mut stop, mut relay) = duplex(1000);
+    relay.write_all(&[9, 8]).await.unwrap();
+    let started = Instant::now();
+    let late = refuse(&mut stop).await;
+    assert!(
+        matches!(late, Err(DriveError::TimedOut(told)) if told == REQUEST),
+        "{late:?}"
+    );
+    assert_eq!(started.elapsed(), REQUEST);
+}

@@ -151,3 +151,27 @@ fn the_hints_contain_exactly_the_settings_that_exist() {
         assert!(text.contains(&format!("{all}\"")), "{text}");
     }
 }
+
+#[test]
+fn a_time_that_is_negative_or_infinite_is_refused_with_its_value() {
+    for value in ["-1", "-0.5", "inf", "nan"] {
+        let file = format!("[ping]\ninterval_s = {value}\n");
+        let variable = [("BOWLINE_PING__INTERVAL_S", value)];
+        for outcome in [resolved(&[], &[], &file), resolved(&[], &variable, "")] {
+            let text = format!("{:?}", outcome.err());
+            assert!(
+                text.contains("is not a number (0 or more"),
+                "{value}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_variable_without_its_section_is_refused_and_a_foreign_variable_is_not() {
+    let of = |name: &str| Environment::of([(name.into(), "x".into())].into_iter()).err();
+    let meant = Some("BOWLINE_LISTEN is not a setting: write BOWLINE_NODE__LISTEN".to_owned());
+    assert_eq!(of("BOWLINE_LISTEN"), meant);
+    assert_eq!(of("BOWLINE_BIN"), None);
+    assert_eq!(of("LISTEN"), None);
+}
