@@ -9,7 +9,7 @@ const ANSWERED: f64 = 0.95;
 const LEFT: u64 = 10 << 20;
 
 /// The output that an attack may cause whatever it sends, in bytes: the first lines about each relay, peer and subnet.
-const FIRST_LINES: u64 = 8 << 10;
+const FIRST_LINES: u64 = 12 << 10;
 
 /// The memory that a node may use for an open stream and for its connection, in bytes.
 const PER_STREAM: u64 = 4 << 10;
