@@ -5,7 +5,7 @@ use std::fmt;
 /// A peer that may be dialed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate<Id, A> {
-    /// The peer that must answer. `None`: whoever answers at the addresses.
+    /// The peer that must answer. `None`: any peer at the addresses may answer.
     pub peer: Option<Id>,
     /// Where the peer may be reached, the best address first. The core keeps [`crate::RejoinConfig::max_addresses`] of them.
     pub addresses: Vec<A>,

@@ -163,12 +163,21 @@ pub(crate) fn build(
 fn read(files: &Files) -> io::Result<(Stamp, Parse)> {
     use hickory_resolver::system_conf::parse_resolv_conf;
     let named = |error: io::Error| io::Error::new(error.kind(), at(&files.servers, &error));
+    // To open a pipe would wait for its writer.
+    if !std::fs::metadata(&files.servers).map_err(named)?.is_file() {
+        return Err(named(io::Error::other("it is not a regular file")));
+    }
     let mut servers = Vec::new();
     let file = File::open(&files.servers).map_err(named)?;
     file.take(MAX_CONFIG)
         .read_to_end(&mut servers)
         .map_err(named)?;
-    let text = servers.clone();
+    let mut text = servers.clone();
+    if text.len() as u64 == MAX_CONFIG {
+        // The last line may be incomplete.
+        let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        text.truncate(end);
+    }
     let path = files.servers.clone();
     let parse =
         move || parse_resolv_conf(text).map_err(|error| io::Error::other(at(&path, &error)));
@@ -221,6 +230,30 @@ mod tests {
         assert!(watch.handle_read(after(4000), stamp("b")));
     }
 
+    #[test]
+    fn a_device_is_no_configuration_and_an_incomplete_last_line_counts_for_nothing() {
+        let of = |servers: PathBuf| {
+            let hosts = "/nonexistent".into();
+            read(&Files { servers, hosts })
+        };
+        let device = of("/dev/zero".into()).err().unwrap().to_string();
+        assert!(device.contains("not a regular file"), "{device}");
+        let name = format!("bowline-long-quic-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let (first, last) = ("nameserver 192.0.2.1\n", "nameserver 192.0.2.222\n");
+        let filling = MAX_CONFIG as usize - first.len() - last.len() + 2;
+        let comment = format!("{}\n", "#".repeat(filling - 1));
+        std::fs::write(&path, [first, &comment, last].concat()).unwrap();
+        let (_, parse) = of(path.clone()).unwrap();
+        let (config, _) = parse().unwrap();
+        let servers = config.name_servers().iter().map(|server| server.ip);
+        assert_eq!(
+            servers.collect::<Vec<_>>(),
+            [std::net::IpAddr::from([192, 0, 2, 1])]
+        );
+        std::fs::remove_file(&path).unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_unusable_configuration_leaves_the_former_resolver_in_place() {
         let folder = std::env::temp_dir().join(format!("bowline-dns-{}", std::process::id()));
@@ -266,7 +299,8 @@ mod tests {
         assert_eq!(cached, CACHED_ANSWERS);
         let file = File::options().append(true).open(&dns.files.hosts).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        dns.replaced(&first).await;
+        let replaced = tokio::time::timeout(10 * LOOK, dns.replaced(&first)).await;
+        replaced.expect("a new configuration");
         let second = dns.current(Instant::now()).unwrap();
         assert_eq!(second.version, 1);
         let unchanged = tokio::time::timeout(10 * LOOK, dns.replaced(&second)).await;

@@ -42,7 +42,8 @@ pub struct AddressMatch(Match);
 enum Match {
     /// The IP address at the start of the address is in this network.
     Network(IpNet),
-    /// The components of the address begin with these texts. The last text may be the name of a protocol without its value.
+    /// The components of the address begin with these texts, in the form that [`components`] returns. The last text may be the
+    /// name of a protocol without its value.
     Beginning(Vec<String>),
 }
 
@@ -69,9 +70,9 @@ impl FromStr for AddressMatch {
                 .map(str::to_owned)
                 .collect();
             parts.remove(0);
-            return match is_beginning(&parts) {
-                true => Ok(Self(Match::Beginning(parts))),
-                false => Err(wrong()),
+            return match beginning(&parts) {
+                Some(parts) => Ok(Self(Match::Beginning(parts))),
+                None => Err(wrong()),
             };
         }
         let network = match text.parse::<IpAddr>() {
@@ -79,7 +80,7 @@ impl FromStr for AddressMatch {
             Err(_) => text.parse::<IpNet>(),
         };
         match network {
-            Ok(network) => Ok(Self(Match::Network(network.trunc()))),
+            Ok(network) => Ok(Self(Match::Network(canonical(network.trunc())))),
             Err(_) => Err(wrong()),
         }
     }
@@ -92,28 +93,65 @@ impl AddressMatch {
             Match::Network(network) => {
                 address::ip(address).is_some_and(|ip| network.contains(&ip.to_canonical()))
             }
-            Match::Beginning(parts) => {
-                let text = address.to_string();
-                let mut own = text.split('/').skip(1);
-                parts.iter().all(|part| own.next() == Some(part))
-            }
+            Match::Beginning(parts) => components(address).starts_with(parts),
         }
     }
 }
 
-/// Whether a multiaddr can begin with `parts`. They form a multiaddr, or they form one if the last part is left out.
-fn is_beginning(parts: &[String]) -> bool {
-    let is_address =
-        |parts: &[String]| format!("/{}", parts.join("/")).parse::<Multiaddr>().is_ok();
-    match parts.split_last() {
-        None => false,
-        Some((last, rest)) => {
-            // The name of a protocol that has a value, such as `tcp`.
-            let is_name =
-                ["ip4", "ip6", "dns", "dns4", "dns6", "tcp", "udp", "p2p"].contains(&&**last);
-            is_address(parts) || is_name && (rest.is_empty() || is_address(rest))
-        }
+/// The components of a beginning. `parts` form a multiaddr, or they form one if the last part is left out.
+fn beginning(parts: &[String]) -> Option<Vec<String>> {
+    let parse = |parts: &[String]| format!("/{}", parts.join("/")).parse::<Multiaddr>().ok();
+    if let Some(whole) = parse(parts) {
+        return Some(components(&whole));
     }
+    let (last, rest) = parts.split_last()?;
+    // The name of a protocol that has a value, such as `tcp`.
+    let is_name = ["ip4", "ip6", "dns", "dns4", "dns6", "tcp", "udp", "p2p"].contains(&&**last);
+    let mut known = match rest {
+        [] => Vec::new(),
+        rest => components(&parse(rest)?),
+    };
+    known.push(last.clone());
+    is_name.then_some(known)
+}
+
+/// The texts of an address between its slashes. Two spellings of one address have the same texts: an IPv4 address in its IPv6
+/// form counts as IPv4, and a host name has small letters and no dot at its end.
+fn components(address: &Multiaddr) -> Vec<String> {
+    let name = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+    let plain = address.iter().map(|part| match part {
+        Protocol::Ip6(ip) => match IpAddr::V6(ip).to_canonical() {
+            IpAddr::V4(ip) => Protocol::Ip4(ip),
+            IpAddr::V6(ip) => Protocol::Ip6(ip),
+        },
+        Protocol::Dns(host) => Protocol::Dns(name(&host).into()),
+        Protocol::Dns4(host) => Protocol::Dns4(name(&host).into()),
+        Protocol::Dns6(host) => Protocol::Dns6(name(&host).into()),
+        Protocol::Dnsaddr(host) => Protocol::Dnsaddr(name(&host).into()),
+        other => other,
+    });
+    let text = plain.collect::<Multiaddr>().to_string();
+    text.split('/').skip(1).map(str::to_owned).collect()
+}
+
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
+}
+
+fn has_port_zero(address: &Multiaddr) -> bool {
+    let mut parts = address.iter();
+    parts.any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)))
+}
+
+/// The network, or the IPv4 network that it contains in its IPv6 form.
+fn canonical(network: IpNet) -> IpNet {
+    let (ip, length) = (network.addr().to_canonical(), network.prefix_len());
+    let as_ipv4 = match network {
+        IpNet::V6(_) if ip.is_ipv4() => length.checked_sub(96),
+        _ => None,
+    };
+    let as_ipv4 = as_ipv4.and_then(|length| IpNet::new(ip, length).ok());
+    as_ipv4.unwrap_or(network)
 }
 
 impl AnnounceConfig {
@@ -148,8 +186,12 @@ impl AnnounceConfig {
             )
         } else if address::zone::has_zone(address) {
             Some("contains /ip6zone, which has no meaning on other machines")
-        } else if address::ip(address).is_some_and(|ip| ip.is_unspecified()) {
+        } else if address::ip(address).is_some_and(|ip| ip.to_canonical().is_unspecified()) {
             Some("is a wildcard address, at which no peer can reach the node")
+        } else if address::ip(address).is_some_and(|ip| is_group(ip.to_canonical())) {
+            Some("is a multicast or broadcast address, at which no peer can reach the node")
+        } else if has_port_zero(address) {
+            Some("has the port 0, at which no peer can reach the node")
         } else if !self.may_announce(address) {
             Some("also matches the addresses that the node must never announce (no_announce)")
         } else {
@@ -191,6 +233,24 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_an_address_is_the_same_address() {
+        let never = |pattern: &str, address: &str| {
+            let pattern: AddressMatch = pattern.parse().unwrap();
+            assert!(pattern.matches(&address.parse().unwrap()), "{address}");
+        };
+        never("/ip4/198.51.100.1", "/ip6/::ffff:198.51.100.1/tcp/5001");
+        never("/ip6/::ffff:198.51.100.1", "/ip4/198.51.100.1/tcp/5001");
+        never("/ip6/2001:DB8:0:0::1/tcp", "/ip6/2001:db8::1/tcp/4077");
+        never("/dns4/Relay.Example.", "/dns4/relay.example/tcp/4077");
+        never(
+            "/dns4/relay.example/tcp/04077",
+            "/dns4/RELAY.example./tcp/4077",
+        );
+        never("::ffff:10.0.0.0/104", "/ip4/10.1.2.3/tcp/1");
+        never("::ffff:192.0.2.1", "/ip4/192.0.2.1/tcp/1");
+    }
+
+    #[test]
     fn a_text_that_begins_no_address_is_refused_with_its_name() {
         for text in [
             "10.0.0.0/33",
@@ -216,6 +276,10 @@ mod tests {
         assert!(problem(&format!("/ip4/192.0.2.1/tcp/4077/p2p/{id}")).contains("/p2p/ID"));
         assert!(problem("/ip4/192.0.2.1").contains("listener"));
         assert!(problem("/ip4/0.0.0.0/tcp/4077").contains("wildcard"));
+        assert!(problem("/ip6/::ffff:0.0.0.0/tcp/4077").contains("wildcard"));
+        assert!(problem("/ip4/224.0.0.1/tcp/4077").contains("multicast"));
+        assert!(problem("/ip4/255.255.255.255/tcp/4077").contains("broadcast"));
+        assert!(problem("/ip4/192.0.2.1/udp/0/quic-v1").contains("port 0"));
         assert!(problem("/ip6zone/1/ip6/fe80::1/tcp/4077").contains("/ip6zone"));
         assert!(problem("/ip4/10.0.0.1/tcp/4077").contains("never"));
     }

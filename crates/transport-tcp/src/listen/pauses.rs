@@ -13,7 +13,7 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// Accepting pauses at `now`. Returns the number of pauses since the last line if there is to be a line.
+    /// Accepting pauses at `now`. Returns the number of pauses since the last line if a line is due.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
         let is_due = |logged| now.saturating_duration_since(logged) >= INTERVAL;

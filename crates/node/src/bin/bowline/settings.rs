@@ -1,6 +1,7 @@
 //! Settings: a flag overrides the environment, and the environment overrides the TOML file.
 
 mod environment;
+mod file;
 mod forms;
 mod hints;
 pub(crate) mod paths;
@@ -9,16 +10,9 @@ mod sections;
 mod tests;
 mod words;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use figment::{
-    Figment,
-    providers::{Format, Serialized, Toml},
-};
+use figment::{Figment, providers::Serialized};
 use node::{
     AddressMatch, AddressMatchError, AnnounceConfig, Config, Multiaddr, admin::HostName,
     conn_state::LimitsConfig,
@@ -27,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     environment::Environment,
+    file::File,
     forms::List,
     sections::{AdminSection, DialSection, LimitsSection, NodeSection, PingSection},
 };
@@ -97,8 +92,7 @@ pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
 fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure> {
     let mut figment = Figment::new();
     if let Some(path) = &args.config {
-        check_file(path)?;
-        figment = figment.merge(Toml::file_exact(path));
+        figment = figment.merge(File::read(path)?);
     }
     let flags = Flags {
         data_dir: args.data_dir,
@@ -126,36 +120,6 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
     }
     let settings = figment.extract::<Settings>();
     check(settings.map_err(|error| words::explain(&error))?, &figment)
-}
-
-/// Checks that the file can be read and is TOML.
-fn check_file(path: &Path) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::usage(format!(
-            "cannot read the configuration file {}: {error}",
-            path.display()
-        ))
-    })?;
-    let table = text.parse::<toml::Table>().map_err(|error| {
-        let (line, what) = position(&text, &error);
-        Failure::usage(format!("{}, line {line}: {what}", path.display()))
-    })?;
-    match table
-        .iter()
-        .find(|(name, value)| hints::is_section(name) && !value.is_table())
-    {
-        Some((name, _)) => {
-            let what = format!("{name} is a section: write [{name}] and its settings below it");
-            Err(Failure::usage(format!("{}: {what}", path.display())))
-        }
-        None => Ok(()),
-    }
-}
-
-fn position(text: &str, error: &toml::de::Error) -> (usize, String) {
-    let offset = error.span().map_or(0, |span| span.start);
-    let line = text[..offset.min(text.len())].matches('\n').count() + 1;
-    (line, error.message().replace('\n', ", "))
 }
 
 fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {

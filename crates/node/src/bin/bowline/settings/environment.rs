@@ -14,6 +14,12 @@ pub(crate) const NAME: &str = "environment";
 
 const PREFIX: &str = "BOWLINE_";
 
+/// The most parts of a name, as in `BOWLINE_RELAY__TERMS__SLOTS`.
+const MAX_PARTS: usize = 3;
+
+/// The most lists and tables in a value. The parser calls itself for each of them.
+const MAX_LISTS: usize = 16;
+
 /// The settings in the environment. Each value is a text.
 pub(crate) struct Environment(Vec<(Vec<String>, String)>);
 
@@ -47,10 +53,17 @@ impl Environment {
                     None => continue,
                 }
             }
+            let path: Vec<String> = lower.split("__").map(str::to_owned).collect();
+            if path.len() > MAX_PARTS {
+                let start = path[..MAX_PARTS].join("__").to_ascii_uppercase();
+                return Err(format!(
+                    "{PREFIX}{start}__… is not a setting: a name has at most {MAX_PARTS} parts"
+                ));
+            }
             let value = value.into_string();
             let value = value.map_err(|_| format!("{name}: the value is not UTF-8 text"))?;
             if !value.trim().is_empty() {
-                settings.push((lower.split("__").map(str::to_owned).collect(), value));
+                settings.push((path, value));
             }
         }
         Ok(Self(settings))
@@ -73,7 +86,8 @@ impl Provider for Environment {
         for (path, value) in &self.0 {
             // relay-slots reads its terms itself, and wants numbers.
             let is_term = path.len() > 2;
-            let value = match is_term.then(|| value.parse::<Value>()) {
+            let lists = value.matches(['[', '{']).count();
+            let value = match (is_term && lists <= MAX_LISTS).then(|| value.parse::<Value>()) {
                 Some(Ok(parsed)) => parsed,
                 _ => Value::from(value.clone()),
             };

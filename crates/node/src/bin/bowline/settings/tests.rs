@@ -167,6 +167,40 @@ fn a_time_that_is_negative_or_infinite_is_refused_with_its_value() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_may_be_a_pipe_and_has_at_most_a_mebibyte() {
+    use std::{io::Write, os::fd::AsRawFd};
+    let (read, mut write) = std::io::pipe().unwrap();
+    write.write_all(b"[ping]\ninterval_s = 7\n").unwrap();
+    drop(write);
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    let flags = ["bowline", "up", "--config", &path, "--data-dir", "given"];
+    let Command::Up(args) = Cli::try_parse_from(flags).unwrap().command else {
+        panic!("not up");
+    };
+    let none = Environment::of(std::iter::empty()).unwrap();
+    let config = fine(combine(args, none)).config;
+    assert_eq!(config.ping.interval, Duration::from_secs(7));
+    let comment = |length: usize| format!("{}\n", "#".repeat(length - 1));
+    by_file(&comment(1 << 20));
+    let refused = resolved(&[], &[], &comment((1 << 20) + 1)).err().unwrap();
+    let refused = format!("{refused:?}");
+    assert!(refused.contains("longer than 1 MiB"), "{refused}");
+}
+
+#[cfg(feature = "relay")]
+#[test]
+fn a_variable_that_nests_without_end_is_refused() {
+    let slots = "[".repeat(100_000);
+    let nested = resolved(&[], &[("BOWLINE_RELAY__TERMS__SLOTS", &slots)], "");
+    assert!(nested.is_err());
+    let name = format!("BOWLINE_{}", "A__".repeat(100_000));
+    let long = Environment::of([(name.into(), "x".into())].into_iter()).err();
+    let expected = "BOWLINE_A__A__A__… is not a setting: a name has at most 3 parts";
+    assert_eq!(long.as_deref(), Some(expected));
+}
+
 #[test]
 fn a_variable_without_its_section_is_refused_and_a_foreign_variable_is_not() {
     let of = |name: &str| Environment::of([(name.into(), "x".into())].into_iter()).err();
