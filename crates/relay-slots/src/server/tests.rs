@@ -222,6 +222,28 @@ fn hostile_requests_get_the_spec_s_answers_and_change_nothing() {
 }
 
 #[test]
+fn the_answer_lists_each_address_with_the_relays_id_and_no_circuit_address() {
+    let mut relay = relay();
+    let own = relay.server.local;
+    let parse = |text: &str| text.parse::<Multiaddr>().unwrap();
+    let circuit = format!("/ip4/192.0.2.2/tcp/2/p2p/{}/p2p-circuit", peer());
+    relay
+        .server
+        .set_addresses(vec![parse(&circuit), parse("/ip4/192.0.2.1/tcp/1")]);
+    let (_, connection) = relay.holder;
+    let (message, _) = relay.granted(connection);
+    let HopMessage::Status {
+        reservation: Some(reservation),
+        ..
+    } = message
+    else {
+        panic!("{message:?}");
+    };
+    let listed = parse(&format!("/ip4/192.0.2.1/tcp/1/p2p/{own}"));
+    assert_eq!(reservation.addresses, [listed]);
+}
+
+#[test]
 fn of_too_many_addresses_as_many_are_told_as_fit() {
     let mut relay = relay();
     let addresses = (0..500).map(|port| format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap());

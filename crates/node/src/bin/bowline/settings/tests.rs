@@ -189,7 +189,6 @@ fn a_file_may_be_a_pipe_and_has_at_most_a_mebibyte() {
     assert!(refused.contains("longer than 1 MiB"), "{refused}");
 }
 
-#[cfg(feature = "relay")]
 #[test]
 fn a_variable_that_nests_without_end_is_refused() {
     let slots = "[".repeat(100_000);
