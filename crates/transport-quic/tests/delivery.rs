@@ -134,7 +134,8 @@ async fn waiting_for_delivery_ends_with_the_acknowledgement() {
 
 #[tokio::test]
 async fn waiting_for_delivery_fails_when_the_peer_stops_reading() {
-    let (_d, dialed, _l, accepted, control) = breakable(Config::default()).await;
+    let config = Config::default().with_close_timeout(Duration::from_secs(8));
+    let (_d, dialed, _l, accepted, control) = breakable(config).await;
     let (mut send, _recv) = dialed.open().await.unwrap().split();
     send.write_all(b"seen").await.unwrap();
     let (_send, recv) = within(accepted.accept()).await.unwrap().split();
@@ -150,7 +151,7 @@ async fn waiting_for_delivery_fails_when_the_peer_stops_reading() {
     let start = Instant::now();
     dialed.close(CloseCode::NONE, "");
     within(dialed.closed()).await;
-    assert!(start.elapsed() < Duration::from_millis(900));
+    assert!(start.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -189,7 +190,7 @@ async fn a_peer_that_does_not_acknowledge_delays_the_end_by_the_close_timeout() 
     dialed.close(CloseCode::NONE, "");
     within(dialed.closed()).await;
     let took = start.elapsed();
-    assert!(took >= timeout && took < timeout * 5, "{took:?}");
+    assert!(took >= timeout && took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn a_probe_of_the_old_connection_ends_it_with_a_reset() {
                 matches!(probe, Err(ProbeError::Closed(CloseReason::Reset))),
                 "{probe:?}"
             );
-            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert!(took < Duration::from_secs(5), "{took:?}");
             assert_eq!(connection.closed().await, CloseReason::Reset);
         });
     }

