@@ -1,6 +1,6 @@
 //! TLS: certificates that no honest peer presents.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{CustomExtension, date_time_ymd};
 use tokio::{
@@ -33,9 +33,7 @@ async fn refused(presented: Option<Presented>) -> String {
     let attacked = timeout(PATIENCE, async {
         tokio::join!(victim.inbound(far), attack)
     });
-    let begun = Instant::now();
     let error = attacked.await.expect("it ends").0.unwrap_err();
-    assert!(begun.elapsed() < PATIENCE, "refusing took long");
     assert!(matches!(error, UpgradeError::Tls(_)), "{error}");
     crate::support::chain(&error)
 }
