@@ -177,10 +177,10 @@ impl Description<'_> {
 }
 
 impl SignedIdentify {
-    /// The encoded message for a peer whose address this node sees as `observed`.
-    pub(crate) fn encode_for(&self, observed: &Multiaddr) -> Vec<u8> {
+    /// The encoded message for a peer whose address this node sees as `observed`. `None`: the node does not tell the address.
+    pub(crate) fn encode_for(&self, observed: Option<&Multiaddr>) -> Vec<u8> {
         let mut message = self.0.clone();
-        message.observed_addr = Some(observed.to_vec());
+        message.observed_addr = observed.map(Multiaddr::to_vec);
         wire::encode(message)
     }
 }

@@ -27,7 +27,7 @@ fn ours(keypair: &Keypair, protocols: Vec<String>, listen: Vec<Multiaddr>) -> Ve
         listen,
     };
     ours.sign()
-        .encode_for(&"/ip4/198.51.100.1/tcp/9".parse().unwrap())
+        .encode_for(Some(&"/ip4/198.51.100.1/tcp/9".parse().unwrap()))
 }
 
 fn frame_lengths(mut bytes: &[u8]) -> Vec<usize> {
