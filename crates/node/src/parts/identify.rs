@@ -146,7 +146,7 @@ impl Identify {
             .context
             .config(|config| (config.agent.clone(), config.protocol_version.clone()))?;
         // A zone means nothing to a peer.
-        listen.retain(|address| !zone::has_zone(address));
+        listen.retain(|address| !zone::is_bound_to_machine(address));
         let description = Description {
             keypair: &keypair,
             agent: &agent,

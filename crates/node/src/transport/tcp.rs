@@ -118,7 +118,7 @@ impl Connector for Tcp {
             // The owner of a name does not know the interfaces of this machine.
             let usable = |address: &Multiaddr| {
                 let is_direct = matches!(address::kind(address), Kind::Tcp | Kind::Quic);
-                is_direct && !address::zone::has_zone(address)
+                is_direct && !address::zone::is_bound_to_machine(address)
             };
             Ok(found.into_iter().filter(usable).collect())
         };

@@ -1,7 +1,7 @@
 //! The limit of open files, and the node's limits that must stay below it.
 //!
-//! A TCP connection takes one file descriptor. The node itself takes up to [`OWN`], and its two admin listeners take up to
-//! [`ADMIN`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
+//! A TCP connection takes one file descriptor. The node itself takes up to [`NODE_DESCRIPTORS`], and its two admin listeners take up to
+//! [`ADMIN_DESCRIPTORS`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
 //! counts as two, because a displaced handshake may still be open. Connections that the node has dialed are not counted.
 //! Connections over QUIC or a relay take no descriptor, but count like TCP connections.
 
@@ -10,10 +10,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The descriptors of the node itself: three standard streams, four of the runtime, three of the signals, two of the lock, six
 /// listeners, two sockets for QUIC dials, eight in reserve for the admin endpoint, and some for DNS and files.
-const OWN: usize = 32;
+const NODE_DESCRIPTORS: usize = 32;
 
 /// The connections of two admin listeners.
-const ADMIN: usize = 64;
+const ADMIN_DESCRIPTORS: usize = 64;
 
 /// The highest limit that macOS accepts if the hard limit is unlimited.
 const MACOS: u64 = 10_240;
@@ -83,10 +83,10 @@ impl Shares {
     /// most an eighth. Inbound connections get the remainder after the admin endpoint, or half of the free descriptors if that is
     /// more. No limit is below one.
     fn fit(self, limit: usize) -> Self {
-        let free = limit.saturating_sub(OWN);
+        let free = limit.saturating_sub(NODE_DESCRIPTORS);
         let handshaking = self.handshaking.min((free / 8).max(1));
         let dials = self.dials.min((free / 16).max(1));
-        let taken = ADMIN.saturating_add(2 * (handshaking + dials));
+        let taken = ADMIN_DESCRIPTORS.saturating_add(2 * (handshaking + dials));
         let rest = free.saturating_sub(taken).max(free / 2).max(1);
         Self {
             inbound: self.inbound.min(rest),
@@ -138,12 +138,12 @@ mod tests {
     #[test]
     fn a_high_limit_changes_nothing_and_one_descriptor_less_costs_one_connection() {
         // Dials get an eighth, two descriptors each.
-        let enough = OWN + 16 * WANTED.dials;
+        let enough = NODE_DESCRIPTORS + 16 * WANTED.dials;
         assert_eq!(fit(enough), [1_152, 64, 160]);
         assert_eq!(fit(enough - 1), [1_152, 64, 159]);
-        let needed = |dials: usize| OWN + ADMIN + 2 * (64 + dials) + 1_152;
+        let needed = |dials: usize| NODE_DESCRIPTORS + ADMIN_DESCRIPTORS + 2 * (64 + dials) + 1_152;
         let dials = 96;
-        assert_eq!((needed(dials) - OWN) / 16, dials);
+        assert_eq!((needed(dials) - NODE_DESCRIPTORS) / 16, dials);
         assert_eq!(fit(needed(dials)), [1_152, 64, dials]);
         assert_eq!(fit(needed(dials) - 16)[0], 1_138);
         assert_eq!(fit(usize::MAX), [1_152, 64, 160]);
@@ -154,9 +154,9 @@ mod tests {
         assert_eq!(fit(64), [16, 4, 2]);
         for limit in 64..4_096 {
             let [inbound, handshaking, dials] = fit(limit);
-            let sum = OWN + inbound + 2 * (handshaking + dials);
+            let sum = NODE_DESCRIPTORS + inbound + 2 * (handshaking + dials);
             assert!(sum < limit, "{limit}: {sum}");
-            assert!(inbound >= (limit - OWN) / 2 || inbound == WANTED.inbound);
+            assert!(inbound >= (limit - NODE_DESCRIPTORS) / 2 || inbound == WANTED.inbound);
         }
         assert_eq!(fit(0), [1, 1, 1]);
     }

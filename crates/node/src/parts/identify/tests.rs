@@ -147,6 +147,27 @@ async fn a_description_has_only_the_addresses_that_its_reader_can_use() {
     }
 }
 
+#[tokio::test]
+async fn no_peer_is_told_a_link_local_address_or_a_zone() {
+    let (here, _there, connection, _) = pair().await;
+    let part = here.part::<Identify>().unwrap();
+    let usable: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    let announced = ["/ip6zone/1/ip6/fe80::1/tcp/1", "/ip6/fe80::1/tcp/1"];
+    let announced = announced.map(|text| text.parse::<Multiaddr>().unwrap());
+    let all = announced.iter().cloned().chain([usable.clone()]).collect();
+    part.context
+        .publish(Announcer::Relay(PeerId::random()), all);
+    let frames = part.sign(Reach::Machine).unwrap().encode_for(None);
+    let budget = connection.signatures();
+    // The reader ignores such addresses, so the bytes themselves are searched, with those of the signed record.
+    for address in announced {
+        let bytes = address.to_vec();
+        assert!(!frames.windows(bytes.len()).any(|part| part == bytes));
+    }
+    let info = identify::read(&frames[..], here.peer_id(), budget).await;
+    assert_eq!(info.unwrap().listen, [usable]);
+}
+
 /// A node whose dialer opens a stream to `address`, whatever the target is, as a proxy on another machine does.
 fn through_a_proxy_to(address: SocketAddr) -> Node {
     use transport_tcp::{DialContext, Dialer, Direct, Target};

@@ -12,7 +12,7 @@ use super::{
     SignatureBudget,
     wire::{self, EnvelopeHead, Message},
 };
-use crate::error::OpenError;
+use crate::{address::zone, error::OpenError};
 
 /// The most protocols that are kept per peer. Further protocols are ignored.
 const MAX_PROTOCOLS: usize = 256;
@@ -38,7 +38,8 @@ pub struct Info {
     pub protocol_version: Detail,
     /// The protocols that the peer supports. Names with characters that are not printable are left out.
     pub protocols: Vec<String>,
-    /// The peer's listen addresses. A valid signed record takes precedence.
+    /// The peer's listen addresses. A valid signed record takes precedence. IPv6 link-local addresses and zones are left out,
+    /// because they name an interface of the peer's machine.
     pub listen: Vec<Multiaddr>,
     /// Whether `listen` comes from a record that the peer signed.
     pub signed: bool,
@@ -229,7 +230,7 @@ fn signed_addresses(
         return Ok(None);
     };
     let addresses = record.addresses().iter();
-    let ours = addresses.filter(|address| address.len() <= MAX_ADDRESS && is_of(address, expected));
+    let ours = addresses.filter(|address| is_usable(address) && is_of(address, expected));
     Ok(Some(ours.take(MAX_IDENTIFY_ADDRESSES).cloned().collect()))
 }
 
@@ -245,7 +246,12 @@ fn parse_address(bytes: &[u8]) -> Option<Multiaddr> {
     if bytes.len() > MAX_ADDRESS {
         return None;
     }
-    Multiaddr::try_from(bytes.to_vec()).ok()
+    Multiaddr::try_from(bytes.to_vec()).ok().filter(is_usable)
+}
+
+/// Whether the address is short enough and means something on this machine.
+fn is_usable(address: &Multiaddr) -> bool {
+    address.len() <= MAX_ADDRESS && !zone::is_bound_to_machine(address)
 }
 
 /// Whether the address may belong to the peer: it does not end in the id of another peer.

@@ -58,6 +58,30 @@ fn what_is_said_is_what_is_read() {
 }
 
 #[test]
+fn link_local_addresses_and_zones_of_a_peer_are_ignored() {
+    let keypair = Keypair::generate_ed25519();
+    let peer = keypair.public().to_peer_id();
+    let bound = [
+        "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+        "/ip6zone/lo/ip6/2001:db8::1/tcp/1",
+        "/ip6/fe80::1/udp/1/quic-v1",
+    ];
+    let bound = bound.map(|text| text.parse::<Multiaddr>().unwrap());
+    let listen: Vec<_> = bound.iter().cloned().chain(addresses(1)).collect();
+    let bytes = ours(&keypair, Vec::new(), listen);
+    let mut message = wire::merge(&bytes).unwrap().unwrap();
+    message.observed_addr = Some(bound[0].to_vec());
+    let info = decode(&message, peer).unwrap();
+    assert!(info.signed);
+    assert_eq!(info.listen, addresses(1));
+    assert_eq!(info.observed, None);
+    message.signed_peer_record = None;
+    let info = decode(&message, peer).unwrap();
+    assert!(!info.signed);
+    assert_eq!(info.listen, addresses(1));
+}
+
+#[test]
 fn no_frame_is_longer_than_4096_bytes_however_much_there_is_to_say() {
     let keypair = Keypair::generate_ed25519();
     let peer = keypair.public().to_peer_id();
