@@ -121,7 +121,7 @@ impl Info {
                 .collect(),
             listen,
             signed: signed.is_some(),
-            observed: message.observed_addr.as_deref().and_then(parse_address),
+            observed: message.observed_addr.as_deref().and_then(observed),
         })
     }
 
@@ -243,10 +243,20 @@ fn parse_addresses(raw: &[Vec<u8>], peer: PeerId) -> Vec<Multiaddr> {
 }
 
 fn parse_address(bytes: &[u8]) -> Option<Multiaddr> {
-    if bytes.len() > MAX_ADDRESS {
-        return None;
-    }
-    Multiaddr::try_from(bytes.to_vec()).ok().filter(is_usable)
+    parse_any_address(bytes).filter(is_usable)
+}
+
+fn parse_any_address(bytes: &[u8]) -> Option<Multiaddr> {
+    let fits = bytes.len() <= MAX_ADDRESS;
+    fits.then(|| Multiaddr::try_from(bytes.to_vec()).ok())?
+}
+
+/// The address at which the peer sees this node. It may be link-local, because the peer may be on the same link, but the zone of
+/// the peer means nothing here.
+fn observed(bytes: &[u8]) -> Option<Multiaddr> {
+    let address = parse_any_address(bytes)?;
+    let is_zone = |part: Protocol<'_>| matches!(part, Protocol::Ip6zone(_));
+    (!address.iter().any(is_zone)).then_some(address)
 }
 
 /// Whether the address is short enough and means something on this machine.

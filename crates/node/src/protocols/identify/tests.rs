@@ -75,6 +75,10 @@ fn link_local_addresses_and_zones_of_a_peer_are_ignored() {
     assert!(info.signed);
     assert_eq!(info.listen, addresses(1));
     assert_eq!(info.observed, None);
+    // An address on the common link is shown to the user of `bowline identify`.
+    message.observed_addr = Some(bound[2].to_vec());
+    let info = decode(&message, peer).unwrap();
+    assert_eq!(info.observed.as_ref(), Some(&bound[2]));
     message.signed_peer_record = None;
     let info = decode(&message, peer).unwrap();
     assert!(!info.signed);
