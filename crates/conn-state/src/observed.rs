@@ -175,7 +175,10 @@ impl<Id: Ord + Clone, A: Ord + Clone> ObservedAddresses<Id, A> {
     /// Whether there is room for one more among the reports that `counts` selects, of which at most `most` may exist. Forgets the
     /// report whose connection ended first if that makes room.
     fn make_room(&mut self, most: usize, counts: impl Fn(&(u64, Id), &Report<A>) -> bool) -> bool {
-        let counted = self.reports.iter().filter(|(key, report)| counts(key, report));
+        let counted = self
+            .reports
+            .iter()
+            .filter(|(key, report)| counts(key, report));
         if counted.clone().count() < most {
             return true;
         }

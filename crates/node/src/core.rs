@@ -24,7 +24,7 @@ use crate::{
     event::{Event, EventSender},
     failures::Failures,
     interfaces,
-    local::{Announcer, Changed, Local, InterfaceChange},
+    local::{Announcer, Changed, InterfaceChange, Local},
     part::{Change, Connector, Part, Transport},
     router::Router,
 };

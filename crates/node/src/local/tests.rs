@@ -59,7 +59,10 @@ fn a_wildcard_follows_the_interfaces_and_a_fixed_address_does_not() {
     assert_eq!(local.addresses(), std::slice::from_ref(&fixed));
     let change = interfaces(&local, ["192.0.2.1", "127.0.0.1"]).unwrap();
     let both = addresses(["/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/tcp/1"]);
-    assert_eq!((change.gone, change.announced.unwrap().added), (vec![], both));
+    assert_eq!(
+        (change.gone, change.announced.unwrap().added),
+        (vec![], both)
+    );
     assert_eq!(interfaces(&local, ["192.0.2.1", "127.0.0.1"]), None);
     let change = interfaces(&local, ["127.0.0.1"]).unwrap();
     assert_eq!(change.gone, ["192.0.2.1".parse::<IpAddr>().unwrap()]);

@@ -71,7 +71,10 @@ impl Observers {
 /// interfaces already show the private addresses of this node, and peers in private networks are easy to forge.
 fn public(from: &Multiaddr, seen: &Multiaddr) -> Option<(IpAddr, Multiaddr)> {
     let seen_at = address::socket(seen)?;
-    let (from, ip) = (address::ip(from)?.to_canonical(), seen_at.ip().to_canonical());
+    let (from, ip) = (
+        address::ip(from)?.to_canonical(),
+        seen_at.ip().to_canonical(),
+    );
     let is_public = [from, ip].map(Reach::of_ip) == [Reach::Internet; 2];
     let is_plain = address::peer(seen).is_none() && seen_at.port() != 0;
     if !is_public || !is_plain || from.is_ipv4() != ip.is_ipv4() {

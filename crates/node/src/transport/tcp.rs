@@ -6,8 +6,8 @@ use futures::{FutureExt, future::BoxFuture};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::sync::Notify;
 use transport_tcp::{
-    ConnectBudget, Connection, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver,
-    Target, Upgrader,
+    ConnectBudget, Connection, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered,
+    Resolver, Target, Upgrader,
 };
 
 use super::system;

@@ -8,6 +8,8 @@
 use node::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::failure::Failure;
+
 /// The descriptors of the node itself: three standard streams, four of the runtime, three of the signals, two of the lock, six
 /// listeners, two sockets for QUIC dials, eight in reserve for the admin endpoint, and some for DNS and files.
 const NODE_DESCRIPTORS: usize = 32;
@@ -18,8 +20,22 @@ const ADMIN_DESCRIPTORS: usize = 64;
 /// The highest limit that macOS accepts if the hard limit is unlimited.
 const MACOS: u64 = 10_240;
 
-/// Raises the soft limit of open files to the hard limit. Returns the limits before and after.
-pub(crate) fn raise() -> (Option<u64>, Option<u64>) {
+/// The soft limit of open files. `None`: not limited.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SoftLimit {
+    /// At the start of the process.
+    pub(crate) before: Option<u64>,
+    /// From now on.
+    pub(crate) now: Option<u64>,
+}
+
+/// Raises the soft limit of open files to the hard limit.
+///
+/// # Errors
+///
+/// The limit is below [`NODE_DESCRIPTORS`]. An idle node with the default listeners and both admin listeners has 26 descriptors
+/// open. Below 23, its admin endpoint does not answer, and below 30, it answers no ping after a flood of connections.
+pub(crate) fn raise() -> Result<SoftLimit, Failure> {
     let before = getrlimit(Resource::Nofile);
     let maximum = before.maximum;
     for current in [
@@ -33,7 +49,19 @@ pub(crate) fn raise() -> (Option<u64>, Option<u64>) {
             break;
         }
     }
-    (before.current, getrlimit(Resource::Nofile).current)
+    let now = getrlimit(Resource::Nofile).current;
+    check(now).map_err(Failure::usage)?;
+    let before = before.current;
+    Ok(SoftLimit { before, now })
+}
+
+fn check(limit: Option<u64>) -> Result<(), String> {
+    match limit {
+        Some(limit) if limit < NODE_DESCRIPTORS as u64 => Err(format!(
+            "the limit of open files is {limit}, and a node needs at least {NODE_DESCRIPTORS}; raise the hard limit (ulimit -n, LimitNOFILE)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Lowers the limits in `config` so that the node stays below `limit` open files. Returns a line about the limits, and whether
@@ -133,6 +161,34 @@ mod tests {
             dials,
         } = WANTED.fit(limit);
         [inbound, handshaking, dials]
+    }
+
+    #[test]
+    fn a_node_starts_with_32_open_files_and_not_with_31() {
+        let refused = check(Some(31)).unwrap_err();
+        for named in ["is 31,", "at least 32", "ulimit -n"] {
+            assert!(refused.contains(named), "{refused}");
+        }
+        assert_eq!(check(Some(32)), Ok(()));
+        assert_eq!(check(None), Ok(()));
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_limit() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let lower = Rlimit {
+            current: Some(100),
+            maximum: hard,
+        };
+        setrlimit(Resource::Nofile, lower).unwrap();
+        let raised = raise().unwrap();
+        assert_eq!(raised.before, Some(100));
+        let expected = match cfg!(target_os = "macos") {
+            true => Some(hard.map_or(MACOS, |hard| hard.min(MACOS))),
+            false => hard,
+        };
+        assert_eq!(raised.now, expected);
+        assert_eq!(getrlimit(Resource::Nofile).current, expected);
     }
 
     #[test]
