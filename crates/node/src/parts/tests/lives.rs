@@ -10,7 +10,7 @@ use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{mpsc, watch},
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -163,40 +163,4 @@ async fn a_goodbye_can_use_the_connections_and_arrives() {
     };
     let ((), text) = within(futures::future::join(shut_down, heard)).await;
     assert_eq!(text, "goodbye");
-}
-
-/// Counts the changes of the network.
-struct NetworkWatch(watch::Sender<usize>);
-
-impl Part for NetworkWatch {
-    fn name(&self) -> &'static str {
-        "network watch"
-    }
-
-    fn handle(&self, _: Instant, change: &Change) {
-        if let Change::Network = change {
-            self.0.send_modify(|count| *count += 1);
-        }
-    }
-
-    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        async move { stop.cancelled().await }.boxed()
-    }
-}
-
-#[tokio::test]
-async fn parts_are_told_when_the_addresses_of_the_interfaces_are_read_and_have_changed() {
-    let (sender, count) = watch::channel(0);
-    let mut kept = None;
-    let builder = Node::builder(Keypair::generate_ed25519());
-    let built = builder.build_with(|context| {
-        kept = Some(context.clone());
-        vec![Arc::new(NetworkWatch(sender)) as Arc<dyn Part>]
-    });
-    let ((_node, _), context) = (built.unwrap(), kept.unwrap());
-    // No task of the node has run yet, so the node knows no interface.
-    assert!(context.read_interfaces().is_empty());
-    assert_eq!(*count.borrow(), 1);
-    assert!(context.read_interfaces().is_empty());
-    assert_eq!(*count.borrow(), 1, "nothing has changed");
 }
