@@ -209,7 +209,7 @@ async fn a_peer_behind_a_proxy_is_told_no_private_or_loopback_address() {
                 break info;
             }
         };
-        assert_eq!(info.listen, [public.clone()], "{dialed}");
+        assert_eq!(info.listen, std::slice::from_ref(&public), "{dialed}");
         let observed = observed.map(|text| text.parse().unwrap());
         assert_eq!(info.observed, observed, "{dialed}");
         connection.close();
