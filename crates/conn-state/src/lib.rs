@@ -12,6 +12,7 @@
 //!
 //!  Liveness    (bytes received, pongs)          ─► when to ping, and whether the connection is dead
 //!  AddressBook (addresses, sources, outcomes)   ─► the addresses of a peer, in the order in which to dial them
+//!  ObservedAddresses (reports, networks)        ─► the addresses of this host on which enough networks agree
 //!  Limits      (remote addresses, peers, rates) ─► the admission of a connection, and the connections to close for it
 //!  Budget      (keys, rates)                    ─► whether to serve one more costly request of a peer
 //!  Summaries   (keys, reports)                  ─► a bounded number of summaries per second, for logs
@@ -31,7 +32,8 @@
 //! - Hearsay, an address from a third party, never displaces an address that worked from an [`AddressBook`].
 //! - A [`Detail`] is at most 128 bytes long and prints as one line, whatever text a peer sent.
 //! - Memory is bounded: [`TrackerConfig::history`] events, the peers in them, the peers with a connection,
-//!   [`LimitsConfig::max_tracked_addresses`] addresses, and [`AddressBookConfig::max_peers`] peers in the book.
+//!   [`LimitsConfig::max_tracked_addresses`] addresses, [`AddressBookConfig::max_peers`] peers in the book, and 1,024 reports
+//!   in [`ObservedAddresses`].
 //!
 //! # Limitations
 //!
@@ -41,6 +43,7 @@
 //! - A host that cannot probe must wrap its policy in [`WithoutProbes`].
 //! - An answer that takes longer than [`Policy::probe`] counts as no answer. On such a slow path, each of two hosts may
 //!   close the connection that the other host keeps. Both hosts then know that they have no connection.
+//! - An attacker with addresses in four networks can make [`ObservedAddresses`] choose a false address.
 //! - There are at most 2³² − 1 peers. The events of a peer are kept only while the history has room for them.
 //!
 //! ```
@@ -75,6 +78,7 @@ mod history;
 mod limits;
 mod liveness;
 mod locked;
+mod observed;
 mod path;
 mod phase;
 mod policy;
@@ -105,6 +109,7 @@ pub use error::{Refused, TrackError};
 pub use event::{Action, Cause, Event};
 pub use limits::Limits;
 pub use liveness::{Liveness, LivenessConfig, LivenessEvent, PingFailure};
+pub use observed::{Observation, ObservedAddresses};
 pub use path::{Limit, Path, Remote, Route};
 pub use phase::{ConnectionId, ConnectionInfo, Direction, Phase, Reason, State};
 pub use policy::{Contender, Contest, Recommended, Verdict};

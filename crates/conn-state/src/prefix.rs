@@ -21,6 +21,12 @@ impl Prefix {
         Self::of(address, 24, 48)
     }
 
+    /// The IPv4 /24 or the IPv6 /32 of `address`: a /24 is the smallest IPv4 network that Internet routers forward, and a /32 is
+    /// the smallest IPv6 network that a provider gets from its registry.
+    pub(crate) fn provider(address: IpAddr) -> Self {
+        Self::of(address, 24, 32)
+    }
+
     fn of(address: IpAddr, v4: u8, v6: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self {

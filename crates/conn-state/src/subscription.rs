@@ -19,7 +19,7 @@ use crate::{
 const BATCH: usize = bound(64, 2) as usize;
 
 /// Records that are looked through for them. With a filter most are another peer's.
-const LOOK: u64 = bound(512, 3);
+const MAX_SCANNED: u64 = bound(512, 3);
 
 /// One item of a [`Subscription`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,7 +195,7 @@ fn look<Id: Eq + Hash + Clone>(
     }
     // A peer that is not remembered has no event in the history.
     let wanted = filter.map(|peer| tracker.peers.find(peer));
-    let last = end.min(*read + LOOK);
+    let last = end.min(*read + MAX_SCANNED);
     while *read < last && taken.len() < BATCH {
         let record = tracker.history.get(*read);
         *read += 1;

@@ -147,11 +147,14 @@ impl Connection {
     /// This end's address, if the transport knows it and the connection uses no relay. The IP address may be unspecified. If the
     /// node dialed through a proxy, this is the local address of the connection to the proxy.
     pub(crate) fn local(&self) -> Option<Multiaddr> {
-        self.0.path.is_direct().then(|| self.0.muxed.local())?
+        match self.0.path.is_relayed() {
+            true => None,
+            false => self.0.muxed.local(),
+        }
     }
 
-    /// The reach of the peer's address, which decides the addresses that the node tells the peer. Behind a relay the peer can be
-    /// anywhere.
+    /// The reach of the peer's address, which decides the addresses that the node tells the peer. Behind a relay or a proxy, the
+    /// peer can be anywhere: the proxy may be in another network, where the same private address belongs to another host.
     pub(crate) fn audience(&self) -> Reach {
         match self.0.path.is_direct() {
             true => Reach::of(self.address()),
@@ -167,21 +170,17 @@ impl Connection {
     /// The path of the connection, in the form that the tracker compares.
     pub(crate) fn tracked_path(&self) -> conn_state::Path {
         let path = conn_state::Path::new(self.route());
-        match self
-            .0
-            .path
-            .is_direct()
-            .then(|| self.0.muxed.remote())
-            .flatten()
-        {
-            Some((transport, address)) => path.with_remote(Remote::new(transport, address)),
-            None => path,
+        match self.0.muxed.remote() {
+            Some((transport, address)) if !self.0.path.is_relayed() => {
+                path.with_remote(Remote::new(transport, address))
+            }
+            _ => path,
         }
     }
 
     /// Whether a relay limits the connection.
     pub fn is_limited(&self) -> bool {
-        if self.0.path.is_direct() {
+        if !self.0.path.is_relayed() {
             return false;
         }
         let info = self.0.tracker.connection(Instant::now(), self.id());

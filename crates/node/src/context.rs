@@ -240,3 +240,57 @@ impl Context {
         self.core().is_some_and(|core| (core.is_direct)(address))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Instant,
+    };
+
+    use futures::{FutureExt, future::BoxFuture};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{Keypair, Node, part::Part};
+
+    /// Counts the changes of the network.
+    struct NetworkWatch(Arc<AtomicUsize>);
+
+    impl Part for NetworkWatch {
+        fn name(&self) -> &'static str {
+            "network watch"
+        }
+
+        fn handle(&self, _: Instant, change: &Change) {
+            if let Change::Network = change {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+
+        fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+            async move { stop.cancelled().await }.boxed()
+        }
+    }
+
+    /// No task of the node runs during the test, because the test never waits.
+    #[tokio::test]
+    async fn parts_are_told_once_when_the_interfaces_have_other_addresses() {
+        let (count, mut kept) = (Arc::new(AtomicUsize::new(0)), None);
+        let watch = Arc::new(NetworkWatch(Arc::clone(&count)));
+        let built = Node::builder(Keypair::generate_ed25519()).build_with(|context| {
+            kept = Some(context.clone());
+            vec![watch as Arc<dyn Part>]
+        });
+        let (_node, context) = (built.unwrap(), kept.unwrap());
+        assert!(context.read_interfaces().is_empty());
+        assert_eq!(count.load(Relaxed), 0, "nothing has changed");
+        let old = "192.0.2.99".parse().unwrap();
+        let core = context.core().unwrap();
+        core.local.read_interfaces(|| Ok(vec![old])).unwrap();
+        assert_eq!(context.read_interfaces(), [old]);
+        assert_eq!(count.load(Relaxed), 1);
+    }
+}

@@ -24,7 +24,7 @@ use crate::{
     event::{Event, EventSender},
     failures::Failures,
     interfaces,
-    local::{Announcer, Changed, Local, Moved},
+    local::{Announcer, Changed, InterfaceChange, Local},
     part::{Change, Connector, Part, Transport},
     router::Router,
 };
@@ -184,8 +184,8 @@ impl Core {
 
     /// Reads the addresses of the interfaces. Returns the addresses that are gone.
     pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
-        let moved = match self.local.read_interfaces(interfaces::list) {
-            Ok(Some(moved)) => moved,
+        let change = match self.local.read_interfaces(interfaces::list) {
+            Ok(Some(change)) => change,
             Ok(None) => return Vec::new(),
             Err(error) => {
                 // The next change or the next bind reads the addresses again.
@@ -193,7 +193,7 @@ impl Core {
                 return Vec::new();
             }
         };
-        let Moved { gone, announced } = moved;
+        let InterfaceChange { gone, announced } = change;
         if let Some(changed) = announced {
             self.tell(changed);
         }

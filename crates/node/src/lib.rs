@@ -76,7 +76,6 @@ pub mod keyfile;
 mod listen;
 mod local;
 mod node;
-mod observed;
 mod part;
 mod parts;
 mod peer_text;

@@ -52,7 +52,7 @@ pub(crate) struct Changed {
 
 /// A change of the interfaces' addresses.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub(crate) struct InterfaceChange {
     /// The addresses that the interfaces no longer have.
     pub(crate) gone: Vec<IpAddr>,
     pub(crate) announced: Option<Changed>,
@@ -93,7 +93,7 @@ impl Local {
     pub(crate) fn read_interfaces(
         &self,
         read: impl FnOnce() -> io::Result<Vec<IpAddr>>,
-    ) -> io::Result<Option<Moved>> {
+    ) -> io::Result<Option<InterfaceChange>> {
         let mut state = self.lock();
         let ips = read()?;
         if ips == state.interfaces {
@@ -103,7 +103,7 @@ impl Local {
         let is_gone = |ip: &IpAddr| !state.interfaces.contains(ip);
         let gone = before.into_iter().filter(is_gone).collect();
         let announced = self.update(&mut state);
-        Ok(Some(Moved { gone, announced }))
+        Ok(Some(InterfaceChange { gone, announced }))
     }
 
     /// The change from an empty list to the list of a node that has only just started. `None`: the list is empty.

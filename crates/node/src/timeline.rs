@@ -216,6 +216,50 @@ mod tests {
         assert_eq!(order, [&["event"][..], &life, &life].concat());
     }
 
+    #[test]
+    fn a_change_of_a_state_waits_for_an_earlier_event_that_is_still_being_delivered() {
+        use std::{sync::mpsc, thread};
+        let (peer, now) = (PeerId::random(), Instant::now());
+        let config = TrackerConfig::default();
+        let tracker = SharedTracker::new(now, PeerId::random(), Recommended::default(), config);
+        let connections = Connections::new(tracker.clone(), LimitsConfig::default());
+        let sender = EventSender::new(16);
+        let mut timeline = Timeline::new(sender.subscribe(), Arc::clone(&connections));
+        let (started, delivering) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let gate = std::sync::Mutex::new((started, released));
+        connections.observe(Box::new(move |change, position| {
+            if let Change::Public(event) = change {
+                let gate = gate.lock().unwrap();
+                gate.0.send(()).unwrap();
+                // The channel is closed after the test's only event.
+                let _ = gate.1.recv();
+                sender.send(position, event.clone());
+            }
+        }));
+        let deliverer = thread::spawn(move || {
+            let address = Multiaddr::empty();
+            connections.report(Change::Public(Event::Listening { address }));
+        });
+        delivering.recv().unwrap();
+        let id = tracker.handle_inbound(now).unwrap();
+        let route = Route::Direct;
+        tracker.handle_authenticated(now, id, &peer, route).unwrap();
+        let (done, first) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let next = futures::executor::block_on(timeline.next());
+            done.send(next).unwrap();
+        });
+        // Long enough for a reader that does not wait.
+        let early = first.recv_timeout(std::time::Duration::from_millis(200));
+        assert!(early.is_err(), "{early:?}");
+        drop(release);
+        let first = first.recv().unwrap();
+        assert!(matches!(first, Some(Moment::Event(_))), "{first:?}");
+        deliverer.join().unwrap();
+        reader.join().unwrap();
+    }
+
     fn merge(event: Option<u64>, state: Option<u64>, settled: u64) -> Next<u64, u64> {
         let mut merge = Merge {
             event: event.map(|place| (place, place)),

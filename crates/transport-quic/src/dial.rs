@@ -39,8 +39,9 @@ const CONNECTS_AT_ONCE: usize = 8;
 const CONNECT_GAP: Duration = Duration::from_millis(20);
 
 /// How often a finished dial looks whether quinn's tasks have sent its connection ids: first
-/// between other tasks, which is enough unless the machine is busy, then every millisecond.
-const LOOKS: [usize; 2] = [64, 20];
+/// between other tasks, which is enough unless the machine is busy, then every millisecond. On a
+/// busy machine the thread of that task may not run for tens of milliseconds.
+const LOOKS: [usize; 2] = [64, 250];
 
 /// When a dial must be done.
 #[derive(Debug, Clone, Copy)]
@@ -243,7 +244,8 @@ impl Context {
             Ok(Ok(quinn)) => match verifier.outcome() {
                 Some(Ok(peer)) => {
                     let connection = self.connection(quinn, peer);
-                    ids_sent(&connection).await;
+                    // The connection can be used without them.
+                    let _ = timeout_at(deadline.at, ids_sent(&connection)).await;
                     Ok(connection)
                 }
                 _ => Err(DialError::Authentication {

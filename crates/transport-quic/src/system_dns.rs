@@ -12,7 +12,7 @@ use hickory_resolver::{TokioResolver, config, net::runtime::TokioRuntimeProvider
 use tokio::time::{Instant, sleep};
 
 /// The shortest time between two reads of the configuration, which consists of two small files.
-const LOOK: Duration = Duration::from_secs(1);
+const MIN_READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum number of bytes that are read of a file.
 const MAX_CONFIG: u64 = 64 * 1024;
@@ -55,7 +55,7 @@ struct Watch {
 impl Watch {
     fn is_due(&self, now: Instant) -> bool {
         self.looked
-            .is_none_or(|looked| now.duration_since(looked) >= LOOK)
+            .is_none_or(|looked| now.duration_since(looked) >= MIN_READ_INTERVAL)
     }
 
     /// Stores the configuration that was read. Returns whether it differs from the previous one.
@@ -120,7 +120,7 @@ impl SystemDns {
     /// Waits until the configuration differs from that of `former`.
     pub(crate) async fn replaced(&self, former: &Current) {
         loop {
-            sleep(LOOK).await;
+            sleep(MIN_READ_INTERVAL).await;
             let current = self.current(Instant::now());
             if current.is_ok_and(|current| current.version != former.version) {
                 return;
@@ -299,11 +299,11 @@ mod tests {
         assert_eq!(cached, CACHED_ANSWERS);
         let file = File::options().append(true).open(&dns.files.hosts).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let replaced = tokio::time::timeout(10 * LOOK, dns.replaced(&first)).await;
+        let replaced = tokio::time::timeout(10 * MIN_READ_INTERVAL, dns.replaced(&first)).await;
         replaced.expect("a new configuration");
         let second = dns.current(Instant::now()).unwrap();
         assert_eq!(second.version, 1);
-        let unchanged = tokio::time::timeout(10 * LOOK, dns.replaced(&second)).await;
+        let unchanged = tokio::time::timeout(10 * MIN_READ_INTERVAL, dns.replaced(&second)).await;
         assert!(unchanged.is_err(), "nothing has changed");
         let huge = vec![b'#'; MAX_CONFIG as usize + 1];
         std::fs::write(&dns.files.servers, huge).unwrap();

@@ -16,7 +16,7 @@ use self::pauses::Pauses;
 use crate::{ByteStream, Keepalive, ListenConfig, ListenError, dialers::direct::tune};
 
 /// The number of free descriptors after which a paused listener accepts again.
-const ROOM: usize = 8;
+const FREE_DESCRIPTORS: usize = 8;
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Listener {
             tokio::time::sleep(self.exhausted_pause).await;
             let listener = SockRef::from(&self.inner);
             let mut copies = std::iter::repeat_with(|| listener.try_clone());
-            let free: io::Result<Vec<_>> = copies.by_ref().take(ROOM).collect();
+            let free: io::Result<Vec<_>> = copies.by_ref().take(FREE_DESCRIPTORS).collect();
             if free.is_ok() {
                 return;
             }

@@ -213,5 +213,8 @@ fn help_and_version_are_answered() {
             !said.stdout.is_empty() && said.stderr.is_empty(),
             "{said:?}"
         );
+        let lines = said.stdout.iter();
+        let mut lines = lines.filter(|line| line.contains("BOWLINE_NODE__DATA_DIR"));
+        assert_eq!(lines.next().is_some(), flag == "--help", "{said:?}");
     }
 }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tests::harness::process::{Finished, Signal, run};
 use tests::harness::{Home, Up};
 
-use super::{TCP, assert_done, soon};
+use super::{TCP, assert_done, assert_refused, soon};
 
 /// The number of connection attempts.
 const FLOOD: usize = 200;
@@ -18,10 +18,15 @@ const FLOOD: usize = 200;
 /// Starts a node that may open at most `limit` files.
 fn start(home: &Home, limit: u32) -> Up {
     let inner = home.bowline_with_data(&["up", "--json", "--listen", TCP]);
+    Up::start(&mut limited(&inner, limit), soon()).unwrap()
+}
+
+/// The command in a process that may open at most `limit` files.
+fn limited(command: &Command, limit: u32) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
-    super::disk::append(&mut shell, &inner);
-    Up::start(&mut shell, soon()).unwrap()
+    super::disk::append(&mut shell, command);
+    shell
 }
 
 /// Opens many connections, and asks the admin endpoint after every tenth one.
@@ -84,6 +89,21 @@ fn with_64_files_and_200_connection_attempts_the_admin_endpoint_answers_and_a_pi
         lines[0].contains("is only 64: max_inbound is 16 instead of"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn with_31_files_a_node_does_not_start_and_with_32_its_admin_endpoint_answers() {
+    let home = Home::new().unwrap();
+    for limit in [8, 31] {
+        let inner = home.bowline_with_data(&["up", "--listen", TCP]);
+        let mut shell = limited(&inner, limit);
+        let refused = run("bowline", &mut shell, soon()).unwrap();
+        let named = [&*format!("limit of open files is {limit}"), "ulimit -n"];
+        assert_refused(&refused, 2, &named);
+    }
+    let _up = start(&home, 32);
+    let mut peers = home.bowline_with_data(&["peers"]);
+    assert_done(&run("bowline", &mut peers, soon()).unwrap());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use tests::harness::Home;
-use tests::harness::process::{Process, Signal, run};
+use tests::harness::process::{Finished, Process, Signal, run};
 
 use super::disk::{KEY, READ_ONLY, append};
 use super::{TCP, assert_done, assert_refused, home_with_key, soon};
@@ -43,17 +43,32 @@ kill -TERM $node
 wait $node
 "#;
 
-#[test]
-fn a_node_with_a_key_in_a_read_only_directory_runs_and_names_what_it_cannot_save() {
+/// Before that, a node in the same directory is killed, which leaves its files behind.
+const CRASH: &str = r#"
+"$1" up --listen /ip4/127.0.0.1/tcp/0 --data-dir . &
+killed=$!
+tries=0
+until [ -S admin ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || exit 90
+    sleep 0.1
+done
+kill -KILL $killed
+wait $killed || true
+"#;
+
+/// Runs the script in a data directory that is read-only by then, after `before` has run there. `None`: this user may not make
+/// namespaces.
+fn in_read_only_directory(home: &Home, before: &str) -> Option<Finished> {
     let may = Command::new("unshare").args(["-rm", "true"]).status();
     if !may.is_ok_and(|status| status.success()) {
         println!("skipped: this user may not make namespaces");
-        return;
+        return None;
     }
-    let (home, _) = home_with_key();
     let script = format!(
-        "set -e; cd \"$1\"; key=$(base64 < identity.key); \
-         mount -t tmpfs -o size=64k,mode=700 small \"$1\"; cd \"$1\"; {KEY}; cd /; {READ_ONLY}; shift; set +e; {SCRIPT}"
+        "set -e; dir=$1; shift; cd \"$dir\"; key=$(base64 < identity.key); \
+         mount -t tmpfs -o size=64k,mode=700 small \"$dir\"; cd \"$dir\"; {KEY}; {before} cd /; set -- \"$dir\" \"$@\"; \
+         {READ_ONLY}; shift; set +e; {SCRIPT}"
     );
     let mut command = Command::new("unshare");
     command
@@ -63,7 +78,15 @@ fn a_node_with_a_key_in_a_read_only_directory_runs_and_names_what_it_cannot_save
     // Without this variable, the socket would be in a directory that all tests share.
     command.env("XDG_RUNTIME_DIR", home.path());
     let node = Process::spawn("bowline", &mut command).unwrap();
-    let finished = node.finish(soon()).unwrap();
+    Some(node.finish(soon()).unwrap())
+}
+
+#[test]
+fn a_node_with_a_key_in_a_read_only_directory_runs_and_names_what_it_cannot_save() {
+    let (home, _) = home_with_key();
+    let Some(finished) = in_read_only_directory(&home, "") else {
+        return;
+    };
     assert_done(&finished);
     let log = &finished.stderr;
     assert_eq!(log.len(), 2, "{finished:?}");
@@ -77,4 +100,21 @@ fn a_node_with_a_key_in_a_read_only_directory_runs_and_names_what_it_cannot_save
     }
     assert!(log[1].contains("another node runs"), "{finished:?}");
     assert!(home.path().join("bowline").exists(), "{finished:?}");
+}
+
+#[test]
+fn the_files_of_a_killed_node_in_a_directory_that_became_read_only_are_no_obstacle() {
+    let (home, _) = home_with_key();
+    let Some(finished) = in_read_only_directory(&home, CRASH) else {
+        return;
+    };
+    assert_done(&finished);
+    // A shell may report the killed process.
+    let lines = finished.stderr.iter();
+    let log: Vec<_> = lines.filter(|line| !line.contains("Killed")).collect();
+    assert_eq!(log.len(), 2, "{finished:?}");
+    assert!(log[0].contains("lock, admin, admin-token"), "{finished:?}");
+    assert!(log[1].contains("another node runs"), "{finished:?}");
+    // The number in the file is that of the killed process.
+    assert!(!log[1].contains("process"), "{finished:?}");
 }

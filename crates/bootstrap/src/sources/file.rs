@@ -15,7 +15,7 @@ use super::{Finds, Task, parse_peer};
 use crate::{Candidate, Origin, SourceError};
 
 /// How often the source looks whether the file has changed.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How much of the file is read.
 const MAX_BYTES: usize = 1 << 20;
@@ -80,7 +80,7 @@ async fn watch(path: PathBuf, finds: Finds<PeerId, Multiaddr>) {
                     .await;
             }
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 

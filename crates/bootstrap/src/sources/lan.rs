@@ -33,7 +33,7 @@ const PORT: u16 = 5353;
 
 /// How often the source looks for new interfaces, and tries again after a failure. A change of the network that the host
 /// reports is seen at once.
-const LOOK: Duration = Duration::from_secs(10);
+const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local`
 /// with those of its `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id.
@@ -70,7 +70,7 @@ async fn run(
                 .await;
         }
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(RESCAN_INTERVAL) => {}
             _ = finds.need_or_change() => sleep(Duration::from_secs(1)).await,
         }
     }
@@ -89,7 +89,7 @@ async fn search(
     let socket = open(&interfaces).map_err(|error| ("port 5353 cannot be opened", error))?;
     lan.handle_interfaces(now(), &interfaces);
     let mut buffer = vec![0; MAX_PACKET + 1];
-    let mut look = Instant::now() + LOOK;
+    let mut look = Instant::now() + RESCAN_INTERVAL;
     let mut has_addresses = true;
     loop {
         lan.handle_addresses(now(), addresses.borrow_and_update().clone());
@@ -117,7 +117,7 @@ async fn search(
             },
         }
         if Instant::now() >= look {
-            look = Instant::now() + LOOK;
+            look = Instant::now() + RESCAN_INTERVAL;
             if self::interfaces().is_ok_and(|now| now != interfaces) {
                 return Ok(());
             }

@@ -184,8 +184,10 @@ impl AnnounceConfig {
             Some(
                 "is not the address of a TCP or QUIC listener; an example is /ip4/192.0.2.1/tcp/4077",
             )
-        } else if address::zone::has_zone(address) {
-            Some("contains /ip6zone, which has no meaning on other machines")
+        } else if address::zone::is_bound_to_machine(address) {
+            Some(
+                "is an IPv6 link-local address, which peers cannot use: the zone is an interface of one machine",
+            )
         } else if address::ip(address).is_some_and(|ip| ip.to_canonical().is_unspecified()) {
             Some("is a wildcard address, at which no peer can reach the node")
         } else if address::ip(address).is_some_and(|ip| is_group(ip.to_canonical())) {
@@ -280,7 +282,8 @@ mod tests {
         assert!(problem("/ip4/224.0.0.1/tcp/4077").contains("multicast"));
         assert!(problem("/ip4/255.255.255.255/tcp/4077").contains("broadcast"));
         assert!(problem("/ip4/192.0.2.1/udp/0/quic-v1").contains("port 0"));
-        assert!(problem("/ip6zone/1/ip6/fe80::1/tcp/4077").contains("/ip6zone"));
+        assert!(problem("/ip6zone/1/ip6/fe80::1/tcp/4077").contains("link-local"));
+        assert!(problem("/ip6/fe80::1/udp/4077/quic-v1").contains("link-local"));
         assert!(problem("/ip4/10.0.0.1/tcp/4077").contains("never"));
     }
 }

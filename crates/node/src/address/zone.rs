@@ -44,13 +44,18 @@ pub(crate) fn check(address: &Multiaddr) -> Result<(), ZoneError> {
 
 /// The components of an address after its zone, if it has one.
 pub(crate) fn skip(address: &Multiaddr) -> impl Iterator<Item = Protocol<'_>> {
-    let zones = usize::from(has_zone(address));
-    address.iter().skip(zones)
+    let starts_with_zone = matches!(address.iter().next(), Some(Protocol::Ip6zone(_)));
+    address.iter().skip(usize::from(starts_with_zone))
 }
 
-/// Whether the address starts with a zone. Such an address is valid only on this machine.
-pub(crate) fn has_zone(address: &Multiaddr) -> bool {
-    matches!(address.iter().next(), Some(Protocol::Ip6zone(_)))
+/// Whether the address needs a zone or has one. Such an address means something only to the machine that wrote it: a zone is an
+/// interface of that machine, and a link-local address without a zone could belong to any interface.
+pub(crate) fn is_bound_to_machine(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip6zone(_) => true,
+        Protocol::Ip6(ip) => ip.is_unicast_link_local(),
+        _ => false,
+    })
 }
 
 /// The socket address of `ip` and `port`, with the zone of `address` if `address` has one.

@@ -67,32 +67,53 @@ pub async fn connect(data_dir: &Path) -> Result<(UnixStream, Endpoint), ConnectE
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
         Err(error) => return Err(at(data_dir)(error)),
     };
-    let socket = place::find(&directory).map_err(at(&entry))?;
-    // A node with a read-only directory cannot create the entry there.
-    let socket = socket.or_else(|| {
-        let elsewhere = place::elsewhere(&directory);
-        elsewhere.symlink_metadata().is_ok().then_some(elsewhere)
-    });
-    let socket = socket.ok_or_else(missing)?;
-    let silent = || not_running(format!("nobody answers on {}", socket.display()));
+    let in_place = place::find(&directory).map_err(at(&entry))?;
+    // A node with a read-only directory cannot create the entry there, and cannot remove the socket of a node that was killed.
+    let elsewhere = place::elsewhere(&directory);
+    let elsewhere = elsewhere.symlink_metadata().is_ok().then_some(elsewhere);
+    let sockets = in_place.iter().chain(&elsewhere);
     let owners = Owners::new(&directory).map_err(at(&directory))?;
-    match owners.stranger(&directory, &socket) {
+    let mut silent = None;
+    for socket in sockets {
+        match reach(owners, &directory, socket).await? {
+            Some(stream) => return Ok((stream, Endpoint::Unix(socket.clone()))),
+            None => silent = silent.or(Some(socket)),
+        }
+    }
+    Err(match silent {
+        Some(socket) => not_running(format!("nobody answers on {}", socket.display())),
+        None => missing(),
+    })
+}
+
+/// Connects to a socket whose owners are trusted. `None`: nobody listens there.
+async fn reach(
+    owners: Owners,
+    directory: &Path,
+    socket: &Path,
+) -> Result<Option<UnixStream>, ConnectError> {
+    let failed = |source| ConnectError::Unreachable {
+        path: socket.to_owned(),
+        source,
+    };
+    match owners.stranger(directory, socket) {
         Ok(None) => {}
         Ok(Some((path, owner))) => return Err(ConnectError::Stranger { path, owner }),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(silent()),
-        Err(error) => return Err(at(&socket)(error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
     }
-    let stream = match UnixStream::connect(&socket).await {
+    let stream = match UnixStream::connect(socket).await {
         Ok(stream) => stream,
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Err(silent()),
-        Err(error) => return Err(at(&socket)(error)),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(None),
+        Err(error) => return Err(failed(error)),
     };
     // The path may have changed since its owner was read. The kernel reports the user of the listening process.
-    let listening = stream.peer_cred().map_err(at(&socket))?;
-    if !owners.trust(listening.uid()) {
-        let owner = listening.uid();
-        let path = socket;
-        return Err(ConnectError::Stranger { path, owner });
+    let listening = stream.peer_cred().map_err(failed)?;
+    match owners.trust(listening.uid()) {
+        true => Ok(Some(stream)),
+        false => Err(ConnectError::Stranger {
+            path: socket.to_owned(),
+            owner: listening.uid(),
+        }),
     }
-    Ok((stream, Endpoint::Unix(socket)))
 }

@@ -50,12 +50,14 @@ impl fmt::Display for Endpoint {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process uses the data directory.
-    #[error("another node{} runs with the data directory {}; stop that node or choose another data directory", of(*process), data_dir.display())]
+    #[error("another node{} runs with the data directory {}; stop that node or choose another data directory{}", of(*process), data_dir.display(), remedy(open_to_others.as_deref()))]
     InUse {
         /// The directory.
         data_dir: PathBuf,
         /// The number of the process, if it is known.
         process: Option<u32>,
+        /// The locked file or directory, if other users could open it. The other process may then be no node.
+        open_to_others: Option<PathBuf>,
     },
     /// Another process answers on the socket.
     #[error("another process answers on the admin socket {}; stop that process or choose another data directory", path.display())]
@@ -79,6 +81,16 @@ pub enum BindError {
         /// The error of the operating system.
         source: io::Error,
     },
+}
+
+fn remedy(open_to_others: Option<&Path>) -> String {
+    let remedy = |path: &Path| {
+        let path = path.display();
+        format!(
+            "; if no node runs, a process of another user has locked {path}: stop that process, and keep other users out with chmod go-rwx {path}"
+        )
+    };
+    open_to_others.map_or_else(String::new, remedy)
 }
 
 fn of(process: Option<u32>) -> String {
@@ -137,42 +149,52 @@ impl Listener {
         let taken = Lock::take(data_dir).map_err(at(&Lock::path(data_dir)))?;
         let lock = match taken {
             Taken::Locked(lock) => lock,
-            Taken::ByOther(process) => {
-                let data_dir = data_dir.clone();
-                return Err(BindError::InUse { data_dir, process });
+            Taken::ByOther {
+                process,
+                open_to_others,
+            } => {
+                return Err(BindError::InUse {
+                    data_dir: data_dir.clone(),
+                    process,
+                    open_to_others,
+                });
             }
         };
         let mut unsaved = Vec::new();
         if !lock.has_file() {
             unsaved.push(Lock::path(data_dir));
         }
+        if !lock.has_directory() {
+            // Finds a node of this user that cannot write to the directory, and therefore has locked only the directory.
+            clear(&place::elsewhere(data_dir)).await?;
+        }
         let entry = place::entry(data_dir);
-        // The entry may name a socket elsewhere. The data directory was not locked, so the node of that socket is gone.
-        let entry_is_socket = place::find(data_dir).map_err(at(&entry))?.as_ref() == Some(&entry);
-        if entry_is_socket {
-            clear(&entry).await?;
-        }
-        let (mut path, elsewhere) = place::choose(data_dir).map_err(at(&entry))?;
-        if elsewhere {
-            clear(&path).await?;
-        } else if entry.symlink_metadata().is_ok() {
-            fs::remove_file(&entry).map_err(at(&entry))?;
-        }
-        let mut bound = create(&path);
-        if !elsewhere && matches!(&bound, Err(error) if private_file::is_refused(error)) {
-            path = place::elsewhere(data_dir);
-            place::runtime_directory().map_err(at(&path))?;
-            clear(&path).await?;
-            unsaved.push(entry.clone());
-            bound = create(&path);
-        }
-        let (socket, created) = bound.map_err(at(&path))?;
-        let pointer = match elsewhere.then(|| place::point(data_dir, &path)) {
-            Some(Err(error)) if private_file::is_refused(&error) => {
-                unsaved.push(entry);
-                None
+        let is_writable = match clear_entry(data_dir, &entry).await {
+            Err(BindError::Create { source, .. }) if private_file::is_refused(&source) => false,
+            cleared => cleared.map(|()| true)?,
+        };
+        let (_, is_too_long) = place::choose(data_dir).map_err(at(&entry))?;
+        let in_place = match (is_writable && !is_too_long).then(|| create(&entry)) {
+            Some(Err(error)) if private_file::is_refused(&error) => None,
+            bound => bound.transpose().map_err(at(&entry))?,
+        };
+        let (path, (socket, created), pointer) = match in_place {
+            Some(bound) => (entry, bound, None),
+            None => {
+                let path = place::elsewhere(data_dir);
+                place::runtime_directory().map_err(at(&path))?;
+                clear(&path).await?;
+                let bound = create(&path).map_err(at(&path))?;
+                let may_point = is_writable && is_too_long;
+                let pointer = match may_point.then(|| place::point(data_dir, &path)) {
+                    Some(Err(error)) if private_file::is_refused(&error) => None,
+                    pointer => pointer.transpose().map_err(at(&entry))?,
+                };
+                if pointer.is_none() {
+                    unsaved.push(entry);
+                }
+                (path, bound, pointer)
             }
-            pointer => pointer.transpose().map_err(at(&entry))?,
         };
         Ok(Self {
             endpoint: Endpoint::Unix(path),
@@ -247,6 +269,20 @@ impl Listener {
     /// The address of this listener.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+}
+
+/// Removes the socket, or the file that names a socket, of a node that was killed. The data directory is locked, so the node of a
+/// socket elsewhere is gone.
+async fn clear_entry(data_dir: &Path, entry: &Path) -> Result<(), BindError> {
+    let at = |source| BindError::Create {
+        path: entry.to_owned(),
+        source,
+    };
+    match place::find(data_dir).map_err(at)? {
+        Some(socket) if socket == entry => clear(entry).await,
+        Some(_) => fs::remove_file(entry).map_err(at),
+        None => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ fn addresses<const N: usize>(texts: [&str; N]) -> Vec<Multiaddr> {
     texts.map(address).to_vec()
 }
 
-fn interfaces<const N: usize>(local: &Local, ips: [&str; N]) -> Option<Moved> {
+fn interfaces<const N: usize>(local: &Local, ips: [&str; N]) -> Option<InterfaceChange> {
     let ips = ips.map(|ip| ip.parse().unwrap());
     local.read_interfaces(|| Ok(ips.to_vec())).unwrap()
 }
@@ -57,13 +57,16 @@ fn a_wildcard_follows_the_interfaces_and_a_fixed_address_does_not() {
     local.announce(QUIC, addresses(["/ip4/192.0.2.9/udp/1/quic-v1"]));
     let fixed = address("/ip4/192.0.2.9/udp/1/quic-v1");
     assert_eq!(local.addresses(), std::slice::from_ref(&fixed));
-    let moved = interfaces(&local, ["192.0.2.1", "127.0.0.1"]).unwrap();
+    let change = interfaces(&local, ["192.0.2.1", "127.0.0.1"]).unwrap();
     let both = addresses(["/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/tcp/1"]);
-    assert_eq!((moved.gone, moved.announced.unwrap().added), (vec![], both));
+    assert_eq!(
+        (change.gone, change.announced.unwrap().added),
+        (vec![], both)
+    );
     assert_eq!(interfaces(&local, ["192.0.2.1", "127.0.0.1"]), None);
-    let moved = interfaces(&local, ["127.0.0.1"]).unwrap();
-    assert_eq!(moved.gone, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
-    let removed = moved.announced.unwrap().removed;
+    let change = interfaces(&local, ["127.0.0.1"]).unwrap();
+    assert_eq!(change.gone, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+    let removed = change.announced.unwrap().removed;
     assert_eq!(removed, addresses(["/ip4/192.0.2.1/tcp/1"]));
     assert_eq!(local.addresses(), [address("/ip4/127.0.0.1/tcp/1"), fixed]);
 }

@@ -134,7 +134,7 @@ impl Identify {
         if let Some(known) = self.known().get_mut(&connection.id()) {
             known.told = Some(version);
         }
-        Some(signed.encode_for(&observed(connection)))
+        Some(signed.encode_for(observed(connection).as_ref()))
     }
 
     /// Signs the description for peers whose addresses have this reach.
@@ -146,7 +146,7 @@ impl Identify {
             .context
             .config(|config| (config.agent.clone(), config.protocol_version.clone()))?;
         // A zone means nothing to a peer.
-        listen.retain(|address| !zone::has_zone(address));
+        listen.retain(|address| !zone::is_bound_to_machine(address));
         let description = Description {
             keypair: &keypair,
             agent: &agent,
@@ -285,17 +285,18 @@ impl Identify {
     }
 }
 
-/// The address at which this node sees the peer, as it is told to the peer. If the connection uses a relay, the peer may not know
-/// the relay's address in this node's network, so an address that only near peers can use is left out.
-fn observed(connection: &Connection) -> Multiaddr {
+/// The address at which this node sees the peer, as it is told to the peer. An address that the node does not tell to a peer in
+/// the audience is left out, because the peer may not know it: the relay's address in this node's network, or the peer's address
+/// in the network of a proxy.
+fn observed(connection: &Connection) -> Option<Multiaddr> {
     let address = connection.address();
     // The zone is the name of an interface of this machine.
     let mut observed: Multiaddr = zone::skip(address).collect();
     if !connection.audience().is_told(&observed) {
-        let relay = |part: &Protocol<'_>| !matches!(part, Protocol::P2p(_));
-        observed = address.iter().skip_while(relay).collect();
+        let is_relay = |part: &Protocol<'_>| !matches!(part, Protocol::P2p(_));
+        observed = address.iter().skip_while(is_relay).collect();
     }
-    observed
+    (!observed.is_empty()).then_some(observed)
 }
 
 impl Part for Identify {

@@ -82,6 +82,8 @@ impl Part for Interfaces {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
     use super::*;
 
     #[test]
@@ -97,5 +99,55 @@ mod tests {
             assert_eq!(may_have_used(Some(&local), &gone), expected, "{local}");
         }
         assert!(!may_have_used(None, &gone));
+    }
+
+    /// Passes bytes on to `end` until `silenced` fires. Then it holds its two connections and passes nothing on.
+    #[cfg(feature = "tcp")]
+    async fn forwarder(end: Multiaddr, silenced: CancellationToken) -> Multiaddr {
+        use tokio::{
+            io::copy_bidirectional,
+            net::{TcpListener, TcpStream},
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = address::of_tcp(listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let end = address::socket(&end).unwrap();
+            let mut far = TcpStream::connect(end).await.unwrap();
+            tokio::select! {
+                copied = copy_bidirectional(&mut near, &mut far) => drop(copied),
+                () = silenced.cancelled() => std::future::pending().await,
+            }
+        });
+        address
+    }
+
+    #[cfg(feature = "tcp")]
+    #[tokio::test]
+    async fn a_silent_connection_is_closed_if_its_address_is_gone_and_one_that_answers_stays() {
+        use crate::{Event, Keypair, Node};
+        let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
+        let (here, answering, silent) = (node(), node(), node());
+        let listen = async |node: &Node| {
+            let address = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+            node.listen(address).await.unwrap().remove(0)
+        };
+        let silenced = CancellationToken::new();
+        let through = forwarder(listen(&silent).await, silenced.clone()).await;
+        here.dial([through]).await.unwrap();
+        here.dial([listen(&answering).await]).await.unwrap();
+        let mut events = here.events();
+        silenced.cancel();
+        let part = here.part::<Interfaces>().unwrap();
+        part.probe(&["127.0.0.1".parse().unwrap()]);
+        let (peer, reason) = loop {
+            let event = tokio::time::timeout(Duration::from_secs(20), events.next());
+            if let Event::Disconnected { peer, reason, .. } = event.await.unwrap().unwrap() {
+                break (peer, reason);
+            }
+        };
+        assert_eq!((peer, reason), (silent.peer_id(), Closing::AddressLost));
+        let rest = here.connection(answering.peer_id()).unwrap();
+        assert!(rest.answers(Duration::from_secs(10)).await);
     }
 }

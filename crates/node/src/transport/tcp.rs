@@ -6,8 +6,8 @@ use futures::{FutureExt, future::BoxFuture};
 use multiaddr::{Multiaddr, Protocol};
 use tokio::sync::Notify;
 use transport_tcp::{
-    ConnectBudget, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered, Resolver,
-    Target, Upgrader,
+    ConnectBudget, Connection, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered,
+    Resolver, Target, Upgrader,
 };
 
 use super::system;
@@ -57,6 +57,17 @@ impl Tcp {
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
         address::target(address).is_some_and(|target| self.dialer.is_direct(&target))
     }
+
+    /// The path of a connection that the dialer has opened. A dialer that may use a proxy has not used one if the socket is
+    /// connected to the dialed address itself.
+    fn path(&self, address: &Multiaddr, target: &Target, connection: &Connection) -> Path {
+        let reached = connection.link().map(|link| link.remote());
+        let is_dialed_address = reached.is_some() && reached == address::socket(address);
+        match is_dialed_address || self.dialer.is_direct(target) {
+            true => Path::Direct,
+            false => Path::Proxied,
+        }
+    }
 }
 
 impl Connector for Tcp {
@@ -84,10 +95,9 @@ impl Connector for Tcp {
             let stream = self.dialer.dial(&target, &context).await?;
             let mut trace = |stage| tracing::debug!(%address, ?stage, "outbound");
             let upgraded = self.upgrader.outbound(stream, expected, &mut trace).await?;
-            Ok(Reached {
-                muxed: Muxed::Tcp(upgraded),
-                path: Path::Direct,
-            })
+            let path = self.path(&address, &target, &upgraded);
+            let muxed = Muxed::Tcp(upgraded);
+            Ok(Reached { muxed, path })
         }
         .boxed()
     }
@@ -108,7 +118,7 @@ impl Connector for Tcp {
             // The owner of a name does not know the interfaces of this machine.
             let usable = |address: &Multiaddr| {
                 let is_direct = matches!(address::kind(address), Kind::Tcp | Kind::Quic);
-                is_direct && !address::zone::has_zone(address)
+                is_direct && !address::zone::is_bound_to_machine(address)
             };
             Ok(found.into_iter().filter(usable).collect())
         };

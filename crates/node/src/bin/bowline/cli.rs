@@ -8,7 +8,12 @@ use crate::{failure::Failure, settings::paths};
 
 /// Run a libp2p-compatible peer-to-peer node, and query running nodes
 #[derive(Debug, Parser)]
-#[command(name = "bowline", version, arg_required_else_help = false)]
+#[command(
+    name = "bowline",
+    version,
+    arg_required_else_help = false,
+    after_help = "Without --data-dir, every command uses the data directory in the environment variable BOWLINE_NODE__DATA_DIR."
+)]
 pub(crate) struct Cli {
     /// Print JSON, one object per line
     #[arg(long, global = true)]

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, ErrorKind},
     iter,
     process::ExitCode,
@@ -68,6 +68,12 @@ impl Failure {
             warn(excerpt);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -53,7 +53,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key { command } => key::run(command, &output),
         Command::Completions { shell } => cli::completions(shell),
         Command::Manual => cli::manual(),
-        Command::Up(args) => on_runtime(up::run(args, output)),
+        // The limit comes first, because the runtime opens files, too.
+        Command::Up(args) => on_runtime(up::run(args, open_files::raise()?, output)),
         Command::Ping(args) => on_runtime(ping::run(args, output)),
         Command::Peers(asking) => on_runtime(ask::peers(asking, output)),
         #[cfg(feature = "relay")]

@@ -1,25 +1,41 @@
 //! The limit of open files, and the node's limits that must stay below it.
 //!
-//! A TCP connection takes one file descriptor. The node itself takes up to [`OWN`], and its two admin listeners take up to
-//! [`ADMIN`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
+//! A TCP connection takes one file descriptor. The node itself takes up to [`NODE_DESCRIPTORS`], and its two admin listeners take up to
+//! [`ADMIN_DESCRIPTORS`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake
 //! counts as two, because a displaced handshake may still be open. Connections that the node has dialed are not counted.
 //! Connections over QUIC or a relay take no descriptor, but count like TCP connections.
 
 use node::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::failure::Failure;
+
 /// The descriptors of the node itself: three standard streams, four of the runtime, three of the signals, two of the lock, six
 /// listeners, two sockets for QUIC dials, eight in reserve for the admin endpoint, and some for DNS and files.
-const OWN: usize = 32;
+const NODE_DESCRIPTORS: usize = 32;
 
 /// The connections of two admin listeners.
-const ADMIN: usize = 64;
+const ADMIN_DESCRIPTORS: usize = 64;
 
 /// The highest limit that macOS accepts if the hard limit is unlimited.
 const MACOS: u64 = 10_240;
 
-/// Raises the soft limit of open files to the hard limit. Returns the limits before and after.
-pub(crate) fn raise() -> (Option<u64>, Option<u64>) {
+/// The soft limit of open files. `None`: not limited.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SoftLimit {
+    /// At the start of the process.
+    pub(crate) before: Option<u64>,
+    /// From now on.
+    pub(crate) now: Option<u64>,
+}
+
+/// Raises the soft limit of open files to the hard limit.
+///
+/// # Errors
+///
+/// The limit is below [`NODE_DESCRIPTORS`]. An idle node with the default listeners and both admin listeners has 26 descriptors
+/// open. Below 23, its admin endpoint does not answer, and below 30, it answers no ping after a flood of connections.
+pub(crate) fn raise() -> Result<SoftLimit, Failure> {
     let before = getrlimit(Resource::Nofile);
     let maximum = before.maximum;
     for current in [
@@ -33,7 +49,19 @@ pub(crate) fn raise() -> (Option<u64>, Option<u64>) {
             break;
         }
     }
-    (before.current, getrlimit(Resource::Nofile).current)
+    let now = getrlimit(Resource::Nofile).current;
+    check(now).map_err(Failure::usage)?;
+    let before = before.current;
+    Ok(SoftLimit { before, now })
+}
+
+fn check(limit: Option<u64>) -> Result<(), String> {
+    match limit {
+        Some(limit) if limit < NODE_DESCRIPTORS as u64 => Err(format!(
+            "the limit of open files is {limit}, and a node needs at least {NODE_DESCRIPTORS}; raise the hard limit (ulimit -n, LimitNOFILE)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Lowers the limits in `config` so that the node stays below `limit` open files. Returns a line about the limits, and whether
@@ -83,10 +111,10 @@ impl Shares {
     /// most an eighth. Inbound connections get the remainder after the admin endpoint, or half of the free descriptors if that is
     /// more. No limit is below one.
     fn fit(self, limit: usize) -> Self {
-        let free = limit.saturating_sub(OWN);
+        let free = limit.saturating_sub(NODE_DESCRIPTORS);
         let handshaking = self.handshaking.min((free / 8).max(1));
         let dials = self.dials.min((free / 16).max(1));
-        let taken = ADMIN.saturating_add(2 * (handshaking + dials));
+        let taken = ADMIN_DESCRIPTORS.saturating_add(2 * (handshaking + dials));
         let rest = free.saturating_sub(taken).max(free / 2).max(1);
         Self {
             inbound: self.inbound.min(rest),
@@ -136,14 +164,42 @@ mod tests {
     }
 
     #[test]
+    fn a_node_starts_with_32_open_files_and_not_with_31() {
+        let refused = check(Some(31)).unwrap_err();
+        for named in ["is 31,", "at least 32", "ulimit -n"] {
+            assert!(refused.contains(named), "{refused}");
+        }
+        assert_eq!(check(Some(32)), Ok(()));
+        assert_eq!(check(None), Ok(()));
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_limit() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let lower = Rlimit {
+            current: Some(100),
+            maximum: hard,
+        };
+        setrlimit(Resource::Nofile, lower).unwrap();
+        let raised = raise().unwrap();
+        assert_eq!(raised.before, Some(100));
+        let expected = match cfg!(target_os = "macos") {
+            true => Some(hard.map_or(MACOS, |hard| hard.min(MACOS))),
+            false => hard,
+        };
+        assert_eq!(raised.now, expected);
+        assert_eq!(getrlimit(Resource::Nofile).current, expected);
+    }
+
+    #[test]
     fn a_high_limit_changes_nothing_and_one_descriptor_less_costs_one_connection() {
         // Dials get an eighth, two descriptors each.
-        let enough = OWN + 16 * WANTED.dials;
+        let enough = NODE_DESCRIPTORS + 16 * WANTED.dials;
         assert_eq!(fit(enough), [1_152, 64, 160]);
         assert_eq!(fit(enough - 1), [1_152, 64, 159]);
-        let needed = |dials: usize| OWN + ADMIN + 2 * (64 + dials) + 1_152;
+        let needed = |dials: usize| NODE_DESCRIPTORS + ADMIN_DESCRIPTORS + 2 * (64 + dials) + 1_152;
         let dials = 96;
-        assert_eq!((needed(dials) - OWN) / 16, dials);
+        assert_eq!((needed(dials) - NODE_DESCRIPTORS) / 16, dials);
         assert_eq!(fit(needed(dials)), [1_152, 64, dials]);
         assert_eq!(fit(needed(dials) - 16)[0], 1_138);
         assert_eq!(fit(usize::MAX), [1_152, 64, 160]);
@@ -154,9 +210,9 @@ mod tests {
         assert_eq!(fit(64), [16, 4, 2]);
         for limit in 64..4_096 {
             let [inbound, handshaking, dials] = fit(limit);
-            let sum = OWN + inbound + 2 * (handshaking + dials);
+            let sum = NODE_DESCRIPTORS + inbound + 2 * (handshaking + dials);
             assert!(sum < limit, "{limit}: {sum}");
-            assert!(inbound >= (limit - OWN) / 2 || inbound == WANTED.inbound);
+            assert!(inbound >= (limit - NODE_DESCRIPTORS) / 2 || inbound == WANTED.inbound);
         }
         assert_eq!(fit(0), [1, 1, 1]);
     }

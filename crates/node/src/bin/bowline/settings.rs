@@ -333,10 +333,9 @@ fn seconds(key: &str, given: Option<f64>, default: Duration) -> Result<Duration,
 
 /// The data directory in the environment, or else the user's data directory.
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
-    let name = environment::name_of("node.data_dir");
-    if let Some(text) = std::env::var_os(&name).filter(|text| !text.is_empty()) {
-        let text = text.to_string_lossy();
-        return paths::flag(&text).map_err(|error| Failure::usage(format!("{name}: {error}")));
+    let given = environment::data_dir(std::env::vars_os()).map_err(Failure::usage)?;
+    if let Some(data_dir) = given {
+        return Ok(data_dir);
     }
     let directories = directories::ProjectDirs::from("", "", "bowline");
     let directories = directories.ok_or_else(|| {

@@ -21,14 +21,15 @@ use crate::{
     cli,
     events::Lines,
     failure::{self, Failure},
-    key, open_files,
+    key,
+    open_files::{self, SoftLimit},
     output::{LiveOutput, Output},
     settings::{self, Admin, DEFAULT_PORT, Resolved},
 };
 
-pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
+pub(crate) async fn run(args: cli::Up, files: SoftLimit, output: Output) -> Result<(), Failure> {
     let mut settings = settings::resolve(args)?;
-    fit_open_files(&mut settings.config);
+    fit_open_files(files, &mut settings.config);
     let key = key::path(&settings.data_dir);
     let (keypair, _) = keyfile::load_or_create(&key).map_err(|error| match error {
         KeyFileError::Write { .. } => Failure::system_error(error),
@@ -65,12 +66,11 @@ fn warn_unsaved(data_dir: &Path, admin: &[Listener]) {
     ));
 }
 
-/// Raises the limit of open files, and keeps the node's limits below it.
-fn fit_open_files(config: &mut Config) {
-    let (before, limit) = open_files::raise();
-    match open_files::fit(limit, config) {
+/// Keeps the node's limits below the limit of open files.
+fn fit_open_files(files: SoftLimit, config: &mut Config) {
+    match open_files::fit(files.now, config) {
         (line, true) => tracing::warn!("{line}"),
-        (line, false) => tracing::info!(before, "{line}"),
+        (line, false) => tracing::info!(before = files.before, "{line}"),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Descriptions that are kept, learned and pushed.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use multiaddr::Multiaddr;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::{Keypair, Node, conn_state::Detail, event::Event, local::Announcer};
+use crate::{Keypair, Node, address, conn_state::Detail, event::Event, local::Announcer};
 
 /// Two connected nodes, and the connection at both ends.
 async fn pair() -> (Node, Node, Connection, Connection) {
@@ -137,7 +137,7 @@ async fn a_description_has_only_the_addresses_that_its_reader_can_use() {
         let frames = part
             .sign(audience)
             .unwrap()
-            .encode_for(connection.address());
+            .encode_for(Some(connection.address()));
         let budget = connection.signatures();
         let info = identify::read(&frames[..], here.peer_id(), budget).await;
         let info = info.unwrap();
@@ -145,6 +145,86 @@ async fn a_description_has_only_the_addresses_that_its_reader_can_use() {
         assert!(info.signed);
         assert_eq!(info.listen, all[first..], "{audience:?}");
     }
+}
+
+#[tokio::test]
+async fn no_peer_is_told_a_link_local_address_or_a_zone() {
+    let (here, _there, connection, _) = pair().await;
+    let part = here.part::<Identify>().unwrap();
+    let usable: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    let announced = ["/ip6zone/1/ip6/fe80::1/tcp/1", "/ip6/fe80::1/tcp/1"];
+    let announced = announced.map(|text| text.parse::<Multiaddr>().unwrap());
+    let all = announced.iter().cloned().chain([usable.clone()]).collect();
+    part.context
+        .publish(Announcer::Relay(PeerId::random()), all);
+    let frames = part.sign(Reach::Machine).unwrap().encode_for(None);
+    let budget = connection.signatures();
+    // The reader ignores such addresses, so the bytes themselves are searched, with those of the signed record.
+    for address in announced {
+        let bytes = address.to_vec();
+        assert!(!frames.windows(bytes.len()).any(|part| part == bytes));
+    }
+    let info = identify::read(&frames[..], here.peer_id(), budget).await;
+    assert_eq!(info.unwrap().listen, [usable]);
+}
+
+/// A node whose dialer opens a stream to `address`, whatever the target is, as a proxy on another machine does.
+fn through_a_proxy_to(address: SocketAddr) -> Node {
+    use transport_tcp::{DialContext, Dialer, Direct, Target};
+    let dialer = move |_: Target, context: DialContext| async move {
+        let end = address::of_tcp(address);
+        let end = Target::from_multiaddr(&end).unwrap();
+        Direct::default().dial(&end, &context).await
+    };
+    let builder = Node::builder(Keypair::generate_ed25519());
+    builder.dialer(Arc::new(dialer)).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_behind_a_proxy_is_told_no_private_or_loopback_address() {
+    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let listening = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let listening = listening.unwrap().remove(0);
+    let here = through_a_proxy_to(address::socket(&listening).unwrap());
+    here.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap())
+        .await
+        .unwrap();
+    let (private, public) = ["/ip4/10.0.0.1/tcp/1", "/ip4/192.0.2.1/tcp/1"]
+        .map(|text| text.parse::<Multiaddr>().unwrap())
+        .into();
+    let part = here.part::<Identify>().unwrap();
+    let announcer = Announcer::Relay(PeerId::random());
+    let announced = vec![private, public.clone()];
+    part.context.publish(announcer, announced);
+    let mut events = there.events();
+    // The dialed addresses belong to the network of the proxy.
+    for (dialed, observed) in [
+        ("/ip4/127.0.0.1/tcp/9", None),
+        ("/ip4/10.0.0.9/tcp/9", None),
+        ("/ip4/192.0.2.9/tcp/9", Some("/ip4/192.0.2.9/tcp/9")),
+    ] {
+        let connection = here.dial([dialed.parse().unwrap()]).await.unwrap();
+        let info = loop {
+            if let Event::Identified { info, .. } = events.next().await.unwrap() {
+                break info;
+            }
+        };
+        assert_eq!(info.listen, std::slice::from_ref(&public), "{dialed}");
+        let observed = observed.map(|text| text.parse().unwrap());
+        assert_eq!(info.observed, observed, "{dialed}");
+        connection.close();
+        while !matches!(events.next().await.unwrap(), Event::Disconnected { .. }) {}
+    }
+}
+
+#[tokio::test]
+async fn a_dialer_that_did_not_use_its_proxy_leaves_the_peer_its_own_audience() {
+    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let listening = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
+    let listening = listening.unwrap().remove(0);
+    let here = through_a_proxy_to(address::socket(&listening).unwrap());
+    let connection = here.dial([listening]).await.unwrap();
+    assert_eq!(connection.audience(), Reach::Machine);
 }
 
 #[cfg(feature = "relay")]

@@ -10,9 +10,12 @@ use std::{
 };
 
 use conn_state::Source;
-use libp2p_identity::{Keypair, PeerId};
-use multiaddr::{Multiaddr, Protocol};
+use libp2p_identity::Keypair;
 
+use relay_slots::{Answer, AskError};
+use transport_tcp::UpgradeConfig;
+
+use super::*;
 use crate::{DialError, Node, context::Context, error_chain};
 
 fn node() -> (Node, Context) {
@@ -84,4 +87,34 @@ async fn a_dial_through_sixteen_relays_with_sixteen_addresses_each_tries_a_hundr
     let connects = count.load(Relaxed);
     println!("{connects} connects for one dial");
     assert!((64..=100).contains(&connects), "{connects}: {refused}");
+}
+
+#[tokio::test]
+async fn a_change_of_the_network_ends_the_pause_before_the_next_request_of_a_slot() {
+    let (node, context) = node();
+    let keypair = Keypair::generate_ed25519();
+    let relay = PeerId::random();
+    let at: Multiaddr = format!("/ip4/192.0.2.1/tcp/1/p2p/{relay}").parse().unwrap();
+    let config = RelayConfig::default().with_reserve_at([at]);
+    let upgrader = Arc::new(Upgrader::new(&keypair, UpgradeConfig::default()).unwrap());
+    let stranger: Stranger = Box::new(Vec::new);
+    // This client runs without its loop, so that the test sees each request.
+    let part = RelayClient::new(context, node.peer_id(), &config, upgrader, stranger);
+    let ask = |part: &RelayClient| {
+        part.client.with(|client| {
+            client.handle_timeout(Instant::now());
+            std::iter::from_fn(|| client.poll_event())
+                .any(|event| matches!(event, ClientEvent::Ask { .. }))
+        })
+    };
+    assert!(ask(&part));
+    part.client.with(|client| {
+        let failed = Answer::Failed(AskError::Unreachable {
+            reason: "no route".into(),
+        });
+        client.handle_answer(Instant::now(), 0, &relay, failed);
+    });
+    assert!(!ask(&part), "the next request follows after a pause");
+    part.handle(Instant::now(), &Change::Network);
+    assert!(ask(&part));
 }

@@ -8,8 +8,8 @@
 use multiaddr::Multiaddr;
 
 use crate::{
-    address::audience::Reach,
     address::{self, Kind},
+    address::{audience::Reach, zone},
 };
 
 /// The addresses for a holder. `seen` is the address at which the holder sees this relay, and `local` is the local address of its
@@ -27,7 +27,8 @@ pub(super) fn list(
     let announced = announced.iter().map(address::without_peer);
     for address in reached.cloned().into_iter().chain(announced) {
         // A public holder cannot reach a private address itself: it has come through a NAT.
-        if holder.is_told(&address) && !listed.contains(&address) {
+        let is_told = holder.is_told(&address) && !zone::is_bound_to_machine(&address);
+        if is_told && !listed.contains(&address) {
             listed.push(address);
         }
     }
@@ -38,7 +39,8 @@ pub(super) fn list(
 fn is_dialable(address: &Multiaddr) -> bool {
     let is_host = matches!(address::kind(address), Kind::Tcp | Kind::Quic);
     let is_wildcard = address::ip(address).is_some_and(|ip| ip.is_unspecified());
-    is_host && !is_wildcard && address::peer(address).is_none()
+    let is_bound = zone::is_bound_to_machine(address);
+    is_host && !is_wildcard && !is_bound && address::peer(address).is_none()
 }
 
 #[cfg(test)]
@@ -81,6 +83,20 @@ mod tests {
         assert_eq!(listed(Reach::Network, None, None), [LOCAL]);
         let wildcard = "/ip4/0.0.0.0/udp/4077/quic-v1";
         assert_eq!(listed(Reach::Network, None, Some(wildcard)), [LOCAL]);
+    }
+
+    #[test]
+    fn a_link_local_address_is_never_listed() {
+        let zoned = "/ip6zone/eth0/ip6/fe80::1/tcp/4077";
+        let bare = "/ip6/fe80::1/tcp/4077";
+        for reach in [Reach::Network, Reach::Machine] {
+            for address in [zoned, bare] {
+                let address: Multiaddr = address.parse().unwrap();
+                let announced = vec![address.clone()];
+                let listed = list(reach, Some(&address), Some(&address), announced);
+                assert_eq!(listed, []);
+            }
+        }
     }
 
     #[test]

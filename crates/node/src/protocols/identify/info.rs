@@ -12,7 +12,7 @@ use super::{
     SignatureBudget,
     wire::{self, EnvelopeHead, Message},
 };
-use crate::error::OpenError;
+use crate::{address::zone, error::OpenError};
 
 /// The most protocols that are kept per peer. Further protocols are ignored.
 const MAX_PROTOCOLS: usize = 256;
@@ -38,7 +38,8 @@ pub struct Info {
     pub protocol_version: Detail,
     /// The protocols that the peer supports. Names with characters that are not printable are left out.
     pub protocols: Vec<String>,
-    /// The peer's listen addresses. A valid signed record takes precedence.
+    /// The peer's listen addresses. A valid signed record takes precedence. IPv6 link-local addresses and zones are left out,
+    /// because they name an interface of the peer's machine.
     pub listen: Vec<Multiaddr>,
     /// Whether `listen` comes from a record that the peer signed.
     pub signed: bool,
@@ -120,7 +121,7 @@ impl Info {
                 .collect(),
             listen,
             signed: signed.is_some(),
-            observed: message.observed_addr.as_deref().and_then(parse_address),
+            observed: message.observed_addr.as_deref().and_then(observed),
         })
     }
 
@@ -177,10 +178,10 @@ impl Description<'_> {
 }
 
 impl SignedIdentify {
-    /// The encoded message for a peer whose address this node sees as `observed`.
-    pub(crate) fn encode_for(&self, observed: &Multiaddr) -> Vec<u8> {
+    /// The encoded message for a peer whose address this node sees as `observed`. `None`: the node does not tell the address.
+    pub(crate) fn encode_for(&self, observed: Option<&Multiaddr>) -> Vec<u8> {
         let mut message = self.0.clone();
-        message.observed_addr = Some(observed.to_vec());
+        message.observed_addr = observed.map(Multiaddr::to_vec);
         wire::encode(message)
     }
 }
@@ -229,7 +230,7 @@ fn signed_addresses(
         return Ok(None);
     };
     let addresses = record.addresses().iter();
-    let ours = addresses.filter(|address| address.len() <= MAX_ADDRESS && is_of(address, expected));
+    let ours = addresses.filter(|address| is_usable(address) && is_of(address, expected));
     Ok(Some(ours.take(MAX_IDENTIFY_ADDRESSES).cloned().collect()))
 }
 
@@ -242,10 +243,25 @@ fn parse_addresses(raw: &[Vec<u8>], peer: PeerId) -> Vec<Multiaddr> {
 }
 
 fn parse_address(bytes: &[u8]) -> Option<Multiaddr> {
-    if bytes.len() > MAX_ADDRESS {
-        return None;
-    }
-    Multiaddr::try_from(bytes.to_vec()).ok()
+    parse_any_address(bytes).filter(is_usable)
+}
+
+fn parse_any_address(bytes: &[u8]) -> Option<Multiaddr> {
+    let fits = bytes.len() <= MAX_ADDRESS;
+    fits.then(|| Multiaddr::try_from(bytes.to_vec()).ok())?
+}
+
+/// The address at which the peer sees this node. It may be link-local, because the peer may be on the same link, but the zone of
+/// the peer means nothing here.
+fn observed(bytes: &[u8]) -> Option<Multiaddr> {
+    let address = parse_any_address(bytes)?;
+    let is_zone = |part: Protocol<'_>| matches!(part, Protocol::Ip6zone(_));
+    (!address.iter().any(is_zone)).then_some(address)
+}
+
+/// Whether the address is short enough and means something on this machine.
+fn is_usable(address: &Multiaddr) -> bool {
+    address.len() <= MAX_ADDRESS && !zone::is_bound_to_machine(address)
 }
 
 /// Whether the address may belong to the peer: it does not end in the id of another peer.

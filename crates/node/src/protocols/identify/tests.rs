@@ -27,7 +27,7 @@ fn ours(keypair: &Keypair, protocols: Vec<String>, listen: Vec<Multiaddr>) -> Ve
         listen,
     };
     ours.sign()
-        .encode_for(&"/ip4/198.51.100.1/tcp/9".parse().unwrap())
+        .encode_for(Some(&"/ip4/198.51.100.1/tcp/9".parse().unwrap()))
 }
 
 fn frame_lengths(mut bytes: &[u8]) -> Vec<usize> {
@@ -55,6 +55,34 @@ fn what_is_said_is_what_is_read() {
         info.observed,
         Some("/ip4/198.51.100.1/tcp/9".parse().unwrap())
     );
+}
+
+#[test]
+fn link_local_addresses_and_zones_of_a_peer_are_ignored() {
+    let keypair = Keypair::generate_ed25519();
+    let peer = keypair.public().to_peer_id();
+    let bound = [
+        "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+        "/ip6zone/lo/ip6/2001:db8::1/tcp/1",
+        "/ip6/fe80::1/udp/1/quic-v1",
+    ];
+    let bound = bound.map(|text| text.parse::<Multiaddr>().unwrap());
+    let listen: Vec<_> = bound.iter().cloned().chain(addresses(1)).collect();
+    let bytes = ours(&keypair, Vec::new(), listen);
+    let mut message = wire::merge(&bytes).unwrap().unwrap();
+    message.observed_addr = Some(bound[0].to_vec());
+    let info = decode(&message, peer).unwrap();
+    assert!(info.signed);
+    assert_eq!(info.listen, addresses(1));
+    assert_eq!(info.observed, None);
+    // An address on the common link is shown to the user of `bowline identify`.
+    message.observed_addr = Some(bound[2].to_vec());
+    let info = decode(&message, peer).unwrap();
+    assert_eq!(info.observed.as_ref(), Some(&bound[2]));
+    message.signed_peer_record = None;
+    let info = decode(&message, peer).unwrap();
+    assert!(!info.signed);
+    assert_eq!(info.listen, addresses(1));
 }
 
 #[test]

@@ -57,16 +57,16 @@ impl Network {
     ) -> Option<Socket<'_>> {
         let cx = DialContext::new(Instant::now() + Duration::from_secs(3600));
         let delay = Duration::from_millis(250);
-        let mut race = Kept(Race::new(None, delay, ConnectBudget::default()), tried);
+        let mut race = KeepsTried(Race::new(None, delay, ConnectBudget::default()), tried);
         let running = race.0.run(arriving, &cx, |it| self.connect(it.address));
         running.await
     }
 }
 
 /// Shows what had failed, even after a race that was cut short.
-struct Kept<'a>(Race<'static>, &'a mut Vec<Attempt>);
+struct KeepsTried<'a>(Race<'static>, &'a mut Vec<Attempt>);
 
-impl Drop for Kept<'_> {
+impl Drop for KeepsTried<'_> {
     fn drop(&mut self) {
         self.1.append(&mut self.0.tried);
     }

@@ -1,13 +1,16 @@
 //! The variables `BOWLINE_SECTION__KEY`.
 
-use std::ffi::OsString;
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 use figment::{
     Metadata, Profile, Provider,
     value::{Dict, Map, Value},
 };
 
-use super::hints;
+use super::{forms::Setting, hints};
 
 /// The name of this source of settings.
 pub(crate) const NAME: &str = "environment";
@@ -38,10 +41,9 @@ impl Environment {
     ) -> Result<Self, String> {
         let mut settings = Vec::new();
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            let Some((name, lower)) = own(&name) else {
                 continue;
             };
-            let lower = name[PREFIX.len()..].to_ascii_lowercase();
             if !lower.contains("__") {
                 match hints::with_section(&lower) {
                     Some(meant) => {
@@ -60,14 +62,48 @@ impl Environment {
                     "{PREFIX}{start}__… is not a setting: a name has at most {MAX_PARTS} parts"
                 ));
             }
-            let value = value.into_string();
-            let value = value.map_err(|_| format!("{name}: the value is not UTF-8 text"))?;
+            let value = text(name, value)?;
             if !value.trim().is_empty() {
                 settings.push((path, value));
             }
         }
         Ok(Self(settings))
     }
+}
+
+/// The data directory in the variables. Commands that have no other settings read only this one, so an error in another variable
+/// does not concern them.
+///
+/// # Errors
+///
+/// The value is not UTF-8 text, or not a path.
+pub(crate) fn data_dir(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Option<PathBuf>, String> {
+    let mut found = None;
+    for (name, value) in variables {
+        let Some((name, _)) = own(&name).filter(|(_, lower)| lower == "node__data_dir") else {
+            continue;
+        };
+        // As in `Environment`, the last of several spellings counts, and an empty text is a missing setting.
+        let read = Setting::of(&text(name, value)?);
+        if let Some(path) = read.map_err(|error| format!("{name}: {error}"))?.0 {
+            found = Some(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The name of a variable that begins with `BOWLINE_`, and its rest in small letters.
+fn own(name: &OsStr) -> Option<(&str, String)> {
+    let name = name.to_str()?;
+    let rest = name.strip_prefix(PREFIX)?;
+    Some((name, rest.to_ascii_lowercase()))
+}
+
+fn text(name: &str, value: OsString) -> Result<String, String> {
+    let text = value.into_string();
+    text.map_err(|_| format!("{name}: the value is not UTF-8 text"))
 }
 
 /// The name of the variable for a key such as `node.listen`.

@@ -24,6 +24,27 @@ pub(crate) trait Form: Sized {
 
     /// Reads a text that is not empty.
     fn read(text: &str) -> Option<Self>;
+
+    /// The problem of a text that cannot be read. It continues a sentence that begins with the text.
+    fn problem(_text: &str) -> String {
+        format!("is not {}", Self::WANTED)
+    }
+}
+
+impl<T: Form> Setting<T> {
+    /// Reads the text of a variable or of the file.
+    ///
+    /// # Errors
+    ///
+    /// The text, and what is wrong with it.
+    pub(crate) fn of(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "" => Ok(Self(None)),
+            trimmed => T::read(trimmed)
+                .map(|value| Self(Some(value)))
+                .ok_or_else(|| format!("'{text}' {}", T::problem(trimmed))),
+        }
+    }
 }
 
 impl<T> Default for Setting<T> {
@@ -37,12 +58,7 @@ impl<'de, T: Form> Deserialize<'de> for Setting<T> {
         let raw = Raw::deserialize(from)?;
         let wrong = || D::Error::custom(format!("{raw} is not {}", T::WANTED));
         let text = raw.text().ok_or_else(wrong)?;
-        match text.trim() {
-            "" => Ok(Self(None)),
-            text => T::read(text)
-                .map(|value| Self(Some(value)))
-                .ok_or_else(wrong),
-        }
+        Self::of(&text).map_err(D::Error::custom)
     }
 }
 
@@ -130,10 +146,14 @@ impl Form for String {
 }
 
 impl Form for PathBuf {
-    const WANTED: &'static str = "a path: write ~/NAME, or the whole path";
+    const WANTED: &'static str = "a path";
 
     fn read(text: &str) -> Option<Self> {
-        paths::expand(text)
+        paths::expand(text).ok()
+    }
+
+    fn problem(text: &str) -> String {
+        paths::expand(text).err().unwrap_or_default()
     }
 }
 

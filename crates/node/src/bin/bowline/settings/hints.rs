@@ -60,6 +60,18 @@ pub(crate) fn is_section(name: &str) -> bool {
     SETTINGS.iter().any(|(section, _)| *section == name)
 }
 
+/// The hint for an unknown section.
+pub(super) fn section_instead(unknown: &str) -> String {
+    let mut sections = SETTINGS.iter().map(|(section, _)| *section);
+    match sections.clone().find(|name| is_near(name, unknown)) {
+        Some(near) => format!("did you mean [{near}]?"),
+        None => {
+            let all: Vec<_> = sections.by_ref().map(|name| format!("[{name}]")).collect();
+            format!("the sections are {}", all.join(", "))
+        }
+    }
+}
+
 /// The hint for an unknown name. `path` is the section, or empty. `place` spells a key as the user would write it in the file or
 /// as a variable.
 pub(crate) fn instead(

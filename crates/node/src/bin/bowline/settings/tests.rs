@@ -132,7 +132,7 @@ fn a_tilde_is_the_home_directory_of_this_user() {
         ("x", Some(PathBuf::from("x"))),
         ("~root/x", None),
     ] {
-        assert_eq!(paths::expand(text), expected, "{text}");
+        assert_eq!(paths::expand(text).ok(), expected, "{text}");
         assert_eq!(paths::flag(text).ok(), expected, "{text}");
     }
 }
@@ -207,4 +207,56 @@ fn a_variable_without_its_section_is_refused_and_a_foreign_variable_is_not() {
     assert_eq!(of("BOWLINE_LISTEN"), meant);
     assert_eq!(of("BOWLINE_BIN"), None);
     assert_eq!(of("LISTEN"), None);
+}
+
+#[test]
+fn up_and_the_other_commands_find_the_same_data_directory_in_the_environment() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let by_up = |variables: &[(OsString, OsString)]| -> Result<Option<PathBuf>, String> {
+        let environment = Environment::of(variables.iter().cloned())?;
+        let Command::Up(args) = Cli::try_parse_from(["bowline", "up"]).unwrap().command else {
+            panic!("not up");
+        };
+        let resolved = combine(args, environment);
+        let found = resolved.map(|resolved| resolved.data_dir);
+        let default = directories::ProjectDirs::from("", "", "bowline").unwrap();
+        let found = found.map_err(|failure| failure.to_string())?;
+        Ok(Some(found).filter(|found| found != default.data_dir()))
+    };
+    let home = directories::BaseDirs::new().unwrap().home_dir().to_owned();
+    let name = "BOWLINE_NODE__DATA_DIR";
+    let not_text = OsString::from_vec(b"/data/\xff".to_vec());
+    for (variables, expected) in [
+        (vec![(name, "/a b".into())], Ok(Some("/a b".into()))),
+        (vec![(name, "  /a b \n".into())], Ok(Some("/a b".into()))),
+        (vec![(name, "~/data ".into())], Ok(Some(home.join("data")))),
+        (vec![(name, "7".into())], Ok(Some("7".into()))),
+        (vec![(name, " ".into())], Ok(None)),
+        (
+            vec![("BOWLINE_node__data_dir", "x".into())],
+            Ok(Some("x".into())),
+        ),
+        (
+            vec![(name, "x".into()), ("BOWLINE_Node__Data_Dir", "y".into())],
+            Ok(Some("y".into())),
+        ),
+        (vec![], Ok(None)),
+        (vec![(name, "~root/x".into())], Err("'root'")),
+        (vec![(name, not_text)], Err("not UTF-8")),
+    ] {
+        let variables: Vec<(OsString, OsString)> = variables
+            .into_iter()
+            .map(|(name, value): (&str, OsString)| (name.into(), value))
+            .collect();
+        let by_others = environment::data_dir(variables.iter().cloned());
+        assert_eq!(by_up(&variables), by_others, "{variables:?}");
+        match (by_others, expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{variables:?}"),
+            (Err(error), Err(named)) => {
+                assert!(error.starts_with(name) && error.contains(named), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -23,7 +23,12 @@ pub(crate) fn explain(error: &figment::Error) -> Failure {
                 .split_last()
                 .map_or(&[][..], |(_, section)| section);
             let hint = hints::instead(&section.join("."), unknown, expected, spelled);
-            format!("there is no such setting; {hint}")
+            // The middle of a variable's name is always a section.
+            let what = match is_variable && section.is_empty() {
+                true => "section",
+                false => "setting",
+            };
+            format!("there is no such {what}; {hint}")
         }
         Kind::InvalidType(found, expected) => {
             format!(
