@@ -77,6 +77,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::Use,
             circuits: Circuits::Allowed,
+            until: None,
             budget: DialBudget::default(),
         };
         self.dial(request).await
@@ -96,6 +97,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
+            until: None,
             budget,
         };
         self.dial(request).await
@@ -191,10 +193,22 @@ impl Context {
             .map_or_else(Vec::new, |core| core.local.addresses())
     }
 
-    /// Reads the addresses of the network interfaces, and reports a change. Returns the addresses that are gone.
-    pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
-        self.core()
-            .map_or_else(Vec::new, |core| core.read_interfaces())
+    /// Reads the addresses of the network interfaces, and reports a change. Returns the addresses that are gone. `None`: the
+    /// addresses are the same.
+    pub(crate) fn read_interfaces(&self) -> Option<Vec<IpAddr>> {
+        self.core()?.read_interfaces()
+    }
+
+    /// Moves the sockets of the transports to the changed network, and reports the change.
+    pub(crate) fn note_network_change(&self) {
+        if let Some(core) = self.core() {
+            core.note_network_change();
+        }
+    }
+
+    /// Whether a network interface has an address other than a loopback address.
+    pub(crate) fn has_network(&self) -> bool {
+        self.core().is_some_and(|core| core.local.has_network())
     }
 
     /// The listener whose socket the connection uses, and the local address of the connection.
@@ -285,12 +299,12 @@ mod tests {
             vec![watch as Arc<dyn Part>]
         });
         let (_node, context) = (built.unwrap(), kept.unwrap());
-        assert!(context.read_interfaces().is_empty());
+        assert_eq!(context.read_interfaces(), None);
         assert_eq!(count.load(Relaxed), 0, "nothing has changed");
         let old = "192.0.2.99".parse().unwrap();
         let core = context.core().unwrap();
         core.local.read_interfaces(|| Ok(vec![old])).unwrap();
-        assert_eq!(context.read_interfaces(), [old]);
+        assert_eq!(context.read_interfaces(), Some(vec![old]));
         assert_eq!(count.load(Relaxed), 1);
     }
 }

@@ -127,6 +127,9 @@ pub(crate) enum QueryError {
     /// This node has no answer to such queries.
     #[error("{0}")]
     NotFound(String),
+    /// The answer is that the node is not ready. The endpoint sends the document with the status 503.
+    #[error("{0}")]
+    NotReady(Value),
 }
 
 /// An internal message about an event in the node.
@@ -186,6 +189,12 @@ pub(crate) enum Change {
     Public(Event),
     /// The addresses of this machine's network interfaces, or the system's DNS configuration, changed.
     Network,
+    /// The peer owes an answer on a connection, and nothing comes in. The connection does not survive a change of its path.
+    Quiet { connection: Connection },
+    /// A quiet connection has received something.
+    Heard { connection: Connection },
+    /// This machine or this process was asleep. Connections may be dead without a notice.
+    Woke,
 }
 
 /// The code that requested a dial.
@@ -204,6 +213,8 @@ pub(crate) enum Existing {
     Use,
     /// Return an unlimited connection. Return a limited connection only if no address is direct.
     PreferUnlimited,
+    /// Open a new connection in any case.
+    Ignore,
 }
 
 /// Whether a dial may go through relays.
@@ -224,6 +235,8 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
+    /// The end of the whole dial. `None`: [`crate::Config::whole_dial_timeout`] limits the dial.
+    pub(crate) until: Option<tokio::time::Instant>,
     /// The rest of the dial's budget. The dial of a relay shares the budget of the dial that needs the relay.
     pub(crate) budget: DialBudget,
 }
@@ -275,6 +288,9 @@ pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync
 pub(crate) trait Transport: Connector {
     /// Binds the socket of a listener.
     fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>>;
+
+    /// The network has changed: moves the sockets to the new network and keeps the connections, if the transport can do that.
+    fn follow_network(&self) {}
 
     /// Closes every socket. The node has closed all connections before.
     fn close(self: Arc<Self>) -> BoxFuture<'static, ()>;
