@@ -75,7 +75,7 @@ async fn a_node_with_an_address_that_it_cannot_announce_is_not_built() {
         ),
         (
             "/ip6zone/1/ip6/fe80::1/tcp/1".to_owned(),
-            "contains /ip6zone",
+            "is an IPv6 link-local address",
         ),
         ("/ip4/10.0.0.1/tcp/1".to_owned(), "must never announce"),
     ] {
