@@ -186,4 +186,25 @@ mod tests {
         assert_eq!(many.found().len(), MAX_ADDRESSES);
         assert!(many.poll_query().is_none(), "nothing more is asked");
     }
+
+    #[test]
+    fn of_an_answer_256_records_of_at_most_a_kilobyte_are_read() {
+        let record =
+            |n: usize| format!("dnsaddr=/ip4/192.0.2.1/tcp/1/p2p/{}{}", id(), " ".repeat(n));
+        let found = |records: &[String]| {
+            let mut expansion = Expansion::default();
+            expansion.begin("example.org", None);
+            answer(&mut expansion, records);
+            expansion.found().len()
+        };
+        let other = |count: usize| vec!["v=spf1".to_owned(); count];
+        assert_eq!(
+            found(&[other(MAX_RECORDS - 1), vec![record(0)]].concat()),
+            1
+        );
+        assert_eq!(found(&[other(MAX_RECORDS), vec![record(0)]].concat()), 0);
+        let fits = MAX_RECORD - record(0).len();
+        assert_eq!(found(&[record(fits)]), 1);
+        assert_eq!(found(&[record(fits + 1)]), 0);
+    }
 }

@@ -313,6 +313,39 @@ mod tests {
         assert_eq!(decode(&lie), None);
     }
 
+    #[test]
+    fn of_a_packet_with_many_peers_sixteen_are_read_and_one_with_many_records_is_not() {
+        let service = Name::from_str(SERVICE).unwrap();
+        let packet = |peers: usize| {
+            let mut message = Message::new(7, MessageType::Response, OpCode::Query);
+            for n in 0..peers {
+                let instance = Name::from_str(&format!("{n}.")).unwrap();
+                let pointer = RData::PTR(rdata::PTR(instance.clone()));
+                message.add_answer(Record::from_rdata(service.clone(), 60, pointer));
+                let peer = PeerId::random();
+                let string = format!("dnsaddr=/ip4/10.0.0.1/tcp/1/p2p/{peer}");
+                message.add_additional(txt(&instance, &[string]));
+            }
+            message.to_vec().unwrap()
+        };
+        let Some(Packet::Answer(peers)) = decode(&packet(17)) else {
+            panic!("not read")
+        };
+        assert_eq!(peers.len(), MAX_PEERS);
+        // Pointers alone, so that the packet is small.
+        let pointers = |count: usize| {
+            let mut message = Message::from_vec(&packet(1)).unwrap();
+            let pointer = message.answers[0].clone();
+            for _ in 2..count {
+                message.add_answer(pointer.clone());
+            }
+            message.to_vec().unwrap()
+        };
+        assert!(pointers(MAX_RECORDS).len() < MAX_PACKET);
+        assert!(decode(&pointers(MAX_RECORDS)).is_some());
+        assert!(decode(&pointers(MAX_RECORDS + 1)).is_none());
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
