@@ -19,8 +19,8 @@ const WATCHED: Duration = Duration::from_secs(16);
 /// How long a node with bootstrap may take at most, from the start of the process to the message.
 const HEALED: Duration = Duration::from_secs(1);
 
-/// QUIC's idle timeout in rust-libp2p, with its rounding to the next retransmission, and a second to rejoin.
-const NOTICED: Duration = Duration::from_secs(15);
+/// rust-libp2p's idle timeout of QUIC is 10 s and begins again with the keep-alive after 5 s. One second more to rejoin.
+const NOTICED: Duration = Duration::from_secs(16);
 
 /// The promise of bootstrap's store: a saved peer is on the disk within this time after the report.
 const DURABLE: Duration = Duration::from_secs(1);

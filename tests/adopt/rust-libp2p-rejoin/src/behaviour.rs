@@ -150,14 +150,16 @@ impl Behaviour {
             };
             self.handle
                 .with(|core, now| core.handle_connected(now, &peer, reached));
-        } else if before.is_some_and(|before| now.duration_since(before) > CROSSING)
-            && self.replaced.insert(peer)
+        } else if self.replaced.contains(&peer)
+            || before.is_some_and(|before| now.duration_since(before) > CROSSING)
         {
             self.commands.push_back(ToSwarm::CloseConnection {
                 peer_id: peer,
                 connection: CloseConnection::All,
             });
-            self.tell(Event::Replaced(peer));
+            if self.replaced.insert(peer) {
+                self.tell(Event::Replaced(peer));
+            }
         }
     }
 
