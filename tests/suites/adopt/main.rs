@@ -1,6 +1,6 @@
 //! Programs on other stacks with a crate of ours in them: a rust-libp2p swarm and a hyper client that dial through
 //! `transport_tcp::Socks5`, through a real SOCKS5 server; and rust-libp2p swarms that learn from `conn_state` what becomes
-//! of their connections, through a real relay.
+//! of their connections, through a real relay; and rust-libp2p swarms that rejoin with `bootstrap` after a restart.
 //!
 //! `cargo xtask integration adopt` builds the programs, which are in `tests/adopt`, and names their folder in
 //! `PEER_ADOPT` and the server in `PROXY_MICROSOCKS`. Without either, the cells that need it are skipped.
@@ -9,6 +9,7 @@ mod cells;
 mod page;
 mod programs;
 mod proxy;
+mod restarts;
 mod stories;
 mod swarms;
 
@@ -20,6 +21,7 @@ use tests::harness::process::Deadline;
 use tests::harness::table::Table;
 
 use crate::cells::Cell;
+use crate::restarts::Restart;
 use crate::stories::Story;
 
 /// How long one cell may take, starts of the processes included.
@@ -30,25 +32,32 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Row {
     Dialer(Cell),
     State(Story),
+    Rejoin(Restart),
 }
 
 impl Row {
     fn all() -> Vec<Self> {
         let dialers = Cell::all().into_iter().map(Self::Dialer);
-        dialers.chain(Story::ALL.map(Self::State)).collect()
+        let swarms = Story::ALL.map(Self::State);
+        let restarts = Restart::ALL.map(Self::Rejoin);
+        dialers.chain(swarms).chain(restarts).collect()
     }
 
     fn names(self) -> [&'static str; 3] {
         match self {
             Self::Dialer(cell) => cell.names(),
             Self::State(story) => story.names(),
+            Self::Rejoin(restart) => restart.names(),
         }
     }
 
-    fn run(self, deadline: Deadline) -> Option<Result<()>> {
+    /// The figure of the row, which is empty for most rows. Nothing, if a program is missing.
+    fn run(self, deadline: Deadline) -> Option<Result<String>> {
+        let without_figure = |outcome: Result<()>| outcome.map(|()| String::new());
         match self {
-            Self::Dialer(cell) => cell.run(deadline),
-            Self::State(story) => story.run(deadline),
+            Self::Dialer(cell) => cell.run(deadline).map(without_figure),
+            Self::State(story) => story.run(deadline).map(without_figure),
+            Self::Rejoin(restart) => restart.run(deadline),
         }
     }
 }
@@ -61,7 +70,7 @@ struct Tally {
 }
 
 fn main() -> ExitCode {
-    let mut table = Table::new(&["program", "target", "case", "result", "seconds"]);
+    let mut table = Table::new(&["program", "target", "case", "result", "seconds", "figure"]);
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for row in Row::all() {
@@ -69,7 +78,7 @@ fn main() -> ExitCode {
         let outcome = row.run(Deadline::within(PATIENCE));
         let (result, count) = match &outcome {
             None => ("skipped", &mut tally.skipped),
-            Some(Ok(())) => ("ok", &mut tally.passed),
+            Some(Ok(_)) => ("ok", &mut tally.passed),
             Some(Err(_)) => ("failed", &mut tally.failed),
         };
         *count += 1;
@@ -77,8 +86,12 @@ fn main() -> ExitCode {
             None => String::new(),
             Some(_) => format!("{:.1}", started.elapsed().as_secs_f64()),
         };
+        let figure = match &outcome {
+            Some(Ok(figure)) => figure.as_str(),
+            _ => "",
+        };
         let [program, target, case] = row.names();
-        let line = [program, target, case, result, &seconds];
+        let line = [program, target, case, result, &seconds, figure];
         eprintln!("{}", line.join(" ").trim_end());
         table.row(line.map(str::to_owned));
         if let Some(Err(error)) = outcome {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Bowline and other implementations in turn, in one run. One file per area.
 
 mod dial;
+mod rejoin;
 mod relay;
 mod state;
 mod transport;
@@ -33,6 +34,7 @@ enum BenchArea {
     Dial,
     State,
     Relay,
+    Rejoin,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             BenchArea::Dial => dial::run(&options.flags())?,
             BenchArea::State => state::run(&options.flags())?,
             BenchArea::Relay => relay::run(&options.flags())?,
+            BenchArea::Rejoin => rejoin::run(&options.flags())?,
         }
     }
     Ok(())

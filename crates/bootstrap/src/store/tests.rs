@@ -261,3 +261,59 @@ async fn the_file_is_for_its_user_only_and_no_symbolic_link_is_followed() {
     assert!(problem.contains("not a regular file"), "{problem}");
     assert!(!target.exists());
 }
+
+#[tokio::test]
+async fn nine_damaged_files_leave_eight_aside_and_the_last_of_them_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    for n in 1..=9u8 {
+        fs::write(&path, [n; 10]).unwrap();
+        let (store, mut source) = open(&path, StoreConfig::default());
+        assert_eq!(named(&mut source).await.1.len(), 1);
+        assert!(store.close(10 * SECOND).await);
+    }
+    let entries = fs::read_dir(folder.path()).unwrap();
+    assert_eq!(entries.count(), 9, "eight files aside, and the store");
+    let aside = |name: &str| fs::read(folder.path().join(name)).unwrap()[0];
+    assert_eq!([aside("peers.damaged"), aside("peers.damaged-2")], [1, 2]);
+    assert_eq!(aside("peers.damaged-8"), 9);
+}
+
+#[tokio::test]
+async fn a_file_of_more_than_32_mib_is_set_aside_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let (store, _source) = open(&path, StoreConfig::default());
+    store.save(PeerId::random(), vec![address(1)], 10 * SECOND);
+    assert!(store.close(10 * SECOND).await);
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len((32 << 20) + 1).unwrap();
+    let (_store, mut source) = open(&path, StoreConfig::default());
+    let (peers, problems) = named(&mut source).await;
+    assert!(peers.is_empty());
+    let reason = "it has 33554433 bytes, more than any file of saved peers";
+    assert!(problems[0].ends_with(reason), "{problems:?}");
+}
+
+#[tokio::test]
+async fn of_a_file_with_thousands_of_records_4096_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let database = Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write
+            .open_table(TableDefinition::<&[u8], &[u8]>::new("peers"))
+            .unwrap();
+        for n in 0..5000u32 {
+            let record = n.to_be_bytes();
+            table.insert(record.as_slice(), record.as_slice()).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(database);
+    let (_store, mut source) = open(&path, StoreConfig::default());
+    let (_, problems) = named(&mut source).await;
+    let told = "4096 records of saved peers are unreadable and were ignored";
+    assert!(problems[0].ends_with(told), "{problems:?}");
+}

@@ -65,6 +65,11 @@ pub enum Event<'a> {
         p99_us: u128,
         per_second: f64,
     },
+    /// So many peers are connected, of which enough are identified.
+    Joined {
+        peers: usize,
+        seconds: f64,
+    },
     Error {
         message: &'a str,
     },

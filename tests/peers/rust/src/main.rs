@@ -1,7 +1,8 @@
 //! A foreign peer on rust-libp2p: the face that all foreign peers share (`listen`, `dial` and `echo`), and the counterpart of
-//! the benchmarks (`serve`, `bulk` and `connects`).
+//! the benchmarks (`serve`, `bulk`, `connects` and the commands that begin with `bench`).
 
 mod bench;
+mod bench_rejoin;
 mod bench_relay;
 mod dial;
 mod echo;
@@ -93,6 +94,27 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 10_000)]
         slots: usize,
     },
+    /// Listen with many peers until the end of standard input
+    BenchServers {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: usize,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Measure how long it takes until some of these peers are connected and identified
+    BenchJoin {
+        #[arg(value_name = "MULTIADDR")]
+        peers: Vec<Multiaddr>,
+        /// How many peers to connect
+        #[arg(long, value_name = "N")]
+        wanted: usize,
+        /// How many peers to dial at a time
+        #[arg(long, value_name = "N")]
+        dials: usize,
+        #[command(flatten)]
+        node: NodeArgs,
+    },
 }
 
 #[tokio::main]
@@ -126,6 +148,13 @@ async fn main() -> ExitCode {
             node,
         } => bench::connects(&node, address, count).await,
         Command::BenchRelay { slots } => bench_relay::run(slots).await,
+        Command::BenchServers { count, node } => bench_rejoin::servers(&node, count).await,
+        Command::BenchJoin {
+            peers,
+            wanted,
+            dials,
+            node,
+        } => bench_rejoin::join(&node, peers, wanted, dials).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

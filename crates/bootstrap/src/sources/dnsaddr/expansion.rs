@@ -164,7 +164,7 @@ mod tests {
         ) {
             asked += 1;
         }
-        assert_eq!(asked, MAX_DEPTH);
+        assert_eq!(asked, 4);
     }
 
     #[test]
@@ -177,13 +177,31 @@ mod tests {
         while asked < 1000 && answer(&mut wide, &names(next).collect::<Vec<_>>()) {
             (asked, next) = (asked + 1, next + 200);
         }
-        assert_eq!(asked, MAX_NAMES);
+        assert_eq!(asked, 32);
         let mut many = Expansion::default();
         many.begin("example.org", None);
         many.begin("example.com", None);
         let record = |n: usize| format!("dnsaddr=/ip4/192.0.2.1/tcp/{}/p2p/{}", n + 1, id());
         answer(&mut many, &(0..150).map(record).collect::<Vec<_>>());
-        assert_eq!(many.found().len(), MAX_ADDRESSES);
+        assert_eq!(many.found().len(), 100);
         assert!(many.poll_query().is_none(), "nothing more is asked");
+    }
+
+    #[test]
+    fn of_an_answer_256_records_of_at_most_a_kilobyte_are_read() {
+        let record =
+            |n: usize| format!("dnsaddr=/ip4/192.0.2.1/tcp/1/p2p/{}{}", id(), " ".repeat(n));
+        let found = |records: &[String]| {
+            let mut expansion = Expansion::default();
+            expansion.begin("example.org", None);
+            answer(&mut expansion, records);
+            expansion.found().len()
+        };
+        let other = |count: usize| vec!["v=spf1".to_owned(); count];
+        assert_eq!(found(&[other(255), vec![record(0)]].concat()), 1);
+        assert_eq!(found(&[other(256), vec![record(0)]].concat()), 0);
+        let fits = 1024 - record(0).len();
+        assert_eq!(found(&[record(fits)]), 1);
+        assert_eq!(found(&[record(fits + 1)]), 0);
     }
 }

@@ -307,10 +307,43 @@ mod tests {
         let Some(Packet::Answer(peers)) = decode(&bytes) else {
             panic!("not read")
         };
-        assert_eq!(peers[0].addresses.len(), MAX_STRINGS);
+        assert_eq!(peers[0].addresses.len(), 32);
         let mut lie = query().unwrap();
         lie[6..8].copy_from_slice(&u16::MAX.to_be_bytes());
         assert_eq!(decode(&lie), None);
+    }
+
+    #[test]
+    fn of_a_packet_with_many_peers_sixteen_are_read_and_one_with_many_records_is_not() {
+        let service = Name::from_str(SERVICE).unwrap();
+        let packet = |peers: usize| {
+            let mut message = Message::new(7, MessageType::Response, OpCode::Query);
+            for n in 0..peers {
+                let instance = Name::from_str(&format!("{n}.")).unwrap();
+                let pointer = RData::PTR(rdata::PTR(instance.clone()));
+                message.add_answer(Record::from_rdata(service.clone(), 60, pointer));
+                let peer = PeerId::random();
+                let string = format!("dnsaddr=/ip4/10.0.0.1/tcp/1/p2p/{peer}");
+                message.add_additional(txt(&instance, &[string]));
+            }
+            message.to_vec().unwrap()
+        };
+        let Some(Packet::Answer(peers)) = decode(&packet(17)) else {
+            panic!("not read")
+        };
+        assert_eq!(peers.len(), 16);
+        // Pointers alone, so that the packet is small.
+        let pointers = |count: usize| {
+            let mut message = Message::from_vec(&packet(1)).unwrap();
+            let pointer = message.answers[0].clone();
+            for _ in 2..count {
+                message.add_answer(pointer.clone());
+            }
+            message.to_vec().unwrap()
+        };
+        assert!(pointers(256).len() < MAX_PACKET);
+        assert!(decode(&pointers(256)).is_some());
+        assert!(decode(&pointers(257)).is_none());
     }
 
     proptest! {

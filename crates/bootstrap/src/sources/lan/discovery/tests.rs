@@ -142,7 +142,7 @@ fn one_sender_fills_only_its_share_and_thousands_of_announcements_are_bounded() 
         );
         now += Duration::from_millis(if n % 10 == 0 { 1000 } else { 0 });
     }
-    assert_eq!(found(&mut lan).len(), MAX_PER_SENDER);
+    assert_eq!(found(&mut lan).len(), 16);
     for n in 10..=254 {
         for _ in 0..20 {
             lan.handle_packet(
@@ -153,8 +153,8 @@ fn one_sender_fills_only_its_share_and_thousands_of_announcements_are_bounded() 
         }
         now += SECOND;
     }
-    assert_eq!(lan.seen.len(), MAX_SEEN);
-    assert!(found(&mut lan).len() <= MAX_SEEN);
+    assert_eq!(lan.seen.len(), 256);
+    assert!(found(&mut lan).len() <= 256);
 }
 
 #[test]
@@ -237,4 +237,67 @@ fn packets_from_outside_of_the_lan_are_not_read() {
         &announcement(PeerId::random(), stranger, 1..2),
     );
     assert!(found(&mut lan).is_empty());
+}
+
+#[test]
+fn of_an_announcement_eight_plausible_addresses_are_taken_and_implausible_ones_fill_no_place() {
+    let now = Instant::now();
+    let mut lan = node(now, 1, HERE);
+    let peer = PeerId::random();
+    let addresses = |ip: &str, ports: std::ops::RangeInclusive<u16>| -> Vec<Multiaddr> {
+        ports
+            .map(|port| format!("/ip4/{ip}/tcp/{port}").parse().unwrap())
+            .collect()
+    };
+    let mut announced = addresses("44.1.2.3", 1..=8);
+    announced.extend(addresses("192.168.1.9", 1..=9));
+    lan.handle_announced(
+        now,
+        sender(9),
+        &HERE,
+        Announced {
+            peer,
+            addresses: announced,
+            ttl: 60 * SECOND,
+        },
+    );
+    let Some(Found::Candidate(found)) = lan.poll_found() else {
+        panic!("not found")
+    };
+    assert_eq!(found.addresses, addresses("192.168.1.9", 1..=8));
+}
+
+#[test]
+fn an_answer_is_believed_for_an_hour_at_most_and_for_a_minute_at_least() {
+    for (ttl, believed) in [(1, 60), (u64::from(u32::MAX), 3600)] {
+        let mut now = Instant::now();
+        let mut lan = node(now, 1, HERE);
+        let peer = PeerId::random();
+        let announced = Announced {
+            peer,
+            addresses: vec!["/ip4/192.168.1.9/tcp/1".parse().unwrap()],
+            ttl: Duration::from_secs(ttl),
+        };
+        lan.handle_announced(now, sender(9), &HERE, announced);
+        let end = now + Duration::from_secs(believed - 1);
+        sent(&mut lan, &mut now, end);
+        assert_eq!(found(&mut lan), [(true, peer, 1)]);
+        let end = now + SECOND;
+        sent(&mut lan, &mut now, end);
+        assert_eq!(found(&mut lan), [(false, peer, 1)]);
+    }
+}
+
+#[test]
+fn of_the_interfaces_sixteen_are_used() {
+    let mut now = Instant::now();
+    let mut lan = Lan::new(PeerId::random(), 1);
+    let interface = |n: u8| Interface {
+        ip: Ipv4Addr::new(10, n, 0, 1),
+        prefix: 24,
+    };
+    lan.handle_interfaces(now, &(0..40).map(interface).collect::<Vec<_>>());
+    let end = now;
+    let asked = sent(&mut lan, &mut now, end);
+    assert_eq!(asked.len(), 16);
 }
