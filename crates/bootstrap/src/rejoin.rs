@@ -162,6 +162,16 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
+    /// This host closes its last connection to a peer by its own choice. The addresses that only the peer itself has told are
+    /// forgotten, so that the host does not dial a peer again that it has just closed. A candidate of another origin stays.
+    /// Call this before [`Self::handle_disconnected`].
+    pub fn handle_dismissed(&mut self, now: Instant, peer: &Id) {
+        if let Some(key) = self.book.withdraw_all(peer, Origin::Peer) {
+            self.abandon_all(key);
+        }
+        self.advance(now);
+    }
+
     /// A dial has reached a peer. If no peer was named for the dial's addresses, the core learns who is there.
     /// [`Self::handle_connected`] reports the connection itself.
     pub fn handle_answered(&mut self, now: Instant, attempt: AttemptId, peer: &Id) {

@@ -101,14 +101,17 @@ fn app(node: Node, access: Access) -> Router {
         .route("/peers", get(states::peers))
         .route("/why", get(states::why))
         .route("/events", get(states::events))
-        .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(ready));
+        .route("/healthz", get(async || "ok"));
     #[cfg(feature = "metrics")]
     let router = router.route("/metrics", get(metrics));
-    let queries = node.queries().into_iter();
+    let queries = node.queries();
+    let router = match queries.iter().any(|query| query.path == "/readyz") {
+        true => router,
+        false => router.route("/readyz", get(ready)),
+    };
     let stopping = node.stopping();
     let streams = Streams::default();
-    let router = queries.fold(router, |router, query| {
+    let router = queries.into_iter().fold(router, |router, query| {
         queries::mount(router, query, &streams, &stopping)
     });
     let admin = Admin {

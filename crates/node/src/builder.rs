@@ -27,7 +27,13 @@ pub struct Builder {
     resolver: Option<transport_tcp::Resolver>,
     #[cfg(feature = "quic")]
     binder: Option<Arc<dyn transport_quic::UdpBinder>>,
+    #[cfg(feature = "bootstrap")]
+    sources: Vec<Source>,
 }
+
+/// A source of peers that the host adds.
+#[cfg(feature = "bootstrap")]
+type Source = Box<dyn bootstrap::PeerSource<libp2p_identity::PeerId, multiaddr::Multiaddr>>;
 
 impl Node {
     /// Returns a builder for a node with this identity.
@@ -41,6 +47,8 @@ impl Node {
             resolver: None,
             #[cfg(feature = "quic")]
             binder: None,
+            #[cfg(feature = "bootstrap")]
+            sources: Vec::new(),
         }
     }
 }
@@ -75,6 +83,13 @@ impl Builder {
     #[cfg(feature = "quic")]
     pub fn binder(mut self, binder: Arc<dyn transport_quic::UdpBinder>) -> Self {
         self.binder = Some(binder);
+        self
+    }
+
+    /// Adds a source of peers to dial, beside those of [`crate::BootstrapConfig`].
+    #[cfg(feature = "bootstrap")]
+    pub fn source(mut self, source: Source) -> Self {
+        self.sources.push(source);
         self
     }
 
@@ -118,6 +133,10 @@ impl Builder {
         );
         let context = Context::new(&core);
         let mut parts = parts(&core, &context, &transports);
+        #[cfg(feature = "bootstrap")]
+        parts.push(rejoin(&core, &context, &transports, self.sources));
+        #[cfg(feature = "metrics")]
+        parts.push(metrics(&parts, &transports));
         parts.extend(further(&context));
         // The subscription must exist before the parts start.
         let started = Node::start(Arc::clone(&core));
@@ -244,6 +263,24 @@ impl Transports {
         })
     }
 
+    /// The look-up of `/dnsaddr` names.
+    #[cfg(feature = "bootstrap")]
+    fn txt_lookup(&self) -> bootstrap::sources::TxtLookup {
+        #[cfg(feature = "tcp")]
+        {
+            let tcp = Arc::clone(&self.tcp);
+            bootstrap::sources::TxtLookup::new(move |name| {
+                let tcp = Arc::clone(&tcp);
+                async move {
+                    let records = tcp.resolver.txt(&name).await;
+                    records.map_err(|error| crate::error::error_chain(&error))
+                }
+            })
+        }
+        #[cfg(not(feature = "tcp"))]
+        bootstrap::sources::TxtLookup::system()
+    }
+
     fn is_direct(&self) -> IsDirect {
         #[cfg(feature = "tcp")]
         {
@@ -266,9 +303,22 @@ fn parts(core: &Arc<Core>, context: &Context, transports: &Transports) -> Vec<Ar
     ];
     #[cfg(feature = "relay")]
     all.extend(relays(core, context, transports));
-    #[cfg(feature = "metrics")]
-    all.push(metrics(&all, transports));
     all
+}
+
+/// The part that dials the peers of its sources.
+#[cfg(feature = "bootstrap")]
+fn rejoin(
+    core: &Core,
+    context: &Context,
+    transports: &Transports,
+    further: Vec<Source>,
+) -> Arc<dyn Part> {
+    let (config, look_up) = (&core.config, transports.txt_lookup());
+    let (context, local) = (context.clone(), core.peer_id);
+    let (bootstrap, timeout) = (&config.bootstrap, config.dial_timeout);
+    let part = crate::parts::Rejoin::new(context, local, bootstrap, timeout, look_up, further);
+    Arc::new(part)
 }
 
 #[cfg(feature = "relay")]

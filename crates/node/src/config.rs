@@ -1,5 +1,7 @@
 //! A node's settings.
 
+#[cfg(feature = "bootstrap")]
+mod bootstrap;
 mod memory;
 #[cfg(feature = "relay")]
 mod relay;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, TrackerConfig};
 
+#[cfg(feature = "bootstrap")]
+pub use self::bootstrap::BootstrapConfig;
 use crate::address::announce::AnnounceConfig;
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
@@ -56,6 +60,9 @@ pub struct Config {
     pub event_capacity: usize,
     /// The time that [`crate::Node::shutdown`] gives connections to deliver their finished streams. Default 3 s.
     pub shutdown_timeout: Duration,
+    /// The sources of peers, and the pace of dials to them.
+    #[cfg(feature = "bootstrap")]
+    pub bootstrap: BootstrapConfig,
     /// Relaying for other peers, and the relays through which peers can reach this node.
     #[cfg(feature = "relay")]
     pub relay: RelayConfig,
@@ -88,6 +95,8 @@ impl Default for Config {
             dials: 160,
             event_capacity: 1024,
             shutdown_timeout: Duration::from_secs(3),
+            #[cfg(feature = "bootstrap")]
+            bootstrap: BootstrapConfig::default(),
             #[cfg(feature = "relay")]
             relay: RelayConfig::default(),
             #[cfg(feature = "tcp")]
@@ -182,6 +191,13 @@ impl Config {
     /// Sets [`Self::event_capacity`].
     pub fn with_event_capacity(mut self, events: usize) -> Self {
         self.event_capacity = events;
+        self
+    }
+
+    /// Sets [`Self::bootstrap`].
+    #[cfg(feature = "bootstrap")]
+    pub fn with_bootstrap(mut self, bootstrap: BootstrapConfig) -> Self {
+        self.bootstrap = bootstrap;
         self
     }
 

@@ -77,6 +77,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::Use,
             circuits: Circuits::Allowed,
+            until: None,
             budget: DialBudget::default(),
         };
         self.dial(request).await
@@ -96,6 +97,7 @@ impl Context {
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
+            until: None,
             budget,
         };
         self.dial(request).await

@@ -291,6 +291,7 @@ fn public(change: &Change) -> Option<Event> {
         | Change::Resumed { .. }
         | Change::Attempted { .. }
         | Change::Network
+        | Change::Woke
         | Change::Local => return None,
     })
 }

@@ -82,6 +82,7 @@ mod tests {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            until: None,
             budget: DialBudget::default(),
         }
     }

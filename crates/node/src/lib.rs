@@ -113,6 +113,14 @@ pub use crate::{
     router::{IncomingStream, IncomingStreams},
     timeline::{Moment, Timeline},
 };
+#[cfg(feature = "bootstrap")]
+pub use {
+    crate::{
+        config::BootstrapConfig,
+        parts::{BootstrapFailed, NetworkEvent, NodeCandidate},
+    },
+    bootstrap,
+};
 #[cfg(feature = "relay")]
 pub use {
     crate::{

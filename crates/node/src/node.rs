@@ -100,6 +100,7 @@ impl Node {
             origin: Origin::User,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
+            until: None,
             budget: DialBudget::default(),
         };
         dial::dial(&self.0, request).await

@@ -127,6 +127,9 @@ pub(crate) enum QueryError {
     /// This node has no answer to such queries.
     #[error("{0}")]
     NotFound(String),
+    /// The answer is that the node is not ready. The endpoint sends the document with the status 503.
+    #[error("{0}")]
+    NotReady(Value),
 }
 
 /// An internal message about an event in the node.
@@ -186,6 +189,8 @@ pub(crate) enum Change {
     Public(Event),
     /// The addresses of this machine's network interfaces, or the system's DNS configuration, changed.
     Network,
+    /// This machine or this process was asleep. Connections may be dead without a notice.
+    Woke,
 }
 
 /// The code that requested a dial.
@@ -224,6 +229,8 @@ pub(crate) struct DialRequest {
     pub(crate) origin: Origin,
     pub(crate) existing: Existing,
     pub(crate) circuits: Circuits,
+    /// The end of the whole dial. `None`: [`crate::Config::whole_dial_timeout`] limits the dial.
+    pub(crate) until: Option<tokio::time::Instant>,
     /// The rest of the dial's budget. The dial of a relay shares the budget of the dial that needs the relay.
     pub(crate) budget: DialBudget,
 }

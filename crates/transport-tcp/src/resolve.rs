@@ -212,7 +212,7 @@ impl Resolver {
                 && may_ask()
             {
                 asking.push(async {
-                    let answer = self.lookup_txt(&query.name).await;
+                    let answer = self.txt(&format!("_dnsaddr.{}", query.name)).await;
                     (query, answer)
                 });
             }
@@ -236,10 +236,13 @@ impl Resolver {
         }
     }
 
-    async fn lookup_txt(&self, name: &str) -> Result<Vec<Vec<u8>>, ResolveError> {
-        let records = self
-            .lookup(&format!("_dnsaddr.{name}"), RecordType::TXT)
-            .await?;
+    /// The TXT records of `name`, which is the whole name such as `_dnsaddr.example.org`. Each record is one byte string.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`].
+    pub async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, ResolveError> {
+        let records = self.lookup(name, RecordType::TXT).await?;
         let texts = records.iter().filter_map(|data| match data {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,

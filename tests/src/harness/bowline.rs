@@ -79,6 +79,8 @@ impl Home {
         command
             .args(args)
             .env("HOME", self.path())
+            // The nodes of different tests run on one machine and must not find each other.
+            .env("BOWLINE_BOOTSTRAP__MDNS", "false")
             .current_dir(self.path());
         command
     }

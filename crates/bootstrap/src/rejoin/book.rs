@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::entry::Entry;
-use crate::Candidate;
+use crate::{Candidate, Origin};
 
 /// The number of a candidate. Numbers are never reused.
 pub(super) type Key = u64;
@@ -141,6 +141,15 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         }
         self.remove(key);
         Some(key)
+    }
+
+    /// `origin` no longer names any address of a peer. Returns the key of the candidate if that was all that was known of it.
+    pub(super) fn withdraw_all(&mut self, peer: &Id, origin: Origin) -> Option<Key> {
+        let key = self.by_peer.get(peer).copied()?;
+        let entry = self.entries.get(&key)?;
+        let all = entry.addresses.iter().map(|(address, _)| address.clone());
+        let all = Candidate::new(Some(peer.clone()), all.collect(), origin);
+        self.withdraw(&all)
     }
 
     fn remove(&mut self, key: Key) {

@@ -86,12 +86,13 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             .iter()
             .map(|(address, _)| address.clone())
             .collect();
-        let peer = entry.peer.clone();
+        let (peer, origin) = (entry.peer.clone(), entry.origin());
         self.attempts.insert(attempt, Attempt { key, until });
         self.events.push_back(RejoinEvent::Dial {
             attempt,
             peer,
             addresses,
+            origin,
             until,
         });
     }

@@ -26,6 +26,8 @@ pub enum RejoinEvent<Id, A> {
         peer: Option<Id>,
         /// Where, the best address first.
         addresses: Vec<A>,
+        /// The most trusted origin of the addresses.
+        origin: Origin,
         /// When the dial must have ended. The core counts it as failed then.
         until: Instant,
     },

@@ -8,7 +8,7 @@ use std::{
 
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    TableError,
+    TableError, backends::FileBackend,
 };
 
 use super::{StoreConfig, record::SavedPeer, select::select};
@@ -92,7 +92,7 @@ impl PeerFile {
         config: &StoreConfig,
         now: u64,
     ) -> Result<(Self, Vec<SavedPeer>, usize), Unusable> {
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
                 return Err(Unusable::Other("it is not a regular file".into()));
             }
@@ -105,7 +105,10 @@ impl PeerFile {
             }
             _ => {}
         }
-        let database = Database::builder().set_cache_size(CACHE).create(path)?;
+        let backend = FileBackend::new(open_private(path).map_err(redb::Error::Io)?)?;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create_with_backend(backend)?;
         let file = Self {
             database,
             config: config.clone(),
@@ -174,6 +177,20 @@ impl PeerFile {
         transaction.commit().map_err(redb::Error::from)?;
         Ok(())
     }
+}
+
+/// Opens the file, or makes it, for this user only. A symbolic link is refused, because its target may be another program's file.
+fn open_private(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    #[cfg(target_os = "linux")]
+    {
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
+    }
+    options.open(path)
 }
 
 /// A database that meets pages which cannot be may panic.

@@ -77,6 +77,9 @@ async fn respond(answer: Answer, streams: Streams, stopping: CancellationToken) 
     match answer {
         Answer::Document(document) => match document.await {
             Ok(document) => Json(document).into_response(),
+            Err(QueryError::NotReady(document)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Json(document)).into_response()
+            }
             Err(error) => (status(&error), error.to_string()).into_response(),
         },
         Answer::Lines(lines) => {
@@ -108,6 +111,7 @@ fn status(error: &QueryError) -> StatusCode {
         QueryError::Malformed(_) => StatusCode::BAD_REQUEST,
         QueryError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         QueryError::NotFound(_) => StatusCode::NOT_FOUND,
+        QueryError::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -30,10 +30,13 @@ pub(super) async fn run(
     request: DialRequest,
     expected: Option<PeerId>,
 ) -> Result<Connection, Vec<AttemptError>> {
-    let deadline = Instant::now() + core.config.whole_dial_timeout();
+    let now = Instant::now();
+    let longest = now + core.config.whole_dial_timeout();
+    let deadline = request.until.map_or(longest, |until| until.min(longest));
     let mut race = Race {
         core,
         deadline,
+        whole: deadline.saturating_duration_since(now),
         origin: request.origin,
         circuits: request.circuits,
         budget: request.budget,
@@ -60,6 +63,8 @@ struct Race<'a> {
     core: &'a Arc<Core>,
     /// The end of the whole dial.
     deadline: Instant,
+    /// The time of the whole dial.
+    whole: Duration,
     origin: Origin,
     circuits: Circuits,
     budget: DialBudget,
@@ -240,9 +245,10 @@ impl Race<'_> {
         for (_, address) in self.due.drain(..later).collect::<Vec<_>>() {
             let (core, at_once) = (Arc::clone(self.core), Arc::clone(&self.at_once));
             // The attempt's own time begins with its turn.
-            let attempt = self.attempt(&address, core.config.whole_dial_timeout());
+            let whole = self.whole;
+            let attempt = self.attempt(&address, whole);
             let tried = async move {
-                let (attempt, outcome) = try_in_turn(&core, attempt, &at_once).await;
+                let (attempt, outcome) = try_in_turn(&core, attempt, &at_once, whole).await;
                 Ended::Tried { attempt, outcome }
             };
             self.running.push(tried.boxed());
@@ -315,11 +321,12 @@ async fn wait(due: Option<Instant>) {
     }
 }
 
-/// Waits for a turn, and then tries the address. The deadline of `attempt` is that of the whole dial.
+/// Waits for a turn, and then tries the address. The deadline of `attempt` is that of the whole dial, which has the time `whole`.
 async fn try_in_turn(
     core: &Arc<Core>,
     attempt: Attempt,
     at_once: &Semaphore,
+    whole: Duration,
 ) -> (Attempt, Result<(ConnectionPermit, Reached), AttemptCause>) {
     let connector = core.connector(address::kind(&attempt.address));
     let turn = async {
@@ -338,8 +345,7 @@ async fn try_in_turn(
     let turn = timeout_at(attempt.deadline, turn).await;
     let is_over = Instant::now() >= attempt.deadline;
     let Some(_turn) = turn.ok().filter(|_| !is_over) else {
-        let after = core.config.whole_dial_timeout();
-        return (attempt, Err(AttemptCause::OutOfTime { after }));
+        return (attempt, Err(AttemptCause::OutOfTime { after: whole }));
     };
     try_one(core, attempt).await
 }
@@ -355,7 +361,7 @@ async fn try_one(
     };
     let now = Instant::now();
     // The whole dial may end earlier.
-    let after = after.min(attempt.deadline - now);
+    let after = after.min(attempt.deadline.saturating_duration_since(now));
     attempt.deadline = now + after;
     let outcome = async {
         let connector = core.connector(kind);

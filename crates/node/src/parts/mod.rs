@@ -6,6 +6,8 @@ mod interfaces;
 mod metrics;
 mod observed;
 mod ping;
+#[cfg(feature = "bootstrap")]
+mod rejoin;
 #[cfg(feature = "relay")]
 mod relay_client;
 #[cfg(feature = "relay")]
@@ -19,6 +21,10 @@ pub(crate) use interfaces::Interfaces;
 pub(crate) use metrics::Metrics;
 pub(crate) use observed::Observers;
 pub(crate) use ping::Ping;
+#[cfg(feature = "bootstrap")]
+pub(crate) use rejoin::Rejoin;
+#[cfg(feature = "bootstrap")]
+pub use rejoin::{BootstrapFailed, NetworkEvent, NodeCandidate};
 #[cfg(feature = "relay")]
 pub use relay_client::ReservationEvent;
 #[cfg(feature = "relay")]

@@ -25,7 +25,7 @@ pub(crate) type CountedDialer = Metered<Arc<dyn Dialer>>;
 pub(crate) struct Tcp {
     pub(crate) upgrader: Arc<Upgrader>,
     pub(crate) dialer: Arc<CountedDialer>,
-    resolver: Resolver,
+    pub(crate) resolver: Resolver,
 }
 
 impl Tcp {

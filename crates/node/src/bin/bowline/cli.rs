@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Print a peer's id, software, protocols and addresses
     Identify(Identify),
     /// List the running node's connections and the state of each peer
-    Peers(Asking),
+    Peers(Peers),
     /// List the relay slots that the running node has granted, or change its relay terms
     #[cfg(feature = "relay")]
     Slots(Slots),
@@ -69,9 +69,8 @@ pub(crate) struct Up {
     /// Listen on this address; repeatable [default: TCP and QUIC on port 4077 of all interfaces]
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
-    /// Dial this peer at the start; repeatable
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(crate) bootstrap: Vec<String>,
+    #[command(flatten)]
+    pub(crate) joining: Joining,
     #[cfg(feature = "relay")]
     #[command(flatten)]
     pub(crate) relaying: Relaying,
@@ -80,6 +79,23 @@ pub(crate) struct Up {
     /// Serve the admin endpoint on this TCP address, too [default: only on a Unix socket in the data directory]
     #[arg(long, value_name = "IP:PORT", value_parser = socket)]
     pub(crate) admin: Option<SocketAddr>,
+}
+
+/// The flags about joining the network.
+#[derive(Debug, Args)]
+pub(crate) struct Joining {
+    /// Join the network through this peer, or through the peers of /dnsaddr/NAME; repeatable
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) bootstrap: Vec<String>,
+    /// Read further such addresses from this file, one per line, and again when it changes
+    #[arg(long, value_name = "FILE", value_parser = paths::flag)]
+    pub(crate) bootstrap_file: Option<PathBuf>,
+    /// Always keep a connection to this peer; repeatable
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) keep: Vec<String>,
+    /// Do not find peers on the local network, and do not announce this node there
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
 }
 
 /// The flags about relays.
@@ -141,6 +157,15 @@ pub(crate) struct Identify {
     pub(crate) address: String,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    /// List the peers that the node may dial to join or rejoin its network
+    #[arg(long)]
+    pub(crate) candidates: bool,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 /// The running node that a command queries.

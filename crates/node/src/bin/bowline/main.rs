@@ -2,6 +2,7 @@
 
 mod allocator;
 mod ask;
+mod candidates;
 mod cli;
 mod dialing;
 mod events;
@@ -55,7 +56,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manual => cli::manual(),
         Command::Up(args) => on_runtime(up::run(args, output)),
         Command::Ping(args) => on_runtime(ping::run(args, output)),
-        Command::Peers(asking) => on_runtime(ask::peers(asking, output)),
+        Command::Peers(args) if args.candidates => on_runtime(candidates::run(args.asking, output)),
+        Command::Peers(args) => on_runtime(ask::peers(args.asking, output)),
         #[cfg(feature = "relay")]
         Command::Slots(args) => on_runtime(slots::run(args, output)),
         Command::Events(asking) => on_runtime(ask::events(asking, output)),

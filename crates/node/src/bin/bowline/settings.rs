@@ -4,6 +4,7 @@ mod environment;
 mod file;
 mod forms;
 mod hints;
+mod joining;
 pub(crate) mod paths;
 mod sections;
 #[cfg(test)]
@@ -23,7 +24,10 @@ use self::{
     environment::Environment,
     file::File,
     forms::List,
-    sections::{AdminSection, DialSection, LimitsSection, NodeSection, PingSection},
+    sections::{
+        AdminSection, BootstrapSection, DialSection, LimitsSection, NodeSection, PingSection,
+        QuicSection,
+    },
 };
 use crate::{cli, dialing, failure::Failure, multiaddr};
 
@@ -39,6 +43,8 @@ struct Settings {
     limits: LimitsSection,
     ping: PingSection,
     dial: DialSection,
+    bootstrap: BootstrapSection,
+    quic: QuicSection,
     #[cfg(feature = "relay")]
     relay: RelaySection,
 }
@@ -67,7 +73,6 @@ pub(crate) struct Resolved {
     pub(crate) data_dir: PathBuf,
     /// The addresses to listen on. Empty: the default addresses.
     pub(crate) listen: Vec<Multiaddr>,
-    pub(crate) bootstrap: Vec<Multiaddr>,
     pub(crate) admin: Admin,
     pub(crate) config: Config,
     pub(crate) dialer: dialing::Applied,
@@ -84,6 +89,17 @@ struct Flags {
     bootstrap: Vec<String>,
 }
 
+/// The flags about joining the network, in the layout of the section `bootstrap`.
+#[derive(Serialize)]
+struct JoiningFlags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keep: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mdns: Option<bool>,
+}
+
 /// Combines flags, environment and file.
 pub(crate) fn resolve(args: cli::Up) -> Result<Resolved, Failure> {
     combine(args, Environment::read().map_err(Failure::usage)?)
@@ -97,11 +113,17 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
     let flags = Flags {
         data_dir: args.data_dir,
         listen: args.listen,
-        bootstrap: args.bootstrap,
+        bootstrap: args.joining.bootstrap,
+    };
+    let joining = JoiningFlags {
+        file: args.joining.bootstrap_file,
+        keep: args.joining.keep,
+        mdns: args.joining.no_mdns.then_some(false),
     };
     figment = figment
         .merge(environment)
-        .merge(Serialized::default("node", flags));
+        .merge(Serialized::default("node", flags))
+        .merge(Serialized::default("bootstrap", joining));
     if let Some(admin) = args.admin {
         figment = figment.merge(Serialized::default("admin.listen", admin));
     }
@@ -124,18 +146,21 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
 
 fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     let place = |key: &str| words::place(figment.find_metadata(key), key);
-    let node = settings.node;
-    let data_dir = match node.data_dir.0 {
+    let mut node = settings.node;
+    let data_dir = match node.data_dir.0.take() {
         Some(data_dir) => data_dir,
         None => default_data_dir()?,
     };
     let limits = limits(&settings.limits, &place("limits.trim_idle_s"))?;
+    let bootstrap = joining::bootstrap(&mut node, settings.bootstrap, &data_dir, &place)?;
     let announced = (place("node.announce"), node.announce);
     let never = (place("node.no_announce"), node.no_announce);
     let announce = announce(announced, node.announce_detected.0, never)?;
     let mut config = Config::default()
         .with_limits(limits)
-        .with_announce(announce);
+        .with_announce(announce)
+        .with_bootstrap(bootstrap);
+    config = joining::quic(&settings.quic, config, &place)?;
     if let Some(agent) = node.agent.0 {
         config = config.with_agent(agent);
     }
@@ -191,7 +216,6 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,
         data_dir,
         listen: multiaddrs(&place("node.listen"), node.listen)?,
-        bootstrap: multiaddrs(&place("node.bootstrap"), node.bootstrap)?,
         admin: admin(settings.admin, &place("admin.hosts"))?,
         config: config.with_ping(liveness).with_dial_total_timeout(total),
     })

@@ -1,19 +1,16 @@
 //! `bowline up`: a node that runs until a signal stops it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use node::{
     Config, Event, Events, Moment, Multiaddr, Node,
     admin::{self, BindError, Listener},
-    error_chain,
     keyfile::{self, KeyFileError},
     multiaddr::Protocol,
 };
+use rustix::fs::{Access, access};
 use serde_json::json;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     LAST_LINES,
@@ -39,7 +36,8 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
         BindError::InUse { .. } => Failure::usage_error(error),
         _ => Failure::system_error(error),
     })?;
-    warn_unsaved(&settings.data_dir, &admin);
+    let peers = leave_out_unwritable_peers(&mut settings.config);
+    warn_unsaved(&settings.data_dir, &admin, peers.as_deref());
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
     let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
     let output = LiveOutput::new(output);
@@ -49,9 +47,23 @@ pub(crate) async fn run(args: cli::Up, output: Output) -> Result<(), Failure> {
     outcome
 }
 
+/// Runs without saved peers if their file cannot be written. Returns the file in this case.
+fn leave_out_unwritable_peers(config: &mut Config) -> Option<PathBuf> {
+    let path = config.bootstrap.saved.as_ref()?;
+    let place = match path.exists() {
+        true => path.as_path(),
+        false => path.parent()?,
+    };
+    match access(place, Access::WRITE_OK) {
+        Ok(()) => None,
+        Err(_) => config.bootstrap.saved.take(),
+    }
+}
+
 /// Prints one line with the names of the files that the node cannot write in a read-only data directory.
-fn warn_unsaved(data_dir: &Path, admin: &[Listener]) {
+fn warn_unsaved(data_dir: &Path, admin: &[Listener], peers: Option<&Path>) {
     let unsaved = admin.iter().rev().flat_map(Listener::unsaved);
+    let unsaved = unsaved.map(PathBuf::as_path).chain(peers);
     let names = unsaved.filter_map(|path| path.file_name());
     let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
     let Some(socket) = admin.last().filter(|_| !names.is_empty()) else {
@@ -98,7 +110,6 @@ async fn serve(
         .map(|bound| admin::serve(node.clone(), bound))
         .collect();
     let announced = announce(node, endpoint.as_deref(), output);
-    let mut failures = bootstrap(node, &settings.bootstrap);
     let reclaimer = Reclaimer::start();
     let mut lines = Lines::new(output, announced);
     loop {
@@ -121,10 +132,6 @@ async fn serve(
                 Some(_) => {}
                 None => return Ok(()),
             },
-            Some(failure) = failures.recv() => {
-                let object = json!({"event": "dial_failed", "error": failure});
-                output.line(&object, || format!("bootstrap: {failure}"));
-            }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         }
@@ -191,19 +198,4 @@ fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) -> Vec<Multia
         lines
     });
     addresses
-}
-
-/// Dials every bootstrap address in its own task. The channel returns the failures.
-fn bootstrap(node: &Node, addresses: &[Multiaddr]) -> mpsc::Receiver<String> {
-    let (sender, failures) = mpsc::channel(addresses.len().max(1));
-    for address in addresses.iter().cloned() {
-        let (node, sender) = (node.clone(), sender.clone());
-        tokio::spawn(async move {
-            if let Err(error) = node.dial([address]).await {
-                // The channel has room for one failure per address.
-                let _ = sender.try_send(error_chain(&error));
-            }
-        });
-    }
-    failures
 }

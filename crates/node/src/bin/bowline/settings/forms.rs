@@ -14,7 +14,7 @@ use super::paths;
 pub(crate) struct Setting<T>(pub(crate) Option<T>);
 
 /// A list, or one text that holds the items with `SEPARATOR` between them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct List<const SEPARATOR: char>(pub(crate) Vec<String>);
 
 /// A type of a setting.

@@ -59,3 +59,31 @@ pub(crate) struct DialSection {
     pub(crate) timeout_private_s: Setting<f64>,
     pub(crate) total_timeout_s: Setting<f64>,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BootstrapSection {
+    pub(crate) file: Setting<PathBuf>,
+    pub(crate) keep: List<','>,
+    pub(crate) mdns: Setting<bool>,
+    pub(crate) saved: Setting<bool>,
+    pub(crate) wanted: Setting<usize>,
+    pub(crate) target: Setting<usize>,
+    pub(crate) attempt_s: Setting<f64>,
+    pub(crate) lasted_s: Setting<f64>,
+    pub(crate) settled_s: Setting<f64>,
+    pub(crate) base_s: Setting<f64>,
+    pub(crate) lost_cap_s: Setting<f64>,
+    pub(crate) lost_window_s: Setting<f64>,
+    pub(crate) isolated_cap_s: Setting<f64>,
+    pub(crate) cap_s: Setting<f64>,
+    pub(crate) max_lost: Setting<usize>,
+    pub(crate) max_dials: Setting<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QuicSection {
+    pub(crate) idle_timeout_s: Setting<f64>,
+    pub(crate) keep_alive_s: Setting<f64>,
+}

@@ -74,9 +74,11 @@ pub(crate) fn place(metadata: Option<&Metadata>, key: &str) -> String {
 }
 
 /// The flags that may hold a wrong value.
-const FLAGS: [(&str, &str); 4] = [
+const FLAGS: [(&str, &str); 6] = [
     ("node.listen", "--listen"),
     ("node.bootstrap", "--bootstrap"),
+    ("bootstrap.file", "--bootstrap-file"),
+    ("bootstrap.keep", "--keep"),
     ("relay.reserve_at", "--reserve-at"),
     ("dial.rules", "--dialer"),
 ];

@@ -1,0 +1,170 @@
+//! Carries out the dials that the core asks for: one task per dial.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    sync::atomic::Ordering::Relaxed,
+};
+
+use bootstrap::{AttemptId, Handle};
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+
+use super::{BootstrapFailed, Counters};
+use crate::{
+    address,
+    context::Context,
+    dial_budget::DialBudget,
+    error::{AttemptCause, DialError, error_chain},
+    part::{Circuits, DialRequest, Existing, Origin},
+};
+
+/// The number of failed addresses that are remembered, so that each failure is told once. The failures of further addresses are
+/// not told.
+const MAX_TOLD: usize = 1024;
+
+/// The dials in flight. The core bounds their number. Dropping this value ends all of them.
+pub(super) struct Dials<'a> {
+    context: &'a Context,
+    handle: &'a Handle<PeerId, Multiaddr>,
+    counters: &'a Counters,
+    tasks: JoinSet<Ended>,
+    running: BTreeMap<AttemptId, AbortHandle>,
+    /// The addresses of the user whose failure is told, until they answer.
+    told: BTreeSet<Multiaddr>,
+}
+
+struct Ended {
+    attempt: AttemptId,
+    addresses: Vec<Multiaddr>,
+    /// Whether the user named the addresses and wants to know of a failure.
+    is_told: bool,
+    outcome: Result<PeerId, DialError>,
+}
+
+impl<'a> Dials<'a> {
+    pub(super) fn new(
+        context: &'a Context,
+        handle: &'a Handle<PeerId, Multiaddr>,
+        counters: &'a Counters,
+    ) -> Self {
+        Self {
+            context,
+            handle,
+            counters,
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Dials all of the addresses at once, until a connection is open or the time is over.
+    pub(super) fn start(
+        &mut self,
+        attempt: AttemptId,
+        peer: Option<PeerId>,
+        addresses: Vec<Multiaddr>,
+        is_told: bool,
+        until: Instant,
+    ) {
+        // An error then names the address as the user wrote it.
+        let named = |address: Multiaddr| match peer {
+            Some(peer) if address::peer(&address).is_none() => address.with(Protocol::P2p(peer)),
+            _ => address,
+        };
+        let addresses: Vec<Multiaddr> = addresses.into_iter().map(named).collect();
+        let request = DialRequest {
+            addresses: addresses.clone(),
+            expected: peer,
+            origin: Origin::Part,
+            existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
+            until: Some(until),
+            budget: DialBudget::default(),
+        };
+        let context = self.context.clone();
+        let task = self.tasks.spawn(async move {
+            let outcome = context.dial(request).await;
+            let outcome = outcome.map(|connection| connection.peer());
+            Ended {
+                attempt,
+                addresses,
+                is_told,
+                outcome,
+            }
+        });
+        self.running.insert(attempt, task);
+    }
+
+    pub(super) fn abandon(&mut self, attempt: AttemptId) {
+        if let Some(task) = self.running.remove(&attempt) {
+            task.abort();
+        }
+    }
+
+    /// Waits for the end of a dial and reports it. Cancel-safe.
+    pub(super) async fn ended(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Ok(ended)) => self.report(ended),
+            // The dial was abandoned, or it panicked and its time in the core runs out.
+            Some(Err(_)) => {}
+            None => pending().await,
+        }
+    }
+
+    fn report(&mut self, ended: Ended) {
+        let Ended {
+            attempt,
+            addresses,
+            is_told,
+            outcome,
+        } = ended;
+        let known = self.running.remove(&attempt).is_some();
+        let error = match outcome {
+            Ok(peer) => {
+                addresses.iter().for_each(|address| {
+                    self.told.remove(address);
+                });
+                return self
+                    .handle
+                    .with(|core, now| core.handle_answered(now, attempt, &peer));
+            }
+            Err(error) => error,
+        };
+        let oneself = self.context.peer_id().filter(|_| is_oneself(&error));
+        self.handle.with(|core, now| match oneself {
+            Some(local) => core.handle_answered(now, attempt, &local),
+            None => core.handle_failed(now, attempt),
+        });
+        self.counters.failures.fetch_add(1, Relaxed);
+        if known && is_told && oneself.is_none() && self.is_news(&addresses) {
+            let error = error_chain(&error);
+            self.context.emit_part(BootstrapFailed { error });
+        }
+    }
+
+    /// Whether one of the addresses has answered since the last failure was told, or never was told.
+    fn is_news(&mut self, addresses: &[Multiaddr]) -> bool {
+        let mut is_news = false;
+        for address in addresses {
+            if self.told.len() < MAX_TOLD {
+                is_news |= self.told.insert(address.clone());
+            }
+        }
+        is_news
+    }
+}
+
+/// Whether the node reached itself.
+fn is_oneself(error: &DialError) -> bool {
+    let is_self = |cause: &AttemptCause| matches!(cause, AttemptCause::Oneself);
+    match error {
+        DialError::Oneself { .. } => true,
+        DialError::AllFailed(attempts) => attempts.iter().any(|attempt| is_self(&attempt.cause)),
+        _ => false,
+    }
+}
