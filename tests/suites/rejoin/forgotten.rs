@@ -51,7 +51,7 @@ fn split(outcome: Result<(Outcome, Outcome)>) -> (Result<Outcome>, Result<Outcom
 }
 
 fn restarts(mode: Mode, number: u8, outage: Duration, count: usize) -> Result<(Outcome, Outcome)> {
-    let mut network = Network::start(mode, number)?;
+    let mut network = Network::start_listless(mode, number)?;
     let bounded = |bound| Outcome {
         bounds: vec![Bound::Max(bound)],
         ..Outcome::default()

@@ -88,6 +88,21 @@ impl Network {
         Ok(network)
     }
 
+    /// As [`Self::start`], but then all nodes start again, and know each other only from their data directories. They treat
+    /// each other as peers, and not as bootstrap peers, which a node redials less often.
+    pub(crate) fn start_listless(mode: Mode, number: u8) -> Result<Self> {
+        let mut network = Self::start(mode, number)?;
+        network.last()?;
+        for index in 0..NODES {
+            network.kill(index)?;
+        }
+        for index in 0..NODES {
+            network.up(index, &[])?;
+        }
+        network.settle()?;
+        Ok(network)
+    }
+
     /// Starts a node without any other source of peers than its flags and its data directory.
     pub(crate) fn up(&mut self, index: usize, more: &[String]) -> Result<()> {
         let listen = self.mode.listen(&loopback(self.number, index));

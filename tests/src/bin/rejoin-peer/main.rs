@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use node::{Config, Connection, Event, Events, Keypair, Multiaddr, Node};
+use node::{BootstrapConfig, Config, Connection, Event, Events, Keypair, Multiaddr, Node};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
@@ -43,7 +43,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let config = Config::default();
+    let bootstrap = BootstrapConfig::default().with_keep(cli.keep);
+    let config = Config::default().with_bootstrap(bootstrap);
     let node = Node::builder(Keypair::generate_ed25519()).config(config);
     let (node, events) = node.build_with_events()?;
     for address in cli.listen {
