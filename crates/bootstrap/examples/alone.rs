@@ -37,6 +37,7 @@ async fn dial(handle: Handle<Name, SocketAddr>, dial: RejoinEvent<Name, SocketAd
         peer: Some(peer),
         addresses,
         until,
+        ..
     } = dial
     else {
         return;

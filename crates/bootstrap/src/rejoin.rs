@@ -126,9 +126,13 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let new = self
             .peers
             .insert(now, peer, address.clone(), settled, lasted);
+        let was_quiet = self.peers.set_quiet(peer, false).is_some();
         let mut keys = Vec::new();
         for (key, entry) in self.book.of_mut(peer) {
             entry.due = None;
+            if was_quiet {
+                entry.lost_until = None;
+            }
             if new {
                 entry.last_connected = Some(now);
             }
@@ -156,8 +160,39 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                 stayed,
             });
         }
-        if self.peers.len() == 0 {
+        if self.peers.heard() == 0 {
             self.reschedule_isolated(now);
+        }
+        self.advance(now);
+    }
+
+    /// A connected peer owes an answer and sends nothing. The core dials it like a lost peer, although a connection exists,
+    /// because a transport that has backed off notices the return of the path late. The dial must open a new connection.
+    pub fn handle_quiet(&mut self, now: Instant, peer: &Id) {
+        let Some(connected) = self.peers.set_quiet(peer, true) else {
+            return;
+        };
+        let (since, lasted) = (connected.since, connected.lasted);
+        let stayed = now.saturating_duration_since(since);
+        self.reschedule_gone(now, peer, stayed, lasted);
+        if self.peers.heard() == 0 {
+            self.reschedule_isolated(now);
+        }
+        self.advance(now);
+    }
+
+    /// A peer that was quiet has sent something over its connection. Dials of it are abandoned.
+    pub fn handle_heard(&mut self, now: Instant, peer: &Id) {
+        if self.peers.set_quiet(peer, false).is_none() {
+            return;
+        }
+        let mut keys = Vec::new();
+        for (key, entry) in self.book.of_mut(peer) {
+            (entry.due, entry.lost_until) = (None, None);
+            keys.push(key);
+        }
+        for key in keys {
+            self.abandon_all(key);
         }
         self.advance(now);
     }

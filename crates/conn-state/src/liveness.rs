@@ -20,6 +20,10 @@ pub struct LivenessConfig {
     /// After how many unanswered pings in a row, with nothing received since the first of them began, the connection is
     /// dead; at least 1. Default 2: one may be the fault of a pause of this process.
     pub failures: u32,
+    /// How long a ping may be under way, with nothing received in that time, until the connection is quiet. Default 2 s: two
+    /// packets in a row are lost, or the path is gone. A quiet connection is not dead, but another way to its peer is worth a
+    /// dial.
+    pub quiet: Duration,
     /// How long the listener delays its first ping. The dialer pings at once. Default 1 s: the two ends do not ping in step, so
     /// that each ping also tests the path at a moment of its own.
     pub listener_delay: Duration,
@@ -31,6 +35,7 @@ impl Default for LivenessConfig {
             interval: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
             failures: 2,
+            quiet: Duration::from_secs(2),
             listener_delay: Duration::from_secs(1),
         }
     }
@@ -52,6 +57,12 @@ impl LivenessConfig {
     /// Sets [`Self::failures`].
     pub fn with_failures(mut self, failures: u32) -> Self {
         self.failures = failures;
+        self
+    }
+
+    /// Sets [`Self::quiet`].
+    pub fn with_quiet(mut self, quiet: Duration) -> Self {
+        self.quiet = quiet;
         self
     }
 
@@ -78,6 +89,10 @@ pub enum PingFailure {
 pub enum LivenessEvent {
     /// Start a ping, and report how it ends. Give up an earlier one that has not ended.
     Ping,
+    /// The connection is quiet: the peer owes an answer and nothing comes in.
+    Quiet,
+    /// Something was received on a quiet connection.
+    Heard,
     /// The connection is dead: close it, with [`Closing::Silent`](crate::Closing::Silent). This is the last event.
     Dead,
 }
@@ -134,6 +149,9 @@ pub struct Liveness {
     stage: Stage,
     /// Something was received since the latest ping began.
     was_heard: bool,
+    quiet: bool,
+    /// Whether [`LivenessEvent::Quiet`] or [`LivenessEvent::Heard`] is still to be told.
+    turned: bool,
     event: Option<LivenessEvent>,
 }
 
@@ -166,6 +184,8 @@ impl Liveness {
             failures: 0,
             stage: Stage::Waiting,
             was_heard: false,
+            quiet: false,
+            turned: false,
             event: None,
         }
     }
@@ -206,6 +226,34 @@ impl Liveness {
         }
     }
 
+    /// Looks whether the connection is quiet. The host calls this about once per second. `asked` is when the oldest ping under
+    /// way began, of whichever part of the host. `expected` is the longest time without a packet on a path that works, if the
+    /// transport keeps the connection alive by itself. By now the connection has received `received` bytes in all.
+    pub fn handle_look(
+        &mut self,
+        now: Instant,
+        received: u64,
+        asked: Option<Instant>,
+        expected: Option<Duration>,
+    ) {
+        self.note_received(now, received);
+        if self.quiet || self.stage == Stage::Dead {
+            return;
+        }
+        let asked = asked.map(|asked| asked.max(self.silent_since));
+        let expected = expected.and_then(|expected| self.silent_since.checked_add(expected));
+        let owed = asked.into_iter().chain(expected).min();
+        let is_late = |owed| now.saturating_duration_since(owed) >= self.config.quiet;
+        if owed.is_some_and(is_late) {
+            (self.quiet, self.turned) = (true, true);
+        }
+    }
+
+    /// Whether the peer owes an answer on this connection and nothing comes in.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// When [`Self::handle_timeout`] has something to do. `None` once the connection is dead.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
@@ -213,7 +261,11 @@ impl Liveness {
 
     /// What the host has to do.
     pub fn poll_event(&mut self) -> Option<LivenessEvent> {
-        self.event.take()
+        match std::mem::take(&mut self.turned) {
+            true if self.quiet => Some(LivenessEvent::Quiet),
+            true => Some(LivenessEvent::Heard),
+            false => self.event.take(),
+        }
     }
 
     /// Whether the connection was found dead.
@@ -242,6 +294,9 @@ impl Liveness {
         self.silent_since = now;
         self.failures = 0;
         self.was_heard = true;
+        if std::mem::take(&mut self.quiet) {
+            self.turned = true;
+        }
     }
 
     /// The ping under way brought no pong. That counts against the connection if nothing else was received either.

@@ -297,7 +297,7 @@ fn parts(core: &Arc<Core>, context: &Context, transports: &Transports) -> Vec<Ar
     let config = &core.config;
     let mut all: Vec<Arc<dyn Part>> = vec![
         Arc::new(Identify::new(context.clone(), config.negotiation_timeout)),
-        Arc::new(Ping::new(context.clone(), config.ping)),
+        Arc::new(Ping::new(context.clone(), config.ping, keep_alive(config))),
         Arc::new(Interfaces::new(context.clone())),
         Arc::new(Observers::new(context.clone())),
     ];
@@ -319,6 +319,20 @@ fn rejoin(
     let (bootstrap, timeout) = (&config.bootstrap, config.dial_timeout);
     let part = crate::parts::Rejoin::new(context, local, bootstrap, timeout, look_up, further);
     Arc::new(part)
+}
+
+/// The interval at which QUIC connections keep themselves alive.
+fn keep_alive(config: &Config) -> Option<std::time::Duration> {
+    #[cfg(feature = "quic")]
+    {
+        let keep_alive = config.quic.keep_alive;
+        (!keep_alive.is_zero()).then_some(keep_alive)
+    }
+    #[cfg(not(feature = "quic"))]
+    {
+        let _ = config;
+        None
+    }
 }
 
 #[cfg(feature = "relay")]

@@ -60,6 +60,8 @@ struct Shared {
     /// Held from the question who the peer is until the answer has been reported.
     describing: tokio::sync::Mutex<()>,
     pinging: tokio::sync::Mutex<()>,
+    /// When the ping under way began, in microseconds after `opened`; `u64::MAX` if there is none.
+    asked: AtomicU64,
     inbound_streams: AtomicU32,
     services: counted::Services,
     streams: StreamCount<PeerId>,
@@ -118,6 +120,7 @@ impl Connection {
             identifying: tokio::sync::Mutex::default(),
             describing: tokio::sync::Mutex::default(),
             pinging: tokio::sync::Mutex::default(),
+            asked: AtomicU64::new(u64::MAX),
             inbound_streams: AtomicU32::new(0),
             services: counted::Services::default(),
             streams,
@@ -222,6 +225,11 @@ impl Connection {
     /// The amount of received data: bytes over TCP, datagrams over QUIC. It only grows.
     pub(crate) fn received(&self) -> u64 {
         self.0.muxed.received()
+    }
+
+    /// Whether the connection lives on when the path changes under it. Other connections must be replaced by new ones.
+    pub(crate) fn can_migrate(&self) -> bool {
+        self.0.muxed.can_migrate()
     }
 
     /// The latest identify message of the peer on this connection.

@@ -193,10 +193,22 @@ impl Context {
             .map_or_else(Vec::new, |core| core.local.addresses())
     }
 
-    /// Reads the addresses of the network interfaces, and reports a change. Returns the addresses that are gone.
-    pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
-        self.core()
-            .map_or_else(Vec::new, |core| core.read_interfaces())
+    /// Reads the addresses of the network interfaces, and reports a change. Returns the addresses that are gone. `None`: the
+    /// addresses are the same.
+    pub(crate) fn read_interfaces(&self) -> Option<Vec<IpAddr>> {
+        self.core()?.read_interfaces()
+    }
+
+    /// Moves the sockets of the transports to the changed network, and reports the change.
+    pub(crate) fn note_network_change(&self) {
+        if let Some(core) = self.core() {
+            core.note_network_change();
+        }
+    }
+
+    /// Whether a network interface has an address other than a loopback address.
+    pub(crate) fn has_network(&self) -> bool {
+        self.core().is_some_and(|core| core.local.has_network())
     }
 
     /// The listener whose socket the connection uses, and the local address of the connection.

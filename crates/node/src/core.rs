@@ -182,23 +182,31 @@ impl Core {
         }
     }
 
-    /// Reads the addresses of the interfaces. Returns the addresses that are gone.
-    pub(crate) fn read_interfaces(&self) -> Vec<IpAddr> {
+    /// Reads the addresses of the interfaces. Returns the addresses that are gone. `None`: the addresses are the same.
+    pub(crate) fn read_interfaces(&self) -> Option<Vec<IpAddr>> {
         let moved = match self.local.read_interfaces(interfaces::list) {
             Ok(Some(moved)) => moved,
-            Ok(None) => return Vec::new(),
+            Ok(None) => return None,
             Err(error) => {
                 // The next change or the next bind reads the addresses again.
                 tracing::debug!(%error, "the network interfaces cannot be read");
-                return Vec::new();
+                return None;
             }
         };
         let Moved { gone, announced } = moved;
         if let Some(changed) = announced {
             self.tell(changed);
         }
+        self.note_network_change();
+        Some(gone)
+    }
+
+    /// Moves the sockets of the transports to the changed network, and reports the change.
+    pub(crate) fn note_network_change(&self) {
+        self.transports
+            .iter()
+            .for_each(|transport| transport.follow_network());
         self.report(Change::Network);
-        gone
     }
 
     /// Reports a change of the announced addresses to the host and to all parts.
@@ -292,6 +300,8 @@ fn public(change: &Change) -> Option<Event> {
         | Change::Attempted { .. }
         | Change::Network
         | Change::Woke
+        | Change::Quiet { .. }
+        | Change::Heard { .. }
         | Change::Local => return None,
     })
 }

@@ -62,6 +62,7 @@ fn existing(core: &Core, request: &DialRequest, peer: &PeerId) -> Option<Connect
     match request.existing {
         Existing::Use => Some(best),
         // If the existing connection is limited, a direct connection is worth a dial.
+        Existing::Ignore => None,
         Existing::PreferUnlimited => (!best.is_limited() || only_circuits).then_some(best),
     }
 }

@@ -1,8 +1,10 @@
 //! The IP addresses of this machine's network interfaces, and notices of their changes.
 //!
-//! On Linux the kernel reports changes of addresses and of interfaces over a netlink socket. After each message the node reads
+//! On Linux the kernel reports changes of addresses, of interfaces and their carriers, and of routes over a netlink socket. After each message the node reads
 //! the whole list, so a lost message does no harm. On other systems, and if the system refuses the socket, the node reads the
 //! list twice per second.
+
+pub(crate) mod routes;
 
 use std::{io, net::IpAddr, time::Duration};
 
@@ -77,8 +79,8 @@ mod notices {
         AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
     };
 
-    /// The multicast groups of rtnetlink(7): interfaces, IPv4 addresses and IPv6 addresses.
-    const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+    /// The multicast groups of rtnetlink(7): interfaces and their carriers, IPv4 and IPv6 addresses, IPv4 and IPv6 routes.
+    const GROUPS: u32 = 0x1 | 0x10 | 0x100 | 0x40 | 0x400;
     /// The size of the buffer for a message. The kernel cuts a longer message.
     const MESSAGE: usize = 512;
     /// The maximum number of messages that one call discards. A further message causes the next notice.

@@ -127,6 +127,11 @@ impl Local {
         address::expand(bound, &self.lock().interfaces)
     }
 
+    /// Whether a network interface has an address other than a loopback address.
+    pub(crate) fn has_network(&self) -> bool {
+        self.lock().interfaces.iter().any(|ip| !ip.is_loopback())
+    }
+
     /// Whether the node listens.
     pub(crate) fn is_listening(&self) -> bool {
         let is_listener = |announcer: &Announcer| matches!(announcer, Announcer::Listener(_));

@@ -189,6 +189,10 @@ pub(crate) enum Change {
     Public(Event),
     /// The addresses of this machine's network interfaces, or the system's DNS configuration, changed.
     Network,
+    /// The peer owes an answer on a connection, and nothing comes in. The connection does not survive a change of its path.
+    Quiet { connection: Connection },
+    /// A quiet connection has received something.
+    Heard { connection: Connection },
     /// This machine or this process was asleep. Connections may be dead without a notice.
     Woke,
 }
@@ -209,6 +213,8 @@ pub(crate) enum Existing {
     Use,
     /// Return an unlimited connection. Return a limited connection only if no address is direct.
     PreferUnlimited,
+    /// Open a new connection in any case.
+    Ignore,
 }
 
 /// Whether a dial may go through relays.
@@ -282,6 +288,9 @@ pub(crate) type Stranger = Box<dyn Fn() -> Vec<Arc<dyn Transport>> + Send + Sync
 pub(crate) trait Transport: Connector {
     /// Binds the socket of a listener.
     fn bind(self: Arc<Self>, address: &Multiaddr) -> io::Result<Arc<dyn Listener>>;
+
+    /// The network has changed: moves the sockets to the new network and keeps the connections, if the transport can do that.
+    fn follow_network(&self) {}
 
     /// Closes every socket. The node has closed all connections before.
     fn close(self: Arc<Self>) -> BoxFuture<'static, ()>;

@@ -68,7 +68,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             self.events
                 .push_back(RejoinEvent::Abandon { attempt: *attempt });
         }
-        let isolated = self.peers.len() == 0;
+        let isolated = self.peers.heard() == 0;
         let Some(entry) = self.book.get_mut(key) else {
             return;
         };
@@ -118,7 +118,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         stayed: Duration,
         lasted: bool,
     ) {
-        let (config, isolated) = (&self.config, self.peers.len() == 0);
+        let (config, isolated) = (&self.config, self.peers.heard() == 0);
         let own = self
             .changed
             .is_some_and(|at| now.saturating_duration_since(at) < config.lost_window);

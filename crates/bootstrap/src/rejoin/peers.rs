@@ -23,6 +23,7 @@ pub(super) struct Connected<A> {
     pub(super) address: Option<A>,
     settled: bool,
     pub(super) lasted: bool,
+    quiet: bool,
 }
 
 /// One entry per connected peer: as many as the host's limits of connections permit.
@@ -31,6 +32,7 @@ pub(super) struct Peers<Id, A> {
     connected: BTreeMap<Id, Connected<A>>,
     marks: BTreeSet<(Instant, Mark, Id)>,
     settled: usize,
+    quiet: usize,
 }
 
 impl<Id: Clone + Ord, A> Peers<Id, A> {
@@ -39,11 +41,31 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
             connected: BTreeMap::new(),
             marks: BTreeSet::new(),
             settled: 0,
+            quiet: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.connected.len()
+    }
+
+    /// The number of connected peers that are not quiet.
+    pub(super) fn heard(&self) -> usize {
+        self.connected.len() - self.quiet
+    }
+
+    /// A peer has become quiet, or was heard again. Returns the connection if that is news.
+    pub(super) fn set_quiet(&mut self, peer: &Id, quiet: bool) -> Option<&Connected<A>> {
+        let connected = self.connected.get_mut(peer)?;
+        if connected.quiet == quiet {
+            return None;
+        }
+        connected.quiet = quiet;
+        match quiet {
+            true => self.quiet += 1,
+            false => self.quiet -= 1,
+        }
+        Some(connected)
     }
 
     pub(super) fn settled(&self) -> usize {
@@ -82,6 +104,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
             address,
             settled: false,
             lasted: false,
+            quiet: false,
         };
         self.connected.insert(peer.clone(), connected);
         true
@@ -90,6 +113,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
     pub(super) fn remove(&mut self, peer: &Id) -> Option<Connected<A>> {
         let connected = self.connected.remove(peer)?;
         self.settled -= usize::from(connected.settled);
+        self.quiet -= usize::from(connected.quiet);
         self.marks.retain(|(.., id)| id != peer);
         Some(connected)
     }

@@ -44,10 +44,10 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     /// How many further peers the node is looking for.
     pub fn need(&self) -> Need {
-        let peers = self.config.target.saturating_sub(self.peers.len());
+        let heard = self.peers.heard();
         Need {
-            peers,
-            isolated: self.peers.len() == 0,
+            peers: self.config.target.saturating_sub(heard),
+            isolated: heard == 0,
         }
     }
 

@@ -242,3 +242,22 @@ async fn a_store_is_bounded_in_peers_and_bytes() {
     assert!(named(&mut source).await.0.len() <= 64);
     assert!(fs::metadata(&path).unwrap().len() < 4 << 20);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_file_is_for_its_user_only_and_no_symbolic_link_is_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let (path, target) = (folder.path().join("peers"), folder.path().join("target"));
+    let (store, _) = Store::open(&path, StoreConfig::default());
+    store.close(Duration::from_secs(5)).await;
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::remove_file(&path).unwrap();
+
+    symlink(&target, &path).unwrap();
+    let (_, loaded) = Store::open(&path, StoreConfig::default());
+    let problem = loaded.problems[0].to_string();
+    assert!(problem.contains("not a regular file"), "{problem}");
+    assert!(!target.exists());
+}

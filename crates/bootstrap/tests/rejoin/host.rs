@@ -93,6 +93,7 @@ impl Host {
                 peer,
                 addresses,
                 until,
+                ..
             } => Some(Dial {
                 attempt: *id,
                 peer: *peer,

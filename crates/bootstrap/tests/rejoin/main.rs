@@ -3,6 +3,7 @@
 mod host;
 mod losses;
 mod properties;
+mod quiet;
 mod simulation;
 
 use std::time::Duration;

@@ -162,6 +162,51 @@ fn a_failure_without_a_ping_and_an_early_timeout_change_nothing() {
 }
 
 #[test]
+fn a_ping_that_is_unanswered_for_two_seconds_makes_a_connection_quiet_until_a_byte_comes_in() {
+    let mut watched = Watched::new();
+    let (asked, received) = (watched.now, watched.received);
+    let look = |watched: &mut Watched, after, received, asked| {
+        let now = watched.now + after;
+        watched.liveness.handle_look(now, received, asked, None);
+        watched.liveness.poll_event()
+    };
+    let almost = 2 * SECOND - Duration::from_nanos(1);
+    assert_eq!(look(&mut watched, almost, received, Some(asked)), None);
+    assert_eq!(look(&mut watched, 9 * SECOND, received, None), None, "nobody asks");
+    let quiet = look(&mut watched, 2 * SECOND, received, Some(asked));
+    assert_eq!(quiet, Some(LivenessEvent::Quiet));
+    assert!(watched.liveness.is_quiet());
+    // The end of the ping is no sign of life, and the silence is told once.
+    assert_eq!(look(&mut watched, 12 * SECOND, received, None), None);
+    assert!(watched.liveness.is_quiet());
+    let heard = look(&mut watched, 13 * SECOND, received + 1, Some(asked));
+    assert_eq!(heard, Some(LivenessEvent::Heard));
+    // The silence counts from the byte on, however old the ping is.
+    assert_eq!(look(&mut watched, 14 * SECOND, received + 1, Some(asked)), None);
+    let quiet = look(&mut watched, 15 * SECOND, received + 1, Some(asked));
+    assert_eq!(quiet, Some(LivenessEvent::Quiet));
+    watched.liveness.handle_pong(watched.now + 16 * SECOND, SECOND);
+    assert_eq!(watched.liveness.poll_event(), Some(LivenessEvent::Heard));
+}
+
+#[test]
+fn a_transport_that_keeps_itself_alive_is_quiet_two_seconds_after_a_packet_was_due() {
+    let mut watched = Watched::new();
+    let begun = watched.now;
+    let mut look = |after| {
+        let expected = Some(3 * SECOND);
+        watched.liveness.handle_look(begun + after, 0, None, expected);
+        watched.liveness.poll_event()
+    };
+    assert_eq!(look(5 * SECOND - Duration::from_nanos(1)), None);
+    assert_eq!(look(5 * SECOND), Some(LivenessEvent::Quiet));
+    // A time that no clock can reach never comes.
+    let mut watched = Watched::new();
+    watched.liveness.handle_look(begun + SECOND, 0, None, Some(Duration::MAX));
+    assert_eq!(watched.liveness.poll_event(), None);
+}
+
+#[test]
 fn times_of_zero_and_without_end_neither_spin_nor_overflow() {
     let now = Instant::now();
     for time in [Duration::ZERO, Duration::MAX] {
@@ -239,7 +284,7 @@ proptest! {
             match watched.liveness.poll_event() {
                 Some(LivenessEvent::Ping) => begun += 1,
                 Some(LivenessEvent::Dead) => prop_assert_eq!(begun, failures),
-                None => {}
+                Some(LivenessEvent::Quiet | LivenessEvent::Heard) | None => {}
             }
         }
     }

@@ -1,8 +1,11 @@
 //! Requests about the connection itself: ping, identify, and the probe.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use super::{Connection, Muxed};
@@ -31,6 +34,7 @@ impl Connection {
     async fn ping_within(&self, timeout: Duration) -> Result<Duration, PingError> {
         let exchange = async {
             let _turn = self.0.pinging.lock().await;
+            let _asking = Asking::begin(self);
             let stream = self.open_here(ping::PROTOCOL).await?;
             ping::exchange(stream).await
         };
@@ -40,6 +44,13 @@ impl Connection {
         let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX - 1);
         self.0.rtt.store(micros, Ordering::Relaxed);
         Ok(rtt)
+    }
+
+    /// When the ping under way began.
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        let micros = self.0.asked.load(Ordering::Relaxed);
+        let began = || self.0.opened.checked_add(Duration::from_micros(micros));
+        (micros != u64::MAX).then(began).flatten()
     }
 
     /// Requests the peer's identify message. A connection sends one request at a time, because some peers do not answer
@@ -116,5 +127,26 @@ impl Connection {
             }
         };
         tokio::time::timeout(within, answer).await.unwrap_or(false)
+    }
+}
+
+/// Notes that a ping is under way, until it ends or is dropped. A connection has one at a time.
+struct Asking<'a>(&'a AtomicU64);
+
+impl<'a> Asking<'a> {
+    fn begin(connection: &'a Connection) -> Self {
+        let since = connection.0.opened.elapsed().as_micros();
+        let asked = &connection.0.asked;
+        asked.store(
+            u64::try_from(since).unwrap_or(u64::MAX - 1),
+            Ordering::Relaxed,
+        );
+        Self(asked)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.store(u64::MAX, Ordering::Relaxed);
     }
 }

@@ -81,6 +81,15 @@ impl Muxed {
         }
     }
 
+    pub(super) fn can_migrate(&self) -> bool {
+        match *self {
+            #[cfg(feature = "tcp")]
+            Self::Tcp(_) => false,
+            #[cfg(feature = "quic")]
+            Self::Quic(_) => true,
+        }
+    }
+
     pub(super) fn received(&self) -> u64 {
         match *self {
             #[cfg(feature = "tcp")]

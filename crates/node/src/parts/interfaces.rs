@@ -1,40 +1,55 @@
-//! Follows the network interfaces and the DNS configuration, and closes connections whose local address is gone.
+//! Follows the network interfaces, the routes and the DNS configuration. Closes connections that do not answer after their local
+//! address was lost, or after this machine was asleep.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use conn_state::Closing;
 use futures::{FutureExt, future::BoxFuture};
 use multiaddr::Multiaddr;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     address,
     context::Context,
-    dns_config, interfaces,
+    dns_config,
+    interfaces::{self, routes},
     part::{Change, Part},
 };
 
-/// The time that a peer has to answer on a connection whose local address is gone. The node does not close such a connection at
-/// once, because an address that moves to another interface is soon back, and a QUIC connection can continue from another
-/// address.
+/// The time that a peer has to answer a probe. The node does not close a connection whose address is gone at once, because an
+/// address that moves to another interface is soon back, and a QUIC connection can continue from another address. While this
+/// machine has no network at all, no peer can answer, so the probe waits for a network.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The watch of the network interfaces.
-pub(crate) struct Interfaces(Context);
+pub(crate) struct Interfaces {
+    context: Context,
+    /// The process was asleep, so any connection may be dead.
+    woke: Notify,
+}
 
 impl Interfaces {
     pub(crate) fn new(context: Context) -> Self {
-        Self(context)
+        Self {
+            context,
+            woke: Notify::new(),
+        }
     }
 
-    /// Probes the connections that may have used one of the addresses that are gone. A probe is one ping per connection.
-    fn probe(&self, gone: &[IpAddr]) {
-        for connection in self.0.connections() {
-            if may_have_used(connection.local().as_ref(), gone) {
-                let context = self.0.clone();
-                self.0.spawn(async move {
+    /// Probes each connection that `is_suspect` selects by its local address. A probe is one ping.
+    fn probe(&self, is_suspect: impl Fn(Option<&Multiaddr>) -> bool) {
+        for connection in self.context.connections() {
+            if is_suspect(connection.local().as_ref()) {
+                let context = self.context.clone();
+                self.context.spawn(async move {
                     if !connection.answers(PROBE).await {
-                        tracing::debug!(peer = %connection.peer(), "a connection is closed because its local address is gone");
+                        tracing::debug!(peer = %connection.peer(), "a connection is closed because the network has changed");
                         context.close(connection.id(), Closing::AddressLost);
                     }
                 });
@@ -58,21 +73,35 @@ impl Part for Interfaces {
         "interfaces"
     }
 
+    fn handle(&self, _: Instant, change: &Change) {
+        if let Change::Woke = change {
+            self.woke.notify_one();
+        }
+    }
+
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
             let mut watch = interfaces::Watch::new();
             let mut dns = dns_config::Watch::new();
+            let (mut lost, mut routes) = (BTreeSet::new(), routes::list());
             loop {
                 // The first read covers changes before the watch began.
-                let gone = self.0.read_interfaces();
-                if !gone.is_empty() {
-                    self.probe(&gone);
+                let gone = self.context.read_interfaces();
+                let before = std::mem::replace(&mut routes, routes::list());
+                if gone.is_none() && before != routes {
+                    self.context.note_network_change();
+                }
+                lost.extend(gone.into_iter().flatten());
+                if !lost.is_empty() && self.context.has_network() {
+                    let lost: Vec<IpAddr> = std::mem::take(&mut lost).into_iter().collect();
+                    self.probe(|local| may_have_used(local, &lost));
                 }
                 // A wait for the interfaces that is dropped may forget its notice, but the list is read next in any case.
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = watch.changed() => {}
-                    () = dns.changed() => self.0.report(Change::Network),
+                    () = dns.changed() => self.context.report(Change::Network),
+                    () = self.woke.notified() => self.probe(|_| true),
                 }
             }
         }

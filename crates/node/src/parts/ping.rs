@@ -8,7 +8,10 @@ use std::{
 
 use conn_state::{Closing, ConnectionId, Liveness, LivenessConfig, LivenessEvent, PingFailure};
 use futures::{FutureExt, future::BoxFuture};
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,12 +22,17 @@ use crate::{
     protocols::ping::{MAX_INBOUND, PROTOCOL, PingError, serve},
 };
 
+/// The time between two looks for quiet connections. A look reads one counter per connection.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Pings all connections from one task. A connection needs an entry here, but no task.
 pub(crate) struct Ping {
     context: Context,
     config: Arc<LivenessConfig>,
     watched: Mutex<Watched>,
     changed: Notify,
+    /// The longest time without a packet on a connection that keeps itself alive, if its path works.
+    keep_alive: Option<Duration>,
     #[cfg(feature = "metrics")]
     rtt: prometheus_client::metrics::histogram::Histogram,
 }
@@ -36,22 +44,48 @@ struct Watched {
 }
 
 impl Watched {
-    /// Runs `change` on a connection's `Liveness`. Returns the event that the part must carry out.
+    /// Runs `change` on a connection's `Liveness`. Returns the events that the part must carry out.
     fn update(
         &mut self,
         id: ConnectionId,
         change: impl FnOnce(&mut Liveness, &Connection),
-    ) -> Option<(Connection, LivenessEvent)> {
-        let (connection, liveness) = self.connections.get_mut(&id)?;
+    ) -> Vec<(Connection, LivenessEvent)> {
+        let Some((connection, liveness)) = self.connections.get_mut(&id) else {
+            return Vec::new();
+        };
         let before = liveness.poll_timeout();
         change(liveness, connection);
-        let event = liveness.poll_event();
+        let events = std::iter::from_fn(|| liveness.poll_event());
+        let events = events.map(|event| (connection.clone(), event)).collect();
         let after = liveness.poll_timeout();
         if before != after {
             before.map(|at| self.due.remove(&(at, id)));
             self.due.extend(after.map(|at| (at, id)));
         }
-        event.map(|event| (connection.clone(), event))
+        events
+    }
+
+    /// Looks at each connection. Returns the events, and the quiet connections that can migrate.
+    fn look(
+        &mut self,
+        now: Instant,
+        keep_alive: Option<Duration>,
+    ) -> (Vec<(Connection, LivenessEvent)>, Vec<Connection>) {
+        let (mut events, mut quiet) = (Vec::new(), Vec::new());
+        for (connection, liveness) in self.connections.values_mut() {
+            let can_migrate = connection.can_migrate();
+            let expected = keep_alive.filter(|_| can_migrate);
+            liveness.handle_look(now, connection.received(), connection.asked(), expected);
+            events.extend(
+                liveness
+                    .poll_event()
+                    .map(|event| (connection.clone(), event)),
+            );
+            if can_migrate && liveness.is_quiet() {
+                quiet.push(connection.clone());
+            }
+        }
+        (events, quiet)
     }
 
     fn insert(&mut self, connection: Connection, liveness: Liveness) {
@@ -70,9 +104,15 @@ impl Watched {
 }
 
 impl Ping {
-    pub(crate) fn new(context: Context, config: LivenessConfig) -> Self {
+    /// `keep_alive` is the interval at which a connection that can migrate keeps itself alive.
+    pub(crate) fn new(
+        context: Context,
+        config: LivenessConfig,
+        keep_alive: Option<Duration>,
+    ) -> Self {
         Self {
             context,
+            keep_alive,
             config: Arc::new(config),
             watched: Mutex::default(),
             changed: Notify::new(),
@@ -99,14 +139,30 @@ impl Ping {
             let wanted = watched.update(id, |liveness, connection| {
                 liveness.handle_timeout(now, connection.received());
             });
-            if wanted.is_none() && watched.due.first() == Some(&(at, id)) {
+            if wanted.is_empty() && watched.due.first() == Some(&(at, id)) {
                 // The core asks for the same moment again. Wait, because a retry at once could loop forever.
                 return Some(now + Duration::from_millis(1));
             }
             drop(watched);
-            if let Some((connection, event)) = wanted {
-                self.carry_out(connection, event);
-            }
+            self.carry_out_all(wanted);
+        }
+    }
+
+    /// Looks for quiet connections. A packet of a new ping or probe tests the path at once, while the transport's own repetitions
+    /// of a lost packet come at growing intervals.
+    fn look(self: &Arc<Self>, now: Instant) {
+        let (events, quiet) = self.watched().look(now, self.keep_alive);
+        self.carry_out_all(events);
+        for connection in quiet {
+            self.context.spawn(async move {
+                connection.answers(LOOK).await;
+            });
+        }
+    }
+
+    fn carry_out_all(self: &Arc<Self>, events: Vec<(Connection, LivenessEvent)>) {
+        for (connection, event) in events {
+            self.carry_out(connection, event);
         }
     }
 
@@ -116,6 +172,12 @@ impl Ping {
                 let part = Arc::clone(self);
                 self.context
                     .spawn(async move { part.ping(connection).await });
+            }
+            LivenessEvent::Quiet if !connection.can_migrate() => {
+                self.context.report(Change::Quiet { connection });
+            }
+            LivenessEvent::Heard if !connection.can_migrate() => {
+                self.context.report(Change::Heard { connection });
             }
             LivenessEvent::Dead => {
                 tracing::debug!(peer = %connection.peer(), "a connection is closed because the peer is silent");
@@ -146,9 +208,7 @@ impl Ping {
             let connection = connection.clone();
             self.context.report(Change::Pong { connection, rtt });
         }
-        if let Some((connection, event)) = wanted {
-            self.carry_out(connection, event);
-        }
+        self.carry_out_all(wanted);
         self.changed.notify_one();
     }
 }
@@ -194,6 +254,8 @@ impl Part for Ping {
 
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
+            let mut looks = interval(LOOK);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 let next = self.handle_due(Instant::now());
                 let due = async {
@@ -205,6 +267,7 @@ impl Part for Ping {
                 tokio::select! {
                     () = due => {}
                     () = self.changed.notified() => {}
+                    _ = looks.tick() => self.look(Instant::now()),
                     () = stop.cancelled() => return,
                 }
             }

@@ -266,6 +266,17 @@ impl Part for Rejoin {
             Change::Identified { connection, info } if self.redials => {
                 self.note_announced(connection, &info.listen);
             }
+            Change::Quiet { connection } => {
+                let best = self.context.connection(&connection.peer());
+                if best.is_some_and(|best| best.id() == connection.id()) {
+                    let peer = connection.peer();
+                    self.handle.with(|core, now| core.handle_quiet(now, &peer));
+                }
+            }
+            Change::Heard { connection } => {
+                let peer = connection.peer();
+                self.handle.with(|core, now| core.handle_heard(now, &peer));
+            }
             Change::Network => self.handle.changed(),
             Change::Local => drop(self.local.send_replace(self.context.announced())),
             _ => {}

@@ -6,6 +6,8 @@ mod forms;
 mod hints;
 mod joining;
 pub(crate) mod paths;
+#[cfg(feature = "quic")]
+mod quic;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,6 @@ use self::{
     forms::List,
     sections::{
         AdminSection, BootstrapSection, DialSection, LimitsSection, NodeSection, PingSection,
-        QuicSection,
     },
 };
 use crate::{cli, dialing, failure::Failure, multiaddr};
@@ -44,7 +45,8 @@ struct Settings {
     ping: PingSection,
     dial: DialSection,
     bootstrap: BootstrapSection,
-    quic: QuicSection,
+    #[cfg(feature = "quic")]
+    quic: quic::QuicSection,
     #[cfg(feature = "relay")]
     relay: RelaySection,
 }
@@ -160,7 +162,10 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         .with_limits(limits)
         .with_announce(announce)
         .with_bootstrap(bootstrap);
-    config = joining::quic(&settings.quic, config, &place)?;
+    #[cfg(feature = "quic")]
+    {
+        config = quic::quic(&settings.quic, config, &place)?;
+    }
     if let Some(agent) = node.agent.0 {
         config = config.with_agent(agent);
     }

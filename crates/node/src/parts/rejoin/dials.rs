@@ -81,7 +81,7 @@ impl<'a> Dials<'a> {
             addresses: addresses.clone(),
             expected: peer,
             origin: Origin::Part,
-            existing: Existing::PreferUnlimited,
+            existing: self.existing(peer.as_ref()),
             circuits: Circuits::Allowed,
             until: Some(until),
             budget: DialBudget::default(),
@@ -98,6 +98,15 @@ impl<'a> Dials<'a> {
             }
         });
         self.running.insert(attempt, task);
+    }
+
+    /// The core dials a connected peer only if its connection is quiet.
+    fn existing(&self, peer: Option<&PeerId>) -> Existing {
+        let best = peer.and_then(|peer| self.context.connection(peer));
+        match best.is_some_and(|best| !best.is_limited()) {
+            true => Existing::Ignore,
+            false => Existing::PreferUnlimited,
+        }
     }
 
     pub(super) fn abandon(&mut self, attempt: AttemptId) {

@@ -1,24 +1,18 @@
-//! The settings about joining the network, `[bootstrap]`, and about quiet connections, `[quic]`.
+//! The settings about joining the network: `[bootstrap]`.
 
 use std::{path::Path, time::Duration};
 
-use node::{BootstrapConfig, Config, Multiaddr, bootstrap::RejoinConfig, multiaddr::Protocol};
+use node::{BootstrapConfig, Multiaddr, bootstrap::RejoinConfig, multiaddr::Protocol};
 
 use super::{
     forms::Setting,
-    sections::{BootstrapSection, NodeSection, QuicSection},
+    sections::{BootstrapSection, NodeSection},
     {multiaddrs, seconds},
 };
 use crate::failure::Failure;
 
 /// The file of saved peers in the data directory.
 pub(crate) const PEERS: &str = "peers";
-
-/// The shortest idle timeout of QUIC. A lost packet is sent again after up to a second, and so is its repetition.
-const SHORTEST_IDLE: Duration = Duration::from_secs(3);
-
-/// The time after which common NATs forget a UDP flow.
-const NAT: Duration = Duration::from_secs(30);
 
 /// The sources of peers and the pace of dials.
 pub(super) fn bootstrap(
@@ -114,59 +108,4 @@ fn is_somewhere(place: &str, addresses: &[Multiaddr]) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
-}
-
-/// The settings of quiet QUIC connections. Values that would end a connection while the path works are refused.
-#[cfg(feature = "quic")]
-pub(super) fn quic(
-    section: &QuicSection,
-    config: Config,
-    place: &dyn Fn(&str) -> String,
-) -> Result<Config, Failure> {
-    let quic = config.quic.clone();
-    let (idle_place, keep_place) = (place("quic.idle_timeout_s"), place("quic.keep_alive_s"));
-    let idle = seconds(&idle_place, section.idle_timeout_s.0, quic.idle_timeout)?;
-    let keep = seconds(&keep_place, section.keep_alive_s.0, quic.keep_alive)?;
-    let refuse = |place: &str, reason: String| Err(Failure::usage(format!("{place}: {reason}")));
-    let (idle_s, keep_s) = (idle.as_secs_f64(), keep.as_secs_f64());
-    if idle < SHORTEST_IDLE {
-        let least = SHORTEST_IDLE.as_secs();
-        return refuse(
-            &idle_place,
-            format!(
-                "two lost packets in a row would end a connection within {idle_s} s: write {least} or more"
-            ),
-        );
-    }
-    if keep >= NAT {
-        let most = NAT.as_secs();
-        return refuse(
-            &keep_place,
-            format!("many NATs forget a quiet connection after {most} s: write less than {most}"),
-        );
-    }
-    if keep >= idle / 2 {
-        let place = match section.keep_alive_s.0 {
-            Some(_) => keep_place,
-            None => idle_place,
-        };
-        return refuse(
-            &place,
-            format!(
-                "with a keep-alive of {keep_s} s and an idle timeout of {idle_s} s, one lost packet could end a quiet connection: write a quic.keep_alive_s below {} or a longer quic.idle_timeout_s",
-                idle_s / 2.0
-            ),
-        );
-    }
-    Ok(config.with_quic(quic.with_idle_timeout(idle).with_keep_alive(keep)))
-}
-
-/// Without QUIC, the section has no effect.
-#[cfg(not(feature = "quic"))]
-pub(super) fn quic(
-    _: &QuicSection,
-    config: Config,
-    _: &dyn Fn(&str) -> String,
-) -> Result<Config, Failure> {
-    Ok(config)
 }

@@ -80,10 +80,3 @@ pub(crate) struct BootstrapSection {
     pub(crate) max_lost: Setting<usize>,
     pub(crate) max_dials: Setting<usize>,
 }
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct QuicSection {
-    pub(crate) idle_timeout_s: Setting<f64>,
-    pub(crate) keep_alive_s: Setting<f64>,
-}

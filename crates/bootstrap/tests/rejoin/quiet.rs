@@ -1,0 +1,96 @@
+//! A peer that is connected and sends nothing, and a peer that this host has closed.
+
+use bootstrap::{Origin, RejoinConfig, State};
+
+use crate::host::{Host, MS, SECOND};
+
+/// A host with a peer that has been connected for 10 s, and further ones.
+fn connected(origin: Origin, others: u32) -> Host {
+    let mut host = Host::new(RejoinConfig::default());
+    for other in 0..others {
+        host.connect(100 + other);
+    }
+    host.add(1, &[1], origin);
+    host.connect(1);
+    host.pass(10 * SECOND);
+    host.events.clear();
+    host
+}
+
+#[test]
+fn a_quiet_peer_is_dialed_at_the_pace_of_a_lost_one_until_it_is_heard() {
+    let mut host = connected(Origin::Peer, 8);
+    host.pass(60 * SECOND);
+    assert_eq!(host.dialed(), [], "a connected peer is not dialed");
+    let from = host.now;
+    host.core.handle_quiet(host.now, &1);
+    host.pass(30 * SECOND);
+    let dials = host.dials();
+    assert!(dials[0].at - from <= 250 * MS);
+    let gaps = dials.windows(2).map(|pair| pair[1].at - pair[0].at);
+    assert!(gaps.max() <= Some(1500 * MS));
+    assert!(dials.len() >= 20, "{} dials in 30 s", dials.len());
+    assert_eq!(host.core.state(), State::Joined, "the connection counts until it ends");
+
+    host.events.clear();
+    host.core.handle_heard(host.now, &1);
+    let in_flight = host.abandoned();
+    assert!(!in_flight.is_empty(), "dials of a peer that was heard are abandoned");
+    host.pass(600 * SECOND);
+    assert_eq!(host.dialed(), []);
+}
+
+#[test]
+fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
+    let mut host = connected(Origin::Peer, 8);
+    host.core.handle_quiet(host.now, &1);
+    host.core.handle_quiet(host.now, &1);
+    host.pass(5 * SECOND);
+    assert!(!host.dialed().is_empty());
+    host.connect(1);
+    host.pass(600 * SECOND);
+    assert_eq!(host.dialed(), []);
+    // It is connected without a pause, and may be quiet and then lost once more.
+    host.core.handle_quiet(host.now, &1);
+    host.disconnect(1);
+    host.pass(5 * SECOND);
+    assert!(!host.dialed().is_empty());
+}
+
+#[test]
+fn a_node_whose_only_peer_is_quiet_looks_for_others_like_an_isolated_one() {
+    let mut host = connected(Origin::List, 0);
+    host.add(2, &[2], Origin::Saved);
+    host.connect(2);
+    host.disconnect(2);
+    host.core.handle_quiet(host.now, &1);
+    let need = host.core.need();
+    assert!(need.isolated && need.peers == 8, "{need:?}");
+    let from = host.now;
+    host.pass(11 * SECOND);
+    // A bootstrap peer may be quiet for many nodes at the same time: its delay is uniform in 10 s.
+    let dials = host.dials();
+    for peer in [1, 2] {
+        let first = dials.iter().find(|dial| dial.peer == Some(peer)).unwrap();
+        assert!(first.at - from <= 10 * SECOND, "{peer}: {:?}", first.at - from);
+    }
+    host.core.handle_heard(host.now, &1);
+    assert!(!host.core.need().isolated);
+}
+
+#[test]
+fn a_peer_that_this_host_closes_is_forgotten_unless_a_source_names_it() {
+    let mut host = connected(Origin::Peer, 8);
+    host.core.handle_dismissed(host.now, &1);
+    host.disconnect(1);
+    host.pass(600 * SECOND);
+    assert_eq!(host.dialed(), []);
+
+    let mut host = connected(Origin::Saved, 8);
+    host.add(1, &[2], Origin::Peer);
+    host.core.handle_dismissed(host.now, &1);
+    host.disconnect(1);
+    host.pass(SECOND);
+    let dials = host.dials();
+    assert_eq!(dials[0].addresses, [1], "only the address of the source is left");
+}
