@@ -33,7 +33,9 @@ fn soon() -> Instant {
 
 async fn connected(events: &mut Events, peer: PeerId) -> Multiaddr {
     wait(events, |event| match event {
-        Event::Connected { peer: who, address, .. } if who == peer => Some(address),
+        Event::Connected {
+            peer: who, address, ..
+        } if who == peer => Some(address),
         _ => None,
     })
     .await
@@ -75,7 +77,10 @@ async fn a_node_joins_through_its_list_and_rejoins_after_the_peer_was_restarted(
     assert_eq!(here.rejoin_status().state, State::Joined);
     let peer = there.peer_id();
     let view = candidate(&here, peer).unwrap();
-    assert!(view.connected && view.origins.contains(&Origin::List), "{view:?}");
+    assert!(
+        view.connected && view.origins.contains(&Origin::List),
+        "{view:?}"
+    );
 
     // A bootstrap peer that many nodes may have lost is dialed at a random time within the cap, which is 10 s.
     there.shutdown().await;
@@ -189,7 +194,10 @@ async fn a_source_of_the_host_names_a_peer() {
     let builder = Node::builder(Keypair::generate_ed25519());
     let config = BootstrapConfig::default().with_rejoin(quick());
     let builder = builder.config(Config::default().with_bootstrap(config));
-    let here = builder.source(Box::new(List::new([named]))).build().unwrap();
+    let here = builder
+        .source(Box::new(List::new([named])))
+        .build()
+        .unwrap();
     here.joined(soon()).await.unwrap();
     here.shutdown().await;
     there.shutdown().await;
@@ -209,9 +217,16 @@ async fn a_bootstrap_address_that_does_not_answer_is_told_once() {
         _ => None,
     };
     let told = wait(&mut events, failed).await;
-    assert!(told["error"].as_str().unwrap().contains(&at.to_string()), "{told}");
+    assert!(
+        told["error"].as_str().unwrap().contains(&at.to_string()),
+        "{told}"
+    );
     // Three more dials have failed by then.
-    let is_dialed = || here.candidates().iter().any(|one| one.dials >= 4 && one.in_flight == 0);
+    let is_dialed = || {
+        here.candidates()
+            .iter()
+            .any(|one| one.dials >= 4 && one.in_flight == 0)
+    };
     while !is_dialed() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -243,7 +258,10 @@ async fn a_peer_that_owes_a_ping_is_dialed_anew_although_its_connection_is_open(
     // The ping never ends in time. Only its connection shows the silence.
     let pinging = tokio::spawn(async move { connection.ping().await });
     assert_eq!(connected(&mut events, there.peer_id()).await, at);
-    println!("connected anew {:?} after the path was gone", silent.elapsed());
+    println!(
+        "connected anew {:?} after the path was gone",
+        silent.elapsed()
+    );
     let new = here.connection(there.peer_id()).unwrap();
     within(new.ping()).await.unwrap();
     pinging.abort();

@@ -132,7 +132,7 @@ async function createNode ({ transport, security, seed, listen, relay, circuits 
     // QUIC brings its own security and streams, a circuit does not.
     connectionEncrypters: own ? [SECURITIES[security]()] : [],
     streamMuxers: own ? [yamux()] : [],
-    peerDiscovery: discover ? [mdns()] : [],
+    peerDiscovery: discover ? [tellingMdns] : [],
     services: { identify: identify(), ping: ping(), ...relay === undefined ? {} : { relay } },
     connectionManager: {
       // Every test peer has the same host, which would soon meet the limits on new connections per host.
@@ -144,6 +144,15 @@ async function createNode ({ transport, security, seed, listen, relay, circuits 
     // It pings on every connection each 10 seconds, and two pings of ours at once would fail a dial.
     connectionMonitor: { enabled: listen.length > 0 }
   })
+}
+
+/** mDNS that prints what it finds. The node's own event is silent about a peer that has connected before. */
+function tellingMdns (components) {
+  const service = mdns()(components)
+  service.addEventListener('peer', ({ detail: found }) => {
+    print({ event: 'discovered', peer_id: found.id.toString(), addresses: found.multiaddrs.map(String) })
+  })
+  return service
 }
 
 /** Prints what happens to connections, in the order it happens. */
@@ -165,9 +174,6 @@ function reportConnections (node) {
       protocols: result.protocols,
       listen: result.listenAddrs.map(String)
     })
-  })
-  node.addEventListener('peer:discovery', ({ detail: found }) => {
-    print({ event: 'discovered', peer_id: found.id.toString(), addresses: found.multiaddrs.map(String) })
   })
   node.addEventListener('peer:disconnect', ({ detail: peerId }) => {
     print({ event: 'disconnected', peer_id: peerId.toString() })

@@ -71,13 +71,14 @@ fn one(mode: Mode, number: u8, pair: usize) -> Result<Duration> {
         Watched::up(&homes[end], &all)
     };
     let begun = Instant::now();
-    let first = up(0)?;
+    let mut nodes = vec![up(0)?];
     wait_until(begun + APART);
-    let second = up(1)?;
-    let started = second.started;
+    nodes.push(up(1)?);
+    let started = nodes[1].started;
     let deadline = Deadline::within(PATIENCE);
     let mut latest = started;
-    for mut node in [first, second] {
+    // Both nodes run until the end, because each needs the other.
+    for node in &mut nodes {
         let joined = node.until("the state joined", deadline, |node| {
             let (state, at) = node.state.as_ref()?;
             (state == "joined").then_some(*at)

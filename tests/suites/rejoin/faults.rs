@@ -25,6 +25,9 @@ use crate::watched::{PATIENCE, Watched, wait_until};
 /// The longest time from the end of a fault to the answer of a new ping, in seconds.
 const BOUND: f64 = 2.0;
 
+/// The time after which a fault has stopped all pings.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// The pause between the starts of two pings.
 const EVERY_MS: &str = "50";
 
@@ -93,9 +96,9 @@ const FAULTS: [Fault; 6] = [
         kind: Kind::Network {
             begin: [
                 "",
-                "nft add table ip cut; nft add chain ip cut all '{ type filter hook forward priority 0; policy drop; }'",
+                "nft add table ip fault; nft 'add chain ip fault through { type filter hook forward priority 0; policy drop; }'",
             ],
-            end: ["", "nft delete table ip cut"],
+            end: ["", "nft delete table ip fault"],
         },
     },
     Fault {
@@ -199,6 +202,15 @@ impl Scene {
         })
     }
 
+    /// No ping was answered from a second after the fault began until now.
+    fn ensure_cut(&mut self, begun: Instant) -> Result<()> {
+        self.host.catch_up();
+        let mut others = self.host.others.iter();
+        let answered = others.any(|(at, event)| event.kind() == "pong" && *at > begun + SETTLED);
+        ensure!(!answered, "the fault did not stop the pings");
+        Ok(())
+    }
+
     fn begin(&self, fault: Fault) -> Result<()> {
         match fault.kind {
             Kind::Network {
@@ -245,7 +257,7 @@ fn one(fault: Fault, mode: Mode, length: Duration) -> Result<Outcome> {
     let begun = Instant::now();
     scene.begin(fault)?;
     wait_until(begun + length);
-    scene.host.catch_up();
+    scene.ensure_cut(begun)?;
     let ended = scene.end(fault)?;
     let (answered, after) = scene.answered(ended)?;
     let kept = before == after && !before.is_empty();

@@ -59,9 +59,10 @@ impl Place {
         Watched::start(name, &mut self.sandbox.inside(command))
     }
 
-    /// Starts `bowline up` here.
+    /// Starts `bowline up` here, with mDNS unless the flags say otherwise.
     pub(crate) fn up(&self, home: &Home, flags: &[String]) -> Result<Watched> {
         let mut command = home.bowline_with_data(&["up", "--json"]);
+        command.env_remove("BOWLINE_BOOTSTRAP__MDNS");
         self.start("bowline", command.args(flags))
     }
 }

@@ -30,12 +30,19 @@ fn a_quiet_peer_is_dialed_at_the_pace_of_a_lost_one_until_it_is_heard() {
     let gaps = dials.windows(2).map(|pair| pair[1].at - pair[0].at);
     assert!(gaps.max() <= Some(1500 * MS));
     assert!(dials.len() >= 20, "{} dials in 30 s", dials.len());
-    assert_eq!(host.core.state(), State::Joined, "the connection counts until it ends");
+    assert_eq!(
+        host.core.state(),
+        State::Joined,
+        "the connection counts until it ends"
+    );
 
     host.events.clear();
     host.core.handle_heard(host.now, &1);
     let in_flight = host.abandoned();
-    assert!(!in_flight.is_empty(), "dials of a peer that was heard are abandoned");
+    assert!(
+        !in_flight.is_empty(),
+        "dials of a peer that was heard are abandoned"
+    );
     host.pass(600 * SECOND);
     assert_eq!(host.dialed(), []);
 }
@@ -72,7 +79,11 @@ fn a_node_whose_only_peer_is_quiet_looks_for_others_like_an_isolated_one() {
     let dials = host.dials();
     for peer in [1, 2] {
         let first = dials.iter().find(|dial| dial.peer == Some(peer)).unwrap();
-        assert!(first.at - from <= 10 * SECOND, "{peer}: {:?}", first.at - from);
+        assert!(
+            first.at - from <= 10 * SECOND,
+            "{peer}: {:?}",
+            first.at - from
+        );
     }
     host.core.handle_heard(host.now, &1);
     assert!(!host.core.need().isolated);
@@ -92,5 +103,9 @@ fn a_peer_that_this_host_closes_is_forgotten_unless_a_source_names_it() {
     host.disconnect(1);
     host.pass(SECOND);
     let dials = host.dials();
-    assert_eq!(dials[0].addresses, [1], "only the address of the source is left");
+    assert_eq!(
+        dials[0].addresses,
+        [1],
+        "only the address of the source is left"
+    );
 }

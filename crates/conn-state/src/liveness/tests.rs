@@ -172,7 +172,11 @@ fn a_ping_that_is_unanswered_for_two_seconds_makes_a_connection_quiet_until_a_by
     };
     let almost = 2 * SECOND - Duration::from_nanos(1);
     assert_eq!(look(&mut watched, almost, received, Some(asked)), None);
-    assert_eq!(look(&mut watched, 9 * SECOND, received, None), None, "nobody asks");
+    assert_eq!(
+        look(&mut watched, 9 * SECOND, received, None),
+        None,
+        "nobody asks"
+    );
     let quiet = look(&mut watched, 2 * SECOND, received, Some(asked));
     assert_eq!(quiet, Some(LivenessEvent::Quiet));
     assert!(watched.liveness.is_quiet());
@@ -182,10 +186,15 @@ fn a_ping_that_is_unanswered_for_two_seconds_makes_a_connection_quiet_until_a_by
     let heard = look(&mut watched, 13 * SECOND, received + 1, Some(asked));
     assert_eq!(heard, Some(LivenessEvent::Heard));
     // The silence counts from the byte on, however old the ping is.
-    assert_eq!(look(&mut watched, 14 * SECOND, received + 1, Some(asked)), None);
+    assert_eq!(
+        look(&mut watched, 14 * SECOND, received + 1, Some(asked)),
+        None
+    );
     let quiet = look(&mut watched, 15 * SECOND, received + 1, Some(asked));
     assert_eq!(quiet, Some(LivenessEvent::Quiet));
-    watched.liveness.handle_pong(watched.now + 16 * SECOND, SECOND);
+    watched
+        .liveness
+        .handle_pong(watched.now + 16 * SECOND, SECOND);
     assert_eq!(watched.liveness.poll_event(), Some(LivenessEvent::Heard));
 }
 
@@ -195,14 +204,18 @@ fn a_transport_that_keeps_itself_alive_is_quiet_two_seconds_after_a_packet_was_d
     let begun = watched.now;
     let mut look = |after| {
         let expected = Some(3 * SECOND);
-        watched.liveness.handle_look(begun + after, 0, None, expected);
+        watched
+            .liveness
+            .handle_look(begun + after, 0, None, expected);
         watched.liveness.poll_event()
     };
     assert_eq!(look(5 * SECOND - Duration::from_nanos(1)), None);
     assert_eq!(look(5 * SECOND), Some(LivenessEvent::Quiet));
     // A time that no clock can reach never comes.
     let mut watched = Watched::new();
-    watched.liveness.handle_look(begun + SECOND, 0, None, Some(Duration::MAX));
+    watched
+        .liveness
+        .handle_look(begun + SECOND, 0, None, Some(Duration::MAX));
     assert_eq!(watched.liveness.poll_event(), None);
 }
 
