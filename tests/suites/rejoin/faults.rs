@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::harness::Home;
 use tests::harness::process::{Deadline, Signal};
 
@@ -66,6 +66,9 @@ enum Kind {
 const DOWN: &str = "ip link set net down";
 const UP: &str = "ip link set net up; ip route replace default via 10.1.0.1";
 
+/// The fault that leaves the links as they are.
+const DROP: &str = "drop in mid-path";
+
 const FAULTS: [Fault; 6] = [
     Fault {
         name: "interface down, same address",
@@ -92,7 +95,7 @@ const FAULTS: [Fault; 6] = [
         },
     },
     Fault {
-        name: "drop in mid-path",
+        name: DROP,
         kind: Kind::Network {
             begin: [
                 "",
@@ -118,7 +121,7 @@ fn lengths(fault: Fault, sizes: Sizes) -> &'static [u64] {
         (Kind::Stopped { .. }, true) => &[60],
         (Kind::Stopped { .. }, false) => &[12],
         // One long fault, which no event on the host shows.
-        (Kind::Network { .. }, false) if fault.name == "drop in mid-path" => &[5, 60],
+        (Kind::Network { .. }, false) if fault.name == DROP => &[5, 60],
         (Kind::Network { .. }, false) => &[5],
     }
 }
@@ -185,7 +188,9 @@ impl Scene {
             _home: home,
         };
         scene.answered(Instant::now())?;
-        wait_until(scene.host.lasting_from().context("no connection")?);
+        let deadline = Deadline::within(PATIENCE);
+        let lasting = (scene.host).until("a connection", deadline, Watched::lasting_from)?;
+        wait_until(lasting);
         Ok(scene)
     }
 
@@ -221,16 +226,20 @@ impl Scene {
         }
     }
 
-    /// Ends the fault. Gives the moment from which on the links carry packets.
+    /// Ends the fault. Gives the moment from which on the links carry packets, or an earlier one.
     fn end(&self, fault: Fault) -> Result<Instant> {
         match fault.kind {
             Kind::Network {
                 end: [here, router],
                 ..
             } => {
+                let before = Instant::now();
                 self.run(here, router)?;
+                if fault.name == DROP {
+                    return Ok(before);
+                }
+                self.router.until_up("host")?;
                 self.here.until_up("net")?;
-                self.router.until_up("host there")?;
                 Ok(Instant::now())
             }
             Kind::Stopped { is_host } => {
@@ -242,8 +251,12 @@ impl Scene {
     }
 
     fn run(&self, here: &str, router: &str) -> Result<()> {
-        self.here.shell(here)?;
-        self.router.shell(router)
+        for (place, script) in [(&self.here, here), (&self.router, router)] {
+            if !script.is_empty() {
+                place.shell(script)?;
+            }
+        }
+        Ok(())
     }
 
     fn stopped(&self, is_host: bool) -> &Watched {

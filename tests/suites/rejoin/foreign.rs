@@ -146,8 +146,8 @@ fn bowline(
     let mut node = Watched::up(&home, &first)?;
     let here = node.id().to_owned();
     probed(&mut survivor, &here, Instant::now(), PATIENCE)?;
-    node.catch_up();
-    wait_until(node.lasting_from().context("no connection")?);
+    let deadline = Deadline::within(PATIENCE);
+    wait_until(node.until("a connection", deadline, Watched::lasting_from)?);
     let theirs = match stack {
         Stack::Quic => keep_alive + 1.0,
         Stack::TcpTls | Stack::TcpNoise => THEIRS,
