@@ -35,8 +35,8 @@ const PROBE_EVERY: &str = "100";
 /// The number of restarts of each row in a short run.
 const SHORT: usize = 3;
 
-/// The time after which a comparison gives up.
-const GIVE_UP: Duration = Duration::from_secs(60);
+/// The time after which a restart counts as failed.
+const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// The pause before rust-libp2p dials again.
 const DIAL_AGAIN: Duration = Duration::from_millis(500);
@@ -186,18 +186,20 @@ fn rust(peer: &Peer, stack: Stack, place: usize, restarts: usize) -> Result<Both
     let (mut ours, mut theirs) = (Outcome::default(), Outcome::default());
     for restart in 0..restarts {
         let killed = node.kill()?;
-        node = start()?;
-        for (end, other, outcome) in [
-            (&mut node, &there, &mut ours),
-            (&mut survivor, &here, &mut theirs),
-        ] {
-            match probed(end, other, killed, GIVE_UP) {
-                Ok(answered) => outcome.times.add(answered - killed),
-                Err(_) => {
-                    outcome.remark = format!("no answer within {GIVE_UP:?} at restart {restart}");
-                }
-            }
-        }
+        let again = start().and_then(|mut node| {
+            let our = probed(&mut node, &there, killed, GIVE_UP)?;
+            let their = probed(&mut survivor, &here, killed, GIVE_UP)?;
+            Ok((node, our, their))
+        });
+        // A comparison does not fail.
+        let Ok((started, our, their)) = again else {
+            let remark = format!("no answer within {GIVE_UP:?} at restart {}", restart + 1);
+            (ours.remark, theirs.remark) = (remark.clone(), remark);
+            break;
+        };
+        node = started;
+        ours.times.add(our - killed);
+        theirs.times.add(their - killed);
     }
     Ok((ours, theirs))
 }
