@@ -86,7 +86,7 @@ impl Builder {
         self
     }
 
-    /// Adds a source of peers to dial, beside those of [`crate::BootstrapConfig`].
+    /// Adds a source of peers to dial, in addition to those of [`crate::BootstrapConfig`].
     #[cfg(feature = "bootstrap")]
     pub fn source(mut self, source: Source) -> Self {
         self.sources.push(source);
@@ -355,7 +355,7 @@ fn metrics(others: &[Arc<dyn Part>], transports: &Transports) -> Arc<dyn Part> {
             .iter()
             .for_each(|part| part.register_metrics(registry));
         #[cfg(feature = "tcp")]
-        crate::transport::tcp_metrics::register(registry, Arc::clone(&transports.tcp.dialer));
+        crate::parts::Metrics::register_dialer(registry, Arc::clone(&transports.tcp.dialer));
     });
     metrics
 }

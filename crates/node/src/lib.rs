@@ -1,7 +1,7 @@
 //! A peer-to-peer node that combines the six crates of Bowline, and the `bowline` binary.
 //!
 //! ```text
-//! inbound: listen ─┐                                  ┌─► parts: ping, identify, relays
+//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays
 //!                  ├─► permit ► handshake ► register ─┤
 //! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
@@ -20,13 +20,15 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic` and `relay` at the most. The default features add the binary (`cli`) and its
+//! A library needs the features `tcp`, `quic`, `relay` and `bootstrap` at the most. The default features add the binary (`cli`) and its
 //! metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - There is no gossip, no peer discovery, no redialing and no hole punching yet: the features `gossip` and
-//!   `bootstrap` add nothing.
+//! - There is no gossip, no DHT and no hole punching yet: the feature `gossip` adds nothing.
+//! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
+//! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
+//!   streams on the old connection have 30 s to finish.
 //!
 #![cfg_attr(
     all(feature = "tcp", feature = "quic"),

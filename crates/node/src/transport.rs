@@ -4,8 +4,6 @@
 pub(crate) mod quic;
 #[cfg(feature = "tcp")]
 pub(crate) mod tcp;
-#[cfg(all(feature = "tcp", feature = "metrics"))]
-pub(crate) mod tcp_metrics;
 
 use std::io;
 

@@ -27,6 +27,7 @@ mod open_files;
 mod order;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod rejoining;
 mod relaying;
 mod rules;
 #[cfg(target_os = "linux")]

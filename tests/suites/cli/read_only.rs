@@ -70,7 +70,7 @@ fn a_node_with_a_key_in_a_read_only_directory_runs_and_names_what_it_cannot_save
     let data_dir = home.data_dir();
     for named in [
         data_dir.to_str().unwrap(),
-        "lock, admin, admin-token",
+        "lock, admin, admin-token, peers",
         "unix:",
     ] {
         assert!(log[0].contains(named), "{named}: {finished:?}");

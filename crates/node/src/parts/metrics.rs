@@ -1,5 +1,8 @@
 //! The counters of connections, and the registry for the counters of all parts. Prometheus can read them.
 
+#[cfg(feature = "tcp")]
+mod tcp;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,

@@ -219,8 +219,9 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     // An event, with its text and its JSON.
     let event = within(async {
         loop {
-            if let crate::Event::Part(event) = events.next().await.unwrap() {
-                return event;
+            match events.next().await.unwrap() {
+                crate::Event::Part(event) if event.name() == "greeted" => return event,
+                _ => {}
             }
         }
     });

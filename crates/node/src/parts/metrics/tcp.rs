@@ -10,9 +10,13 @@ use prometheus_client::{
 };
 use transport_tcp::{Dialer, Metered, RouteCounters};
 
-/// Adds the counters of `dialer` to the registry.
-pub(crate) fn register(registry: &mut Registry, dialer: Arc<Metered<Arc<dyn Dialer>>>) {
-    registry.register_collector(Box::new(DialerMetrics(dialer)));
+use super::Metrics;
+
+impl Metrics {
+    /// Adds the counters of `dialer` to the registry.
+    pub(crate) fn register_dialer(registry: &mut Registry, dialer: Arc<Metered<Arc<dyn Dialer>>>) {
+        registry.register_collector(Box::new(DialerMetrics(dialer)));
+    }
 }
 
 struct DialerMetrics(Arc<Metered<Arc<dyn Dialer>>>);
