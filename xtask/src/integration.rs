@@ -10,41 +10,57 @@ use crate::parts::Part;
 use crate::step;
 use crate::tally::Tally;
 
-/// A test target of the package `tests` that prints `NAME: N passed, N failed, N skipped` as its last line.
+/// A test target that prints `NAME: N passed, N failed, N skipped` as its last line.
 struct Suite {
     name: &'static str,
+    /// The name of the test target, which no other package has.
+    target: &'static str,
     parts: &'static [Part],
 }
 
 const SUITES: &[Suite] = &[
     Suite {
         name: "interop",
+        target: "interop",
         parts: &[Part::Rust, Part::Go, Part::Js],
     },
     Suite {
         name: "mutual",
+        target: "mutual",
         parts: &[Part::Rust, Part::Go],
     },
     Suite {
         name: "proxies",
+        target: "proxies",
         parts: &[Part::Microsocks, Part::Dante, Part::Tinyproxy, Part::Squid],
     },
     Suite {
         name: "hostile",
+        target: "hostile",
         parts: &[Part::Rust, Part::Go, Part::Js, Part::Unshare],
     },
     Suite {
         name: "network",
+        target: "network",
         parts: &[Part::Network],
     },
     Suite {
+        name: "rejoin",
+        target: "rejoin-suite",
+        parts: &[Part::Rust, Part::Go, Part::Js, Part::Network],
+    },
+    Suite {
         name: "adopt",
+        target: "adopt",
         parts: &[Part::Adopt, Part::Microsocks],
     },
 ];
 
 /// How long each flood lasts in CI.
 const FLOOD_SECONDS: u32 = 6;
+
+/// The number of restarts of each kind in CI.
+const RESTARTS: u32 = 20;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -57,6 +73,9 @@ pub(crate) struct Options {
     /// The length of each flood of the suite `hostile`, in seconds
     #[arg(long, value_name = "N", default_value_t = FLOOD_SECONDS, value_parser = clap::value_parser!(u32).range(2..))]
     flood_seconds: u32,
+    /// The number of restarts of each kind in the suite `rejoin`; 50 or more also make the outages and the faults long
+    #[arg(long, value_name = "N", default_value_t = RESTARTS, value_parser = clap::value_parser!(u32).range(1..))]
+    restarts: u32,
 }
 
 impl Options {
@@ -66,6 +85,7 @@ impl Options {
             suites: Vec::new(),
             require: Part::value_variants().to_vec(),
             flood_seconds: FLOOD_SECONDS,
+            restarts: RESTARTS,
         }
     }
 }
@@ -97,6 +117,10 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
         (
             "HOSTILE_SECONDS".to_owned(),
             options.flood_seconds.to_string().into(),
+        ),
+        (
+            "REJOIN_RESTARTS".to_owned(),
+            options.restarts.to_string().into(),
         ),
     ];
     for part in parts {
@@ -139,7 +163,7 @@ fn available(parts: &[Part], required: &[Part]) -> Result<Vec<Part>> {
 fn run_suite(suite: &Suite, environment: &[(String, PathBuf)]) -> Result<Tally> {
     // With the whole workspace selected, all dependencies have the features that they have in `cargo xtask test`, and are built
     // once for both.
-    let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.name]);
+    let mut cargo = step::cargo(&["test", "--quiet", "--workspace", "--test", suite.target]);
     cargo.env("PATH", step::path());
     cargo.envs(environment.iter().map(|(key, value)| (key, value)));
     let (mut tally, mut failures) = (None::<Tally>, Vec::new());

@@ -185,17 +185,18 @@ fn poll_sources<Id, A>(
     first: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Found<Id, A>> {
-    let mut left = sources.len();
-    while left > 0 && !sources.is_empty() {
-        left -= 1;
-        let index = *first % sources.len();
-        match sources[index].poll_found(cx) {
+    for _ in 0..sources.len() {
+        if *first >= sources.len() {
+            *first = 0;
+        }
+        match sources[*first].poll_found(cx) {
             Poll::Ready(Some(found)) => {
-                *first = index + 1;
+                *first += 1;
                 return Poll::Ready(found);
             }
-            Poll::Ready(None) => drop(sources.remove(index)),
-            Poll::Pending => *first = index + 1,
+            // The next source takes its place.
+            Poll::Ready(None) => drop(sources.remove(*first)),
+            Poll::Pending => *first += 1,
         }
     }
     Poll::Pending
@@ -267,5 +268,50 @@ impl<Id, A> fmt::Debug for Driver<Id, A> {
         f.debug_struct("Driver")
             .field("sources", &self.sources.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    /// A source that counts its polls, and finds nothing.
+    struct Counted {
+        polls: Arc<AtomicUsize>,
+        ends: bool,
+    }
+
+    impl PeerSource<u8, u8> for Counted {
+        fn poll_found(&mut self, _: &mut Context<'_>) -> Poll<Option<Found<u8, u8>>> {
+            self.polls.fetch_add(1, Relaxed);
+            match self.ends {
+                true => Poll::Ready(None),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    #[test]
+    fn every_source_is_polled_once_whichever_is_first_and_whichever_ends() {
+        for (first, ending) in (0..4).flat_map(|first| (0..3).map(move |ending| (first, ending))) {
+            let counts: [Arc<AtomicUsize>; 3] = Default::default();
+            let source = |(index, polls): (usize, &Arc<AtomicUsize>)| {
+                let (polls, ends) = (polls.clone(), index == ending);
+                Box::new(Counted { polls, ends }) as Box<dyn PeerSource<u8, u8>>
+            };
+            let mut sources: Vec<_> = counts.iter().enumerate().map(source).collect();
+            let mut next = first;
+            let waker = std::task::Waker::noop();
+            let polled = poll_sources(&mut sources, &mut next, &mut Context::from_waker(waker));
+            assert!(polled.is_pending());
+            assert_eq!(
+                counts.map(|polls| polls.load(Relaxed)),
+                [1; 3],
+                "first {first}, ending {ending}"
+            );
+            assert_eq!(sources.len(), 2);
+        }
     }
 }

@@ -74,6 +74,19 @@ type cutEvent struct {
 	Reason   string `json:"reason"`
 }
 
+// probedEvent is the answer to a ping on a new stream. The time includes opening the stream.
+type probedEvent struct {
+	Event  string `json:"event"`
+	PeerID string `json:"peer_id"`
+	Took   int64  `json:"took_us"`
+}
+
+type discoveredEvent struct {
+	Event     string   `json:"event"`
+	PeerID    string   `json:"peer_id"`
+	Addresses []string `json:"addresses"`
+}
+
 type doneEvent struct {
 	Event string `json:"event"`
 }

@@ -9,14 +9,21 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
+// localConfig is what listen says about the peers that it finds and keeps.
+type localConfig struct {
+	mdns       bool
+	probeEvery time.Duration // 0 for no pings of its own
+}
+
 // listen serves on addr until it is told to end.
-func listen(cfg hostConfig, circuits circuitConfig, addr ma.Multiaddr, out *emitter) error {
+func listen(cfg hostConfig, circuits circuitConfig, local localConfig, addr ma.Multiaddr, out *emitter) error {
 	// Before "ready", so that a driver that reacts to that line at once ends the program cleanly too.
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
@@ -61,6 +68,19 @@ func listen(cfg hostConfig, circuits circuitConfig, addr ma.Multiaddr, out *emit
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		go keepReserved(ctx, h, *circuits.reserve, out)
+	}
+
+	if local.mdns {
+		service, err := discover(h, out)
+		if err != nil {
+			return fmt.Errorf("cannot use mDNS: %w", err)
+		}
+		defer service.Close()
+	}
+	if local.probeEvery > 0 {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go probe(ctx, h, local.probeEvery, out)
 	}
 
 	closed := make(chan struct{})

@@ -2,7 +2,7 @@
 // ../README.md describes:
 //
 //	go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
-//	         [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+//	         [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
 //	go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
 //	go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 //
@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -24,7 +25,7 @@ import (
 
 const usage = `usage:
   go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
-           [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+           [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
   go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
   go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 `
@@ -73,6 +74,16 @@ func parse(args []string) (func(*emitter) error, error) {
 	case "listen":
 		var addr ma.Multiaddr
 		var circuits circuitConfig
+		var local localConfig
+		flags.BoolVar(&local.mdns, "mdns", false, "")
+		flags.Func("probe-every", "", func(value string) error {
+			ms, err := strconv.ParseUint(value, 10, 31)
+			if err != nil || ms == 0 {
+				return errors.New("not a number of milliseconds")
+			}
+			local.probeEvery = time.Duration(ms) * time.Millisecond
+			return nil
+		})
 		flags.BoolVar(&circuits.relay, "relay", false, "")
 		flags.Int64Var(&circuits.data, "relay-data", 0, "")
 		flags.Func("reserve", "", func(value string) (err error) {
@@ -92,7 +103,7 @@ func parse(args []string) (func(*emitter) error, error) {
 		if addr == nil {
 			addr = cfg.defaultListenAddr()
 		}
-		return func(out *emitter) error { return listen(cfg, circuits, addr, out) }, nil
+		return func(out *emitter) error { return listen(cfg, circuits, local, addr, out) }, nil
 
 	case "dial", "echo":
 		pings := flags.Uint("pings", 3, "")

@@ -6,6 +6,7 @@ import { quic } from '@chainsafe/libp2p-quic'
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
+import { mdns } from '@libp2p/mdns'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
@@ -14,9 +15,10 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { echo, keepReserved, relayService, serveEcho } from './circuits.mjs'
+import { probe } from './probe.mjs'
 
 const USAGE = `usage: js-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
-               [--relay [--relay-data BYTES]] [--reserve MULTIADDR]
+               [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
        js-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
        js-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]`
 
@@ -36,7 +38,9 @@ const LISTEN_OPTIONS = {
   addr: { type: 'string' },
   relay: { type: 'boolean', default: false },
   'relay-data': { type: 'string' },
-  reserve: { type: 'string' }
+  reserve: { type: 'string' },
+  'probe-every': { type: 'string' },
+  mdns: { type: 'boolean', default: false }
 }
 
 /** Reads the command line into the job to do; throws when it is not one. */
@@ -50,12 +54,16 @@ function parseCommandLine ([command, ...args]) {
       const data = values['relay-data'] === undefined
         ? undefined
         : parseWhole('--relay-data', values['relay-data'], Number.MAX_SAFE_INTEGER)
+      const pause = values['probe-every'] === undefined
+        ? undefined
+        : parseWhole('--probe-every', values['probe-every'], 2 ** 31 - 1)
       return {
         ...common,
         listen: [addr.toString()],
         relay: values.relay ? relayService(data) : undefined,
         circuits: values.relay || reserve !== undefined,
-        run: node => listen(node, reserve)
+        mdns: values.mdns,
+        run: node => listen(node, reserve, pause)
       }
     }
     case 'echo': {
@@ -112,7 +120,7 @@ function print (line) {
 }
 
 /** A node, not started yet, that has nothing but what the job asks for. */
-async function createNode ({ transport, security, seed, listen, relay, circuits = false }) {
+async function createNode ({ transport, security, seed, listen, relay, circuits = false, mdns: discover = false }) {
   const own = transport === 'tcp' || circuits
   return createLibp2p({
     start: false,
@@ -124,6 +132,7 @@ async function createNode ({ transport, security, seed, listen, relay, circuits 
     // QUIC brings its own security and streams, a circuit does not.
     connectionEncrypters: own ? [SECURITIES[security]()] : [],
     streamMuxers: own ? [yamux()] : [],
+    peerDiscovery: discover ? [tellingMdns] : [],
     services: { identify: identify(), ping: ping(), ...relay === undefined ? {} : { relay } },
     connectionManager: {
       // Every test peer has the same host, which would soon meet the limits on new connections per host.
@@ -135,6 +144,15 @@ async function createNode ({ transport, security, seed, listen, relay, circuits 
     // It pings on every connection each 10 seconds, and two pings of ours at once would fail a dial.
     connectionMonitor: { enabled: listen.length > 0 }
   })
+}
+
+/** mDNS that prints what it finds. The node's own event is silent about a peer that has connected before. */
+function tellingMdns (components) {
+  const service = mdns()(components)
+  service.addEventListener('peer', ({ detail: found }) => {
+    print({ event: 'discovered', peer_id: found.id.toString(), addresses: found.multiaddrs.map(String) })
+  })
+  return service
 }
 
 /** Prints what happens to connections, in the order it happens. */
@@ -163,7 +181,7 @@ function reportConnections (node) {
 }
 
 /** Serves until standard input closes or a signal asks to end. */
-async function listen (node, reserve) {
+async function listen (node, reserve, pause) {
   const ended = new Promise(resolve => {
     // A pipe that breaks tells only 'close', a file or /dev/null only 'end'.
     process.stdin.resume().once('end', resolve).once('close', resolve)
@@ -176,6 +194,9 @@ async function listen (node, reserve) {
   }, { once: true })
   await node.start()
   await serveEcho(node, print)
+  if (pause !== undefined) {
+    probe(node, pause, print)
+  }
   if (reserve !== undefined) {
     await Promise.race([keepReserved(node, reserve, print), ended])
   }

@@ -91,7 +91,7 @@ pub struct Process {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
+    lines: Receiver<(Instant, String)>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     /// Disconnected once both outputs were read to their end.
     reading: Receiver<Infallible>,
@@ -125,7 +125,9 @@ impl Process {
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let (guard, reading) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
-            read_lines(stdout, guard.clone(), move |line| drop(send.send(line)));
+            read_lines(stdout, guard.clone(), move |line| {
+                drop(send.send((Instant::now(), line)));
+            });
         }
         if let Some(source) = child.stderr.take() {
             let tail = Arc::clone(&stderr);
@@ -153,12 +155,21 @@ impl Process {
     /// # Errors
     /// If the deadline passes or the output ends first, or if the line is not JSON.
     pub fn next(&mut self, deadline: Deadline) -> Result<Event> {
+        self.next_at(deadline).map(|(_, event)| event)
+    }
+
+    /// The next line of standard output, with the time at which the harness read it.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_at(&mut self, deadline: Deadline) -> Result<(Instant, Event)> {
         match self.lines.recv_timeout(deadline.left()) {
-            Ok(line) => {
+            Ok((at, line)) => {
                 let value = serde_json::from_str(&line);
-                value.map(Event).with_context(|| {
+                let event = value.map(Event).with_context(|| {
                     format!("{} printed a line that is not JSON: {line}", self.name)
-                })
+                })?;
+                Ok((at, event))
             }
             Err(RecvTimeoutError::Timeout) => bail!("{} printed nothing in time", self.name),
             Err(RecvTimeoutError::Disconnected) => bail!("{} ended its output", self.name),
@@ -248,7 +259,7 @@ impl Process {
         let stderr = stderr.iter().cloned().collect();
         Ok(Finished {
             code: status.code(),
-            stdout: self.lines.try_iter().collect(),
+            stdout: self.lines.try_iter().map(|(_, line)| line).collect(),
             stderr,
         })
     }

@@ -54,6 +54,11 @@ pub enum Event<'a> {
         received: u64,
         reason: &'a str,
     },
+    /// The peer answered a ping on a new stream. The time includes opening the stream.
+    Probed {
+        peer_id: String,
+        took_us: u128,
+    },
     Done,
     Bulk {
         bytes: u64,

@@ -1,6 +1,6 @@
 //! `listen` and `serve`: wait for peers until told to stop.
 
-use std::{io, io::BufRead, thread};
+use std::{io, io::BufRead, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
@@ -12,33 +12,39 @@ use libp2p::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
     bench, echo,
     event::{self, Event},
     node::{self, Behaviour, NodeArgs, NodeEvent, Transport},
+    probe,
     relaying::{self, RelayArgs, Reserving},
 };
 
-pub async fn listen(args: &NodeArgs, relaying: RelayArgs, addr: Option<Multiaddr>) -> Result<()> {
+pub async fn listen(
+    args: &NodeArgs,
+    relaying: RelayArgs,
+    addr: Option<Multiaddr>,
+    probing: Option<Duration>,
+) -> Result<()> {
     if relaying.is_unused() {
         let swarm = node::build(args, ping::Config::default())?;
-        return run(swarm, args.transport, addr, None).await;
+        return run(swarm, args.transport, addr, None, probing).await;
     }
     let swarm = node::build_for_circuits(args, relaying.terms())?;
     let streams = swarm.behaviour().stream.new_control().accept(echo::ECHO)?;
     tokio::spawn(echo::serve(streams));
     let reserving = relaying.reserve.map(Reserving::at);
-    run(swarm, args.transport, addr, reserving).await
+    run(swarm, args.transport, addr, reserving, probing).await
 }
 
 pub async fn serve(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
     let swarm = node::build(args, ping::Config::default())?;
     let streams = swarm.behaviour().stream.new_control().accept(bench::BULK)?;
     tokio::spawn(bench::count_streams(streams));
-    run(swarm, args.transport, addr, None).await
+    run(swarm, args.transport, addr, None, None).await
 }
 
 async fn run(
@@ -46,7 +52,13 @@ async fn run(
     transport: Transport,
     addr: Option<Multiaddr>,
     mut reserving: Option<Reserving>,
+    probing: Option<Duration>,
 ) -> Result<()> {
+    let (connected, peers) = watch::channel(Vec::new());
+    if let Some(pause) = probing {
+        let control = swarm.behaviour().stream.new_control();
+        tokio::spawn(probe::run(control, peers, pause));
+    }
     let (stop, mut orders) = stop_request().context("cannot watch for signals")?;
     tokio::pin!(stop);
 
@@ -80,6 +92,7 @@ async fn run(
                     continue;
                 }
                 handle(&event)?;
+                let _ = connected.send(swarm.connected_peers().copied().collect());
             }
         }
     }

@@ -9,9 +9,10 @@ mod echo;
 mod event;
 mod listen;
 mod node;
+mod probe;
 mod relaying;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
@@ -32,6 +33,9 @@ enum Command {
         /// Where to listen [default: loopback with a free port]
         #[arg(long, value_name = "MULTIADDR")]
         addr: Option<Multiaddr>,
+        /// Ping every connected peer on a new stream, with this pause in milliseconds between two pings
+        #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+        probe_every: Option<u64>,
         #[command(flatten)]
         relaying: RelayArgs,
         #[command(flatten)]
@@ -122,9 +126,13 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Listen {
             addr,
+            probe_every,
             relaying,
             node,
-        } => listen::listen(&node, relaying, addr).await,
+        } => {
+            let probing = probe_every.map(Duration::from_millis);
+            listen::listen(&node, relaying, addr, probing).await
+        }
         Command::Echo {
             address,
             bytes,
