@@ -83,7 +83,7 @@ pub struct BroadcastConfig {
     pub graft_again: Duration,
     /// How long ids are collected before they are sent. Default 5 ms, as in iroh-gossip.
     pub dispatch: Duration,
-    /// By how many hops a shorter path must be better to be used. Default 7, as in the paper.
+    /// By how many hops a shorter path must be better to be used. Default 4. The paper has 7.
     pub optimization: u16,
     /// The same for a shorter path that becomes known after the message has arrived. Default 2: the tree gets shorter with each
     /// message.
@@ -153,7 +153,7 @@ impl Default for BroadcastConfig {
             graft: Duration::from_millis(160),
             graft_again: Duration::from_millis(100),
             dispatch: Duration::from_millis(5),
-            optimization: 7,
+            optimization: 4,
             late_optimization: 2,
             eager: 4,
             content_retention: Duration::from_secs(30),

@@ -217,6 +217,8 @@ impl Membership {
         // The sender of an answer already counts this node as a neighbour, so it must hear of the refusal.
         if answers || self.views.may_answer(now, from) {
             self.dismiss(now, from, true, out);
+        } else {
+            self.views.owe(now, from);
         }
     }
 

@@ -51,6 +51,9 @@ impl Membership {
         for request in &self.views.pending {
             next = next.min(request.until);
         }
+        if let Some((_, due)) = self.views.owed.first() {
+            next = next.min(*due);
+        }
         if let Some((_, until)) = self.contacted {
             next = next.min(until);
         }
@@ -80,6 +83,12 @@ impl Membership {
         {
             self.contacted = None;
             self.set_aside(now, peer);
+        }
+        let owed = self.views.owed.extract_if(.., |(_, due)| now >= *due).collect::<Vec<_>>();
+        for (peer, _) in owed {
+            if !self.is_neighbour(peer) && !self.views.is_pending(peer) {
+                self.dismiss(now, peer, true, out);
+            }
         }
         self.views.aside.retain(|(_, until)| now < *until);
         if now >= self.next_shuffle {

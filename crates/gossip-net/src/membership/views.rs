@@ -15,6 +15,8 @@ const MAX_ANSWERED: usize = 4096;
 const COOLING: Duration = Duration::from_millis(1500);
 /// How many peers that refused are remembered.
 const MAX_COOLING: usize = 32;
+/// How many peers are owed an answer.
+const MAX_OWED: usize = 32;
 /// How many requests and answers may be pending. The oldest gives way.
 const MAX_PENDING: usize = 16;
 
@@ -90,6 +92,8 @@ pub(super) struct Views {
     answered: BTreeMap<u32, Instant>,
     swept: Option<Instant>,
     cooling: Vec<(u32, Instant)>,
+    /// Peers that may count this node as a neighbour, and when they are told that it is none.
+    pub(super) owed: Vec<(u32, Instant)>,
 }
 
 impl Views {
@@ -178,6 +182,13 @@ impl Views {
         }
     }
 
+    /// A refused peer got no answer, because it had one within this second. It gets one later.
+    pub(super) fn owe(&mut self, now: Instant, peer: u32) {
+        if self.owed.len() < MAX_OWED && self.owed.iter().all(|(other, _)| *other != peer) {
+            self.owed.push((peer, now + Duration::from_secs(1)));
+        }
+    }
+
     /// A peer has refused, so it is not asked again at once.
     pub(super) fn refused(&mut self, now: Instant, peer: u32) {
         self.cooling.retain(|(other, until)| *other != peer && now < *until);
@@ -209,7 +220,7 @@ impl Views {
     pub(super) fn handles(&self) -> impl Iterator<Item = u32> {
         let active = self.active.iter().map(|neighbour| neighbour.peer);
         let pending = self.pending.iter().map(|request| request.peer);
-        let aside = self.aside.iter().map(|(peer, _)| *peer);
+        let aside = self.aside.iter().chain(&self.owed).map(|(peer, _)| *peer);
         let roots = self.roots.iter().map(|root| root.peer);
         active.chain(pending).chain(aside).chain(roots).chain(self.passive.iter().copied())
     }
