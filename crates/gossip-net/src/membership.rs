@@ -10,7 +10,7 @@ mod views;
 use std::time::Instant;
 
 use crate::{MembershipConfig, event::DownCause, rng::Rng, topic::Out};
-use views::{Kind, Neighbour, Request, Root, Views};
+use views::{Kind, Neighbour, Rate, Request, Root, Views};
 
 /// How many steps of a walk are believed, whatever the wire says.
 const MAX_TTL: u16 = 16;
@@ -22,6 +22,8 @@ const PROTECTED: usize = 2;
 const ANSWER: usize = 7;
 /// How many walks per second a node starts for peers that join.
 const MAX_WALKS: u32 = 1024;
+/// How many Shuffles of others per second a node answers. Each answer may need a dial, and the sender chooses whom.
+const MAX_REPLIES: u32 = 8;
 
 /// A message of the protocol. Peers are handles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub(crate) struct Membership {
     rng: Rng,
     views: Views,
     last_eviction: Option<Instant>,
-    /// The start of the current second, and the walks that were started in it.
-    walks: (Option<Instant>, u32),
+    walks: Rate,
+    replies: Rate,
     next_shuffle: Instant,
     next_contact: Instant,
     /// When the next refill may ask, after a refusal.
@@ -64,7 +66,8 @@ impl Membership {
             me,
             views: Views::default(),
             last_eviction: None,
-            walks: (None, 0),
+            walks: Rate::default(),
+            replies: Rate::default(),
             next_shuffle: now + rng.jittered(config.shuffle),
             next_contact: now + rng.jittered(config.contact),
             next_refill: now,
@@ -188,20 +191,11 @@ impl Membership {
             self.dismiss(now, from, true, out);
         }
         for neighbour in self.neighbours().collect::<Vec<_>>() {
-            if neighbour != from && self.may_walk(now) {
+            if neighbour != from && self.walks.allows(now, MAX_WALKS) {
                 let ttl = self.config.active_walk;
                 out.push(Out::Swarm(neighbour, Swarm::ForwardJoin { peer: from, ttl }));
             }
         }
-    }
-
-    fn may_walk(&mut self, now: Instant) -> bool {
-        let (start, count) = &mut self.walks;
-        if start.is_none_or(|start| now - start >= std::time::Duration::from_secs(1)) {
-            (*start, *count) = (Some(now), 0);
-        }
-        *count += 1;
-        *count <= MAX_WALKS
     }
 
     fn on_neighbor(&mut self, now: Instant, from: u32, high: bool, out: &mut Vec<Out>) {
@@ -274,7 +268,7 @@ impl Membership {
             return;
         }
         // An answer to another peer than the sender may need a dial, so its rate is limited.
-        if origin != self.me && (self.is_neighbour(origin) || self.views.may_answer(now, origin)) {
+        if origin != self.me && (self.is_neighbour(origin) || self.replies.allows(now, MAX_REPLIES)) {
             let reply = self.some_peers(origin, nodes.len());
             out.push(Out::Swarm(origin, Swarm::ShuffleReply { nodes: reply }));
         }

@@ -79,6 +79,24 @@ impl Root {
     }
 }
 
+/// Counts what is done within a second.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    start: Option<Instant>,
+    count: u32,
+}
+
+impl Rate {
+    /// Whether one more is allowed now.
+    pub(super) fn allows(&mut self, now: Instant, per_second: u32) -> bool {
+        if self.start.is_none_or(|start| now >= start + Duration::from_secs(1)) {
+            (self.start, self.count) = (Some(now), 0);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= per_second
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Views {
     /// Neighbours, the oldest first.

@@ -44,6 +44,18 @@ impl Attacker {
         sleep(Duration::from_millis(200)).await;
     }
 
+    /// Reads and forgets what the node sends.
+    fn read_on(&self) {
+        let links = self.links.clone();
+        tokio::spawn(async move {
+            loop {
+                if let LinkEvent::Stream { mut reader, .. } = links.next().await {
+                    tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+                }
+            }
+        });
+    }
+
     /// All that the node sends within this time. Other events of the link are passed over.
     async fn hear(&mut self, time: Duration) -> Vec<Message> {
         let mut heard = Vec::new();
@@ -149,6 +161,7 @@ async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
     let victim = node(&network, 0, Config::default());
     let _subscription = victim.subscribe(topic(), &[]).unwrap();
     let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    attacker.read_on();
     attacker.become_neighbour().await;
     for number in 0..50_u32 {
         let id = |at: u32| MessageId::of(&(number * 100 + at).to_le_bytes());
