@@ -19,6 +19,9 @@ use missing::Missing;
 
 /// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
 const PRUNE_GAP: Duration = Duration::from_millis(100);
+/// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
+const BATCH: usize = 2 * MAX_IHAVES;
+const BATCH_GAP: Duration = Duration::from_millis(40);
 /// How many ids wait for a neighbour. Older ones are dropped and counted.
 const MAX_LAZY: usize = 8192;
 
@@ -68,6 +71,7 @@ struct Neighbour {
     congested: bool,
     lazy: Vec<IHave>,
     missing: usize,
+    /// When the neighbour was last asked to push ids only, unless it was asked for contents since.
     pruned: Option<Instant>,
 }
 
@@ -192,7 +196,7 @@ impl Broadcast {
         self.history.expire(now, &self.config);
         if self.dispatch.is_some_and(|due| now >= due) {
             self.dispatch = None;
-            self.announce(out);
+            self.announce(now, out);
         }
         while let Some(id) = self.missing.pop_due(now) {
             self.graft(now, id, out);
@@ -201,6 +205,10 @@ impl Broadcast {
 
     fn neighbour(&mut self, peer: u32) -> Option<&mut Neighbour> {
         self.neighbours.iter_mut().find(|neighbour| neighbour.peer == peer)
+    }
+
+    fn is_pruned(&self, peer: u32) -> bool {
+        self.neighbours.iter().any(|neighbour| neighbour.peer == peer && neighbour.pruned.is_some())
     }
 
     fn set_eager(&mut self, peer: u32, eager: bool) {
@@ -223,7 +231,7 @@ impl Broadcast {
         };
         if self.history.contains(&id) {
             self.counters.duplicates += 1;
-            self.prune(now, from, out);
+            self.on_duplicate(now, &id, from, out);
             return;
         }
         let round = hops.saturating_add(1).min(MAX_ROUND);
@@ -263,26 +271,49 @@ impl Broadcast {
     }
 
     /// Sends the queued ids. Those for a full queue wait until it has room.
-    fn announce(&mut self, out: &mut Vec<Out>) {
+    fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
         for neighbour in &mut self.neighbours {
             if neighbour.congested {
                 continue;
             }
-            let lazy = std::mem::take(&mut neighbour.lazy);
-            for part in lazy.chunks(MAX_IHAVES) {
+            let rest = neighbour.lazy.split_off(neighbour.lazy.len().min(BATCH));
+            for part in std::mem::replace(&mut neighbour.lazy, rest).chunks(MAX_IHAVES) {
                 out.push(Out::Gossip(neighbour.peer, Gossip::IHave(part.to_vec())));
+            }
+            if !neighbour.lazy.is_empty() {
+                self.dispatch = Some(now + BATCH_GAP);
             }
         }
     }
 
-    fn prune(&mut self, now: Instant, peer: u32, out: &mut Vec<Out>) {
-        let Some(neighbour) = self.neighbour(peer) else {
-            return;
+    /// A neighbour has pushed a message that had already come from another one, or from this node.
+    ///
+    /// The neighbour is pruned only if the other one is not. So one neighbour always pushes, even if many messages from many
+    /// publishers arrive over different paths at once.
+    fn on_duplicate(&mut self, now: Instant, id: &MessageId, from: u32, out: &mut Vec<Out>) {
+        let is_source = |neighbour: &Neighbour| neighbour.pruned.is_none() && neighbour.peer != from;
+        let other = match self.history.delivery(id) {
+            Some((_, first)) => self.neighbours.iter().any(|neighbour| neighbour.peer == first && is_source(neighbour)),
+            None => self.neighbours.iter().any(is_source),
         };
-        let was_eager = std::mem::replace(&mut neighbour.eager, false);
-        if was_eager || neighbour.pruned.is_none_or(|last| now >= last + PRUNE_GAP) {
-            neighbour.pruned = Some(now);
+        if other {
+            self.prune(now, from, out);
+        }
+    }
+
+    fn prune(&mut self, now: Instant, peer: u32, out: &mut Vec<Out>) {
+        if let Some(neighbour) = self.neighbour(peer)
+            && neighbour.pruned.is_none_or(|last| now >= last + PRUNE_GAP)
+        {
+            (neighbour.eager, neighbour.pruned) = (false, Some(now));
             out.push(Out::Gossip(peer, Gossip::Prune));
+        }
+    }
+
+    /// The neighbour is about to be asked for contents.
+    fn make_source(&mut self, peer: u32) {
+        if let Some(neighbour) = self.neighbour(peer) {
+            (neighbour.eager, neighbour.pruned) = (true, None);
         }
     }
 
@@ -294,8 +325,8 @@ impl Broadcast {
         if peer == from || round < best.saturating_add(self.config.optimization) {
             return;
         }
-        if !self.is_eager(peer) {
-            self.set_eager(peer, true);
+        if self.is_pruned(peer) {
+            self.make_source(peer);
             out.push(Out::Gossip(peer, Gossip::Graft { id: None, round: best }));
         }
         self.prune(now, from, out);
@@ -307,8 +338,8 @@ impl Broadcast {
             return;
         };
         let is_shorter = round > ihave.round.saturating_add(self.config.late_optimization);
-        if is_shorter && parent != from && self.is_eager(parent) && !self.is_eager(from) {
-            self.set_eager(from, true);
+        if is_shorter && parent != from && !self.is_pruned(parent) {
+            self.make_source(from);
             out.push(Out::Gossip(from, Gossip::Graft { id: None, round: ihave.round }));
             self.prune(now, parent, out);
         }
@@ -364,9 +395,9 @@ impl Broadcast {
             }
             return;
         }
-        if let Some((peer, round)) = self.missing.next_source(&id, now, self.config.graft_again) {
+        if let Some((peer, round)) = self.missing.next_source(&id, now, self.config.graft_again, self.config.missing) {
             self.counters.grafts += 1;
-            self.set_eager(peer, true);
+            self.make_source(peer);
             out.push(Out::Gossip(peer, Gossip::Graft { id: Some(id), round }));
         }
     }

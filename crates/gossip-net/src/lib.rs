@@ -9,6 +9,8 @@ mod core;
 mod driver;
 mod error;
 mod event;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod id;
 mod membership;
 #[cfg(feature = "tokio")]
@@ -16,6 +18,8 @@ pub mod memory;
 mod outbox;
 mod peers;
 mod rng;
+#[cfg(feature = "signed")]
+mod signed;
 #[cfg(test)]
 mod simulation;
 mod topic;
@@ -37,6 +41,8 @@ pub use error::{IdError, JoinError, LinkError, PublishError, WireError};
 pub use event::{DownCause, Event, Received};
 pub use id::{Id, MessageId, TopicId};
 pub use outbox::Transmit;
+#[cfg(feature = "signed")]
+pub use signed::{SIGNED_OVERHEAD, Signed, SignedError, Signer, Verifier};
 #[cfg(feature = "tokio")]
 pub use tokio::io::{AsyncRead, AsyncWrite};
 

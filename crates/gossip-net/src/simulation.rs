@@ -1,7 +1,6 @@
 //! Many peers of one topic in one thread, with simulated time. A run with the same seed is the same run.
 
 mod kills;
-mod look;
 mod network;
 mod rounds;
 

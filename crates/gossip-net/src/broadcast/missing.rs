@@ -68,13 +68,13 @@ impl Missing {
     }
 
     /// Whom to ask now. The sources take turns.
-    pub(super) fn next_source(&mut self, id: &MessageId, now: Instant, again: Duration) -> Option<(u32, u16)> {
+    pub(super) fn next_source(&mut self, id: &MessageId, now: Instant, again: Duration, keep: Duration) -> Option<(u32, u16)> {
         let entry = self.messages.get_mut(id)?;
         let round = entry.attempts as usize / entry.sources.len().max(1);
         let doublings = u32::try_from(round).unwrap_or(MAX_DOUBLINGS).min(MAX_DOUBLINGS);
         let source = entry.sources.get(entry.attempts as usize % entry.sources.len().max(1)).copied();
         entry.attempts = entry.attempts.saturating_add(1);
-        entry.due = now + again * 2_u32.pow(doublings);
+        entry.due = (now + again * 2_u32.pow(doublings)).min(entry.since + keep);
         self.due.insert((entry.due, *id));
         source
     }
@@ -92,6 +92,7 @@ impl Missing {
         });
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }

@@ -10,7 +10,7 @@ use crate::rng::Rng;
 /// How many peers the user may name.
 const MAX_ROOTS: usize = 16;
 /// How many strangers get an answer within a second.
-const MAX_ANSWERED: usize = 4096;
+const MAX_ANSWERED: usize = 16_384;
 /// How long a peer that refused is not asked again: longer than the time in which it answers only once.
 const COOLING: Duration = Duration::from_millis(1500);
 /// How many peers that refused are remembered.

@@ -78,7 +78,7 @@ async fn two_nodes_that_burst_at_each_other_deliver_everything() {
 
 #[tokio::test(start_paused = true)]
 async fn sixteen_nodes_that_all_publish_at_once_deliver_everything() {
-    burst(16, 200).await;
+    burst(16, 500).await;
 }
 
 #[tokio::test(start_paused = true)]
