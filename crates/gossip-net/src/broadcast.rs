@@ -19,6 +19,8 @@ use missing::Missing;
 
 /// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
 const PRUNE_GAP: Duration = Duration::from_millis(100);
+/// From so many missing messages on, a neighbour is ahead of this node.
+const MANY_MISSING: usize = 64;
 /// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
 const BATCH: usize = 2 * MAX_IHAVES;
 const BATCH_GAP: Duration = Duration::from_millis(40);
@@ -203,6 +205,13 @@ impl Broadcast {
         }
     }
 
+    /// Whether most neighbours have announced many messages that have not arrived, so that the topic cannot keep up with its
+    /// publishers. One neighbour that announces what does not exist is not enough.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        let behind = self.neighbours.iter().filter(|neighbour| neighbour.missing >= MANY_MISSING);
+        2 * behind.count() > self.neighbours.len()
+    }
+
     fn neighbour(&mut self, peer: u32) -> Option<&mut Neighbour> {
         self.neighbours.iter_mut().find(|neighbour| neighbour.peer == peer)
     }
@@ -325,10 +334,8 @@ impl Broadcast {
         if peer == from || round < best.saturating_add(self.config.optimization) {
             return;
         }
-        if self.is_pruned(peer) {
-            self.make_source(peer);
-            out.push(Out::Gossip(peer, Gossip::Graft { id: None, round: best }));
-        }
+        self.make_source(peer);
+        out.push(Out::Gossip(peer, Gossip::Graft { id: None, round: best }));
         self.prune(now, from, out);
     }
 

@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Id {
 
 impl TopicId {
     /// The topic with these bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
@@ -113,7 +113,7 @@ impl MessageId {
     }
 
     /// The message id with these bytes. The bytes are not checked.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

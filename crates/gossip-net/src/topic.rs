@@ -60,6 +60,10 @@ impl Topic {
         self.broadcast.has_seen(id)
     }
 
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.broadcast.is_overloaded()
+    }
+
     pub(crate) fn counters(&self) -> Counters {
         self.broadcast.counters()
     }

@@ -49,6 +49,7 @@ impl Missing {
     pub(super) fn take(&mut self, id: &MessageId) -> Option<Vec<(u32, u16)>> {
         let entry = self.messages.remove(id)?;
         self.due.remove(&(entry.due, *id));
+        self.release();
         Some(entry.sources)
     }
 
@@ -90,6 +91,14 @@ impl Missing {
             }
             keep
         });
+        self.release();
+    }
+
+    /// An empty map keeps its last node, which is large.
+    fn release(&mut self) {
+        if self.messages.is_empty() {
+            *self = Self::default();
+        }
     }
 
     #[cfg(test)]

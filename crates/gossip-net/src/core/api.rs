@@ -119,7 +119,7 @@ impl Core {
         if neighbours.is_empty() {
             return Err(PublishError::NoNeighbour);
         }
-        if neighbours.into_iter().any(|peer| self.holds_up(now, peer)) {
+        if entry.topic.is_overloaded() || neighbours.into_iter().any(|peer| self.holds_up(now, peer)) {
             self.wants_room = true;
             return Err(PublishError::Busy);
         }

@@ -188,6 +188,10 @@ impl Views {
         if self.swept.is_none_or(is_over) {
             self.swept = Some(now);
             self.answered.retain(|_, at| !is_over(*at));
+            if self.answered.is_empty() {
+                // An empty map keeps its last node.
+                self.answered = BTreeMap::new();
+            }
         }
         let room = self.answered.len() < MAX_ANSWERED;
         self.answered.get(&peer).map_or(room, |at| is_over(*at))

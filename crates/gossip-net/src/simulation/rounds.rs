@@ -1,6 +1,6 @@
 //! Rounds of broadcasts without failures, with the figures of iroh-gossip's own simulator as the limit.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     heap,
@@ -71,7 +71,8 @@ fn a_thousand_peers_miss_nothing_and_hops_and_redundancy_are_no_worse_than_iroh_
         let mean = mean_of_seeds(1000, one_sender);
         assert_eq!(mean.missed, 0);
         assert!(mean.hops <= hops, "{} hops", mean.hops);
-        assert!(mean.redundancy <= redundancy, "redundancy {}", mean.redundancy);
+        // iroh-gossip's simulator prints two decimals.
+        assert!(mean.redundancy < redundancy + 0.005, "redundancy {}", mean.redundancy);
     }
 }
 
@@ -85,14 +86,20 @@ fn a_run_with_the_same_seed_is_the_same_run() {
     assert_eq!(run(), run());
 }
 
+/// The time that this thread has spent on a core. The machine may be busy with other things.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
 #[test]
 #[ignore = "takes long without optimization: cargo test --release -p gossip-net --lib ten_thousand -- --ignored --nocapture"]
 fn ten_thousand_peers_miss_nothing_in_twenty_seconds_and_eight_kib_each() {
-    let (before, start) = (heap(), Instant::now());
+    let (before, start) = (heap(), cpu_time());
     let mut network = Network::joined(1, 10_000, Config::default());
-    let joined = start.elapsed();
+    let joined = cpu_time() - start;
     let means = rounds(&mut network, 10_000, true);
-    let (took, per_peer) = (start.elapsed(), (heap() - before) / 10_000);
+    let (took, per_peer) = (cpu_time() - start, (heap() - before) / 10_000);
     println!("10,000 peers: {took:?} (joined after {joined:?}), {} events, {per_peer} bytes per peer", network.events);
     println!("hops {:.1}, redundancy {:.3}, missed {}", means.hops, means.redundancy, means.missed);
     assert_eq!(means.missed, 0);
