@@ -4,7 +4,10 @@
 //! the first one, because a peer that still has the first one would not dial. An old link that would stay is probed first, since
 //! the peer may have lost it. A link to iroh is used until a newer one is up.
 
-use std::{collections::BTreeMap, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{Id, config::Config};
 
@@ -38,6 +41,18 @@ const SIMULTANEOUS: Duration = Duration::from_secs(5);
 pub(crate) const PROBE: Duration = Duration::from_secs(3);
 /// How long a link without a neighbour may be silent.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// A link that has come up.
+pub(crate) struct NewLink {
+    pub(crate) id: LinkId,
+    pub(crate) peer: u32,
+    pub(crate) dialed_by: Id,
+    /// The lower id of the two ends.
+    pub(crate) lower: Id,
+    pub(crate) dialect: Dialect,
+    /// How many membership messages the link may send at once.
+    pub(crate) burst: f64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -112,9 +127,15 @@ impl Arbiter {
         links.max_by_key(|link| self.links[link].rank)
     }
 
-    /// A link is up. `lower` is the lower id of its two ends.
-    pub(crate) fn handle_up(&mut self, now: Instant, link: LinkId, peer: u32, ends: (Id, Id), dialect: Dialect, burst: f64, out: &mut Vec<Verdict>) {
-        let (dialed_by, lower) = ends;
+    pub(crate) fn handle_up(&mut self, now: Instant, new: NewLink, out: &mut Vec<Verdict>) {
+        let NewLink {
+            id,
+            peer,
+            dialed_by,
+            lower,
+            dialect,
+            burst,
+        } = new;
         let old = self.current(peer);
         self.rank += 1;
         let entry = Link {
@@ -132,10 +153,10 @@ impl Arbiter {
             invalid: 0,
             allowance: (burst, now),
         };
-        if self.links.insert(link, entry).is_some() {
+        if self.links.insert(id, entry).is_some() {
             return;
         }
-        self.by_peer.entry(peer).or_default().push(link);
+        self.by_peer.entry(peer).or_default().push(id);
         let Some(old) = old else {
             return;
         };
@@ -150,7 +171,9 @@ impl Arbiter {
         } else if now < before.up + SIMULTANEOUS {
             self.prefer(now, old);
         } else {
-            self.links.entry(old).and_modify(|old| old.probe = Some(now + PROBE));
+            self.links
+                .entry(old)
+                .and_modify(|old| old.probe = Some(now + PROBE));
             out.push(Verdict::Probe(old, now + PROBE));
         }
     }
@@ -182,11 +205,23 @@ impl Arbiter {
         }
     }
 
-    pub(crate) fn handle_probe(&mut self, now: Instant, link: LinkId, outcome: Probe, out: &mut Vec<Verdict>) {
-        let is_probed = self.links.get(&link).is_some_and(|entry| entry.probe.is_some());
+    pub(crate) fn handle_probe(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        outcome: Probe,
+        out: &mut Vec<Verdict>,
+    ) {
+        let is_probed = self
+            .links
+            .get(&link)
+            .is_some_and(|entry| entry.probe.is_some());
         match outcome {
             Probe::Alive => self.handle_heard(now, link, out),
-            Probe::Dead if is_probed => out.push(Verdict::Close(link, "the peer does not answer over this link")),
+            Probe::Dead if is_probed => out.push(Verdict::Close(
+                link,
+                "the peer does not answer over this link",
+            )),
             _ => {}
         }
     }
@@ -210,7 +245,11 @@ impl Arbiter {
     }
 
     /// When the next link may be closed. `in_use` says whether a topic uses the links to a peer.
-    pub(crate) fn poll_timeout(&self, config: &Config, in_use: impl Fn(u32) -> bool) -> Option<Instant> {
+    pub(crate) fn poll_timeout(
+        &self,
+        config: &Config,
+        in_use: impl Fn(u32) -> bool,
+    ) -> Option<Instant> {
         let due = self.links.iter().filter_map(|(id, link)| {
             let closes = self.closes_at(*id, link, config, &in_use).map(|(at, _)| at);
             link.probe.into_iter().chain(closes).min()
@@ -218,10 +257,19 @@ impl Arbiter {
         due.min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant, config: &Config, in_use: impl Fn(u32) -> bool, out: &mut Vec<Verdict>) {
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        in_use: impl Fn(u32) -> bool,
+        out: &mut Vec<Verdict>,
+    ) {
         for (id, link) in &self.links {
             if link.probe.is_some_and(|until| now >= until) {
-                out.push(Verdict::Close(*id, "the peer does not answer over this link"));
+                out.push(Verdict::Close(
+                    *id,
+                    "the peer does not answer over this link",
+                ));
             } else if let Some((at, reason)) = self.closes_at(*id, link, config, &in_use)
                 && now >= at
             {
@@ -230,11 +278,18 @@ impl Arbiter {
         }
     }
 
-    fn closes_at(&self, id: LinkId, link: &Link, config: &Config, in_use: &impl Fn(u32) -> bool) -> Option<(Instant, &'static str)> {
+    fn closes_at(
+        &self,
+        id: LinkId,
+        link: &Link,
+        config: &Config,
+        in_use: &impl Fn(u32) -> bool,
+    ) -> Option<(Instant, &'static str)> {
         let quiet = link.heard.max(link.sent);
         let Some(since) = link.drains else {
             let is_alone = self.current(link.peer) == Some(id);
-            return (is_alone && !in_use(link.peer)).then_some((quiet + IDLE, "no topic uses this link"));
+            return (is_alone && !in_use(link.peer))
+                .then_some((quiet + IDLE, "no topic uses this link"));
         };
         let current = &self.links[&self.current(link.peer)?];
         let peer_has_moved = current.spoke;

@@ -2,8 +2,10 @@
 
 mod history;
 mod missing;
+mod repair;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::time::{Duration, Instant};
 
@@ -30,9 +32,16 @@ const MAX_LAZY: usize = 8192;
 /// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Gossip {
-    Gossip { id: MessageId, content: Bytes, scope: Scope },
+    Content {
+        id: MessageId,
+        content: Bytes,
+        scope: Scope,
+    },
     Prune,
-    Graft { id: Option<MessageId>, round: u16 },
+    Graft {
+        id: Option<MessageId>,
+        round: u16,
+    },
     IHave(Vec<IHave>),
 }
 
@@ -114,12 +123,12 @@ impl Broadcast {
 
     /// The neighbours that get contents, and those that get ids.
     pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
-        let eager = self.neighbours.iter().filter(|neighbour| neighbour.eager).count();
+        let eager = self
+            .neighbours
+            .iter()
+            .filter(|neighbour| neighbour.eager)
+            .count();
         (eager, self.neighbours.len() - eager)
-    }
-
-    pub(crate) fn is_eager(&self, peer: u32) -> bool {
-        self.neighbours.iter().any(|neighbour| neighbour.peer == peer && neighbour.eager)
     }
 
     pub(crate) fn handle_up(&mut self, peer: u32) {
@@ -152,7 +161,14 @@ impl Broadcast {
     }
 
     /// Publishes a message. Returns to how many neighbours it goes, or nothing if it was seen before.
-    pub(crate) fn publish(&mut self, now: Instant, id: MessageId, content: Bytes, everywhere: bool, out: &mut Vec<Out>) -> Option<usize> {
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+        out: &mut Vec<Out>,
+    ) -> Option<usize> {
         if self.history.contains(&id) {
             return None;
         }
@@ -161,7 +177,10 @@ impl Broadcast {
             let scope = Scope::Neighbors;
             for neighbour in &self.neighbours {
                 let content = content.clone();
-                out.push(Out::Gossip(neighbour.peer, Gossip::Gossip { id, content, scope }));
+                out.push(Out::Gossip(
+                    neighbour.peer,
+                    Gossip::Content { id, content, scope },
+                ));
             }
             return Some(self.neighbours.len());
         }
@@ -180,9 +199,17 @@ impl Broadcast {
         }
     }
 
-    pub(crate) fn handle_message(&mut self, now: Instant, from: u32, message: Gossip, out: &mut Vec<Out>) {
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Gossip,
+        out: &mut Vec<Out>,
+    ) {
         match message {
-            Gossip::Gossip { id, content, scope } => self.on_gossip(now, from, id, content, scope, out),
+            Gossip::Content { id, content, scope } => {
+                self.on_gossip(now, from, id, content, scope, out)
+            }
             Gossip::Prune => self.set_eager(from, false),
             Gossip::Graft { id, .. } => self.on_graft(from, id, out),
             Gossip::IHave(found) => self.on_ihave(now, from, &found, out),
@@ -190,7 +217,11 @@ impl Broadcast {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.dispatch, self.missing.next_due(), self.history.next_expiry(&self.config)];
+        let due = [
+            self.dispatch,
+            self.missing.next_due(),
+            self.history.next_expiry(&self.config),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -205,19 +236,25 @@ impl Broadcast {
         }
     }
 
-    /// Whether most neighbours have announced many messages that have not arrived, so that the topic cannot keep up with its
-    /// publishers. One neighbour that announces what does not exist is not enough.
+    /// Whether the topic cannot keep up with its publishers: many ids wait for a neighbour, or most neighbours have announced
+    /// many messages that have not arrived. One neighbour that announces what does not exist is not enough.
     pub(crate) fn is_overloaded(&self) -> bool {
-        let behind = self.neighbours.iter().filter(|neighbour| neighbour.missing >= MANY_MISSING);
+        let waits =
+            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * BATCH;
+        if self.neighbours.iter().any(waits) {
+            return true;
+        }
+        let behind = self
+            .neighbours
+            .iter()
+            .filter(|neighbour| neighbour.missing >= MANY_MISSING);
         2 * behind.count() > self.neighbours.len()
     }
 
     fn neighbour(&mut self, peer: u32) -> Option<&mut Neighbour> {
-        self.neighbours.iter_mut().find(|neighbour| neighbour.peer == peer)
-    }
-
-    fn is_pruned(&self, peer: u32) -> bool {
-        self.neighbours.iter().any(|neighbour| neighbour.peer == peer && neighbour.pruned.is_some())
+        self.neighbours
+            .iter_mut()
+            .find(|neighbour| neighbour.peer == peer)
     }
 
     fn set_eager(&mut self, peer: u32, eager: bool) {
@@ -226,15 +263,35 @@ impl Broadcast {
         }
     }
 
-    fn keep(&mut self, now: Instant, id: MessageId, content: &Bytes, round: u16, from: Option<u32>) {
-        self.history.insert(now, id, content.clone(), round, from, &self.config);
+    fn keep(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: &Bytes,
+        round: u16,
+        from: Option<u32>,
+    ) {
+        self.history
+            .insert(now, id, content.clone(), round, from, &self.config);
     }
 
-    fn on_gossip(&mut self, now: Instant, from: u32, id: MessageId, content: Bytes, scope: Scope, out: &mut Vec<Out>) {
+    fn on_gossip(
+        &mut self,
+        now: Instant,
+        from: u32,
+        id: MessageId,
+        content: Bytes,
+        scope: Scope,
+        out: &mut Vec<Out>,
+    ) {
         let Scope::Swarm(hops) = scope else {
             if !self.history.contains(&id) {
                 self.counters.received += 1;
-                out.push(Out::Received { from, content, scope });
+                out.push(Out::Received {
+                    from,
+                    content,
+                    scope,
+                });
             }
             return;
         };
@@ -254,19 +311,44 @@ impl Broadcast {
             self.optimize(now, from, round, &sources, out);
         }
         self.push(now, id, &content, round, Some(from), out);
-        out.push(Out::Received { from, content, scope });
+        out.push(Out::Received {
+            from,
+            content,
+            scope,
+        });
     }
 
     /// Pushes a message to the eager neighbours, and queues its id for the others.
-    fn push(&mut self, now: Instant, id: MessageId, content: &Bytes, round: u16, from: Option<u32>, out: &mut Vec<Out>) {
+    fn push(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: &Bytes,
+        round: u16,
+        from: Option<u32>,
+        out: &mut Vec<Out>,
+    ) {
         let flood = self.config.flood && from.is_none();
+        // An own message goes at least to one neighbour at once, even if all have pruned this node.
+        let may_push = |neighbour: &Neighbour| !neighbour.congested;
+        let pushes = |neighbour: &Neighbour| may_push(neighbour) && neighbour.eager;
+        let needs_one = from.is_none() && !self.neighbours.iter().any(pushes);
+        let chosen = self
+            .neighbours
+            .iter()
+            .find(|neighbour| needs_one && may_push(neighbour));
+        let chosen = chosen.map(|neighbour| neighbour.peer);
         for neighbour in &mut self.neighbours {
             if Some(neighbour.peer) == from {
                 continue;
             }
-            if (neighbour.eager || flood) && !neighbour.congested {
+            let is_eager = neighbour.eager || flood || chosen == Some(neighbour.peer);
+            if is_eager && !neighbour.congested {
                 let (content, scope) = (content.clone(), Scope::Swarm(round));
-                out.push(Out::Gossip(neighbour.peer, Gossip::Gossip { id, content, scope }));
+                out.push(Out::Gossip(
+                    neighbour.peer,
+                    Gossip::Content { id, content, scope },
+                ));
                 continue;
             }
             self.counters.deferred += u64::from(neighbour.congested && neighbour.eager);
@@ -276,136 +358,6 @@ impl Broadcast {
             }
             neighbour.lazy.push(IHave { id, round });
             self.dispatch.get_or_insert(now + self.config.dispatch);
-        }
-    }
-
-    /// Sends the queued ids. Those for a full queue wait until it has room.
-    fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
-        for neighbour in &mut self.neighbours {
-            if neighbour.congested {
-                continue;
-            }
-            let rest = neighbour.lazy.split_off(neighbour.lazy.len().min(BATCH));
-            for part in std::mem::replace(&mut neighbour.lazy, rest).chunks(MAX_IHAVES) {
-                out.push(Out::Gossip(neighbour.peer, Gossip::IHave(part.to_vec())));
-            }
-            if !neighbour.lazy.is_empty() {
-                self.dispatch = Some(now + BATCH_GAP);
-            }
-        }
-    }
-
-    /// A neighbour has pushed a message that had already come from another one, or from this node.
-    ///
-    /// The neighbour is pruned only if the other one is not. So one neighbour always pushes, even if many messages from many
-    /// publishers arrive over different paths at once.
-    fn on_duplicate(&mut self, now: Instant, id: &MessageId, from: u32, out: &mut Vec<Out>) {
-        let is_source = |neighbour: &Neighbour| neighbour.pruned.is_none() && neighbour.peer != from;
-        let other = match self.history.delivery(id) {
-            Some((_, first)) => self.neighbours.iter().any(|neighbour| neighbour.peer == first && is_source(neighbour)),
-            None => self.neighbours.iter().any(is_source),
-        };
-        if other {
-            self.prune(now, from, out);
-        }
-    }
-
-    fn prune(&mut self, now: Instant, peer: u32, out: &mut Vec<Out>) {
-        if let Some(neighbour) = self.neighbour(peer)
-            && neighbour.pruned.is_none_or(|last| now >= last + PRUNE_GAP)
-        {
-            (neighbour.eager, neighbour.pruned) = (false, Some(now));
-            out.push(Out::Gossip(peer, Gossip::Prune));
-        }
-    }
-
-    /// The neighbour is about to be asked for contents.
-    fn make_source(&mut self, peer: u32) {
-        if let Some(neighbour) = self.neighbour(peer) {
-            (neighbour.eager, neighbour.pruned) = (true, None);
-        }
-    }
-
-    /// Uses the edge over which an id came, if the content took a much longer path.
-    fn optimize(&mut self, now: Instant, from: u32, round: u16, sources: &[(u32, u16)], out: &mut Vec<Out>) {
-        let Some(&(peer, best)) = sources.iter().min_by_key(|(_, round)| *round) else {
-            return;
-        };
-        if peer == from || round < best.saturating_add(self.config.optimization) {
-            return;
-        }
-        self.make_source(peer);
-        out.push(Out::Gossip(peer, Gossip::Graft { id: None, round: best }));
-        self.prune(now, from, out);
-    }
-
-    /// Uses the edge over which an id came, if the content has come over a path with more hops.
-    fn optimize_late(&mut self, now: Instant, from: u32, ihave: &IHave, out: &mut Vec<Out>) {
-        let Some((round, parent)) = self.history.delivery(&ihave.id) else {
-            return;
-        };
-        let is_shorter = round > ihave.round.saturating_add(self.config.late_optimization);
-        if is_shorter && parent != from && !self.is_pruned(parent) {
-            self.make_source(from);
-            out.push(Out::Gossip(from, Gossip::Graft { id: None, round: ihave.round }));
-            self.prune(now, parent, out);
-        }
-    }
-
-    fn on_graft(&mut self, from: u32, id: Option<MessageId>, out: &mut Vec<Out>) {
-        self.set_eager(from, true);
-        let Some(id) = id else {
-            return;
-        };
-        let Some((content, round)) = self.history.content(&id) else {
-            self.counters.asked_too_late += 1;
-            return;
-        };
-        let congested = self.neighbour(from).is_none_or(|neighbour| neighbour.congested);
-        if !congested {
-            let scope = Scope::Swarm(round);
-            out.push(Out::Gossip(from, Gossip::Gossip { id, content, scope }));
-        }
-    }
-
-    fn on_ihave(&mut self, now: Instant, from: u32, found: &[IHave], out: &mut Vec<Out>) {
-        let Some(at) = self.neighbours.iter().position(|neighbour| neighbour.peer == from) else {
-            return;
-        };
-        for ihave in found {
-            if self.history.contains(&ihave.id) {
-                self.optimize_late(now, from, ihave, out);
-                continue;
-            }
-            if self.neighbours[at].missing >= self.config.max_missing {
-                self.counters.not_noted += 1;
-                continue;
-            }
-            if self.missing.note(now, ihave.id, from, ihave.round, self.config.graft) {
-                self.neighbours[at].missing += 1;
-            }
-        }
-    }
-
-    fn missing_ended(&mut self, peer: u32) {
-        if let Some(neighbour) = self.neighbour(peer) {
-            neighbour.missing = neighbour.missing.saturating_sub(1);
-        }
-    }
-
-    /// Asks a neighbour for a missing message.
-    fn graft(&mut self, now: Instant, id: MessageId, out: &mut Vec<Out>) {
-        if self.missing.is_over(&id, now, self.config.missing) {
-            self.counters.never_arrived += 1;
-            for (peer, _) in self.missing.take(&id).unwrap_or_default() {
-                self.missing_ended(peer);
-            }
-            return;
-        }
-        if let Some((peer, round)) = self.missing.next_source(&id, now, self.config.graft_again, self.config.missing) {
-            self.counters.grafts += 1;
-            self.make_source(peer);
-            out.push(Out::Gossip(peer, Gossip::Graft { id: Some(id), round }));
         }
     }
 }

@@ -150,14 +150,20 @@ impl Core {
     }
 
     /// Decides which peers may take part in a topic. Messages of others are ignored, and others are not asked.
-    pub fn with_gate(mut self, gate: impl Fn(&TopicId, &Id) -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_gate(
+        mut self,
+        gate: impl Fn(&TopicId, &Id) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.gate = Box::new(gate);
         self
     }
 
     /// Decides which messages are delivered and forwarded. It gets the topic, the neighbour and the content. It must be fast,
     /// because it delays all topics of the node.
-    pub fn with_validation(mut self, validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static) -> Self {
+    pub fn with_validation(
+        mut self,
+        validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.validation = Some(Box::new(validation));
         self
     }
@@ -169,17 +175,30 @@ impl Core {
 
     /// When [`Self::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let topics = self.topics.values().filter_map(|entry| entry.topic.poll_timeout());
-        let stalls = self.outboxes.iter().filter(|(_, outbox)| !outbox.is_empty());
+        let topics = self
+            .topics
+            .values()
+            .filter_map(|entry| entry.topic.poll_timeout());
+        let stalls = self
+            .outboxes
+            .iter()
+            .filter(|(_, outbox)| !outbox.is_empty());
         let stalls = stalls.map(|(_, outbox)| outbox.moved + self.config.stalled);
-        let links = self.arbiter.poll_timeout(&self.config, |peer| self.is_used(peer));
-        topics.chain(stalls).chain(self.dials.values().copied()).chain(links).min()
+        let links = self
+            .arbiter
+            .poll_timeout(&self.config, |peer| self.is_used(peer));
+        topics
+            .chain(stalls)
+            .chain(self.dials.values().copied())
+            .chain(links)
+            .min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let topics = self.topics.iter();
-        let due = topics.filter(|(_, entry)| entry.topic.poll_timeout().is_some_and(|due| now >= due));
+        let due =
+            topics.filter(|(_, entry)| entry.topic.poll_timeout().is_some_and(|due| now >= due));
         for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.with_topic(now, id, |topic, out| topic.handle_timeout(now, out));
         }
@@ -189,16 +208,32 @@ impl Core {
             self.dial_failed(now, peer);
         }
         let mut verdicts = Vec::new();
-        let used = self.arbiter.peers().filter(|peer| self.is_used(*peer)).collect::<BTreeSet<_>>();
-        self.arbiter.handle_timeout(now, &self.config, |peer| used.contains(&peer), &mut verdicts);
+        let used = self
+            .arbiter
+            .peers()
+            .filter(|peer| self.is_used(*peer))
+            .collect::<BTreeSet<_>>();
+        self.arbiter.handle_timeout(
+            now,
+            &self.config,
+            |peer| used.contains(&peer),
+            &mut verdicts,
+        );
         self.apply(now, verdicts);
         self.sweep();
     }
 
     /// Whether a topic has the peer as a neighbour, or something waits for it.
     fn is_used(&self, peer: u32) -> bool {
-        let waits = self.outboxes.get(&peer).is_some_and(|outbox| !outbox.is_empty());
-        waits || self.topics.values().any(|entry| entry.topic.membership().is_neighbour(peer))
+        let waits = self
+            .outboxes
+            .get(&peer)
+            .is_some_and(|outbox| !outbox.is_empty());
+        waits
+            || self
+                .topics
+                .values()
+                .any(|entry| entry.topic.membership().is_neighbour(peer))
     }
 
     /// Forgets peers that nothing refers to.
@@ -213,7 +248,12 @@ impl Core {
             used.extend(held);
         }
         used.extend(self.arbiter.peers());
-        used.extend(self.outboxes.keys().chain(self.dials.keys()).chain(&self.waiting));
+        used.extend(
+            self.outboxes
+                .keys()
+                .chain(self.dials.keys())
+                .chain(&self.waiting),
+        );
         self.peers.sweep(&used);
     }
 }

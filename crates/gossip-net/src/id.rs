@@ -169,16 +169,32 @@ mod tests {
         point[0] = 0x58;
         let id = Id::from_bytes(point).unwrap();
         assert_eq!(Id::from_peer_id(&id.to_peer_id()), Ok(id));
-        assert_eq!(Id::from_peer_id(&[0x12, 0x20, 1, 2]), Err(IdError::NotEd25519), "a hashed key");
-        assert_eq!(Id::from_peer_id(&id.to_peer_id()[..37]), Err(IdError::NotEd25519));
+        assert_eq!(
+            Id::from_peer_id(&[0x12, 0x20, 1, 2]),
+            Err(IdError::NotEd25519),
+            "a hashed key"
+        );
+        assert_eq!(
+            Id::from_peer_id(&id.to_peer_id()[..37]),
+            Err(IdError::NotEd25519)
+        );
     }
 
     #[test]
     fn sixty_four_hex_digits_are_a_topic_and_any_other_name_is_hashed() {
         let digits = "0123456789abcdefABCDEF00112233445566778899aabbccddeeff0011223344";
-        assert_eq!(TopicId::from_name(digits).as_bytes()[..3], [0x01, 0x23, 0x45]);
+        assert_eq!(
+            TopicId::from_name(digits).as_bytes()[..3],
+            [0x01, 0x23, 0x45]
+        );
         let hashed = TopicId::from_name(&digits[1..]);
-        assert_eq!(hashed.as_bytes(), blake3::hash(digits[1..].as_bytes()).as_bytes());
-        assert_eq!(TopicId::from_name("é".repeat(32).as_str()).as_bytes().len(), 32);
+        assert_eq!(
+            hashed.as_bytes(),
+            blake3::hash(&digits.as_bytes()[1..]).as_bytes()
+        );
+        assert_eq!(
+            TopicId::from_name("é".repeat(32).as_str()).as_bytes().len(),
+            32
+        );
     }
 }

@@ -6,6 +6,7 @@ mod healing;
 #[cfg(test)]
 mod tests;
 mod views;
+mod walks;
 
 use std::time::Instant;
 
@@ -29,11 +30,24 @@ const MAX_REPLIES: u32 = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Swarm {
     Join,
-    ForwardJoin { peer: u32, ttl: u16 },
-    Shuffle { origin: u32, nodes: Vec<u32>, ttl: u16 },
-    ShuffleReply { nodes: Vec<u32> },
-    Neighbor { high: bool },
-    Disconnect { alive: bool },
+    ForwardJoin {
+        peer: u32,
+        ttl: u16,
+    },
+    Shuffle {
+        origin: u32,
+        nodes: Vec<u32>,
+        ttl: u16,
+    },
+    ShuffleReply {
+        nodes: Vec<u32>,
+    },
+    Neighbor {
+        high: bool,
+    },
+    Disconnect {
+        alive: bool,
+    },
 }
 
 /// The membership of one node in one topic.
@@ -95,7 +109,9 @@ impl Membership {
 
     /// All handles that this core holds.
     pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
-        self.views.handles().chain(self.contacted.map(|(peer, _)| peer))
+        self.views
+            .handles()
+            .chain(self.contacted.map(|(peer, _)| peer))
     }
 
     /// The user names peers of the topic. Without a neighbour they are asked at once, and a pending request is renewed. With a
@@ -107,7 +123,13 @@ impl Membership {
         self.join_roots(now, out);
     }
 
-    pub(crate) fn handle_message(&mut self, now: Instant, from: u32, message: Swarm, out: &mut Vec<Out>) {
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Swarm,
+        out: &mut Vec<Out>,
+    ) {
         if from == self.me {
             return;
         }
@@ -118,8 +140,12 @@ impl Membership {
             Swarm::Neighbor { high } => self.on_neighbor(now, from, high, out),
             Swarm::Disconnect { alive } => self.on_disconnect(now, from, alive, out),
             Swarm::ShuffleReply { nodes } => self.on_shuffle_reply(now, from, &nodes, out),
-            Swarm::Shuffle { origin, nodes, ttl } if is_neighbour => self.on_shuffle(now, from, origin, &nodes, ttl, out),
-            Swarm::ForwardJoin { peer, ttl } if is_neighbour => self.on_forward_join(now, from, peer, ttl, out),
+            Swarm::Shuffle { origin, nodes, ttl } if is_neighbour => {
+                self.on_shuffle(now, from, origin, &nodes, ttl, out)
+            }
+            Swarm::ForwardJoin { peer, ttl } if is_neighbour => {
+                self.on_forward_join(now, from, peer, ttl, out)
+            }
             // A contact names its sender, which may be remembered.
             Swarm::Shuffle { origin, .. } => {
                 if origin == from {
@@ -161,7 +187,13 @@ impl Membership {
     }
 
     /// The host gives up a neighbour.
-    pub(crate) fn handle_evicted(&mut self, now: Instant, peer: u32, cause: DownCause, out: &mut Vec<Out>) {
+    pub(crate) fn handle_evicted(
+        &mut self,
+        now: Instant,
+        peer: u32,
+        cause: DownCause,
+        out: &mut Vec<Out>,
+    ) {
         if self.is_neighbour(peer) {
             self.drop_neighbour(peer, cause, out);
             self.dismiss(now, peer, true, out);
@@ -175,26 +207,6 @@ impl Membership {
         for neighbour in std::mem::take(&mut self.views.active) {
             out.push(Out::Down(neighbour.peer, DownCause::Left));
             self.dismiss(now, neighbour.peer, false, out);
-        }
-    }
-
-    fn on_join(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {
-        let accepted = self.is_neighbour(from) || self.make_room(now, out);
-        if accepted {
-            self.add(now, from, out);
-            self.ask(now, from, true, Kind::Answer, out);
-        } else {
-            self.remember(from);
-            if !self.views.may_answer(now, from) {
-                return;
-            }
-            self.dismiss(now, from, true, out);
-        }
-        for neighbour in self.neighbours().collect::<Vec<_>>() {
-            if neighbour != from && self.walks.allows(now, MAX_WALKS) {
-                let ttl = self.config.active_walk;
-                out.push(Out::Swarm(neighbour, Swarm::ForwardJoin { peer: from, ttl }));
-            }
         }
     }
 
@@ -220,7 +232,11 @@ impl Membership {
         let refused = self.views.take_pending(from);
         self.views.refused(now, from);
         if self.is_neighbour(from) {
-            let cause = if alive { DownCause::EvictedByPeer } else { DownCause::Left };
+            let cause = if alive {
+                DownCause::EvictedByPeer
+            } else {
+                DownCause::Left
+            };
             self.drop_neighbour(from, cause, out);
         } else if refused && !self.views.active.is_empty() {
             self.refusals = (self.refusals + 1).min(6);
@@ -232,54 +248,6 @@ impl Membership {
             false => self.views.forget(from),
         }
         self.refill(now, out);
-    }
-
-    fn on_forward_join(&mut self, now: Instant, from: u32, peer: u32, ttl: u16, out: &mut Vec<Out>) {
-        if peer == self.me {
-            return;
-        }
-        let ttl = ttl.min(MAX_TTL);
-        let is_known = self.is_neighbour(peer) || self.views.is_pending(peer);
-        if !is_known && (ttl == 0 || self.views.active.len() <= 1) {
-            if self.has_room() || self.may_evict(now) {
-                self.ask(now, peer, true, Kind::Request, out);
-            } else {
-                self.remember(peer);
-            }
-            return;
-        }
-        if ttl == self.config.passive_walk {
-            self.remember(peer);
-        }
-        if ttl > 0
-            && let Some(next) = self.other_neighbour(&[from, peer])
-        {
-            out.push(Out::Swarm(next, Swarm::ForwardJoin { peer, ttl: ttl - 1 }));
-        }
-    }
-
-    fn on_shuffle(&mut self, now: Instant, from: u32, origin: u32, nodes: &[u32], ttl: u16, out: &mut Vec<Out>) {
-        let ttl = ttl.min(MAX_TTL);
-        if ttl > 0
-            && let Some(next) = self.other_neighbour(&[from, origin])
-        {
-            let (nodes, ttl) = (nodes.to_vec(), ttl - 1);
-            out.push(Out::Swarm(next, Swarm::Shuffle { origin, nodes, ttl }));
-            return;
-        }
-        // An answer to another peer than the sender may need a dial, so its rate is limited.
-        if origin != self.me && (self.is_neighbour(origin) || self.replies.allows(now, MAX_REPLIES)) {
-            let reply = self.some_peers(origin, nodes.len());
-            out.push(Out::Swarm(origin, Swarm::ShuffleReply { nodes: reply }));
-        }
-        nodes.iter().for_each(|node| self.remember(*node));
-    }
-
-    fn on_shuffle_reply(&mut self, now: Instant, from: u32, nodes: &[u32], out: &mut Vec<Out>) {
-        if self.is_neighbour(from) || self.expects_reply.is_some_and(|until| now <= until) {
-            nodes.iter().for_each(|node| self.remember(*node));
-            self.refill(now, out);
-        }
     }
 
     /// Sends a Neighbor, as a request or as an answer.
@@ -303,7 +271,9 @@ impl Membership {
     }
 
     fn may_evict(&self, now: Instant) -> bool {
-        let gap_is_over = self.last_eviction.is_none_or(|last| now >= last + self.config.eviction_gap);
+        let gap_is_over = self
+            .last_eviction
+            .is_none_or(|last| now >= last + self.config.eviction_gap);
         gap_is_over && self.views.active.len() > PROTECTED
     }
 
@@ -354,7 +324,13 @@ impl Membership {
     }
 
     fn some_peers(&mut self, except: u32, count: usize) -> Vec<u32> {
-        let passive = self.views.passive.iter().copied().filter(|peer| *peer != except).collect();
+        let passive = self
+            .views
+            .passive
+            .iter()
+            .copied()
+            .filter(|peer| *peer != except)
+            .collect();
         let mut nodes = self.rng.sample(passive, count);
         let rest = self.neighbours().filter(|peer| *peer != except).collect();
         let missing = count - nodes.len();
@@ -370,7 +346,8 @@ impl Membership {
 
     fn remember(&mut self, peer: u32) {
         if peer != self.me {
-            self.views.remember(peer, self.config.passive, &mut self.rng);
+            self.views
+                .remember(peer, self.config.passive, &mut self.rng);
         }
     }
 }

@@ -75,13 +75,17 @@ impl MemoryNetwork {
     pub fn kill(&self, peer: &Id) {
         self.lock().peers.remove(peer);
         let mine = self.links_of(peer);
-        mine.into_iter().for_each(|link| self.close(link, peer, "killed"));
+        mine.into_iter()
+            .for_each(|link| self.close(link, peer, "killed"));
     }
 
     /// The open links of a peer.
     pub fn links_of(&self, peer: &Id) -> Vec<LinkId> {
         let inner = self.lock();
-        let links = inner.links.iter().filter(|(_, link)| link.ends.0 == *peer || link.ends.1 == *peer);
+        let links = inner
+            .links
+            .iter()
+            .filter(|(_, link)| link.ends.0 == *peer || link.ends.1 == *peer);
         links.map(|(id, _)| *id).collect()
     }
 
@@ -111,9 +115,19 @@ impl MemoryNetwork {
         let Some(closed) = self.lock().links.remove(&link) else {
             return;
         };
-        let other = if closed.ends.0 == *by { closed.ends.1 } else { closed.ends.0 };
+        let other = if closed.ends.0 == *by {
+            closed.ends.1
+        } else {
+            closed.ends.0
+        };
         let cause = reason.to_owned();
-        self.tell(by, LinkEvent::Closed { link, cause: cause.clone() });
+        self.tell(
+            by,
+            LinkEvent::Closed {
+                link,
+                cause: cause.clone(),
+            },
+        );
         let (network, latency) = (self.clone(), self.latency(by, &other));
         // Bytes that are on their way when a link closes are lost, as with QUIC.
         tokio::spawn(async move {
@@ -140,13 +154,43 @@ impl Links for MemoryLinks {
             inner.next += 1;
             let link = LinkId(inner.next);
             let ends = (self.me, *peer);
-            inner.links.insert(link, Link { ends, pipes: Vec::new(), streams: 0 });
-            (link, if both { Dialect::Bowline } else { Dialect::Iroh })
+            inner.links.insert(
+                link,
+                Link {
+                    ends,
+                    pipes: Vec::new(),
+                    streams: 0,
+                },
+            );
+            (
+                link,
+                if both {
+                    Dialect::Bowline
+                } else {
+                    Dialect::Iroh
+                },
+            )
         };
         let (dialed_by, me) = (self.me, self.me);
-        network.tell(peer, LinkEvent::Up { peer: me, link, dialed_by, dialect });
+        network.tell(
+            peer,
+            LinkEvent::Up {
+                peer: me,
+                link,
+                dialed_by,
+                dialect,
+            },
+        );
         sleep(network.latency(&self.me, peer)).await;
-        network.tell(&me, LinkEvent::Up { peer: *peer, link, dialed_by, dialect });
+        network.tell(
+            &me,
+            LinkEvent::Up {
+                peer: *peer,
+                link,
+                dialed_by,
+                dialect,
+            },
+        );
         Ok(link)
     }
 
@@ -154,7 +198,11 @@ impl Links for MemoryLinks {
         let (other, index, pipe, latency) = {
             let mut inner = self.network.lock();
             let entry = inner.links.get_mut(&link).ok_or(LinkError::Closed)?;
-            let other = if entry.ends.0 == self.me { entry.ends.1 } else { entry.ends.0 };
+            let other = if entry.ends.0 == self.me {
+                entry.ends.1
+            } else {
+                entry.ends.0
+            };
             let latency = self.network.latency(&self.me, &other);
             let pipe = Arc::new(Mutex::new(Pipe::new(latency)));
             entry.streams += 1;
@@ -166,7 +214,14 @@ impl Links for MemoryLinks {
         let network = self.network.clone();
         tokio::spawn(async move {
             sleep(latency).await;
-            network.tell(&other, LinkEvent::Stream { link, index, reader: Box::new(reader) });
+            network.tell(
+                &other,
+                LinkEvent::Stream {
+                    link,
+                    index,
+                    reader: Box::new(reader),
+                },
+            );
         });
         Ok(Box::new(writer))
     }

@@ -92,7 +92,8 @@ impl Outbox {
 
     /// Removes the contents of a topic whose neighbour is gone.
     pub(crate) fn forget(&mut self, topic: &TopicId) {
-        self.data.retain(|item| !matches!(item, Transmit::Frame(of, _) if of == topic));
+        self.data
+            .retain(|item| !matches!(item, Transmit::Frame(of, _) if of == topic));
         self.bytes = self.data.iter().map(length).sum();
     }
 

@@ -25,7 +25,11 @@ pub(crate) enum Out {
     Gossip(u32, Gossip),
     Up(u32),
     Down(u32, DownCause),
-    Received { from: u32, content: Bytes, scope: Scope },
+    Received {
+        from: u32,
+        content: Bytes,
+        scope: Scope,
+    },
 }
 
 #[derive(Debug)]
@@ -48,10 +52,6 @@ impl Topic {
         &self.membership
     }
 
-    pub(crate) fn is_eager(&self, peer: u32) -> bool {
-        self.broadcast.is_eager(peer)
-    }
-
     pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
         self.broadcast.eager_and_lazy()
     }
@@ -72,23 +72,47 @@ impl Topic {
         self.membership.handles()
     }
 
-    pub(crate) fn publish(&mut self, now: Instant, id: MessageId, content: Bytes, everywhere: bool, out: &mut Vec<Out>) -> Option<usize> {
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+        out: &mut Vec<Out>,
+    ) -> Option<usize> {
         self.broadcast.publish(now, id, content, everywhere, out)
     }
 
-    pub(crate) fn handle_swarm(&mut self, now: Instant, from: u32, message: Swarm, out: &mut Vec<Out>) {
-        self.with_membership(now, out, |membership, out| membership.handle_message(now, from, message, out));
+    pub(crate) fn handle_swarm(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Swarm,
+        out: &mut Vec<Out>,
+    ) {
+        self.with_membership(now, out, |membership, out| {
+            membership.handle_message(now, from, message, out)
+        });
     }
 
-    pub(crate) fn handle_gossip(&mut self, now: Instant, from: u32, message: Gossip, out: &mut Vec<Out>) {
+    pub(crate) fn handle_gossip(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Gossip,
+        out: &mut Vec<Out>,
+    ) {
         if self.membership.is_neighbour(from) {
             self.membership.handle_heard(now, from, out);
             self.broadcast.handle_message(now, from, message, out);
             return;
         }
         // What a neighbour sent before it heard of its eviction still counts. The sender gets no broadcast message.
-        let is_former = self.former.iter().any(|(peer, until)| *peer == from && now < *until);
-        if is_former && matches!(message, Gossip::Gossip { .. }) {
+        let is_former = self
+            .former
+            .iter()
+            .any(|(peer, until)| *peer == from && now < *until);
+        if is_former && matches!(message, Gossip::Content { .. }) {
             self.broadcast.handle_message(now, from, message, out);
         }
         self.with_membership(now, out, |membership, out| {
@@ -106,7 +130,12 @@ impl Topic {
     }
 
     /// Calls the membership, and tells the broadcasts which neighbours have come and gone.
-    pub(crate) fn with_membership(&mut self, now: Instant, out: &mut Vec<Out>, call: impl FnOnce(&mut Membership, &mut Vec<Out>)) {
+    pub(crate) fn with_membership(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Out>,
+        call: impl FnOnce(&mut Membership, &mut Vec<Out>),
+    ) {
         let before = out.len();
         call(&mut self.membership, out);
         for effect in &out[before..] {
@@ -114,7 +143,8 @@ impl Topic {
                 Out::Up(peer) => self.broadcast.handle_up(*peer),
                 Out::Down(peer, _) => {
                     self.broadcast.handle_down(*peer);
-                    self.former.retain(|(former, until)| former != peer && now < *until);
+                    self.former
+                        .retain(|(former, until)| former != peer && now < *until);
                     if self.former.len() >= MAX_FORMER {
                         self.former.remove(0);
                     }
@@ -126,13 +156,18 @@ impl Topic {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let due = [self.membership.poll_timeout(), self.broadcast.poll_timeout()];
+        let due = [
+            self.membership.poll_timeout(),
+            self.broadcast.poll_timeout(),
+        ];
         due.into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Out>) {
         if self.membership.poll_timeout().is_some_and(|due| now >= due) {
-            self.with_membership(now, out, |membership, out| membership.handle_timeout(now, out));
+            self.with_membership(now, out, |membership, out| {
+                membership.handle_timeout(now, out)
+            });
         }
         if self.broadcast.poll_timeout().is_some_and(|due| now >= due) {
             self.broadcast.handle_timeout(now, out);

@@ -108,7 +108,7 @@ pub enum Priority {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gossip {
     /// A message with its content.
-    Gossip {
+    Content {
         /// The BLAKE3 hash of the content.
         id: MessageId,
         /// The content.
@@ -167,11 +167,14 @@ impl Message {
     ///
     /// The bytes are not a message, name an id off the curve, or have a message id that is not the hash of the content.
     pub fn decode(frame: &[u8]) -> Result<Self, WireError> {
-        let (message, _) = postcard::take_from_bytes::<Self>(frame).map_err(|error| WireError::Malformed {
-            reason: error.to_string(),
-        })?;
+        let (message, _) =
+            postcard::take_from_bytes::<Self>(frame).map_err(|error| WireError::Malformed {
+                reason: error.to_string(),
+            })?;
         match &message {
-            Self::Gossip(Gossip::Gossip { id, content, .. }) if MessageId::of(content) != *id => Err(WireError::WrongId),
+            Self::Gossip(Gossip::Content { id, content, .. }) if MessageId::of(content) != *id => {
+                Err(WireError::WrongId)
+            }
             _ => Ok(message),
         }
     }
@@ -195,7 +198,12 @@ impl Message {
 fn first_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerInfo>, D::Error> {
     /// A peer that is passed over. Its id is not checked.
     #[derive(Deserialize)]
-    struct Passed<'a>(#[allow(dead_code)] [u8; 32], #[allow(dead_code)] #[serde(borrow)] Option<&'a [u8]>);
+    struct Passed<'a>(
+        #[allow(dead_code)] [u8; 32],
+        #[allow(dead_code)]
+        #[serde(borrow)]
+        Option<&'a [u8]>,
+    );
 
     struct Nodes;
     impl<'de> Visitor<'de> for Nodes {

@@ -91,12 +91,22 @@ impl History {
     }
 
     /// Adds a message that is not in the history.
-    pub(super) fn insert(&mut self, now: Instant, id: MessageId, bytes: Bytes, round: u16, from: Option<u32>, config: &BroadcastConfig) {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        bytes: Bytes,
+        round: u16,
+        from: Option<u32>,
+        config: &BroadcastConfig,
+    ) {
         while self.seen.len() >= config.max_ids.max(1) {
             self.forget_first();
             self.forgotten_early += 1;
         }
-        let number = self.first.wrapping_add(u32::try_from(self.seen.len()).unwrap_or(0));
+        let number = self
+            .first
+            .wrapping_add(u32::try_from(self.seen.len()).unwrap_or(0));
         self.seen.push_back(Seen {
             id,
             at: self.millis(now),
@@ -111,8 +121,14 @@ impl History {
 
     pub(super) fn next_expiry(&self, config: &BroadcastConfig) -> Option<Instant> {
         let without = self.seen.len() - self.contents.len();
-        let content = self.seen.get(without).map(|seen| self.instant(seen.at) + config.content_retention);
-        let id = self.seen.front().map(|seen| self.instant(seen.at) + config.id_retention);
+        let content = self
+            .seen
+            .get(without)
+            .map(|seen| self.instant(seen.at) + config.content_retention);
+        let id = self
+            .seen
+            .front()
+            .map(|seen| self.instant(seen.at) + config.id_retention);
         // Once per second is often enough.
         let due = id.into_iter().chain(content).min()?;
         Some(due + Duration::from_secs(1))
@@ -120,13 +136,18 @@ impl History {
 
     pub(super) fn expire(&mut self, now: Instant, config: &BroadcastConfig) {
         let now = self.millis(now);
-        let is_over = |seen: &Seen, keep: Duration| u128::from(now) >= u128::from(seen.at) + keep.as_millis();
+        let is_over =
+            |seen: &Seen, keep: Duration| u128::from(now) >= u128::from(seen.at) + keep.as_millis();
         while let Some(seen) = self.seen.get(self.seen.len() - self.contents.len()) {
             if !is_over(seen, config.content_retention) || !self.drop_content() {
                 break;
             }
         }
-        while self.seen.front().is_some_and(|seen| is_over(seen, config.id_retention)) {
+        while self
+            .seen
+            .front()
+            .is_some_and(|seen| is_over(seen, config.id_retention))
+        {
             self.forget_first();
         }
         if self.seen.is_empty() {
@@ -150,7 +171,10 @@ impl History {
             return;
         };
         let first = self.first;
-        if let Ok(entry) = self.table.find_entry(hash(self.seed, &seen.id), |number| *number == first) {
+        if let Ok(entry) = self
+            .table
+            .find_entry(hash(self.seed, &seen.id), |number| *number == first)
+        {
             entry.remove();
         }
         self.first = first.wrapping_add(1);
@@ -158,7 +182,9 @@ impl History {
 
     fn position(&self, id: &MessageId) -> Option<usize> {
         let at = |number: &u32| number.wrapping_sub(self.first) as usize;
-        let found = self.table.find(hash(self.seed, id), |number| self.seen[at(number)].id == *id);
+        let found = self.table.find(hash(self.seed, id), |number| {
+            self.seen[at(number)].id == *id
+        });
         found.map(at)
     }
 

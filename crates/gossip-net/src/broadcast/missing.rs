@@ -27,7 +27,14 @@ struct Entry {
 
 impl Missing {
     /// Notes that a neighbour has a message. Returns whether this is news.
-    pub(super) fn note(&mut self, now: Instant, id: MessageId, peer: u32, round: u16, delay: Duration) -> bool {
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        peer: u32,
+        round: u16,
+        delay: Duration,
+    ) -> bool {
         let due = &mut self.due;
         let entry = self.messages.entry(id).or_insert_with(|| {
             due.insert((now + delay, id));
@@ -65,15 +72,28 @@ impl Missing {
     }
 
     pub(super) fn is_over(&self, id: &MessageId, now: Instant, keep: Duration) -> bool {
-        self.messages.get(id).is_none_or(|entry| now >= entry.since + keep)
+        self.messages
+            .get(id)
+            .is_none_or(|entry| now >= entry.since + keep)
     }
 
     /// Whom to ask now. The sources take turns.
-    pub(super) fn next_source(&mut self, id: &MessageId, now: Instant, again: Duration, keep: Duration) -> Option<(u32, u16)> {
+    pub(super) fn next_source(
+        &mut self,
+        id: &MessageId,
+        now: Instant,
+        again: Duration,
+        keep: Duration,
+    ) -> Option<(u32, u16)> {
         let entry = self.messages.get_mut(id)?;
         let round = entry.attempts as usize / entry.sources.len().max(1);
-        let doublings = u32::try_from(round).unwrap_or(MAX_DOUBLINGS).min(MAX_DOUBLINGS);
-        let source = entry.sources.get(entry.attempts as usize % entry.sources.len().max(1)).copied();
+        let doublings = u32::try_from(round)
+            .unwrap_or(MAX_DOUBLINGS)
+            .min(MAX_DOUBLINGS);
+        let source = entry
+            .sources
+            .get(entry.attempts as usize % entry.sources.len().max(1))
+            .copied();
         entry.attempts = entry.attempts.saturating_add(1);
         entry.due = (now + again * 2_u32.pow(doublings)).min(entry.since + keep);
         self.due.insert((entry.due, *id));

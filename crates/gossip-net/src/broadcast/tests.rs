@@ -6,7 +6,11 @@ fn id(number: u8) -> MessageId {
 
 fn content(number: u8, round: u16) -> Gossip {
     let scope = Scope::Swarm(round);
-    Gossip::Gossip { id: id(number), content: Bytes::from(vec![number; 10]), scope }
+    Gossip::Content {
+        id: id(number),
+        content: Bytes::from(vec![number; 10]),
+        scope,
+    }
 }
 
 struct Node {
@@ -41,24 +45,41 @@ impl Node {
     fn publish(&mut self, number: u8) -> (Option<usize>, Vec<Out>) {
         let mut out = Vec::new();
         let bytes = Bytes::from(vec![number; 10]);
-        (self.core.publish(self.now, id(number), bytes, true, &mut out), out)
+        (
+            self.core
+                .publish(self.now, id(number), bytes, true, &mut out),
+            out,
+        )
     }
 }
 
 fn ihave(number: u8, round: u16) -> Gossip {
-    Gossip::IHave(vec![IHave { id: id(number), round }])
+    Gossip::IHave(vec![IHave {
+        id: id(number),
+        round,
+    }])
 }
 
 #[test]
 fn a_message_goes_to_the_others_at_once_and_a_duplicate_is_pruned() {
     let mut node = Node::new(3, BroadcastConfig::default());
     let out = node.hear(1, content(1, 4));
-    assert_eq!(out[..2], [Out::Gossip(2, content(1, 5)), Out::Gossip(3, content(1, 5))]);
+    assert_eq!(
+        out[..2],
+        [Out::Gossip(2, content(1, 5)), Out::Gossip(3, content(1, 5))]
+    );
     assert!(matches!(out[2..], [Out::Received { from: 1, .. }]));
     assert_eq!(node.hear(2, content(1, 4)), [Out::Gossip(2, Gossip::Prune)]);
-    assert_eq!(node.hear(2, content(1, 4)), [], "one Prune is enough for a while");
+    assert_eq!(
+        node.hear(2, content(1, 4)),
+        [],
+        "one Prune is enough for a while"
+    );
     node.hear(1, content(2, 0));
-    assert_eq!(node.wait(Duration::from_millis(5)), [Out::Gossip(2, ihave(2, 1))]);
+    assert_eq!(
+        node.wait(Duration::from_millis(5)),
+        [Out::Gossip(2, ihave(2, 1))]
+    );
 }
 
 #[test]
@@ -67,7 +88,15 @@ fn a_missing_message_is_asked_for_and_the_sources_take_turns() {
     node.hear(1, ihave(1, 2));
     node.hear(2, ihave(1, 3));
     assert_eq!(node.wait(Duration::from_millis(159)), []);
-    let graft = |peer, round| Out::Gossip(peer, Gossip::Graft { id: Some(id(1)), round });
+    let graft = |peer, round| {
+        Out::Gossip(
+            peer,
+            Gossip::Graft {
+                id: Some(id(1)),
+                round,
+            },
+        )
+    };
     assert_eq!(node.wait(Duration::from_millis(1)), [graft(1, 2)]);
     assert_eq!(node.wait(Duration::from_millis(100)), [graft(2, 3)]);
     node.core.handle_down(2);
@@ -81,7 +110,10 @@ fn a_missing_message_is_asked_for_and_the_sources_take_turns() {
 fn a_graft_is_answered_from_the_kept_contents_as_long_as_they_are_kept() {
     let mut node = Node::new(2, BroadcastConfig::default());
     node.publish(1);
-    let graft = Gossip::Graft { id: Some(id(1)), round: 0 };
+    let graft = Gossip::Graft {
+        id: Some(id(1)),
+        round: 0,
+    };
     assert_eq!(node.hear(2, graft.clone()), [Out::Gossip(2, content(1, 0))]);
     node.wait(Duration::from_secs(31));
     assert_eq!(node.hear(2, graft), []);
@@ -93,12 +125,16 @@ fn a_graft_is_answered_from_the_kept_contents_as_long_as_they_are_kept() {
 
 #[test]
 fn contents_and_ids_are_bounded_and_ids_that_expire_early_are_counted() {
-    let config = BroadcastConfig::default().with_max_content(25).with_max_ids(4);
+    let config = BroadcastConfig::default()
+        .with_max_content(25)
+        .with_max_ids(4);
     let mut node = Node::new(1, config);
     for number in 0..6 {
         node.publish(number);
     }
-    assert!(node.core.history.content(&id(3)).is_none() && node.core.history.content(&id(4)).is_some());
+    assert!(
+        node.core.history.content(&id(3)).is_none() && node.core.history.content(&id(4)).is_some()
+    );
     assert!(!node.core.has_seen(&id(1)) && node.core.has_seen(&id(2)));
     assert_eq!(node.core.counters().forgotten_early, 2);
 }
@@ -131,7 +167,14 @@ fn the_tree_uses_a_path_that_is_shorter_by_the_threshold_and_no_other() {
 #[test]
 fn one_thousand_and_twenty_four_missing_ids_of_a_neighbour_are_noted() {
     let mut node = Node::new(2, BroadcastConfig::default());
-    let many = |from: u16| (from..from + 600).map(|at| IHave { id: MessageId::of(&at.to_le_bytes()), round: 1 }).collect();
+    let many = |from: u16| {
+        (from..from + 600)
+            .map(|at| IHave {
+                id: MessageId::of(&at.to_le_bytes()),
+                round: 1,
+            })
+            .collect()
+    };
     node.hear(1, Gossip::IHave(many(0)));
     node.hear(1, Gossip::IHave(many(600)));
     assert_eq!(node.core.missing.len(), 1024);
@@ -139,7 +182,10 @@ fn one_thousand_and_twenty_four_missing_ids_of_a_neighbour_are_noted() {
     node.hear(2, Gossip::IHave(many(2000)));
     assert_eq!(node.core.missing.len(), 1624);
     node.wait(Duration::from_secs(11));
-    assert_eq!((node.core.missing.len(), node.core.counters().never_arrived), (0, 1624));
+    assert_eq!(
+        (node.core.missing.len(), node.core.counters().never_arrived),
+        (0, 1624)
+    );
     node.hear(1, Gossip::IHave(many(0)));
     assert_eq!(node.core.missing.len(), 600, "there is room again");
 }
@@ -159,5 +205,9 @@ fn with_flooding_own_messages_go_to_all_neighbours() {
     let mut node = Node::new(2, BroadcastConfig::default().with_flood(true));
     node.core.set_eager(2, false);
     assert_eq!(node.publish(1).1.len(), 2);
-    assert_eq!(node.hear(1, content(2, 0)).len(), 1, "messages of others go along the tree");
+    assert_eq!(
+        node.hear(1, content(2, 0)).len(),
+        1,
+        "messages of others go along the tree"
+    );
 }

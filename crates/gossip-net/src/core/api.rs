@@ -50,7 +50,12 @@ impl Core {
     /// # Errors
     ///
     /// The node takes part in as many topics as it may.
-    pub fn subscribe(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) -> Result<(), JoinError> {
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        topic: TopicId,
+        peers: &[PeerInfo],
+    ) -> Result<(), JoinError> {
         let limit = self.config.max_topics;
         if !self.topics.contains_key(&topic) {
             if self.topics.len() >= limit {
@@ -74,13 +79,19 @@ impl Core {
             self.peers.learn(handle, info.data.clone(), false);
             handles.push(handle);
         }
-        self.with_membership(now, topic, |membership, out| membership.handle_join(now, &handles, out));
+        self.with_membership(now, topic, |membership, out| {
+            membership.handle_join(now, &handles, out)
+        });
     }
 
     /// Leaves a topic. The neighbours get what waits for them, and then a Disconnect.
     pub fn leave(&mut self, now: Instant, topic: TopicId) {
-        let neighbours = self.topics.get(&topic).map_or(Vec::new(), |entry| entry.topic.membership().neighbours().collect());
-        self.with_membership(now, topic, |membership, out| membership.handle_leave(now, out));
+        let neighbours = self.topics.get(&topic).map_or(Vec::new(), |entry| {
+            entry.topic.membership().neighbours().collect()
+        });
+        self.with_membership(now, topic, |membership, out| {
+            membership.handle_leave(now, out)
+        });
         self.topics.remove(&topic);
         for peer in neighbours {
             self.finish(now, peer, topic);
@@ -97,7 +108,9 @@ impl Core {
     /// Whether messages of this node still wait for a link.
     pub fn has_waiting(&self) -> bool {
         let linked = |peer: &u32| self.arbiter.current(*peer).is_some();
-        self.outboxes.iter().any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
+        self.outboxes
+            .iter()
+            .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
     }
 
     /// Publishes a message to the topic, or to the neighbours alone. Returns to how many neighbours it goes. With none, the
@@ -106,7 +119,14 @@ impl Core {
     /// # Errors
     ///
     /// The message is too long, was seen before, or a neighbour has no room for it.
-    pub fn publish(&mut self, now: Instant, topic: TopicId, id: MessageId, content: Bytes, everywhere: bool) -> Result<usize, PublishError> {
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        topic: TopicId,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+    ) -> Result<usize, PublishError> {
         let (length, limit) = (content.len(), self.config.max_message_size);
         if length > limit {
             return Err(PublishError::TooLarge { length, limit });
@@ -119,12 +139,16 @@ impl Core {
         if neighbours.is_empty() {
             return Err(PublishError::NoNeighbour);
         }
-        if entry.topic.is_overloaded() || neighbours.into_iter().any(|peer| self.holds_up(now, peer)) {
+        if entry.topic.is_overloaded()
+            || neighbours.into_iter().any(|peer| self.holds_up(now, peer))
+        {
             self.wants_room = true;
             return Err(PublishError::Busy);
         }
         let mut count = None;
-        self.with_topic(now, topic, |topic, out| count = topic.publish(now, id, content, everywhere, out));
+        self.with_topic(now, topic, |topic, out| {
+            count = topic.publish(now, id, content, everywhere, out)
+        });
         count.ok_or(PublishError::Duplicate)
     }
 
@@ -139,8 +163,13 @@ impl Core {
     /// The neighbours in a topic.
     pub fn neighbors(&self, topic: &TopicId) -> Vec<Id> {
         let entry = self.topics.get(topic);
-        let handles = entry.map_or(Vec::new(), |entry| entry.topic.membership().neighbours().collect());
-        handles.into_iter().filter_map(|peer| self.peers.id(peer)).collect()
+        let handles = entry.map_or(Vec::new(), |entry| {
+            entry.topic.membership().neighbours().collect()
+        });
+        handles
+            .into_iter()
+            .filter_map(|peer| self.peers.id(peer))
+            .collect()
     }
 
     /// All topics.
@@ -172,14 +201,18 @@ impl Core {
     /// The network of this host has changed: neighbours are probed, and other peers are contacted.
     pub fn handle_network_change(&mut self, now: Instant) {
         for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| membership.handle_network_change(now, out));
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_network_change(now, out)
+            });
         }
     }
 
     /// Gives up a neighbour in all topics.
     pub(super) fn evict(&mut self, now: Instant, peer: u32, cause: DownCause) {
         for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| membership.handle_evicted(now, peer, cause, out));
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_evicted(now, peer, cause, out)
+            });
         }
     }
 

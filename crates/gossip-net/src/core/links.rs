@@ -5,12 +5,19 @@ use std::time::Instant;
 use super::{Core, Output};
 use crate::{
     Id, LinkId,
-    arbiter::{Dialect, Probe, Verdict},
+    arbiter::{Dialect, NewLink, Probe, Verdict},
 };
 
 impl Core {
     /// A link is up. `dialed_by` is the end that opened it: this node or the peer.
-    pub fn handle_link_up(&mut self, now: Instant, link: LinkId, peer: Id, dialed_by: Id, dialect: Dialect) {
+    pub fn handle_link_up(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        peer: Id,
+        dialed_by: Id,
+        dialect: Dialect,
+    ) {
         if peer == self.me {
             self.close(now, link, "a link to this node itself");
             return;
@@ -24,9 +31,15 @@ impl Core {
         self.dials.remove(&handle);
         self.waiting.retain(|waiting| *waiting != handle);
         let mut verdicts = Vec::new();
-        let ends = (dialed_by, self.me.min(peer));
-        let burst = 4.0 * f64::from(self.config.control_rate);
-        self.arbiter.handle_up(now, link, handle, ends, dialect, burst, &mut verdicts);
+        let new = NewLink {
+            id: link,
+            peer: handle,
+            dialed_by,
+            lower: self.me.min(peer),
+            dialect,
+            burst: 4.0 * f64::from(self.config.control_rate),
+        };
+        self.arbiter.handle_up(now, new, &mut verdicts);
         self.apply(now, verdicts);
         self.wake(handle);
         self.dial_next(now);
@@ -53,7 +66,9 @@ impl Core {
         }
         self.outboxes.remove(&peer);
         for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| membership.handle_link_gone(now, peer, out));
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_link_gone(now, peer, out)
+            });
         }
     }
 
@@ -82,7 +97,9 @@ impl Core {
         }
         self.outboxes.remove(&peer);
         for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| membership.handle_unreachable(now, peer, out));
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_unreachable(now, peer, out)
+            });
         }
     }
 
@@ -132,7 +149,10 @@ impl Core {
 
     /// Wakes the writer of the link that is used now.
     fn wake(&mut self, peer: u32) {
-        let waits = self.outboxes.get(&peer).is_some_and(|outbox| !outbox.is_empty());
+        let waits = self
+            .outboxes
+            .get(&peer)
+            .is_some_and(|outbox| !outbox.is_empty());
         if let Some(link) = self.arbiter.current(peer).filter(|_| waits) {
             self.outputs.push_back(Output::Transmit(link));
         }

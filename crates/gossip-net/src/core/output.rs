@@ -51,15 +51,24 @@ impl Core {
             Out::Swarm(to, message) => self.send_swarm(now, to, topic, message),
             Out::Gossip(to, message) => self.send_gossip(now, to, topic, message),
             Out::Up(peer) => {
-                let count = self.topics.get(&topic).map_or(0, |entry| entry.topic.membership().neighbours().count());
-                let Some(id) = self.peers.id(peer) else { return };
+                let count = self
+                    .topics
+                    .get(&topic)
+                    .map_or(0, |entry| entry.topic.membership().neighbours().count());
+                let Some(id) = self.peers.id(peer) else {
+                    return;
+                };
                 self.event(topic, Event::NeighborUp(id));
                 if count == 1 {
                     self.event(topic, Event::Joined);
                     self.outputs.push_back(Output::Room);
                 }
                 // The peer may already be too slow for another topic.
-                if self.outboxes.get(&peer).is_some_and(|outbox| outbox.congested) {
+                if self
+                    .outboxes
+                    .get(&peer)
+                    .is_some_and(|outbox| outbox.congested)
+                {
                     self.set_congested(now, peer, true);
                 }
             }
@@ -70,13 +79,28 @@ impl Core {
                     outbox.forget(&topic);
                 }
                 self.outputs.push_back(Output::Room);
-                let Some(id) = self.peers.id(peer) else { return };
+                let Some(id) = self.peers.id(peer) else {
+                    return;
+                };
                 tracing::debug!(%id, %cause, "a neighbour is down");
                 self.event(topic, Event::NeighborDown(id, cause));
             }
-            Out::Received { from, content, scope } => {
-                let Some(via) = self.peers.id(from) else { return };
-                self.event(topic, Event::Received(Received { content, via, scope }));
+            Out::Received {
+                from,
+                content,
+                scope,
+            } => {
+                let Some(via) = self.peers.id(from) else {
+                    return;
+                };
+                self.event(
+                    topic,
+                    Event::Received(Received {
+                        content,
+                        via,
+                        scope,
+                    }),
+                );
             }
         }
     }
@@ -97,7 +121,7 @@ impl Core {
 
     fn send_gossip(&mut self, now: Instant, to: u32, topic: TopicId, message: Gossip) {
         let message = match message {
-            Gossip::Gossip { id, content, scope } => {
+            Gossip::Content { id, content, scope } => {
                 let frame = self.encode_content(id, content, scope);
                 self.enqueue(now, to, Transmit::Frame(topic, frame), true);
                 return;
@@ -116,7 +140,11 @@ impl Core {
         {
             return frame.clone();
         }
-        let frame = encode(&Message::Gossip(wire::Gossip::Gossip { id, content, scope }));
+        let frame = encode(&Message::Gossip(wire::Gossip::Content {
+            id,
+            content,
+            scope,
+        }));
         self.encoded = Some((id, scope, frame.clone()));
         frame
     }
@@ -160,11 +188,16 @@ impl Core {
 
     /// Evicts peers that take nothing.
     pub(super) fn evict_stalled(&mut self, now: Instant) {
-        let stalled = self.outboxes.iter().filter(|(_, outbox)| !outbox.is_empty() && now >= outbox.moved + self.config.stalled);
+        let stalled = self
+            .outboxes
+            .iter()
+            .filter(|(_, outbox)| !outbox.is_empty() && now >= outbox.moved + self.config.stalled);
         for peer in stalled.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             let Some(link) = self.arbiter.current(peer) else {
                 // The dial has its own deadline.
-                self.outboxes.entry(peer).and_modify(|outbox| outbox.moved = now);
+                self.outboxes
+                    .entry(peer)
+                    .and_modify(|outbox| outbox.moved = now);
                 continue;
             };
             self.stalled(now, peer, link);
@@ -196,7 +229,11 @@ impl Core {
         self.counters.dials += 1;
         let data = self.peers.data(peer).map_or_else(Bytes::new, |data| data.0);
         tracing::debug!(%id, "a peer is dialed");
-        self.outputs.push_back(Output::Dial { peer: id, data, deadline });
+        self.outputs.push_back(Output::Dial {
+            peer: id,
+            data,
+            deadline,
+        });
     }
 
     /// Starts waiting dials.

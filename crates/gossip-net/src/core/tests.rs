@@ -32,7 +32,14 @@ impl Node {
         let now = Instant::now();
         let mut core = Core::new(me, 1, Config::default());
         core.subscribe(now, TOPIC, &[]).unwrap();
-        Self { core, now, closed: vec![], probes: vec![], events: vec![], dials: vec![] }
+        Self {
+            core,
+            now,
+            closed: vec![],
+            probes: vec![],
+            events: vec![],
+            dials: vec![],
+        }
     }
 
     fn settle(&mut self) {
@@ -48,12 +55,14 @@ impl Node {
     }
 
     fn up(&mut self, link: u64, peer: Id, dialed_by: Id, dialect: Dialect) {
-        self.core.handle_link_up(self.now, LinkId(link), peer, dialed_by, dialect);
+        self.core
+            .handle_link_up(self.now, LinkId(link), peer, dialed_by, dialect);
         self.settle();
     }
 
     fn hear(&mut self, link: u64, message: Message) {
-        self.core.handle_message(self.now, LinkId(link), (1, 1), TOPIC, message);
+        self.core
+            .handle_message(self.now, LinkId(link), (1, 1), TOPIC, message);
         self.settle();
     }
 
@@ -84,7 +93,10 @@ impl Node {
 }
 
 fn neighbor() -> Message {
-    Message::Swarm(Swarm::Neighbor { priority: Priority::High, data: None })
+    Message::Swarm(Swarm::Neighbor {
+        priority: Priority::High,
+        data: None,
+    })
 }
 
 #[test]
@@ -100,7 +112,11 @@ fn of_two_simultaneous_links_both_ends_keep_the_dial_of_the_lower_id() {
             node.hear(kept, neighbor());
             node.wait(Duration::from_secs(5), Some(kept));
             assert_eq!(node.closed, [LinkId(3 - kept)]);
-            assert!(node.events.iter().all(|event| !matches!(event, Event::NeighborDown(..))));
+            assert!(
+                node.events
+                    .iter()
+                    .all(|event| !matches!(event, Event::NeighborDown(..)))
+            );
         }
     }
 }
@@ -126,16 +142,25 @@ fn an_old_link_is_probed_and_stays_only_if_it_answers() {
         node.wait(Duration::from_secs(6), Some(1));
         node.up(2, low, high, Dialect::Bowline);
         assert_eq!(node.probes, [LinkId(1)]);
-        assert_eq!(node.core.current_link(&low), Some(LinkId(2)), "the new link is known to work");
+        assert_eq!(
+            node.core.current_link(&low),
+            Some(LinkId(2)),
+            "the new link is known to work"
+        );
         node.core.handle_probe(node.now, LinkId(1), outcome);
         node.wait(Duration::from_secs(6), Some(kept));
-        assert_eq!(node.core.current_link(&low), Some(LinkId(kept)), "{outcome:?}");
+        assert_eq!(
+            node.core.current_link(&low),
+            Some(LinkId(kept)),
+            "{outcome:?}"
+        );
         assert_eq!(node.closed, [LinkId(3 - kept)]);
     }
 }
 
 #[test]
-fn the_newest_link_to_iroh_is_used_and_the_older_one_closes_after_iroh_has_moved_and_ten_silent_seconds() {
+fn the_newest_link_to_iroh_is_used_and_the_older_one_closes_after_iroh_has_moved_and_ten_silent_seconds()
+ {
     let (low, high) = pair();
     let mut node = Node::new(high);
     node.up(1, low, low, Dialect::Iroh);
@@ -155,11 +180,20 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
     let (low, high) = pair();
     let mut node = Node::new(low);
     node.up(1, high, high, Dialect::Bowline);
-    let disconnect = Message::Swarm(Swarm::Disconnect { alive: true, respond: false });
+    let disconnect = Message::Swarm(Swarm::Disconnect {
+        alive: true,
+        respond: false,
+    });
     for (position, ignored) in [((3, 6), true), ((2, 9), true), ((3, 8), false)] {
-        node.core.handle_message(node.now, LinkId(1), (3, 7), TOPIC, neighbor());
-        node.core.handle_message(node.now, LinkId(1), position, TOPIC, disconnect.clone());
-        assert_eq!(node.core.neighbors(&TOPIC).len(), usize::from(ignored), "{position:?}");
+        node.core
+            .handle_message(node.now, LinkId(1), (3, 7), TOPIC, neighbor());
+        node.core
+            .handle_message(node.now, LinkId(1), position, TOPIC, disconnect.clone());
+        assert_eq!(
+            node.core.neighbors(&TOPIC).len(),
+            usize::from(ignored),
+            "{position:?}"
+        );
     }
     assert_eq!(node.core.link_counters().stale, 2);
 }
@@ -167,16 +201,48 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
 #[test]
 fn iroh_is_told_only_about_peers_that_it_can_dial() {
     let (low, high) = pair();
-    let direct = AddrInfo { direct: vec![([192, 0, 2, 1], 1).into()], ..AddrInfo::default() }.encode();
-    let multiaddr = AddrInfo { multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])], ..AddrInfo::default() }.encode();
-    let nodes = vec![PeerInfo { id: id(3), data: Some(direct) }, PeerInfo { id: id(4), data: Some(multiaddr) }];
-    for (dialect, told) in [(Dialect::Iroh, vec![id(3)]), (Dialect::Bowline, vec![id(3), id(4)])] {
+    let direct = AddrInfo {
+        direct: vec![([192, 0, 2, 1], 1).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let multiaddr = AddrInfo {
+        multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let nodes = vec![
+        PeerInfo {
+            id: id(3),
+            data: Some(direct),
+        },
+        PeerInfo {
+            id: id(4),
+            data: Some(multiaddr),
+        },
+    ];
+    for (dialect, told) in [
+        (Dialect::Iroh, vec![id(3)]),
+        (Dialect::Bowline, vec![id(3), id(4)]),
+    ] {
         let mut node = Node::new(low);
         node.up(1, high, high, dialect);
         node.hear(1, neighbor());
-        node.hear(1, Message::Swarm(Swarm::ShuffleReply { nodes: nodes.clone() }));
+        node.hear(
+            1,
+            Message::Swarm(Swarm::ShuffleReply {
+                nodes: nodes.clone(),
+            }),
+        );
         node.sent(1);
-        node.hear(1, Message::Swarm(Swarm::Shuffle { origin: high, nodes: nodes.clone(), ttl: 0 }));
+        node.hear(
+            1,
+            Message::Swarm(Swarm::Shuffle {
+                origin: high,
+                nodes: nodes.clone(),
+                ttl: 0,
+            }),
+        );
         let replies = node.sent(1);
         let [Message::Swarm(Swarm::ShuffleReply { nodes })] = &replies[..] else {
             panic!("{replies:?}")
@@ -190,12 +256,28 @@ fn iroh_is_told_only_about_peers_that_it_can_dial() {
 #[test]
 fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     let (low, high) = pair();
-    let told = AddrInfo { direct: vec![([192, 0, 2, 1], 1).into()], ..AddrInfo::default() }.encode();
-    let hearsay = AddrInfo { direct: vec![([198, 51, 100, 9], 53).into()], ..AddrInfo::default() }.encode();
+    let told = AddrInfo {
+        direct: vec![([192, 0, 2, 1], 1).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let hearsay = AddrInfo {
+        direct: vec![([198, 51, 100, 9], 53).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
     let mut node = Node::new(low);
     node.up(1, high, high, Dialect::Bowline);
     node.hear(1, Message::Swarm(Swarm::Join(Some(told.clone()))));
-    node.hear(1, Message::Swarm(Swarm::ShuffleReply { nodes: vec![PeerInfo { id: high, data: Some(hearsay) }] }));
+    node.hear(
+        1,
+        Message::Swarm(Swarm::ShuffleReply {
+            nodes: vec![PeerInfo {
+                id: high,
+                data: Some(hearsay),
+            }],
+        }),
+    );
     let handle = node.core.peers.find(&high).unwrap();
     assert_eq!(node.core.peers.data(handle), Some(told));
 }
@@ -204,11 +286,17 @@ fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
 fn at_most_eight_dials_are_in_flight_and_the_next_starts_when_one_ends() {
     let (low, _) = pair();
     let mut node = Node::new(low);
-    let peers = (10..30).map(|number| PeerInfo { id: id(number), data: None }).collect::<Vec<_>>();
+    let peers = (10..30)
+        .map(|number| PeerInfo {
+            id: id(number),
+            data: None,
+        })
+        .collect::<Vec<_>>();
     node.core.join(node.now, TOPIC, &peers);
     node.settle();
     assert_eq!(node.dials.len(), 8);
-    node.core.handle_dial_failed(node.now, &node.dials[0].clone());
+    node.core
+        .handle_dial_failed(node.now, &node.dials[0].clone());
     node.settle();
     assert_eq!(node.dials.len(), 9);
 }
@@ -221,11 +309,17 @@ fn peers_that_nothing_refers_to_are_forgotten() {
     node.hear(1, neighbor());
     for number in 0..400_u16 {
         let secret = [&number.to_le_bytes()[..], &[9; 30]].concat();
-        let key = ed25519_dalek::SigningKey::from_bytes(&secret.try_into().unwrap()).verifying_key();
-        let nodes = vec![PeerInfo { id: Id::from_bytes(key.to_bytes()).unwrap(), data: None }];
+        let key =
+            ed25519_dalek::SigningKey::from_bytes(&secret.try_into().unwrap()).verifying_key();
+        let nodes = vec![PeerInfo {
+            id: Id::from_bytes(key.to_bytes()).unwrap(),
+            data: None,
+        }];
         node.hear(1, Message::Swarm(Swarm::ShuffleReply { nodes }));
     }
-    let live = (0..1000).filter(|handle| node.core.peers.get(*handle).is_some()).count();
+    let live = (0..1000)
+        .filter(|handle| node.core.peers.get(*handle).is_some())
+        .count();
     assert!(live <= 256, "{live}");
     assert_eq!(node.core.neighbors(&TOPIC), [high]);
 }
@@ -240,7 +334,8 @@ fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
     let mut publish = |node: &mut Node| {
         number += 1;
         let content = Bytes::from([&number.to_le_bytes()[..], &[0; 1020]].concat());
-        node.core.publish(node.now, TOPIC, MessageId::of(&content), content, true)
+        node.core
+            .publish(node.now, TOPIC, MessageId::of(&content), content, true)
     };
     let mut published = 0;
     while publish(&mut node).is_ok() {
@@ -249,7 +344,11 @@ fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
     // A quarter of the queue is for own messages.
     assert_eq!(published, (1 << 18) / 1069 + 1);
     node.now += Duration::from_millis(250);
-    assert_eq!(publish(&mut node), Ok(1), "a neighbour that takes nothing does not hold up others");
+    assert_eq!(
+        publish(&mut node),
+        Ok(1),
+        "a neighbour that takes nothing does not hold up others"
+    );
     node.hear(1, Message::Gossip(crate::wire::Gossip::Prune));
     node.now += Duration::from_millis(2749);
     node.core.handle_timeout(node.now);
@@ -259,5 +358,8 @@ fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
     node.core.handle_timeout(node.now);
     node.settle();
     assert_eq!(node.closed, [LinkId(1)]);
-    assert_eq!(node.events.last(), Some(&Event::NeighborDown(high, DownCause::Stalled)));
+    assert_eq!(
+        node.events.last(),
+        Some(&Event::NeighborDown(high, DownCause::Stalled))
+    );
 }

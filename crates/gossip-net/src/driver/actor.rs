@@ -108,7 +108,10 @@ impl Actor {
         }
         let notify = Arc::new(Notify::new());
         let State { tasks, runtime, .. } = &mut *state;
-        let writing = tasks.spawn_on(writer::run(Arc::downgrade(self), link, notify.clone()), runtime);
+        let writing = tasks.spawn_on(
+            writer::run(Arc::downgrade(self), link, notify.clone()),
+            runtime,
+        );
         state.writers.insert(link, (notify, writing));
     }
 
@@ -122,7 +125,11 @@ impl Actor {
         let mut state = self.lock();
         state.is_down = true;
         for subscribers in state.topics.values() {
-            subscribers.queues.iter().filter_map(Weak::upgrade).for_each(|queue| queue.close());
+            subscribers
+                .queues
+                .iter()
+                .filter_map(Weak::upgrade)
+                .for_each(|queue| queue.close());
         }
         state.topics.clear();
         state.tasks.abort_all();
@@ -138,8 +145,14 @@ impl Actor {
             return;
         }
         match output {
-            Output::Dial { peer, data, deadline } => {
-                state.tasks.spawn_on(dial(self.clone(), peer, data, deadline), &state.runtime);
+            Output::Dial {
+                peer,
+                data,
+                deadline,
+            } => {
+                state
+                    .tasks
+                    .spawn_on(dial(self.clone(), peer, data, deadline), &state.runtime);
             }
             Output::Transmit(link) => {
                 if let Some((notify, _)) = state.writers.get(&link) {
@@ -147,7 +160,9 @@ impl Actor {
                 }
             }
             Output::Probe(link, deadline) => {
-                state.tasks.spawn_on(probe(self.clone(), link, deadline), &state.runtime);
+                state
+                    .tasks
+                    .spawn_on(probe(self.clone(), link, deadline), &state.runtime);
             }
             Output::Close(link, reason) => {
                 state.remove_link(link);

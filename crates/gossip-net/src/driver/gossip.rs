@@ -14,7 +14,9 @@ use super::{
     reader,
     subscription::{Queue, Subscription, TopicGuard},
 };
-use crate::{Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo};
+use crate::{
+    Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo,
+};
 
 /// How many events wait for a subscriber by default.
 const CAPACITY: usize = 2048;
@@ -39,13 +41,21 @@ impl Builder {
     /// A node with this id over these links. The seed decides the random choices, and should be random itself.
     pub fn new(me: Id, seed: u64, config: Config, links: Arc<dyn Links>) -> Self {
         let gate = links.clone();
-        let core = Core::new(me, seed, config.clone()).with_gate(move |topic, peer| gate.allows(topic, peer));
-        Self { core, links, config }
+        let core = Core::new(me, seed, config.clone())
+            .with_gate(move |topic, peer| gate.allows(topic, peer));
+        Self {
+            core,
+            links,
+            config,
+        }
     }
 
     /// Calls this for each new message before it is delivered and forwarded, with the topic, the neighbour and the content. A
     /// message for which it returns false is dropped. It must be fast.
-    pub fn validate(mut self, validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static) -> Self {
+    pub fn validate(
+        mut self,
+        validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.core = self.core.with_validation(validation);
         self
     }
@@ -74,7 +84,12 @@ impl Gossip {
     /// # Errors
     ///
     /// As for [`Self::subscribe`].
-    pub fn subscribe_with_capacity(&self, topic: TopicId, peers: &[PeerInfo], capacity: usize) -> Result<Subscription, JoinError> {
+    pub fn subscribe_with_capacity(
+        &self,
+        topic: TopicId,
+        peers: &[PeerInfo],
+        capacity: usize,
+    ) -> Result<Subscription, JoinError> {
         let queue = Arc::new(Queue::new(capacity));
         let actor = self.actor.clone();
         self.actor.with(|state, now| {
@@ -98,7 +113,12 @@ impl Gossip {
     /// # Errors
     ///
     /// There is no neighbour at the deadline, or [`Self::subscribe`] fails. The node then leaves the topic.
-    pub async fn subscribe_and_join(&self, topic: TopicId, peers: &[PeerInfo], deadline: Instant) -> Result<Subscription, JoinError> {
+    pub async fn subscribe_and_join(
+        &self,
+        topic: TopicId,
+        peers: &[PeerInfo],
+        deadline: Instant,
+    ) -> Result<Subscription, JoinError> {
         let subscription = self.subscribe(topic, peers)?;
         subscription.joined(deadline).await?;
         Ok(subscription)
@@ -150,14 +170,30 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
     let mut streams = HashMap::<LinkId, Arc<()>>::new();
     loop {
         match actor.links.next().await {
-            LinkEvent::Up { peer, link, dialed_by, dialect } => {
+            LinkEvent::Up {
+                peer,
+                link,
+                dialed_by,
+                dialect,
+            } => {
                 streams.insert(link, Arc::new(()));
                 actor.add_link(link);
-                actor.with(|state, now| state.core.handle_link_up(now, link, peer, dialed_by, dialect));
+                actor.with(|state, now| {
+                    state
+                        .core
+                        .handle_link_up(now, link, peer, dialed_by, dialect)
+                });
             }
-            LinkEvent::Stream { link, index, reader } => {
+            LinkEvent::Stream {
+                link,
+                index,
+                reader,
+            } => {
                 // Each reader holds the counter of its link.
-                let Some(counter) = streams.get(&link).filter(|counter| Arc::strong_count(counter) <= MAX_STREAMS) else {
+                let Some(counter) = streams
+                    .get(&link)
+                    .filter(|counter| Arc::strong_count(counter) <= MAX_STREAMS)
+                else {
                     actor.with(|state, now| state.core.handle_invalid(now, link));
                     continue;
                 };
@@ -174,7 +210,9 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 actor.with(|state, now| state.core.handle_link_closed(now, link));
             }
             LinkEvent::OwnData(data) => actor.with(|state, _| state.core.handle_own_data(data)),
-            LinkEvent::NetworkChanged => actor.with(|state, now| state.core.handle_network_change(now)),
+            LinkEvent::NetworkChanged => {
+                actor.with(|state, now| state.core.handle_network_change(now))
+            }
         }
     }
 }

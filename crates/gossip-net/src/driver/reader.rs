@@ -16,7 +16,13 @@ const HEADER: Duration = Duration::from_secs(10);
 const PIECE: usize = 16 << 10;
 
 /// Reads one stream until its end. Dropping the future loses only what the peer has not been told to have arrived.
-pub(super) async fn run(actor: Arc<Actor>, link: LinkId, index: u64, mut reader: Box<dyn AsyncRead + Send + Unpin>, limit: usize) {
+pub(super) async fn run(
+    actor: Arc<Actor>,
+    link: LinkId,
+    index: u64,
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    limit: usize,
+) {
     let mut frames = Frames::new(limit);
     let mut number = 0;
     loop {
@@ -43,7 +49,13 @@ pub(super) async fn run(actor: Arc<Actor>, link: LinkId, index: u64, mut reader:
 }
 
 /// Hands all complete frames to the core. Returns false if the stream is of no further use.
-fn take_frames(actor: &Arc<Actor>, link: LinkId, index: u64, frames: &mut Frames, number: &mut u64) -> bool {
+fn take_frames(
+    actor: &Arc<Actor>,
+    link: LinkId,
+    index: u64,
+    frames: &mut Frames,
+    number: &mut u64,
+) -> bool {
     let mut arrived = Vec::new();
     let is_ok = loop {
         match frames.next_frame() {
@@ -63,12 +75,19 @@ fn take_frames(actor: &Arc<Actor>, link: LinkId, index: u64, frames: &mut Frames
     };
     actor.with(|state, now| arrived.retain(|frame| state.core.admit(now, link, frame)));
     // Hashing and checking ids take most of the time, and need no lock.
-    let decoded = arrived.iter().map(|frame| Message::decode(frame)).collect::<Vec<_>>();
+    let decoded = arrived
+        .iter()
+        .map(|frame| Message::decode(frame))
+        .collect::<Vec<_>>();
     actor.with(|state, now| {
         for message in decoded {
             *number += 1;
             match message {
-                Ok(message) => state.core.handle_message(now, link, (index, *number), topic, message),
+                Ok(message) => {
+                    state
+                        .core
+                        .handle_message(now, link, (index, *number), topic, message)
+                }
                 Err(error) => {
                     tracing::trace!(?link, %error, "an invalid frame");
                     state.core.handle_invalid(now, link);

@@ -75,7 +75,10 @@ impl Drop for TopicGuard {
         let topic = self.topic;
         self.actor.with(|state, now| {
             // A new subscription may have begun meanwhile.
-            let is_last = state.topics.get(&topic).is_some_and(|subscribers| subscribers.guard.strong_count() == 0);
+            let is_last = state
+                .topics
+                .get(&topic)
+                .is_some_and(|subscribers| subscribers.guard.strong_count() == 0);
             if is_last && !state.is_down() {
                 state.topics.remove(&topic);
                 state.core.leave(now, topic);
@@ -105,7 +108,9 @@ pub struct Receiver {
 
 impl Subscription {
     pub(super) fn new(guard: Arc<TopicGuard>, queue: Arc<Queue>) -> Self {
-        let sender = Sender { guard: guard.clone() };
+        let sender = Sender {
+            guard: guard.clone(),
+        };
         let receiver = Receiver { guard, queue };
         Self { sender, receiver }
     }
@@ -131,7 +136,11 @@ impl Subscription {
     }
 
     /// See [`Sender::publish`].
-    pub async fn publish(&self, content: impl Into<Bytes>, deadline: Instant) -> Result<usize, PublishError> {
+    pub async fn publish(
+        &self,
+        content: impl Into<Bytes>,
+        deadline: Instant,
+    ) -> Result<usize, PublishError> {
         self.sender.publish(content, deadline).await
     }
 
@@ -153,7 +162,11 @@ impl Sender {
     /// # Errors
     ///
     /// The message is too long, was seen a short time ago, or the deadline has passed. A dropped future has published nothing.
-    pub async fn publish(&self, content: impl Into<Bytes>, deadline: Instant) -> Result<usize, PublishError> {
+    pub async fn publish(
+        &self,
+        content: impl Into<Bytes>,
+        deadline: Instant,
+    ) -> Result<usize, PublishError> {
         self.send(content.into(), deadline, true).await
     }
 
@@ -162,7 +175,11 @@ impl Sender {
     /// # Errors
     ///
     /// As for [`Self::publish`].
-    pub async fn broadcast_neighbors(&self, content: impl Into<Bytes>, deadline: Instant) -> Result<usize, PublishError> {
+    pub async fn broadcast_neighbors(
+        &self,
+        content: impl Into<Bytes>,
+        deadline: Instant,
+    ) -> Result<usize, PublishError> {
         self.send(content.into(), deadline, false).await
     }
 
@@ -176,12 +193,24 @@ impl Sender {
         self.attempt(MessageId::of(&content), content, true)
     }
 
-    fn attempt(&self, id: MessageId, content: Bytes, everywhere: bool) -> Result<usize, PublishError> {
+    fn attempt(
+        &self,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+    ) -> Result<usize, PublishError> {
         let topic = self.guard.topic;
-        self.guard.actor.with(|state, now| state.core.publish(now, topic, id, content, everywhere))
+        self.guard
+            .actor
+            .with(|state, now| state.core.publish(now, topic, id, content, everywhere))
     }
 
-    async fn send(&self, content: Bytes, deadline: Instant, everywhere: bool) -> Result<usize, PublishError> {
+    async fn send(
+        &self,
+        content: Bytes,
+        deadline: Instant,
+        everywhere: bool,
+    ) -> Result<usize, PublishError> {
         tokio::task::coop::consume_budget().await;
         let id = MessageId::of(&content);
         loop {
@@ -189,7 +218,9 @@ impl Sender {
             tokio::pin!(room);
             room.as_mut().enable();
             let outcome = self.attempt(id, content.clone(), everywhere);
-            if !matches!(outcome, Err(PublishError::Busy | PublishError::NoNeighbour)) || now() >= deadline {
+            if !matches!(outcome, Err(PublishError::Busy | PublishError::NoNeighbour))
+                || now() >= deadline
+            {
                 return outcome;
             }
             let again = deadline.min(now() + LOOK_AGAIN);
@@ -200,13 +231,17 @@ impl Sender {
     /// Names further peers of the topic.
     pub fn join_peers(&self, peers: &[PeerInfo]) {
         let topic = self.guard.topic;
-        self.guard.actor.with(|state, now| state.core.join(now, topic, peers));
+        self.guard
+            .actor
+            .with(|state, now| state.core.join(now, topic, peers));
     }
 
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
         let topic = self.guard.topic;
-        self.guard.actor.with(|state, _| state.core.neighbors(&topic))
+        self.guard
+            .actor
+            .with(|state, _| state.core.neighbors(&topic))
     }
 }
 
@@ -255,6 +290,8 @@ impl Receiver {
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
         let topic = self.guard.topic;
-        self.guard.actor.with(|state, _| state.core.neighbors(&topic))
+        self.guard
+            .actor
+            .with(|state, _| state.core.neighbors(&topic))
     }
 }

@@ -1,7 +1,7 @@
 //! Writes what the core has for a link, on one stream per topic.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -73,14 +73,19 @@ impl<E: Into<LinkError>> From<E> for Failure {
 }
 
 /// Writes a batch. Frames of one topic that follow each other are written together.
-async fn write(actor: &Actor, link: LinkId, streams: &mut Streams, batch: Vec<Transmit>) -> Result<(), Failure> {
+async fn write(
+    actor: &Actor,
+    link: LinkId,
+    streams: &mut Streams,
+    batch: Vec<Transmit>,
+) -> Result<(), Failure> {
     let mut items = batch.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
             Transmit::Frame(topic, frame) => {
                 let mut bytes = Vec::with_capacity(frame.len());
-                if !streams.contains_key(&topic) {
-                    streams.insert(topic, timeout(PATIENCE, actor.links.open(link)).await??);
+                if let Entry::Vacant(vacant) = streams.entry(topic) {
+                    vacant.insert(timeout(PATIENCE, actor.links.open(link)).await??);
                     put_header(&mut bytes, &topic);
                 }
                 bytes.extend_from_slice(&frame);
@@ -91,9 +96,13 @@ async fn write(actor: &Actor, link: LinkId, streams: &mut Streams, batch: Vec<Tr
                 }
                 if let Some(stream) = streams.get_mut(&topic) {
                     for piece in bytes.chunks(PIECE) {
-                        timeout(PATIENCE, stream.write_all(piece)).await?.map_err(LinkError::from)?;
+                        timeout(PATIENCE, stream.write_all(piece))
+                            .await?
+                            .map_err(LinkError::from)?;
                     }
-                    timeout(PATIENCE, stream.flush()).await?.map_err(LinkError::from)?;
+                    timeout(PATIENCE, stream.flush())
+                        .await?
+                        .map_err(LinkError::from)?;
                 }
             }
             Transmit::Finish(topic) => {

@@ -13,7 +13,12 @@ const CONTACT_ANSWER: Duration = Duration::from_secs(3);
 impl Membership {
     /// A message of any kind has arrived from the peer.
     pub(crate) fn handle_heard(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {
-        if let Some(neighbour) = self.views.active.iter_mut().find(|neighbour| neighbour.peer == from) {
+        if let Some(neighbour) = self
+            .views
+            .active
+            .iter_mut()
+            .find(|neighbour| neighbour.peer == from)
+        {
             (neighbour.heard, neighbour.probed) = (now, None);
             return;
         }
@@ -84,7 +89,11 @@ impl Membership {
             self.contacted = None;
             self.set_aside(now, peer);
         }
-        let owed = self.views.owed.extract_if(.., |(_, due)| now >= *due).collect::<Vec<_>>();
+        let owed = self
+            .views
+            .owed
+            .extract_if(.., |(_, due)| now >= *due)
+            .collect::<Vec<_>>();
         for (peer, _) in owed {
             if !self.is_neighbour(peer) && !self.views.is_pending(peer) {
                 self.dismiss(now, peer, true, out);
@@ -108,7 +117,11 @@ impl Membership {
         while self.wants_refill() && now >= self.next_refill {
             let askable = self.views.askable(now);
             let Some(peer) = self.rng.pick(&askable) else {
-                self.next_refill = self.views.next_askable().unwrap_or(now).max(now + self.config.request / 4);
+                self.next_refill = self
+                    .views
+                    .next_askable()
+                    .unwrap_or(now)
+                    .max(now + self.config.request / 4);
                 return;
             };
             // A single neighbour is fragile. It may also be the only one that names this node to others.
@@ -140,7 +153,8 @@ impl Membership {
     pub(super) fn set_aside(&mut self, now: Instant, peer: u32) {
         // A peer that the user named stays where it is: it is asked again in any case.
         let is_root = self.views.roots.iter().any(|root| root.peer == peer);
-        let is_known = self.views.passive.contains(&peer) || self.views.aside.iter().any(|(aside, _)| *aside == peer);
+        let is_known = self.views.passive.contains(&peer)
+            || self.views.aside.iter().any(|(aside, _)| *aside == peer);
         if is_known || is_root {
             let until = now + self.config.aside;
             self.views.put_aside(peer, until, self.config.passive);
@@ -155,10 +169,14 @@ impl Membership {
     fn probe_neighbours(&mut self, now: Instant, out: &mut Vec<Out>) {
         let (mut lost, mut silent) = (Vec::new(), Vec::new());
         for neighbour in &mut self.views.active {
-            if now >= neighbour.heard + self.config.silence + self.config.patience && neighbour.probed.is_some() {
+            if now >= neighbour.heard + self.config.silence + self.config.patience
+                && neighbour.probed.is_some()
+            {
                 lost.push(neighbour.peer);
             } else if now >= neighbour.heard + self.config.silence
-                && neighbour.probed.is_none_or(|probed| now >= probed + self.config.patience / 2)
+                && neighbour
+                    .probed
+                    .is_none_or(|probed| now >= probed + self.config.patience / 2)
             {
                 neighbour.probed = Some(now);
                 silent.push(neighbour.peer);
@@ -170,19 +188,30 @@ impl Membership {
         for peer in lost {
             self.drop_neighbour(peer, DownCause::TimedOut, out);
             self.dismiss(now, peer, true, out);
-            self.views.put_aside(peer, now + self.config.aside, self.config.passive);
+            self.views
+                .put_aside(peer, now + self.config.aside, self.config.passive);
         }
     }
 
     /// A Shuffle that names only its sender. Bowline and iroh answer it in any case.
     fn send_contact(&self, peer: u32, out: &mut Vec<Out>) {
         let (origin, nodes) = (self.me, vec![self.me]);
-        out.push(Out::Swarm(peer, Swarm::Shuffle { origin, nodes, ttl: 0 }));
+        out.push(Out::Swarm(
+            peer,
+            Swarm::Shuffle {
+                origin,
+                nodes,
+                ttl: 0,
+            },
+        ));
     }
 
     fn expire_requests(&mut self, now: Instant) {
         self.views.trim_pending();
-        let expired = self.views.pending.extract_if(.., |request| now >= request.until);
+        let expired = self
+            .views
+            .pending
+            .extract_if(.., |request| now >= request.until);
         for request in expired.collect::<Vec<_>>() {
             if request.kind == Kind::Request {
                 self.set_aside(now, request.peer);
@@ -207,7 +236,13 @@ impl Membership {
     fn contact(&mut self, now: Instant, out: &mut Vec<Out>) {
         let roots = self.views.roots.iter().map(|root| root.peer);
         let roots = roots.filter(|peer| !self.is_neighbour(*peer));
-        let lost = self.views.aside.iter().map(|(peer, _)| *peer).chain(roots).collect::<Vec<_>>();
+        let lost = self
+            .views
+            .aside
+            .iter()
+            .map(|(peer, _)| *peer)
+            .chain(roots)
+            .collect::<Vec<_>>();
         let prefers_lost = self.rng.below(2) == 0;
         let choice = match lost.is_empty() || (!prefers_lost && !self.views.passive.is_empty()) {
             true => self.rng.pick(&self.views.passive),

@@ -14,11 +14,16 @@ impl Node {
     fn new() -> Self {
         let now = Instant::now();
         let core = Membership::new(now, ME, 1, MembershipConfig::default());
-        Self { core, now, out: Vec::new() }
+        Self {
+            core,
+            now,
+            out: Vec::new(),
+        }
     }
 
     fn hear(&mut self, from: u32, message: Swarm) -> Vec<Out> {
-        self.core.handle_message(self.now, from, message, &mut self.out);
+        self.core
+            .handle_message(self.now, from, message, &mut self.out);
         std::mem::take(&mut self.out)
     }
 
@@ -63,7 +68,12 @@ fn a_high_request_evicts_one_neighbour_which_is_never_one_of_the_two_oldest() {
     for stranger in 100..160 {
         node.now += Duration::from_secs(1);
         let out = node.hear(stranger, Swarm::Neighbor { high: true });
-        assert_eq!(out.iter().filter(|out| matches!(out, Out::Down(_, DownCause::Evicted))).count(), 1);
+        assert_eq!(
+            out.iter()
+                .filter(|out| matches!(out, Out::Down(_, DownCause::Evicted)))
+                .count(),
+            1
+        );
         assert!(node.core.is_neighbour(stranger));
         assert_eq!(node.core.neighbours().count(), 5);
     }
@@ -77,15 +87,28 @@ fn strangers_evict_at_most_one_neighbour_per_second() {
     node.now += Duration::from_millis(999);
     assert!(!node.hear(101, Swarm::Join).contains(&Out::Up(101)));
     node.now += Duration::from_millis(1);
-    assert!(node.hear(102, Swarm::Neighbor { high: true }).contains(&Out::Up(102)));
+    assert!(
+        node.hear(102, Swarm::Neighbor { high: true })
+            .contains(&Out::Up(102))
+    );
 }
 
 #[test]
 fn an_answer_to_a_request_needs_no_answer_and_any_other_neighbor_gets_one() {
     let mut node = Node::new();
-    assert_eq!(node.hear(1, Swarm::Neighbor { high: true }), [Out::Up(1), Out::Swarm(1, Swarm::Neighbor { high: true })]);
-    assert_eq!(node.hear(1, Swarm::Neighbor { high: true }), [], "the answer to the answer");
-    assert_eq!(node.hear(1, Swarm::Neighbor { high: false }), [Out::Swarm(1, Swarm::Neighbor { high: false })]);
+    assert_eq!(
+        node.hear(1, Swarm::Neighbor { high: true }),
+        [Out::Up(1), Out::Swarm(1, Swarm::Neighbor { high: true })]
+    );
+    assert_eq!(
+        node.hear(1, Swarm::Neighbor { high: true }),
+        [],
+        "the answer to the answer"
+    );
+    assert_eq!(
+        node.hear(1, Swarm::Neighbor { high: false }),
+        [Out::Swarm(1, Swarm::Neighbor { high: false })]
+    );
 }
 
 #[test]
@@ -93,7 +116,11 @@ fn what_is_pending_expires_after_half_a_second() {
     let mut node = Node::new();
     node.hear(1, Swarm::Neighbor { high: true });
     node.wait(Duration::from_millis(500));
-    assert_eq!(node.hear(1, Swarm::Neighbor { high: true }).len(), 1, "a new request");
+    assert_eq!(
+        node.hear(1, Swarm::Neighbor { high: true }).len(),
+        1,
+        "a new request"
+    );
 }
 
 #[test]
@@ -114,7 +141,11 @@ fn an_eviction_clears_what_is_pending() {
 #[test]
 fn a_stranger_gets_one_answer_per_second_and_none_to_a_goodbye() {
     let mut node = Node::full();
-    let contact = Swarm::Shuffle { origin: 9, nodes: vec![9], ttl: 0 };
+    let contact = Swarm::Shuffle {
+        origin: 9,
+        nodes: vec![9],
+        ttl: 0,
+    };
     assert!(Node::is_goodbye(&node.hear(9, contact.clone()), 9));
     assert_eq!(node.hear(9, contact.clone()), []);
     node.now += Duration::from_secs(1);
@@ -130,9 +161,19 @@ fn a_silent_neighbour_is_probed_twice_and_given_up_after_five_seconds() {
     let mut node = Node::new();
     node.hear(1, Swarm::Neighbor { high: true });
     let out = node.wait(Duration::from_millis(4999));
-    let probe = Out::Swarm(1, Swarm::Shuffle { origin: ME, nodes: vec![ME], ttl: 0 });
+    let probe = Out::Swarm(
+        1,
+        Swarm::Shuffle {
+            origin: ME,
+            nodes: vec![ME],
+            ttl: 0,
+        },
+    );
     assert_eq!(out, [probe.clone(), probe]);
-    assert!(node.wait(Duration::from_millis(1)).contains(&Out::Down(1, DownCause::TimedOut)));
+    assert!(
+        node.wait(Duration::from_millis(1))
+            .contains(&Out::Down(1, DownCause::TimedOut))
+    );
 }
 
 #[test]
@@ -142,15 +183,28 @@ fn a_node_that_was_asleep_blames_no_neighbour() {
     node.now += Duration::from_secs(3600);
     node.core.handle_timeout(node.now, &mut node.out);
     assert!(node.core.is_neighbour(1));
-    assert!(node.wait(Duration::from_secs(3)).contains(&Out::Down(1, DownCause::TimedOut)));
+    assert!(
+        node.wait(Duration::from_secs(3))
+            .contains(&Out::Down(1, DownCause::TimedOut))
+    );
 }
 
 #[test]
 fn a_refill_keeps_three_requests_in_flight() {
     let mut node = Node::new();
     node.hear(1, Swarm::Neighbor { high: true });
-    let out = node.hear(1, Swarm::ShuffleReply { nodes: (10..20).collect() });
-    assert_eq!(out.iter().filter(|out| matches!(out, Out::Swarm(10.., Swarm::Neighbor { .. }))).count(), 3);
+    let out = node.hear(
+        1,
+        Swarm::ShuffleReply {
+            nodes: (10..20).collect(),
+        },
+    );
+    assert_eq!(
+        out.iter()
+            .filter(|out| matches!(out, Out::Swarm(10.., Swarm::Neighbor { .. })))
+            .count(),
+        3
+    );
 }
 
 #[test]
@@ -159,7 +213,14 @@ fn a_peer_that_was_set_aside_is_asked_at_high_priority_when_it_answers_again() {
     node.core.remember(9);
     node.core.handle_unreachable(node.now, 9, &mut node.out);
     assert_eq!(node.core.remembered(), 1);
-    let out = node.hear(9, Swarm::Shuffle { origin: 9, nodes: vec![9], ttl: 0 });
+    let out = node.hear(
+        9,
+        Swarm::Shuffle {
+            origin: 9,
+            nodes: vec![9],
+            ttl: 0,
+        },
+    );
     assert_eq!(out, [Out::Swarm(9, Swarm::Neighbor { high: true })]);
 }
 
@@ -183,10 +244,36 @@ fn with_a_neighbour_a_join_only_adds_candidates_and_without_one_it_is_renewed() 
 #[test]
 fn walks_and_shuffles_with_65535_steps_end_after_sixteen() {
     let mut node = Node::full();
-    let out = node.hear(1, Swarm::ForwardJoin { peer: 9, ttl: u16::MAX });
-    assert!(matches!(out[..], [Out::Swarm(_, Swarm::ForwardJoin { peer: 9, ttl: 15 })]));
-    let out = node.hear(1, Swarm::Shuffle { origin: 9, nodes: vec![], ttl: u16::MAX });
-    assert!(matches!(out[..], [Out::Swarm(_, Swarm::Shuffle { origin: 9, ttl: 15, .. })]));
+    let out = node.hear(
+        1,
+        Swarm::ForwardJoin {
+            peer: 9,
+            ttl: u16::MAX,
+        },
+    );
+    assert!(matches!(
+        out[..],
+        [Out::Swarm(_, Swarm::ForwardJoin { peer: 9, ttl: 15 })]
+    ));
+    let out = node.hear(
+        1,
+        Swarm::Shuffle {
+            origin: 9,
+            nodes: vec![],
+            ttl: u16::MAX,
+        },
+    );
+    assert!(matches!(
+        out[..],
+        [Out::Swarm(
+            _,
+            Swarm::Shuffle {
+                origin: 9,
+                ttl: 15,
+                ..
+            }
+        )]
+    ));
 }
 
 mod properties {
@@ -200,7 +287,11 @@ mod properties {
         prop_oneof![
             Just(Swarm::Join),
             (peer(), any::<u16>()).prop_map(|(peer, ttl)| Swarm::ForwardJoin { peer, ttl }),
-            (peer(), nodes(), 0_u16..4).prop_map(|(origin, nodes, ttl)| Swarm::Shuffle { origin, nodes, ttl }),
+            (peer(), nodes(), 0_u16..4).prop_map(|(origin, nodes, ttl)| Swarm::Shuffle {
+                origin,
+                nodes,
+                ttl
+            }),
             nodes().prop_map(|nodes| Swarm::ShuffleReply { nodes }),
             any::<bool>().prop_map(|high| Swarm::Neighbor { high }),
             any::<bool>().prop_map(|alive| Swarm::Disconnect { alive }),

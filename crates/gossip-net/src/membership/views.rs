@@ -89,7 +89,10 @@ pub(super) struct Rate {
 impl Rate {
     /// Whether one more is allowed now.
     pub(super) fn allows(&mut self, now: Instant, per_second: u32) -> bool {
-        if self.start.is_none_or(|start| now >= start + Duration::from_secs(1)) {
+        if self
+            .start
+            .is_none_or(|start| now >= start + Duration::from_secs(1))
+        {
             (self.start, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
@@ -130,13 +133,20 @@ impl Views {
     }
 
     pub(super) fn requests(&self) -> usize {
-        let requests = self.pending.iter().filter(|request| request.kind == Kind::Request);
+        let requests = self
+            .pending
+            .iter()
+            .filter(|request| request.kind == Kind::Request);
         requests.count()
     }
 
     pub(super) fn remember(&mut self, peer: u32, capacity: usize, rng: &mut Rng) {
         let is_aside = self.aside.iter().any(|(aside, _)| *aside == peer);
-        if is_aside || self.neighbour(peer).is_some() || self.passive.contains(&peer) || capacity == 0 {
+        if is_aside
+            || self.neighbour(peer).is_some()
+            || self.passive.contains(&peer)
+            || capacity == 0
+        {
             return;
         }
         if self.passive.len() >= capacity {
@@ -213,7 +223,8 @@ impl Views {
 
     /// A peer has refused, so it is not asked again at once.
     pub(super) fn refused(&mut self, now: Instant, peer: u32) {
-        self.cooling.retain(|(other, until)| *other != peer && now < *until);
+        self.cooling
+            .retain(|(other, until)| *other != peer && now < *until);
         if self.cooling.len() >= MAX_COOLING {
             self.cooling.remove(0);
         }
@@ -222,9 +233,15 @@ impl Views {
 
     /// Remembered peers that may be asked now.
     pub(super) fn askable(&self, now: Instant) -> Vec<u32> {
-        let cools = |peer: u32| self.cooling.iter().any(|(other, until)| *other == peer && now < *until);
+        let cools = |peer: u32| {
+            self.cooling
+                .iter()
+                .any(|(other, until)| *other == peer && now < *until)
+        };
         let passive = self.passive.iter().copied();
-        passive.filter(|peer| !self.is_pending(*peer) && !cools(*peer)).collect()
+        passive
+            .filter(|peer| !self.is_pending(*peer) && !cools(*peer))
+            .collect()
     }
 
     /// When the next peer that refused may be asked again.
@@ -244,6 +261,10 @@ impl Views {
         let pending = self.pending.iter().map(|request| request.peer);
         let aside = self.aside.iter().chain(&self.owed).map(|(peer, _)| *peer);
         let roots = self.roots.iter().map(|root| root.peer);
-        active.chain(pending).chain(aside).chain(roots).chain(self.passive.iter().copied())
+        active
+            .chain(pending)
+            .chain(aside)
+            .chain(roots)
+            .chain(self.passive.iter().copied())
     }
 }

@@ -54,7 +54,10 @@ pub(super) struct Reader {
 }
 
 pub(super) fn ends(pipe: Arc<Mutex<Pipe>>) -> (Writer, Reader) {
-    let reader = Reader { pipe: pipe.clone(), sleep: None };
+    let reader = Reader {
+        pipe: pipe.clone(),
+        sleep: None,
+    };
     (Writer(pipe), reader)
 }
 
@@ -71,7 +74,11 @@ fn with<T>(pipe: &Arc<Mutex<Pipe>>, call: impl FnOnce(&mut Pipe) -> T) -> T {
 }
 
 impl AsyncWrite for Writer {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         with(&self.0, |pipe| {
             if pipe.is_cut {
                 return Poll::Ready(Err(super::broken()));
@@ -81,7 +88,8 @@ impl AsyncWrite for Writer {
                 pipe.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            pipe.pieces.push_back((Instant::now() + pipe.latency, bytes[..length].to_vec()));
+            pipe.pieces
+                .push_back((Instant::now() + pipe.latency, bytes[..length].to_vec()));
             pipe.bytes += length;
             pipe.wake();
             Poll::Ready(Ok(length))
@@ -112,7 +120,11 @@ impl Drop for Writer {
 }
 
 impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let due = {
                 let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);

@@ -39,7 +39,11 @@ fn missed_after(seed: u64, peers: u32, percent: usize, death: Death, wait: Durat
 fn when_half_of_the_peers_die_nothing_is_missed_after_twelve_seconds() {
     for death in [Death::Closed, Death::Silent] {
         for (seed, peers) in [(1, 100), (2, 100), (3, 1000)] {
-            assert_eq!(missed_after(seed, peers, 50, death, 12 * SECOND), 0.0, "{death:?}, seed {seed}");
+            assert_eq!(
+                missed_after(seed, peers, 50, death, 12 * SECOND),
+                0.0,
+                "{death:?}, seed {seed}"
+            );
         }
     }
 }
@@ -85,7 +89,9 @@ fn one_sided(network: &Network) -> Vec<(u32, u32)> {
     for peer in network.alive() {
         let neighbours = network.neighbours(peer);
         assert!(!neighbours.is_empty() && neighbours.len() <= 5);
-        let others = neighbours.into_iter().filter(|other| !network.neighbours(*other).contains(&peer));
+        let others = neighbours
+            .into_iter()
+            .filter(|other| !network.neighbours(*other).contains(&peer));
         found.extend(others.map(|other| (peer, other)));
     }
     found
@@ -104,7 +110,10 @@ fn all_views_are_symmetric_two_seconds_after_fifteen_peers_joined_one_at_once() 
         // A view that is one-sided only while a message is on its way is not meant.
         network.run(SECOND / 10);
         let after = one_sided(&network);
-        let stuck = before.iter().filter(|pair| after.contains(pair)).collect::<Vec<_>>();
+        let stuck = before
+            .iter()
+            .filter(|pair| after.contains(pair))
+            .collect::<Vec<_>>();
         assert!(stuck.is_empty(), "seed {seed}: {stuck:?}");
     }
 }

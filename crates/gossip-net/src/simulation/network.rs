@@ -116,20 +116,26 @@ impl Network {
 
     pub(super) fn join(&mut self, peer: u32, to: &[u32]) {
         let now = self.instant();
-        self.call(peer, |topic, out| topic.with_membership(now, out, |membership, out| membership.handle_join(now, to, out)));
+        self.call(peer, |topic, out| {
+            topic.with_membership(now, out, |membership, out| {
+                membership.handle_join(now, to, out)
+            })
+        });
     }
 
     pub(super) fn alive(&self) -> Vec<u32> {
         let all = self.peers.iter().zip(0..);
-        all.filter(|(peer, _)| peer.death.is_none()).map(|(_, handle)| handle).collect()
+        all.filter(|(peer, _)| peer.death.is_none())
+            .map(|(_, handle)| handle)
+            .collect()
     }
 
     pub(super) fn neighbours(&self, peer: u32) -> Vec<u32> {
-        self.peers[peer as usize].topic.membership().neighbours().collect()
-    }
-
-    pub(super) fn topic(&self, peer: u32) -> &Topic {
-        &self.peers[peer as usize].topic
+        self.peers[peer as usize]
+            .topic
+            .membership()
+            .neighbours()
+            .collect()
     }
 
     pub(super) fn kill(&mut self, peer: u32, death: Death) {
@@ -196,7 +202,12 @@ impl Network {
     /// Handles all events up to this time from now.
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(Reverse((at, number, to))) = self.queue.peek().copied().filter(|Reverse(first)| first.0 <= end) {
+        while let Some(Reverse((at, number, to))) = self
+            .queue
+            .peek()
+            .copied()
+            .filter(|Reverse(first)| first.0 <= end)
+        {
             self.queue.pop();
             self.now = at;
             let arrival = self.arrivals.remove(&number).unwrap_or(Arrival::Timer);
@@ -210,23 +221,33 @@ impl Network {
         let now = self.instant();
         let peer = &mut self.peers[to as usize];
         if let Some(death) = peer.death {
-            if let (Death::Closed, Arrival::Swarm(from, _) | Arrival::Gossip(from, _)) = (death, arrival) {
+            if let (Death::Closed, Arrival::Swarm(from, _) | Arrival::Gossip(from, _)) =
+                (death, arrival)
+            {
                 let latency = self.latency(from, to);
                 self.post(latency, from, Arrival::Unreachable(to));
             }
             return;
         }
         match arrival {
-            Arrival::Swarm(from, message) => self.call(to, |topic, out| topic.handle_swarm(now, from, message, out)),
+            Arrival::Swarm(from, message) => {
+                self.call(to, |topic, out| topic.handle_swarm(now, from, message, out))
+            }
             Arrival::Gossip(from, message) => {
-                self.contents += u64::from(matches!(message, Gossip::Gossip { .. }));
-                self.call(to, |topic, out| topic.handle_gossip(now, from, message, out));
+                self.contents += u64::from(matches!(message, Gossip::Content { .. }));
+                self.call(to, |topic, out| {
+                    topic.handle_gossip(now, from, message, out)
+                });
             }
             Arrival::LinkGone(from) => self.call(to, |topic, out| {
-                topic.with_membership(now, out, |membership, out| membership.handle_link_gone(now, from, out));
+                topic.with_membership(now, out, |membership, out| {
+                    membership.handle_link_gone(now, from, out)
+                });
             }),
             Arrival::Unreachable(from) => self.call(to, |topic, out| {
-                topic.with_membership(now, out, |membership, out| membership.handle_unreachable(now, from, out));
+                topic.with_membership(now, out, |membership, out| {
+                    membership.handle_unreachable(now, from, out)
+                });
             }),
             Arrival::Timer => {
                 if peer.timer.is_some_and(|timer| timer <= self.now) {
@@ -247,7 +268,9 @@ impl Network {
                 Out::Swarm(to, message) => self.send(peer, to, Arrival::Swarm(peer, message)),
                 Out::Gossip(to, message) => self.send(peer, to, Arrival::Gossip(peer, message)),
                 Out::Received { scope, .. } => {
-                    let crate::wire::Scope::Swarm(hops) = scope else { continue };
+                    let crate::wire::Scope::Swarm(hops) = scope else {
+                        continue;
+                    };
                     self.hops = self.hops.max(hops);
                     self.peers[peer as usize].received += 1;
                 }
@@ -275,7 +298,8 @@ impl Network {
     fn post(&mut self, after: Duration, to: u32, arrival: Arrival) {
         self.numbers += 1;
         self.arrivals.insert(self.numbers, arrival);
-        self.queue.push(Reverse((self.now + after, self.numbers, to)));
+        self.queue
+            .push(Reverse((self.now + after, self.numbers, to)));
     }
 
     /// Between 10 and 50 ms, always the same for two peers.

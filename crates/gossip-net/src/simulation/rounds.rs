@@ -24,10 +24,15 @@ fn means(peers: u32, rounds: &[Round]) -> Means {
     let count = rounds.len() as f64;
     let redundancy = |round: &Round| round.contents as f64 / (f64::from(peers) - 2.0) - 1.0;
     Means {
-        hops: rounds.iter().map(|round| f64::from(round.hops)).sum::<f64>() / count,
+        hops: rounds
+            .iter()
+            .map(|round| f64::from(round.hops))
+            .sum::<f64>()
+            / count,
         redundancy: rounds.iter().map(redundancy).sum::<f64>() / count,
         missed: rounds.iter().map(|round| round.missed).sum(),
-        took: rounds.iter().map(|round| round.took).sum::<Duration>() / u32::try_from(rounds.len()).unwrap(),
+        took: rounds.iter().map(|round| round.took).sum::<Duration>()
+            / u32::try_from(rounds.len()).unwrap(),
     }
 }
 
@@ -46,7 +51,13 @@ fn rounds(network: &mut Network, peers: u32, one_sender: bool) -> Means {
 
 /// The means over the seeds of iroh-gossip's simulations.
 fn mean_of_seeds(peers: u32, one_sender: bool) -> Means {
-    let runs = SEEDS.map(|seed| rounds(&mut Network::joined(seed, peers, Config::default()), peers, one_sender));
+    let runs = SEEDS.map(|seed| {
+        rounds(
+            &mut Network::joined(seed, peers, Config::default()),
+            peers,
+            one_sender,
+        )
+    });
     let mean = Means {
         hops: runs.iter().map(|run| run.hops).sum::<f64>() / 4.0,
         redundancy: runs.iter().map(|run| run.redundancy).sum::<f64>() / 4.0,
@@ -54,7 +65,9 @@ fn mean_of_seeds(peers: u32, one_sender: bool) -> Means {
         took: runs.iter().map(|run| run.took).sum::<Duration>() / 4,
     };
     let (hops, redundancy, missed, took) = (mean.hops, mean.redundancy, mean.missed, mean.took);
-    println!("{peers} peers, one sender {one_sender}: hops {hops:.1}, redundancy {redundancy:.3}, missed {missed}, {took:?}");
+    println!(
+        "{peers} peers, one sender {one_sender}: hops {hops:.1}, redundancy {redundancy:.3}, missed {missed}, {took:?}"
+    );
     mean
 }
 
@@ -72,7 +85,11 @@ fn a_thousand_peers_miss_nothing_and_hops_and_redundancy_are_no_worse_than_iroh_
         assert_eq!(mean.missed, 0);
         assert!(mean.hops <= hops, "{} hops", mean.hops);
         // iroh-gossip's simulator prints two decimals.
-        assert!(mean.redundancy < redundancy + 0.005, "redundancy {}", mean.redundancy);
+        assert!(
+            mean.redundancy < redundancy + 0.005,
+            "redundancy {}",
+            mean.redundancy
+        );
     }
 }
 
@@ -81,7 +98,13 @@ fn a_run_with_the_same_seed_is_the_same_run() {
     let run = || {
         let mut network = Network::joined(7, 60, Config::default());
         let mean = rounds(&mut network, 60, false);
-        (network.events, mean.took, (0..60).map(|peer| network.neighbours(peer)).collect::<Vec<_>>())
+        (
+            network.events,
+            mean.took,
+            (0..60)
+                .map(|peer| network.neighbours(peer))
+                .collect::<Vec<_>>(),
+        )
     };
     assert_eq!(run(), run());
 }
@@ -100,8 +123,14 @@ fn ten_thousand_peers_miss_nothing_in_twenty_seconds_and_eight_kib_each() {
     let joined = cpu_time() - start;
     let means = rounds(&mut network, 10_000, true);
     let (took, per_peer) = (cpu_time() - start, (heap() - before) / 10_000);
-    println!("10,000 peers: {took:?} (joined after {joined:?}), {} events, {per_peer} bytes per peer", network.events);
-    println!("hops {:.1}, redundancy {:.3}, missed {}", means.hops, means.redundancy, means.missed);
+    println!(
+        "10,000 peers: {took:?} (joined after {joined:?}), {} events, {per_peer} bytes per peer",
+        network.events
+    );
+    println!(
+        "hops {:.1}, redundancy {:.3}, missed {}",
+        means.hops, means.redundancy, means.missed
+    );
     assert_eq!(means.missed, 0);
     assert!(took <= Duration::from_secs(20) && per_peer <= 8 << 10);
 }

@@ -39,12 +39,18 @@ impl AddrInfo {
         let Ok((iroh, rest)) = postcard::take_from_bytes::<IrohPart>(&data.0) else {
             return Self::default();
         };
-        let multiaddrs = postcard::take_from_bytes::<Vec<&[u8]>>(rest).map_or_else(|_| Vec::new(), |(found, _)| found);
-        let multiaddrs = multiaddrs.into_iter().filter(|bytes| bytes.len() <= MAX_MULTIADDR);
+        let multiaddrs = postcard::take_from_bytes::<Vec<&[u8]>>(rest)
+            .map_or_else(|_| Vec::new(), |(found, _)| found);
+        let multiaddrs = multiaddrs
+            .into_iter()
+            .filter(|bytes| bytes.len() <= MAX_MULTIADDR);
         Self {
             relay: iroh.relay,
             direct: iroh.direct.into_iter().take(MAX_ADDRESSES).collect(),
-            multiaddrs: multiaddrs.take(MAX_ADDRESSES).map(Bytes::copy_from_slice).collect(),
+            multiaddrs: multiaddrs
+                .take(MAX_ADDRESSES)
+                .map(Bytes::copy_from_slice)
+                .collect(),
         }
     }
 
@@ -54,7 +60,10 @@ impl AddrInfo {
             relay: self.relay.clone(),
             direct: self.direct.iter().take(MAX_ADDRESSES).copied().collect(),
         };
-        let multiaddrs = self.multiaddrs.iter().filter(|bytes| bytes.len() <= MAX_MULTIADDR);
+        let multiaddrs = self
+            .multiaddrs
+            .iter()
+            .filter(|bytes| bytes.len() <= MAX_MULTIADDR);
         let multiaddrs = multiaddrs.take(MAX_ADDRESSES).collect::<Vec<_>>();
         let mut bytes = postcard::to_extend(&iroh, Vec::new()).unwrap_or_default();
         if !multiaddrs.is_empty() {

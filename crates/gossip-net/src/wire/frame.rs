@@ -58,7 +58,9 @@ impl Frames {
             };
             let length = header.len();
             let topic = <[u8; 32]>::try_from(&header[..]);
-            self.topic = Some(TopicId::from_bytes(topic.map_err(|_| WireError::Header { length })?));
+            self.topic = Some(TopicId::from_bytes(
+                topic.map_err(|_| WireError::Header { length })?,
+            ));
         }
         self.take(self.limit)
     }

@@ -10,10 +10,14 @@ use crate::{after, info, network, node, topic};
 /// Members of one topic that all know the first one.
 async fn members(seed: u64, count: u32, config: &Config) -> (Vec<Gossip>, Vec<(Sender, Receiver)>) {
     let network = network(seed);
-    let nodes = (0..count).map(|number| node(&network, number, config.clone())).collect::<Vec<_>>();
+    let nodes = (0..count)
+        .map(|number| node(&network, number, config.clone()))
+        .collect::<Vec<_>>();
     let mut handles = Vec::new();
     for node in &nodes {
-        let subscription = node.subscribe_with_capacity(topic(), &[info(0)], 1 << 20).unwrap();
+        let subscription = node
+            .subscribe_with_capacity(topic(), &[info(0)], 1 << 20)
+            .unwrap();
         handles.push(subscription.split());
     }
     sleep(Duration::from_secs(5)).await;
@@ -56,16 +60,26 @@ async fn burst(count: u32, each: u32) {
         keep.push(sender.clone());
         publishing.push(tokio::spawn(publish(sender, number, each)));
         let expected = (each * (count - 1)) as usize;
-        taking.push(tokio::spawn(async move { (take(&mut receiver, expected).await, expected) }));
+        taking.push(tokio::spawn(async move {
+            (take(&mut receiver, expected).await, expected)
+        }));
     }
     for task in publishing {
         task.await.unwrap();
     }
     for task in taking {
         let (received, expected) = task.await.unwrap();
-        assert_eq!(received, expected, "{:?}", nodes.iter().map(Gossip::topics).collect::<Vec<_>>());
+        assert_eq!(
+            received,
+            expected,
+            "{:?}",
+            nodes.iter().map(Gossip::topics).collect::<Vec<_>>()
+        );
     }
-    println!("{count} nodes, {each} messages each: {:?} of simulated time", start.elapsed());
+    println!(
+        "{count} nodes, {each} messages each: {:?} of simulated time",
+        start.elapsed()
+    );
     for node in nodes {
         node.shut_down(after(1.0)).await;
     }

@@ -1,88 +1,19 @@
 //! Peers that do not follow the protocol. Each test speaks the wire format over a link of its own.
 
-use std::sync::Arc;
-
 use gossip_net::{
-    Bytes, Config, Dialect, DownCause, Event, LinkEvent, LinkId, Links, MessageId,
-    memory::{MemoryLinks, MemoryNetwork},
-    wire::{Frames, Gossip, IHave, Message, PeerInfo, Priority, Scope, Swarm, put_header},
+    Bytes, Config, Dialect, DownCause, Event, Links, MessageId,
+    wire::{Gossip, IHave, Message, PeerInfo, Priority, Scope, Swarm, put_header},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Duration, Instant, sleep, timeout},
 };
 
-use crate::{after, id, info, network, node, topic};
-
-/// A peer that sends what a test says.
-struct Attacker {
-    links: Arc<MemoryLinks>,
-    link: LinkId,
-    stream: Box<dyn gossip_net::AsyncWrite + Send + Unpin>,
-}
-
-impl Attacker {
-    async fn connect(network: &MemoryNetwork, number: u32, dialect: Dialect) -> Self {
-        let links = network.attach(id(number), dialect);
-        let link = links.connect(&id(0), &[], after(1.0)).await.unwrap();
-        let mut stream = links.open(link).await.unwrap();
-        let mut header = Vec::new();
-        put_header(&mut header, &topic());
-        stream.write_all(&header).await.unwrap();
-        Self { links, link, stream }
-    }
-
-    async fn send(&mut self, message: Message) {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        self.stream.write_all(&bytes).await.unwrap();
-    }
-
-    async fn become_neighbour(&mut self) {
-        let priority = Priority::High;
-        self.send(Message::Swarm(Swarm::Neighbor { priority, data: None })).await;
-        sleep(Duration::from_millis(200)).await;
-    }
-
-    /// Reads and forgets what the node sends.
-    fn read_on(&self) {
-        let links = self.links.clone();
-        tokio::spawn(async move {
-            loop {
-                if let LinkEvent::Stream { mut reader, .. } = links.next().await {
-                    tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-                }
-            }
-        });
-    }
-
-    /// All that the node sends within this time. Other events of the link are passed over.
-    async fn hear(&mut self, time: Duration) -> Vec<Message> {
-        let mut heard = Vec::new();
-        let end = Instant::now() + time;
-        while let Ok(event) = tokio::time::timeout_at(end, self.links.next()).await {
-            let LinkEvent::Stream { mut reader, .. } = event else {
-                continue;
-            };
-            let mut frames = Frames::new(4096);
-            while let Ok(Ok(1..)) = tokio::time::timeout_at(end, reader.read_buf(frames.buffer())).await {
-                while let Some(frame) = frames.next_frame().unwrap() {
-                    heard.push(Message::decode(&frame).unwrap());
-                }
-            }
-        }
-        heard
-    }
-}
-
-fn content(bytes: &[u8], round: u16) -> Message {
-    let content = Bytes::copy_from_slice(bytes);
-    Message::Gossip(Gossip::Gossip { id: MessageId::of(bytes), content, scope: Scope::Swarm(round) })
-}
-
-fn graft(bytes: &[u8]) -> Message {
-    Message::Gossip(Gossip::Graft { id: Some(MessageId::of(bytes)), round: u16::MAX })
-}
+use crate::{
+    after,
+    attacker::{Attacker, content, graft},
+    id, info, network, node, topic,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
@@ -90,7 +21,10 @@ async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
     let victim = node(&network, 0, Config::default());
     let friend = node(&network, 1, Config::default());
     let subscription = victim.subscribe(topic(), &[]).unwrap();
-    let _other = friend.subscribe_and_join(topic(), &[info(0)], after(5.0)).await.unwrap();
+    let _other = friend
+        .subscribe_and_join(topic(), &[info(0)], after(5.0))
+        .await
+        .unwrap();
     subscription.publish("secret", after(1.0)).await.unwrap();
     let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
     for _ in 0..100 {
@@ -98,7 +32,16 @@ async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
         sleep(Duration::from_millis(9)).await;
     }
     let heard = attacker.hear(Duration::from_millis(600)).await;
-    assert!(matches!(heard[..], [Message::Swarm(Swarm::ShuffleReply { .. }), Message::Swarm(Swarm::Disconnect { alive: true, .. })]), "{heard:?}");
+    assert!(
+        matches!(
+            heard[..],
+            [
+                Message::Swarm(Swarm::ShuffleReply { .. }),
+                Message::Swarm(Swarm::Disconnect { alive: true, .. })
+            ]
+        ),
+        "{heard:?}"
+    );
     subscription.publish("later", after(1.0)).await.unwrap();
     assert_eq!(attacker.hear(Duration::from_secs(5)).await, []);
 }
@@ -113,7 +56,12 @@ async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
     attacker.become_neighbour().await;
     watcher.become_neighbour().await;
     attacker.send(content(b"far", u16::MAX)).await;
-    attacker.send(Message::Gossip(Gossip::IHave(vec![IHave { id: MessageId::of(b"none"), round: u16::MAX }]))).await;
+    attacker
+        .send(Message::Gossip(Gossip::IHave(vec![IHave {
+            id: MessageId::of(b"none"),
+            round: u16::MAX,
+        }])))
+        .await;
     loop {
         if let Event::Received(message) = subscription.recv().await.unwrap() {
             assert_eq!(message.hops(), 65_536);
@@ -125,7 +73,8 @@ async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_never_the_two_oldest() {
+async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_never_the_two_oldest()
+{
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let mut subscription = victim.subscribe(topic(), &[]).unwrap();
@@ -137,7 +86,10 @@ async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_nev
     }
     let neighbours = subscription.neighbors();
     assert_eq!(neighbours.len(), 5);
-    while timeout(Duration::from_millis(1), subscription.recv()).await.is_ok() {}
+    while timeout(Duration::from_millis(1), subscription.recv())
+        .await
+        .is_ok()
+    {}
     for number in 100..200 {
         let mut attacker = Attacker::connect(&network, number, Dialect::Bowline).await;
         attacker.send(Message::Swarm(Swarm::Join(None))).await;
@@ -165,7 +117,12 @@ async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
     attacker.become_neighbour().await;
     for number in 0..50_u32 {
         let id = |at: u32| MessageId::of(&(number * 100 + at).to_le_bytes());
-        let found = (0..100).map(|at| IHave { id: id(at), round: 1 }).collect();
+        let found = (0..100)
+            .map(|at| IHave {
+                id: id(at),
+                round: 1,
+            })
+            .collect();
         attacker.send(Message::Gossip(Gossip::IHave(found))).await;
     }
     // The attacker answers probes, so that it stays a neighbour.
@@ -187,14 +144,24 @@ async fn a_peer_that_sends_only_invalid_messages_is_evicted_and_its_link_closed(
     attacker.become_neighbour().await;
     for number in 0..32_u8 {
         // A content that does not hash to the id, ids off the curve, and no message at all.
-        let wrong = Message::Gossip(Gossip::Gossip {
+        let wrong = Message::Gossip(Gossip::Content {
             id: MessageId::of(b"other"),
             content: Bytes::from(vec![number]),
             scope: Scope::Neighbors,
         });
         match number % 3 {
             0 => attacker.send(wrong).await,
-            1 => attacker.stream.write_all(&[0, 0, 0, 36, 0, 3, 1, 2].iter().copied().chain([0; 32]).collect::<Vec<_>>()).await.unwrap(),
+            1 => attacker
+                .stream
+                .write_all(
+                    &[0, 0, 0, 36, 0, 3, 1, 2]
+                        .iter()
+                        .copied()
+                        .chain([0; 32])
+                        .collect::<Vec<_>>(),
+                )
+                .await
+                .unwrap(),
             _ => attacker.stream.write_all(&[0, 0, 0, 1, 9]).await.unwrap(),
         }
     }
@@ -202,7 +169,10 @@ async fn a_peer_that_sends_only_invalid_messages_is_evicted_and_its_link_closed(
     while let Ok(Some(event)) = timeout(Duration::from_secs(1), subscription.recv()).await {
         events.push(event);
     }
-    assert_eq!(events.last(), Some(&Event::NeighborDown(id(9), DownCause::Invalid)));
+    assert_eq!(
+        events.last(),
+        Some(&Event::NeighborDown(id(9), DownCause::Invalid))
+    );
     assert_eq!(network.links_of(&id(9)), []);
 }
 
@@ -235,7 +205,11 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
     let mut subscription = nodes[0].subscribe(topic(), &[]).unwrap();
     let mut readers = Vec::new();
     for node in &nodes[1..] {
-        readers.push(node.subscribe_and_join(topic(), &[info(0)], after(5.0)).await.unwrap());
+        readers.push(
+            node.subscribe_and_join(topic(), &[info(0)], after(5.0))
+                .await
+                .unwrap(),
+        );
     }
     let rate = async |count: u32, from: u32, reader: &mut gossip_net::Subscription| {
         let start = Instant::now();
@@ -258,9 +232,15 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
     assert_eq!(subscription.neighbors().len(), 3);
     // The first burst fills the attacker's window and queue. Publishers wait for it for a quarter of a second at most.
     let during = rate(2000, 10_000, &mut readers[0]).await;
-    assert!(during <= before + Duration::from_millis(400), "{during:?} instead of {before:?}");
+    assert!(
+        during <= before + Duration::from_millis(400),
+        "{during:?} instead of {before:?}"
+    );
     let stalled = rate(2000, 20_000, &mut readers[0]).await;
-    assert!(stalled.as_secs_f64() <= before.as_secs_f64() / 0.9 + 0.05, "{stalled:?} instead of {before:?}");
+    assert!(
+        stalled.as_secs_f64() <= before.as_secs_f64() / 0.9 + 0.05,
+        "{stalled:?} instead of {before:?}"
+    );
     let start = Instant::now();
     loop {
         if let Event::NeighborDown(peer, cause) = subscription.recv().await.unwrap() {
@@ -268,7 +248,11 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
             break;
         }
     }
-    assert!(start.elapsed() <= Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() <= Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
     let mut attacker = Attacker::connect(&network, 10, Dialect::Bowline).await;
     attacker.become_neighbour().await;
     let start = Instant::now();
@@ -285,15 +269,28 @@ async fn a_stale_disconnect_on_an_older_stream_does_not_part_neighbours() {
     let mut newer = attacker.links.open(attacker.link).await.unwrap();
     let mut bytes = Vec::new();
     put_header(&mut bytes, &topic());
-    Message::Swarm(Swarm::Neighbor { priority: Priority::High, data: None }).encode(&mut bytes);
+    Message::Swarm(Swarm::Neighbor {
+        priority: Priority::High,
+        data: None,
+    })
+    .encode(&mut bytes);
     newer.write_all(&bytes).await.unwrap();
     sleep(Duration::from_millis(200)).await;
-    attacker.send(Message::Swarm(Swarm::Disconnect { alive: true, respond: false })).await;
+    attacker
+        .send(Message::Swarm(Swarm::Disconnect {
+            alive: true,
+            respond: false,
+        }))
+        .await;
     sleep(Duration::from_millis(200)).await;
     assert_eq!(subscription.neighbors(), [id(9)]);
     assert_eq!(victim.link_counters().stale, 1);
     let mut bytes = Vec::new();
-    Message::Swarm(Swarm::Disconnect { alive: true, respond: false }).encode(&mut bytes);
+    Message::Swarm(Swarm::Disconnect {
+        alive: true,
+        respond: false,
+    })
+    .encode(&mut bytes);
     newer.write_all(&bytes).await.unwrap();
     sleep(Duration::from_millis(200)).await;
     assert_eq!(subscription.neighbors(), []);
@@ -308,9 +305,21 @@ async fn floods_of_shuffles_are_dropped_before_they_are_decoded_and_cause_no_dia
     attacker.become_neighbour().await;
     let before = victim.link_counters();
     for number in 0..2000 {
-        let nodes = vec![PeerInfo { id: id(5000 + number % 50), data: None }; 30];
+        let nodes = vec![
+            PeerInfo {
+                id: id(5000 + number % 50),
+                data: None
+            };
+            30
+        ];
         let origin = id(6000 + number % 50);
-        attacker.send(Message::Swarm(Swarm::Shuffle { origin, nodes, ttl: u16::MAX })).await;
+        attacker
+            .send(Message::Swarm(Swarm::Shuffle {
+                origin,
+                nodes,
+                ttl: u16::MAX,
+            }))
+            .await;
     }
     sleep(Duration::from_millis(500)).await;
     let counters = victim.link_counters();

@@ -1,6 +1,8 @@
 //! Nodes over links in memory, with paused time.
 #![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+mod attacker;
 mod bursts;
 mod hostile;
 mod race;
@@ -13,9 +15,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use gossip_net::{
-    Builder, Config, Dialect, Gossip, Id, TopicId,
-    memory::MemoryNetwork,
-    wire::PeerInfo,
+    Builder, Config, Dialect, Gossip, Id, TopicId, memory::MemoryNetwork, wire::PeerInfo,
 };
 
 /// The id of the peer with this number.
@@ -26,7 +26,10 @@ fn id(number: u32) -> Id {
 }
 
 fn info(number: u32) -> PeerInfo {
-    PeerInfo { id: id(number), data: None }
+    PeerInfo {
+        id: id(number),
+        data: None,
+    }
 }
 
 fn network(seed: u64) -> MemoryNetwork {

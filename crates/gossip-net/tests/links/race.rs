@@ -16,7 +16,10 @@ async fn exchange(name: u8, sender: Sender, mut receiver: Receiver) -> (BTreeSet
             Event::NeighborUp(_) if !sent => {
                 sent = true;
                 for number in 0..20 {
-                    sender.publish(vec![name, number], after(5.0)).await.unwrap();
+                    sender
+                        .publish(vec![name, number], after(5.0))
+                        .await
+                        .unwrap();
                 }
             }
             Event::Received(message) if !received.insert(message.content.clone()) => doubled += 1,
@@ -28,8 +31,14 @@ async fn exchange(name: u8, sender: Sender, mut receiver: Receiver) -> (BTreeSet
 
 async fn race(seed: u64) {
     let network = network(seed);
-    let nodes = [node(&network, 0, Config::default()), node(&network, 1, Config::default())];
-    let subscriptions = [nodes[0].subscribe(topic(), &[info(1)]).unwrap(), nodes[1].subscribe(topic(), &[info(0)]).unwrap()];
+    let nodes = [
+        node(&network, 0, Config::default()),
+        node(&network, 1, Config::default()),
+    ];
+    let subscriptions = [
+        nodes[0].subscribe(topic(), &[info(1)]).unwrap(),
+        nodes[1].subscribe(topic(), &[info(0)]).unwrap(),
+    ];
     let [one, other] = subscriptions.map(|subscription| subscription.split());
     let keep = (one.0.clone(), other.0.clone());
     let (one, other) = tokio::join!(exchange(0, one.0, one.1), exchange(1, other.0, other.1));
@@ -62,7 +71,10 @@ async fn a_peer_that_returns_over_a_new_link_is_heard_and_the_dead_link_goes() {
         let mut subscription = staying.subscribe(topic(), &[]).unwrap();
         for generation in 0..3_u8 {
             let returning = node(&network, 1, Config::default());
-            let joined = returning.subscribe_and_join(topic(), &[info(0)], after(5.0)).await.unwrap();
+            let joined = returning
+                .subscribe_and_join(topic(), &[info(0)], after(5.0))
+                .await
+                .unwrap();
             joined.publish(vec![generation], after(1.0)).await.unwrap();
             loop {
                 match subscription.recv().await.unwrap() {
