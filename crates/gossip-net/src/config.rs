@@ -63,9 +63,10 @@ pub struct MembershipConfig {
     pub contact: Duration,
     /// For how long a peer that did not answer is not asked to become a neighbour. Default 10 min. It is still contacted.
     pub aside: Duration,
-    /// After how much silence a neighbour is probed. Default 2.5 s.
+    /// After how much silence a neighbour is probed. Default 2 s.
     pub silence: Duration,
-    /// How long a probed neighbour may take to answer. Default 2.5 s. A neighbour that died silently is noticed within 5 s.
+    /// How long a probed neighbour may take to answer. Default 2 s. A neighbour that died silently is noticed
+    /// within 4 s.
     pub patience: Duration,
     /// How often strangers may evict a neighbour. Default one per second.
     pub eviction_gap: Duration,
@@ -140,8 +141,8 @@ impl Default for MembershipConfig {
             request: Duration::from_millis(500),
             contact: Duration::from_secs(10),
             aside: Duration::from_secs(600),
-            silence: Duration::from_millis(2500),
-            patience: Duration::from_millis(2500),
+            silence: Duration::from_secs(2),
+            patience: Duration::from_secs(2),
             eviction_gap: Duration::from_secs(1),
         }
     }

@@ -311,6 +311,9 @@ impl Membership {
         self.views.take_pending(peer);
         self.refusals = 0;
         self.next_refill = self.last_step;
+        if self.views.active.is_empty() {
+            self.next_contact = self.last_step;
+        }
         out.push(Out::Down(peer, cause));
     }
 

@@ -105,7 +105,9 @@ impl Membership {
             self.shuffle(now, out);
         }
         if now >= self.next_contact {
-            self.next_contact = now + self.rng.jittered(self.config.contact);
+            let isolated = self.views.active.is_empty();
+            let gap = self.config.contact / if isolated { 10 } else { 1 };
+            self.next_contact = now + self.rng.jittered(gap);
             self.contact(now, out);
         }
         self.refill(now, out);

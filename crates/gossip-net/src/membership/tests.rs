@@ -157,10 +157,10 @@ fn a_stranger_gets_one_answer_per_second_and_none_to_a_goodbye() {
 }
 
 #[test]
-fn a_silent_neighbour_is_probed_twice_and_given_up_after_five_seconds() {
+fn a_silent_neighbour_is_probed_twice_and_given_up_after_four_seconds() {
     let mut node = Node::new();
     node.hear(1, Swarm::Neighbor { high: true });
-    let out = node.wait(Duration::from_millis(4999));
+    let out = node.wait(Duration::from_millis(3999));
     let probe = Out::Swarm(
         1,
         Swarm::Shuffle {
