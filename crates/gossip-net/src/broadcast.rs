@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     BroadcastConfig, MessageId,
-    topic::Out,
+    message::{Gossip, Out},
     wire::{IHave, MAX_IHAVES, MAX_ROUND, Scope},
 };
 use history::History;
@@ -28,22 +28,6 @@ const BATCH: usize = 2 * MAX_IHAVES;
 const BATCH_GAP: Duration = Duration::from_millis(40);
 /// How many ids wait for a neighbour. Older ones are dropped and counted.
 const MAX_LAZY: usize = 8192;
-
-/// A message of the protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Gossip {
-    Content {
-        id: MessageId,
-        content: Bytes,
-        scope: Scope,
-    },
-    Prune,
-    Graft {
-        id: Option<MessageId>,
-        round: u16,
-    },
-    IHave(Vec<IHave>),
-}
 
 /// How often something happened in a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 mod actor;
 mod gossip;
+mod queue;
 mod reader;
 mod subscription;
 mod writer;

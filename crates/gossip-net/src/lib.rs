@@ -76,13 +76,12 @@ mod id;
 mod membership;
 #[cfg(feature = "tokio")]
 pub mod memory;
+mod message;
 mod outbox;
 mod peers;
 mod rng;
 #[cfg(feature = "signed")]
 mod signed;
-#[cfg(test)]
-mod simulation;
 mod topic;
 pub mod wire;
 
@@ -145,3 +144,6 @@ pub trait Links: Send + Sync + 'static {
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,12 @@ mod walks;
 
 use std::time::Instant;
 
-use crate::{MembershipConfig, event::DownCause, rng::Rng, topic::Out};
+use crate::{
+    MembershipConfig,
+    event::DownCause,
+    message::{Out, Swarm},
+    rng::Rng,
+};
 use views::{Kind, Neighbour, Rate, Request, Root, Views};
 
 /// How many steps of a walk are believed, whatever the wire says.
@@ -25,30 +30,6 @@ const ANSWER: usize = 7;
 const MAX_WALKS: u32 = 1024;
 /// How many Shuffles of others per second a node answers. Each answer may need a dial, and the sender chooses whom.
 const MAX_REPLIES: u32 = 8;
-
-/// A message of the protocol. Peers are handles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Swarm {
-    Join,
-    ForwardJoin {
-        peer: u32,
-        ttl: u16,
-    },
-    Shuffle {
-        origin: u32,
-        nodes: Vec<u32>,
-        ttl: u16,
-    },
-    ShuffleReply {
-        nodes: Vec<u32>,
-    },
-    Neighbor {
-        high: bool,
-    },
-    Disconnect {
-        alive: bool,
-    },
-}
 
 /// The membership of one node in one topic.
 #[derive(Debug)]

@@ -6,31 +6,16 @@ use bytes::Bytes;
 
 use crate::{
     MessageId,
-    broadcast::{Broadcast, Counters, Gossip},
+    broadcast::{Broadcast, Counters},
     config::Config,
-    event::DownCause,
-    membership::{Membership, Swarm},
-    wire::Scope,
+    membership::Membership,
+    message::{Gossip, Out, Swarm},
 };
 
 /// How long the last messages of a former neighbour are still accepted.
 const FORMER: Duration = Duration::from_secs(5);
 /// How many former neighbours are remembered.
 const MAX_FORMER: usize = 8;
-
-/// What a topic wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Out {
-    Swarm(u32, Swarm),
-    Gossip(u32, Gossip),
-    Up(u32),
-    Down(u32, DownCause),
-    Received {
-        from: u32,
-        content: Bytes,
-        scope: Scope,
-    },
-}
 
 #[derive(Debug)]
 pub(crate) struct Topic {

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::{BATCH, BATCH_GAP, Broadcast, Gossip};
+use super::{BATCH, BATCH_GAP, Broadcast};
 use crate::{
     MessageId,
-    topic::Out,
+    message::{Gossip, Out},
     wire::{IHave, MAX_IHAVES, Scope},
 };
 

@@ -2,8 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Broadcast, Gossip, Neighbour, PRUNE_GAP};
-use crate::{MessageId, topic::Out, wire::IHave};
+use super::{Broadcast, Neighbour, PRUNE_GAP};
+use crate::{
+    MessageId,
+    message::{Gossip, Out},
+    wire::IHave,
+};
 
 impl Broadcast {
     /// A neighbour has pushed a message that had already come from another one, or from this node.

@@ -6,10 +6,10 @@ use super::{Core, Position};
 use crate::{
     LinkId, TopicId,
     arbiter::Dialect,
-    broadcast::Gossip,
-    membership::{Membership, Swarm},
+    membership::Membership,
+    message::{Gossip, Out, Swarm},
     peers::ME,
-    topic::{Out, Topic},
+    topic::Topic,
     wire::{self, Message, PeerData, PeerInfo, Priority},
 };
 

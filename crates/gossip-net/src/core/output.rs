@@ -7,10 +7,8 @@ use bytes::Bytes;
 use super::{Core, Output};
 use crate::{
     DownCause, Event, LinkId, Received, TopicId,
-    broadcast::Gossip,
-    membership::Swarm,
+    message::{Gossip, Out, Swarm},
     outbox::{Outbox, Transmit},
-    topic::Out,
     wire::{self, Message, Scope},
 };
 

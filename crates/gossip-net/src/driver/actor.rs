@@ -13,10 +13,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{
-    subscription::{Queue, TopicGuard},
-    writer,
-};
+use super::queue::Queue;
 use crate::{Bytes, Core, Id, LinkId, Links, Output, Probe, TopicId};
 
 pub(super) struct Actor {
@@ -41,7 +38,8 @@ pub(super) struct State {
 
 #[derive(Default)]
 pub(super) struct Subscribers {
-    pub(super) guard: Weak<TopicGuard>,
+    /// The senders and receivers of the topic.
+    pub(super) handles: usize,
     pub(super) queues: Vec<Weak<Queue>>,
 }
 
@@ -99,19 +97,20 @@ impl Actor {
         }
     }
 
-    /// Starts the writer of a link that is about to be reported to the core.
-    pub(super) fn add_link(self: &Arc<Self>, link: LinkId) {
+    /// Starts the writer of a link that is about to be reported to the core. The writer waits for `notify`.
+    pub(super) fn add_link(
+        &self,
+        link: LinkId,
+        notify: Arc<Notify>,
+        writer: impl Future<Output = ()> + Send + 'static,
+    ) {
         let mut state = self.lock();
         if state.is_down {
             self.links.close(link, "shut down");
             return;
         }
-        let notify = Arc::new(Notify::new());
         let State { tasks, runtime, .. } = &mut *state;
-        let writing = tasks.spawn_on(
-            writer::run(Arc::downgrade(self), link, notify.clone()),
-            runtime,
-        );
+        let writing = tasks.spawn_on(writer, runtime);
         state.writers.insert(link, (notify, writing));
     }
 

@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     LinkEvent,
     actor::{Actor, now},
+    queue::Queue,
     reader,
-    subscription::{Queue, Subscription, TopicGuard},
+    subscription::{Subscription, TopicGuard},
+    writer,
 };
 use crate::{
     Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo,
@@ -98,13 +101,10 @@ impl Gossip {
             }
             state.core.subscribe(now, topic, peers)?;
             let subscribers = state.topics.entry(topic).or_default();
-            let guard = subscribers.guard.upgrade().unwrap_or_else(|| {
-                let guard = Arc::new(TopicGuard { actor, topic });
-                subscribers.guard = Arc::downgrade(&guard);
-                guard
-            });
+            subscribers.handles += 2;
             subscribers.queues.push(Arc::downgrade(&queue));
-            Ok(Subscription::new(guard, queue))
+            let guard = || TopicGuard::new(actor.clone(), topic);
+            Ok(Subscription::new(guard(), guard(), queue))
         })
     }
 
@@ -177,7 +177,9 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 dialect,
             } => {
                 streams.insert(link, Arc::new(()));
-                actor.add_link(link);
+                let notify = Arc::new(Notify::new());
+                let writer = writer::run(Arc::downgrade(&actor), link, notify.clone());
+                actor.add_link(link, notify, writer);
                 actor.with(|state, now| {
                     state
                         .core

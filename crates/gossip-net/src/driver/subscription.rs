@@ -1,85 +1,55 @@
 //! Subscriptions to topics.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::Notify,
-    time::{sleep_until, timeout_at},
-};
+use tokio::time::{sleep_until, timeout_at};
 
-use super::actor::{Actor, now};
+use super::{
+    actor::{Actor, now},
+    queue::Queue,
+};
 use crate::{Bytes, Event, Id, JoinError, MessageId, PublishError, TopicId, wire::PeerInfo};
 
 /// How often a waiting publisher looks again, in case a slow neighbour no longer counts.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The events of one subscriber.
-pub(super) struct Queue {
-    events: Mutex<(VecDeque<Event>, u64)>,
-    capacity: usize,
-    arrived: Notify,
-    closed: AtomicBool,
-}
-
-impl Queue {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            events: Mutex::default(),
-            capacity: capacity.max(1),
-            arrived: Notify::new(),
-            closed: AtomicBool::new(false),
-        }
-    }
-
-    /// Adds an event. A full queue loses its oldest one.
-    pub(super) fn push(&self, event: Event) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.0.len() >= self.capacity {
-            events.0.pop_front();
-            events.1 += 1;
-        }
-        events.0.push_back(event);
-        drop(events);
-        self.arrived.notify_one();
-    }
-
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.arrived.notify_one();
-    }
-
-    fn pop(&self) -> Option<Event> {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::take(&mut events.1) {
-            0 => events.0.pop_front(),
-            missed => Some(Event::Lagged(missed)),
-        }
-    }
-}
-
 /// Leaves the topic when the last handle is dropped.
 pub(super) struct TopicGuard {
-    pub(super) actor: Arc<Actor>,
-    pub(super) topic: TopicId,
+    actor: Arc<Actor>,
+    topic: TopicId,
+}
+
+impl TopicGuard {
+    /// The guard of a handle that the state has counted.
+    pub(super) fn new(actor: Arc<Actor>, topic: TopicId) -> Self {
+        Self { actor, topic }
+    }
+}
+
+impl Clone for TopicGuard {
+    fn clone(&self) -> Self {
+        let topic = self.topic;
+        self.actor.with(|state, _| {
+            if let Some(subscribers) = state.topics.get_mut(&topic) {
+                subscribers.handles += 1;
+            }
+        });
+        Self::new(self.actor.clone(), topic)
+    }
 }
 
 impl Drop for TopicGuard {
     fn drop(&mut self) {
         let topic = self.topic;
         self.actor.with(|state, now| {
-            // A new subscription may have begun meanwhile.
-            let is_last = state
-                .topics
-                .get(&topic)
-                .is_some_and(|subscribers| subscribers.guard.strong_count() == 0);
-            if is_last && !state.is_down() {
+            let Some(subscribers) = state.topics.get_mut(&topic) else {
+                return;
+            };
+            subscribers.handles -= 1;
+            if subscribers.handles == 0 {
                 state.topics.remove(&topic);
                 state.core.leave(now, topic);
             }
@@ -97,20 +67,19 @@ pub struct Subscription {
 /// Publishes messages to a topic.
 #[derive(Clone)]
 pub struct Sender {
-    guard: Arc<TopicGuard>,
+    guard: TopicGuard,
 }
 
 /// Receives the events of a topic.
 pub struct Receiver {
-    guard: Arc<TopicGuard>,
+    guard: TopicGuard,
     queue: Arc<Queue>,
 }
 
 impl Subscription {
-    pub(super) fn new(guard: Arc<TopicGuard>, queue: Arc<Queue>) -> Self {
-        let sender = Sender {
-            guard: guard.clone(),
-        };
+    pub(super) fn new(sending: TopicGuard, receiving: TopicGuard, queue: Arc<Queue>) -> Self {
+        let sender = Sender { guard: sending };
+        let guard = receiving;
         let receiver = Receiver { guard, queue };
         Self { sender, receiver }
     }
@@ -252,7 +221,7 @@ impl Receiver {
             if let Some(event) = self.queue.pop() {
                 return Some(event);
             }
-            if self.queue.closed.load(Ordering::Acquire) {
+            if self.queue.is_closed() {
                 return None;
             }
             self.queue.arrived.notified().await;
@@ -277,7 +246,7 @@ impl Receiver {
             if !self.neighbors().is_empty() {
                 return Ok(());
             }
-            if self.queue.closed.load(Ordering::Acquire) {
+            if self.queue.is_closed() {
                 return Err(JoinError::Left);
             }
             tokio::select! {

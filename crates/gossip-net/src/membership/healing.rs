@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Kind, MAX_REQUESTS, Membership, Swarm};
-use crate::{event::DownCause, topic::Out};
+use super::{Kind, MAX_REQUESTS, Membership};
+use crate::{
+    event::DownCause,
+    message::{Out, Swarm},
+};
 
 /// A longer time between two steps means that this node was asleep or overloaded. Its neighbours are not to blame.
 const STALL: Duration = Duration::from_secs(2);

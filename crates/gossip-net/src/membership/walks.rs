@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Kind, MAX_REPLIES, MAX_TTL, MAX_WALKS, Membership, Swarm};
-use crate::topic::Out;
+use super::{Kind, MAX_REPLIES, MAX_TTL, MAX_WALKS, Membership};
+use crate::message::{Out, Swarm};
 
 impl Membership {
     pub(super) fn on_join(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {

@@ -95,8 +95,9 @@ async fn sixteen_nodes_that_all_publish_at_once_deliver_everything() {
     burst(16, 500).await;
 }
 
+/// Takes a minute without optimization: `cargo test --release -p gossip-net --test links two_thousand`.
+#[cfg(not(debug_assertions))]
 #[tokio::test(start_paused = true)]
-#[ignore = "takes a minute without optimization"]
 async fn sixteen_nodes_that_publish_two_thousand_messages_each_deliver_everything() {
     burst(16, 2000).await;
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    heap,
-    network::{Network, Round},
-};
+#[cfg(not(debug_assertions))]
+use super::heap;
+use super::network::{Network, Round};
 use crate::Config;
 
 const SEEDS: [u64; 4] = [0, 1, 212_312_388_123, 123];
@@ -109,14 +108,16 @@ fn a_run_with_the_same_seed_is_the_same_run() {
     assert_eq!(run(), run());
 }
 
+#[cfg(not(debug_assertions))]
 /// The time that this thread has spent on a core. The machine may be busy with other things.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
 }
 
+/// Takes long without optimization: `cargo test --release -p gossip-net --lib ten_thousand -- --nocapture`.
+#[cfg(not(debug_assertions))]
 #[test]
-#[ignore = "takes long without optimization: cargo test --release -p gossip-net --lib ten_thousand -- --ignored --nocapture"]
 fn ten_thousand_peers_miss_nothing_in_twenty_seconds_and_eight_kib_each() {
     let (before, start) = (heap(), cpu_time());
     let mut network = Network::joined(1, 10_000, Config::default());

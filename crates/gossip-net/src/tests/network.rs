@@ -10,10 +10,9 @@ use bytes::Bytes;
 
 use crate::{
     Config, MessageId,
-    broadcast::Gossip,
-    membership::Swarm,
+    message::{Gossip, Out, Swarm},
     rng::Rng,
-    topic::{Out, Topic},
+    topic::Topic,
 };
 
 /// How a peer dies.
