@@ -1,4 +1,149 @@
-//! Broadcast to all subscribers of a topic, wire-compatible with iroh-gossip.
+//! Broadcasts messages to all subscribers of a topic, over links that the host supplies. The wire format is iroh-gossip's.
 //!
-//! This crate contains no code yet. It will contain HyParView's membership, Plumtree's broadcast trees, and the rule
-//! that keeps exactly one connection when both ends dial at the same time.
+//! ```text
+//!  Sender::publish ──► queue of each neighbour ──► writer ──► Links ──► neighbours
+//!                          ▲   control first                    │
+//!                          │                                    ▼
+//!                     Core: Topic … Topic  ◄── reader ◄── streams of neighbours
+//!                           │  membership (HyParView): who is a neighbour
+//!                           │  broadcast (Plumtree): who gets contents, who gets ids
+//!                           ▼  arbiter: which of two links to a peer is used
+//!                     Event ──► Receiver
+//! ```
+//!
+//! A *neighbour* is a peer of the topic with which messages are exchanged. An *eager* neighbour gets contents, and a *lazy* one
+//! gets ids. *Graft* asks for a content, *Prune* asks for ids only. A *link* is a connection to a peer. The *dialect* of a link
+//! says whether the peer is Bowline or iroh.
+//!
+//! [`Core`] has all topics and links of a node, without I/O. With the feature `tokio`, [`Gossip`] runs it over [`Links`].
+//!
+//! # Invariants
+//!
+//! - A link is always read. No queue lies between a link and the core, so a burst cannot block the reader.
+//! - What waits for a neighbour is bounded. A neighbour whose queue fills gets ids instead of contents, and is evicted if it
+//!   takes nothing for 3 s. It delays no other neighbour, and publishers for a quarter of a second at most.
+//! - Control messages go before contents.
+//! - Both ends keep the same one of two links between Bowline peers, and lose no message.
+//! - A Disconnect that was sent before the peer's latest Neighbor or Join is ignored.
+//! - Strangers evict at most one neighbour per second, and never the two oldest.
+//! - One neighbour always pushes contents, so that a burst does not dissolve the tree.
+//! - Memory is bounded for each topic, link and subscriber. No number from the wire reaches a timer, and rounds are cut.
+//!
+//! # Limitations
+//!
+//! - Messages have no order, and a subscriber gets no message from before its time.
+//! - A topic's name can be guessed, and is no secret. [`Links::allows`] decides who may take part.
+//! - The author of a message is unknown, unless the payload is signed (feature `signed`).
+//! - A peer's id is an Ed25519 key. Peers with other keys get an [`IdError`].
+//! - A message is sent in one piece of at most 1 MiB.
+//! - gossipsub is not implemented.
+//!
+//! ```
+//! use std::time::Instant;
+//! use gossip_net::{Bytes, Config, Core, Dialect, Event, Id, LinkId, MessageId, Output, TopicId, wire};
+//!
+//! let now = Instant::now();
+//! let topic = TopicId::from_name("greetings");
+//! // Ids are Ed25519 public keys.
+//! let id = |y: u8| Id::from_bytes(std::array::from_fn(|at| if at == 0 { y } else { 0 }));
+//! let (me, peer) = (id(3)?, id(4)?);
+//! let mut core = Core::new(me, 7, Config::default());
+//! core.subscribe(now, topic, &[])?;
+//!
+//! // A peer opens a link and asks to be a neighbour.
+//! core.handle_link_up(now, LinkId(1), peer, peer, Dialect::Bowline);
+//! let asks = wire::Message::Swarm(wire::Swarm::Neighbor { priority: wire::Priority::High, data: None });
+//! core.handle_message(now, LinkId(1), (0, 0), topic, asks);
+//! assert_eq!(core.poll_output(), Some(Output::Event(topic, Event::NeighborUp(peer))));
+//!
+//! let content = Bytes::from_static(b"hello");
+//! assert_eq!(core.publish(now, topic, MessageId::of(&content), content, true)?, 1);
+//! assert_eq!(core.poll_transmit(now, LinkId(1), 64 << 10).len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arbiter;
+mod broadcast;
+mod config;
+mod core;
+#[cfg(feature = "tokio")]
+mod driver;
+mod error;
+mod event;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod id;
+mod membership;
+#[cfg(feature = "tokio")]
+pub mod memory;
+mod message;
+mod outbox;
+mod peers;
+mod rng;
+#[cfg(feature = "signed")]
+mod signed;
+mod topic;
+pub mod wire;
+
+#[cfg(feature = "tokio")]
+use std::time::Instant;
+
+pub use self::core::{Core, LinkCounters, Output, TopicStatus};
+pub use arbiter::{Dialect, LinkId, Probe};
+#[cfg(feature = "tokio")]
+pub use async_trait::async_trait;
+pub use broadcast::Counters;
+pub use bytes::Bytes;
+pub use config::{BroadcastConfig, Config, MembershipConfig};
+#[cfg(feature = "tokio")]
+pub use driver::{Builder, Gossip, LinkEvent, Receiver, Sender, Subscription};
+pub use error::{IdError, JoinError, LinkError, PublishError, WireError};
+pub use event::{DownCause, Event, Received};
+pub use id::{Id, MessageId, TopicId};
+pub use outbox::Transmit;
+#[cfg(feature = "signed")]
+pub use signed::{SIGNED_OVERHEAD, Signed, SignedError, Signer, Verifier};
+#[cfg(feature = "tokio")]
+pub use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Opens links to neighbours.
+///
+/// A link is a connection with independent one-way streams, such as a QUIC connection. The host authenticates peers.
+#[cfg(feature = "tokio")]
+#[async_trait]
+pub trait Links: Send + Sync + 'static {
+    /// Opens a link to a peer, and reports it as [`LinkEvent::Up`] too. `data` holds what is known of the addresses of the
+    /// peer, as [`wire::AddrInfo`] reads them.
+    async fn connect(&self, peer: &Id, data: &[u8], deadline: Instant)
+    -> Result<LinkId, LinkError>;
+
+    /// Opens a one-way stream. A bidirectional stream whose other half is closed serves as well. The future must not wait for
+    /// the peer.
+    async fn open(&self, link: LinkId) -> Result<Box<dyn AsyncWrite + Send + Unpin>, LinkError>;
+
+    /// The next event of any link. If the future is dropped, no event may be lost.
+    async fn next(&self) -> LinkEvent;
+
+    /// Closes a link, if it is still open. This must not block.
+    fn close(&self, link: LinkId, reason: &str);
+
+    /// Finds out whether the peer still answers over a link. Default: this is unknown.
+    async fn probe(&self, link: LinkId, deadline: Instant) -> Probe {
+        let _ = (link, deadline);
+        Probe::Unknown
+    }
+
+    /// Whether a peer may take part in a topic. Default: every peer may. It is called often, and must not block.
+    fn allows(&self, topic: &TopicId, peer: &Id) -> bool {
+        let _ = (topic, peer);
+        true
+    }
+}
+
+/// The examples in the README run.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests;

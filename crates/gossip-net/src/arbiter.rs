@@ -1,0 +1,324 @@
+//! The links to each peer: which one is used, and when another one is closed.
+//!
+//! Between two Bowline peers, the dial of the lower id stays if both links are alive. A second link by the same dialer replaces
+//! the first one, because a peer that still has the first one would not dial. An old link that would stay is probed first, since
+//! the peer may have lost it. A link to iroh is used until a newer one is up.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::{Id, config::Config};
+
+/// The number of a link, chosen by the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Who is at the other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A Bowline peer, over `/bowline/gossip/1`.
+    Bowline,
+    /// iroh-gossip, or any peer over `/iroh-gossip/1`.
+    Iroh,
+}
+
+/// The outcome of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// The peer has answered over the link.
+    Alive,
+    /// The peer has not answered.
+    Dead,
+    /// The host cannot probe the link. It counts as alive if a message arrives over it in time.
+    Unknown,
+}
+
+/// Two links that came up within this time were dialed at the same time.
+const SIMULTANEOUS: Duration = Duration::from_secs(5);
+/// How long a probe may take.
+pub(crate) const PROBE: Duration = Duration::from_secs(3);
+/// How long a link without a neighbour may be silent.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A link that has come up.
+pub(crate) struct NewLink {
+    pub(crate) id: LinkId,
+    pub(crate) peer: u32,
+    pub(crate) dialed_by: Id,
+    /// The lower id of the two ends.
+    pub(crate) lower: Id,
+    pub(crate) dialect: Dialect,
+    /// How many membership messages the link may send at once.
+    pub(crate) burst: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) peer: u32,
+    dialed_by: Id,
+    pub(crate) dialect: Dialect,
+    /// The link with the highest rank is used. Messages over a link with a lower rank are older.
+    pub(crate) rank: u64,
+    pub(crate) up: Instant,
+    heard: Instant,
+    sent: Instant,
+    pub(crate) carried: bool,
+    /// Whether a message has arrived over the link.
+    spoke: bool,
+    /// When a probe of the link ends.
+    probe: Option<Instant>,
+    /// Since when another link is used instead.
+    drains: Option<Instant>,
+    pub(crate) invalid: u32,
+    /// How many membership messages the link may send now, and when this was computed.
+    allowance: (f64, Instant),
+}
+
+/// What the arbiter wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Probe(LinkId, Instant),
+    Close(LinkId, &'static str),
+    /// Another link to the peer is used from now on.
+    Moved(u32),
+}
+
+#[derive(Debug)]
+pub(crate) struct Arbiter {
+    links: BTreeMap<LinkId, Link>,
+    by_peer: BTreeMap<u32, Vec<LinkId>>,
+    rank: u64,
+}
+
+impl Arbiter {
+    pub(crate) fn new() -> Self {
+        Self {
+            links: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            rank: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, link: LinkId) -> Option<&Link> {
+        self.links.get(&link)
+    }
+
+    pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&link)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.links.keys().copied()
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = u32> {
+        self.by_peer.keys().copied()
+    }
+
+    /// The link over which messages to the peer are sent.
+    pub(crate) fn current(&self, peer: u32) -> Option<LinkId> {
+        let links = self.by_peer.get(&peer)?.iter().copied();
+        links.max_by_key(|link| self.links[link].rank)
+    }
+
+    pub(crate) fn handle_up(&mut self, now: Instant, new: NewLink, out: &mut Vec<Verdict>) {
+        let NewLink {
+            id,
+            peer,
+            dialed_by,
+            lower,
+            dialect,
+            burst,
+        } = new;
+        let old = self.current(peer);
+        self.rank += 1;
+        let entry = Link {
+            peer,
+            dialed_by,
+            dialect,
+            rank: self.rank,
+            up: now,
+            heard: now,
+            sent: now,
+            carried: false,
+            spoke: false,
+            probe: None,
+            drains: None,
+            invalid: 0,
+            allowance: (burst, now),
+        };
+        if self.links.insert(id, entry).is_some() {
+            return;
+        }
+        self.by_peer.entry(peer).or_default().push(id);
+        let Some(old) = old else {
+            return;
+        };
+        out.push(Verdict::Moved(peer));
+        let before = &self.links[&old];
+        let keeps_old = dialect == Dialect::Bowline
+            && before.dialect == Dialect::Bowline
+            && before.dialed_by != dialed_by
+            && before.dialed_by == lower;
+        if !keeps_old {
+            self.drain(now, old);
+        } else if now < before.up + SIMULTANEOUS {
+            self.prefer(now, old);
+        } else {
+            self.links
+                .entry(old)
+                .and_modify(|old| old.probe = Some(now + PROBE));
+            out.push(Verdict::Probe(old, now + PROBE));
+        }
+    }
+
+    /// Forgets a link. Returns its peer, whether it was in use, and whether anything was sent over it.
+    pub(crate) fn handle_closed(&mut self, link: LinkId) -> Option<(u32, bool, bool)> {
+        let peer = self.links.get(&link)?.peer;
+        let was_current = self.current(peer) == Some(link);
+        let entry = self.links.remove(&link)?;
+        if let Some(links) = self.by_peer.get_mut(&peer) {
+            links.retain(|other| *other != link);
+            if links.is_empty() {
+                self.by_peer.remove(&peer);
+            }
+        }
+        Some((peer, was_current, entry.carried))
+    }
+
+    /// A message has arrived over a link, which answers a probe.
+    pub(crate) fn handle_heard(&mut self, now: Instant, link: LinkId, out: &mut Vec<Verdict>) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        (entry.heard, entry.spoke) = (now, true);
+        let probed = entry.probe.take().is_some();
+        if probed {
+            out.push(Verdict::Moved(entry.peer));
+            self.prefer(now, link);
+        }
+    }
+
+    pub(crate) fn handle_probe(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        outcome: Probe,
+        out: &mut Vec<Verdict>,
+    ) {
+        let is_probed = self
+            .links
+            .get(&link)
+            .is_some_and(|entry| entry.probe.is_some());
+        match outcome {
+            Probe::Alive => self.handle_heard(now, link, out),
+            Probe::Dead if is_probed => out.push(Verdict::Close(
+                link,
+                "the peer does not answer over this link",
+            )),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn handle_sent(&mut self, now: Instant, link: LinkId) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            (entry.sent, entry.carried) = (now, true);
+        }
+    }
+
+    /// Whether a link may send one more membership message.
+    pub(crate) fn admit(&mut self, now: Instant, link: LinkId, rate: u32) -> bool {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return false;
+        };
+        let (left, since) = entry.allowance;
+        let gained = now.saturating_duration_since(since).as_secs_f64() * f64::from(rate);
+        let left = (left + gained).min(4.0 * f64::from(rate));
+        entry.allowance = ((left - 1.0).max(0.0), now);
+        left >= 1.0
+    }
+
+    /// When the next link may be closed. `in_use` says whether a topic uses the links to a peer.
+    pub(crate) fn poll_timeout(
+        &self,
+        config: &Config,
+        in_use: impl Fn(u32) -> bool,
+    ) -> Option<Instant> {
+        let due = self.links.iter().filter_map(|(id, link)| {
+            let closes = self.closes_at(*id, link, config, &in_use).map(|(at, _)| at);
+            link.probe.into_iter().chain(closes).min()
+        });
+        due.min()
+    }
+
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        in_use: impl Fn(u32) -> bool,
+        out: &mut Vec<Verdict>,
+    ) {
+        for (id, link) in &self.links {
+            if link.probe.is_some_and(|until| now >= until) {
+                out.push(Verdict::Close(
+                    *id,
+                    "the peer does not answer over this link",
+                ));
+            } else if let Some((at, reason)) = self.closes_at(*id, link, config, &in_use)
+                && now >= at
+            {
+                out.push(Verdict::Close(*id, reason));
+            }
+        }
+    }
+
+    fn closes_at(
+        &self,
+        id: LinkId,
+        link: &Link,
+        config: &Config,
+        in_use: &impl Fn(u32) -> bool,
+    ) -> Option<(Instant, &'static str)> {
+        let quiet = link.heard.max(link.sent);
+        let Some(since) = link.drains else {
+            let is_alone = self.current(link.peer) == Some(id);
+            return (is_alone && !in_use(link.peer))
+                .then_some((quiet + IDLE, "no topic uses this link"));
+        };
+        let current = &self.links[&self.current(link.peer)?];
+        let peer_has_moved = current.spoke;
+        let reason = "another link to this peer is used";
+        match link.dialect {
+            Dialect::Iroh => peer_has_moved.then_some((quiet + config.iroh_drain, reason)),
+            Dialect::Bowline if peer_has_moved => Some((quiet.max(since) + config.drain, reason)),
+            Dialect::Bowline => Some((quiet.max(since) + 2 * config.drain, reason)),
+        }
+    }
+
+    /// Uses this link from now on, and drains the others.
+    fn prefer(&mut self, now: Instant, link: LinkId) {
+        self.rank += 1;
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        (entry.rank, entry.drains) = (self.rank, None);
+        let others = self.by_peer.get(&entry.peer).cloned().unwrap_or_default();
+        for other in others {
+            if other != link {
+                self.drain(now, other);
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Instant, link: LinkId) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.drains.get_or_insert(now);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Plumtree: messages are pushed along a tree, and their ids along the other edges, so that a gap in the tree is noticed.
+
+mod history;
+mod missing;
+mod repair;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    BroadcastConfig, MessageId,
+    message::{Gossip, Out},
+    wire::{IHave, MAX_IHAVES, MAX_ROUND, Scope},
+};
+use history::History;
+use missing::Missing;
+
+/// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
+const PRUNE_GAP: Duration = Duration::from_millis(100);
+/// From so many missing messages on, a neighbour is ahead of this node.
+const MANY_MISSING: usize = 64;
+/// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
+const BATCH: usize = 2 * MAX_IHAVES;
+const BATCH_GAP: Duration = Duration::from_millis(40);
+/// How many ids wait for a neighbour. Older ones are dropped and counted.
+const MAX_LAZY: usize = 8192;
+
+/// How often something happened in a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages that arrived for the first time.
+    pub received: u64,
+    /// Messages that arrived again.
+    pub duplicates: u64,
+    /// Messages that were published by this node.
+    pub published: u64,
+    /// Missing messages that were asked for. A message that is asked for twice counts twice.
+    pub grafts: u64,
+    /// Missing messages that did not arrive in time.
+    pub never_arrived: u64,
+    /// Announced messages that were not noted, because too many were missing.
+    pub not_noted: u64,
+    /// Ids that were forgotten before their time.
+    pub forgotten_early: u64,
+    /// Contents that a neighbour asked for too late.
+    pub asked_too_late: u64,
+    /// Announcements to a neighbour that were dropped because too many waited.
+    pub not_announced: u64,
+    /// Announcements instead of contents, because the queue of a neighbour was full.
+    pub deferred: u64,
+    /// The highest number of hops of a message.
+    pub max_hops: u16,
+}
+
+#[derive(Debug)]
+struct Neighbour {
+    peer: u32,
+    /// Whether contents are pushed to the neighbour.
+    eager: bool,
+    /// Whether its queue is too full for contents.
+    congested: bool,
+    lazy: Vec<IHave>,
+    missing: usize,
+    /// When the neighbour was last asked to push ids only, unless it was asked for contents since.
+    pruned: Option<Instant>,
+}
+
+/// The broadcasts of one node in one topic.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    config: BroadcastConfig,
+    neighbours: Vec<Neighbour>,
+    history: History,
+    missing: Missing,
+    dispatch: Option<Instant>,
+    counters: Counters,
+}
+
+impl Broadcast {
+    pub(crate) fn new(now: Instant, seed: u64, config: BroadcastConfig) -> Self {
+        Self {
+            neighbours: Vec::new(),
+            history: History::new(now, seed),
+            missing: Missing::default(),
+            dispatch: None,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let forgotten_early = self.history.forgotten_early();
+        Counters {
+            forgotten_early,
+            ..self.counters
+        }
+    }
+
+    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
+        self.history.contains(id)
+    }
+
+    /// The neighbours that get contents, and those that get ids.
+    pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
+        let eager = self
+            .neighbours
+            .iter()
+            .filter(|neighbour| neighbour.eager)
+            .count();
+        (eager, self.neighbours.len() - eager)
+    }
+
+    pub(crate) fn handle_up(&mut self, peer: u32) {
+        if self.neighbour(peer).is_none() {
+            let eager = self.eager_and_lazy().0 < self.config.eager;
+            self.neighbours.push(Neighbour {
+                peer,
+                eager,
+                congested: false,
+                lazy: Vec::new(),
+                missing: 0,
+                pruned: None,
+            });
+        }
+    }
+
+    pub(crate) fn handle_down(&mut self, peer: u32) {
+        self.neighbours.retain(|neighbour| neighbour.peer != peer);
+        self.missing.forget_source(peer);
+    }
+
+    /// The queue of a neighbour has become too full for contents, or has room again.
+    pub(crate) fn handle_congestion(&mut self, now: Instant, peer: u32, congested: bool) {
+        if let Some(neighbour) = self.neighbour(peer) {
+            neighbour.congested = congested;
+            if !congested && !neighbour.lazy.is_empty() {
+                self.dispatch = Some(now);
+            }
+        }
+    }
+
+    /// Publishes a message. Returns to how many neighbours it goes, or nothing if it was seen before.
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+        out: &mut Vec<Out>,
+    ) -> Option<usize> {
+        if self.history.contains(&id) {
+            return None;
+        }
+        self.counters.published += 1;
+        if !everywhere {
+            let scope = Scope::Neighbors;
+            for neighbour in &self.neighbours {
+                let content = content.clone();
+                out.push(Out::Gossip(
+                    neighbour.peer,
+                    Gossip::Content { id, content, scope },
+                ));
+            }
+            return Some(self.neighbours.len());
+        }
+        self.keep(now, id, &content, 0, None);
+        self.push(now, id, &content, 0, None, out);
+        Some(self.neighbours.len())
+    }
+
+    /// Announces what was received lately to a neighbour whose link was replaced, because the last messages may be lost.
+    pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
+        let since = now.checked_sub(Duration::from_secs(5)).unwrap_or(now);
+        let recent = self.history.recent(since, 2 * MAX_IHAVES);
+        if let Some(neighbour) = self.neighbour(peer) {
+            neighbour.lazy.extend(recent);
+            self.dispatch.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Gossip,
+        out: &mut Vec<Out>,
+    ) {
+        match message {
+            Gossip::Content { id, content, scope } => {
+                self.on_gossip(now, from, id, content, scope, out)
+            }
+            Gossip::Prune => self.set_eager(from, false),
+            Gossip::Graft { id, .. } => self.on_graft(from, id, out),
+            Gossip::IHave(found) => self.on_ihave(now, from, &found, out),
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let due = [
+            self.dispatch,
+            self.missing.next_due(),
+            self.history.next_expiry(&self.config),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Out>) {
+        self.history.expire(now, &self.config);
+        if self.dispatch.is_some_and(|due| now >= due) {
+            self.dispatch = None;
+            self.announce(now, out);
+        }
+        while let Some(id) = self.missing.pop_due(now) {
+            self.graft(now, id, out);
+        }
+    }
+
+    /// Whether the topic cannot keep up with its publishers: many ids wait for a neighbour, or most neighbours have announced
+    /// many messages that have not arrived. One neighbour that announces what does not exist is not enough.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        let waits =
+            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * BATCH;
+        if self.neighbours.iter().any(waits) {
+            return true;
+        }
+        let behind = self
+            .neighbours
+            .iter()
+            .filter(|neighbour| neighbour.missing >= MANY_MISSING);
+        2 * behind.count() > self.neighbours.len()
+    }
+
+    fn neighbour(&mut self, peer: u32) -> Option<&mut Neighbour> {
+        self.neighbours
+            .iter_mut()
+            .find(|neighbour| neighbour.peer == peer)
+    }
+
+    fn set_eager(&mut self, peer: u32, eager: bool) {
+        if let Some(neighbour) = self.neighbour(peer) {
+            neighbour.eager = eager;
+        }
+    }
+
+    fn keep(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: &Bytes,
+        round: u16,
+        from: Option<u32>,
+    ) {
+        self.history
+            .insert(now, id, content.clone(), round, from, &self.config);
+    }
+
+    fn on_gossip(
+        &mut self,
+        now: Instant,
+        from: u32,
+        id: MessageId,
+        content: Bytes,
+        scope: Scope,
+        out: &mut Vec<Out>,
+    ) {
+        let Scope::Swarm(hops) = scope else {
+            if !self.history.contains(&id) {
+                self.counters.received += 1;
+                out.push(Out::Received {
+                    from,
+                    content,
+                    scope,
+                });
+            }
+            return;
+        };
+        if self.history.contains(&id) {
+            self.counters.duplicates += 1;
+            self.on_duplicate(now, &id, from, out);
+            return;
+        }
+        let round = hops.saturating_add(1).min(MAX_ROUND);
+        self.counters.received += 1;
+        self.counters.max_hops = self.counters.max_hops.max(hops);
+        self.keep(now, id, &content, round, Some(from));
+        if let Some(sources) = self.missing.take(&id) {
+            for (peer, _) in &sources {
+                self.missing_ended(*peer);
+            }
+            self.optimize(now, from, round, &sources, out);
+        }
+        self.push(now, id, &content, round, Some(from), out);
+        out.push(Out::Received {
+            from,
+            content,
+            scope,
+        });
+    }
+
+    /// Pushes a message to the eager neighbours, and queues its id for the others.
+    fn push(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: &Bytes,
+        round: u16,
+        from: Option<u32>,
+        out: &mut Vec<Out>,
+    ) {
+        let flood = self.config.flood && from.is_none();
+        // An own message goes at least to one neighbour at once, even if all have pruned this node.
+        let may_push = |neighbour: &Neighbour| !neighbour.congested;
+        let pushes = |neighbour: &Neighbour| may_push(neighbour) && neighbour.eager;
+        let needs_one = from.is_none() && !self.neighbours.iter().any(pushes);
+        let chosen = self
+            .neighbours
+            .iter()
+            .find(|neighbour| needs_one && may_push(neighbour));
+        let chosen = chosen.map(|neighbour| neighbour.peer);
+        for neighbour in &mut self.neighbours {
+            if Some(neighbour.peer) == from {
+                continue;
+            }
+            let is_eager = neighbour.eager || flood || chosen == Some(neighbour.peer);
+            if is_eager && !neighbour.congested {
+                let (content, scope) = (content.clone(), Scope::Swarm(round));
+                out.push(Out::Gossip(
+                    neighbour.peer,
+                    Gossip::Content { id, content, scope },
+                ));
+                continue;
+            }
+            self.counters.deferred += u64::from(neighbour.congested && neighbour.eager);
+            if neighbour.lazy.len() >= MAX_LAZY {
+                self.counters.not_announced += 1;
+                continue;
+            }
+            neighbour.lazy.push(IHave { id, round });
+            self.dispatch.get_or_insert(now + self.config.dispatch);
+        }
+    }
+}

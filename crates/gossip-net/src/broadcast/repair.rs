@@ -1,0 +1,109 @@
+//! Announcements of messages, and requests for those that are missing.
+
+use std::time::Instant;
+
+use super::{BATCH, BATCH_GAP, Broadcast};
+use crate::{
+    MessageId,
+    message::{Gossip, Out},
+    wire::{IHave, MAX_IHAVES, Scope},
+};
+
+impl Broadcast {
+    pub(super) fn on_graft(&mut self, from: u32, id: Option<MessageId>, out: &mut Vec<Out>) {
+        self.set_eager(from, true);
+        let Some(id) = id else {
+            return;
+        };
+        let Some((content, round)) = self.history.content(&id) else {
+            self.counters.asked_too_late += 1;
+            return;
+        };
+        let congested = self
+            .neighbour(from)
+            .is_none_or(|neighbour| neighbour.congested);
+        if !congested {
+            let scope = Scope::Swarm(round);
+            out.push(Out::Gossip(from, Gossip::Content { id, content, scope }));
+        }
+    }
+
+    pub(super) fn on_ihave(
+        &mut self,
+        now: Instant,
+        from: u32,
+        found: &[IHave],
+        out: &mut Vec<Out>,
+    ) {
+        let Some(at) = self
+            .neighbours
+            .iter()
+            .position(|neighbour| neighbour.peer == from)
+        else {
+            return;
+        };
+        for ihave in found {
+            if self.history.contains(&ihave.id) {
+                self.optimize_late(now, from, ihave, out);
+                continue;
+            }
+            if self.neighbours[at].missing >= self.config.max_missing {
+                self.counters.not_noted += 1;
+                continue;
+            }
+            if self
+                .missing
+                .note(now, ihave.id, from, ihave.round, self.config.graft)
+            {
+                self.neighbours[at].missing += 1;
+            }
+        }
+    }
+
+    pub(super) fn missing_ended(&mut self, peer: u32) {
+        if let Some(neighbour) = self.neighbour(peer) {
+            neighbour.missing = neighbour.missing.saturating_sub(1);
+        }
+    }
+
+    /// Asks a neighbour for a missing message.
+    pub(super) fn graft(&mut self, now: Instant, id: MessageId, out: &mut Vec<Out>) {
+        if self.missing.is_over(&id, now, self.config.missing) {
+            self.counters.never_arrived += 1;
+            for (peer, _) in self.missing.take(&id).unwrap_or_default() {
+                self.missing_ended(peer);
+            }
+            return;
+        }
+        if let Some((peer, round)) =
+            self.missing
+                .next_source(&id, now, self.config.graft_again, self.config.missing)
+        {
+            self.counters.grafts += 1;
+            self.make_source(peer);
+            out.push(Out::Gossip(
+                peer,
+                Gossip::Graft {
+                    id: Some(id),
+                    round,
+                },
+            ));
+        }
+    }
+
+    /// Sends the queued ids. Those for a full queue wait until it has room.
+    pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
+        for neighbour in &mut self.neighbours {
+            if neighbour.congested {
+                continue;
+            }
+            let rest = neighbour.lazy.split_off(neighbour.lazy.len().min(BATCH));
+            for part in std::mem::replace(&mut neighbour.lazy, rest).chunks(MAX_IHAVES) {
+                out.push(Out::Gossip(neighbour.peer, Gossip::IHave(part.to_vec())));
+            }
+            if !neighbour.lazy.is_empty() {
+                self.dispatch = Some(now + BATCH_GAP);
+            }
+        }
+    }
+}

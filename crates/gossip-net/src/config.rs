@@ -1,0 +1,242 @@
+//! The figures of the cores, each with its reason and unit.
+
+use std::time::Duration;
+
+use crate::wire::MAX_IROH_CONTENT;
+
+/// How a node takes part in its topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The ALPN of raw-key links to iroh. Default `/iroh-gossip/1`. The host offers it after `/bowline/gossip/1`.
+    pub alpn: Vec<u8>,
+    /// The longest content of a message in bytes, without overhead. Default 4,057: iroh-gossip refuses longer frames with its
+    /// default settings. At most 1 MiB. All members of a topic need the same value.
+    pub max_message_size: usize,
+    /// The settings of the membership protocol.
+    pub membership: MembershipConfig,
+    /// The settings of the broadcast protocol.
+    pub broadcast: BroadcastConfig,
+    /// How many topics the node takes part in. Default 256.
+    pub max_topics: usize,
+    /// How many bytes of content wait for a neighbour. Default 1 MiB. Own messages use at most a quarter, so that a burst of
+    /// own messages leaves room for those of others. From three quarters, the neighbour gets ids instead.
+    pub queue: usize,
+    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. It is evicted then.
+    pub stalled: Duration,
+    /// How many dials may be in flight. Default 8. Further dials wait.
+    pub max_dials: usize,
+    /// How long a dial may take. Default 5 s.
+    pub dial_timeout: Duration,
+    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Others are
+    /// dropped before they are decoded.
+    pub control_rate: u32,
+    /// How many invalid messages in a row a link may send before it is closed. Default 32.
+    pub max_invalid: u32,
+    /// How long a link between two Bowline peers is silent before it is closed, if it is the one to be closed of two links or
+    /// has no neighbour. Default 1 s.
+    pub drain: Duration,
+    /// The same for a link to iroh. Default 10 s, because iroh does not say which of two links it uses.
+    pub iroh_drain: Duration,
+}
+
+/// The settings of the membership protocol, HyParView.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MembershipConfig {
+    /// How many neighbours a node has. Default 5, as in the paper and in iroh-gossip.
+    pub active: usize,
+    /// How many further peers a node remembers. Default 30, as in the paper.
+    pub passive: usize,
+    /// How many steps the walk for a joining peer takes. Default 6, as in the paper.
+    pub active_walk: u16,
+    /// With how many steps left a walk adds the joining peer to the remembered peers. Default 3, as in the paper.
+    pub passive_walk: u16,
+    /// How many steps a Shuffle takes. Default 6, as in the paper.
+    pub shuffle_walk: u16,
+    /// How often a node exchanges remembered peers. Default 60 s, as in iroh-gossip.
+    pub shuffle: Duration,
+    /// How long a request to become a neighbour waits for its answer. Default 500 ms, as in iroh-gossip.
+    pub request: Duration,
+    /// How often a node contacts a peer that is not a neighbour. Default 10 s: the halves of a split network find each other
+    /// within 10 s.
+    pub contact: Duration,
+    /// For how long a peer that did not answer is not asked to become a neighbour. Default 10 min. It is still contacted.
+    pub aside: Duration,
+    /// After how much silence a neighbour is probed. Default 2 s.
+    pub silence: Duration,
+    /// How long a probed neighbour may take to answer. Default 2 s. A neighbour that died silently is noticed
+    /// within 4 s.
+    pub patience: Duration,
+    /// How often strangers may evict a neighbour. Default one per second.
+    pub eviction_gap: Duration,
+}
+
+/// The settings of the broadcast protocol, Plumtree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BroadcastConfig {
+    /// How long a message that a neighbour has may take to arrive before it is asked for. Default 160 ms. iroh-gossip asks
+    /// after 80 ms, which in a network of 1,000 peers is often before the message arrives by itself.
+    pub graft: Duration,
+    /// How long an asked neighbour may take before another one is asked. Default 100 ms, which is a long round trip. It doubles
+    /// with each attempt.
+    pub graft_again: Duration,
+    /// How long ids are collected before they are sent. Default 5 ms, as in iroh-gossip.
+    pub dispatch: Duration,
+    /// By how many hops a shorter path must be better to be used. Default 4. The paper has 7.
+    pub optimization: u16,
+    /// The same for a shorter path that becomes known after the message has arrived. Default 2: the tree gets shorter with each
+    /// message.
+    pub late_optimization: u16,
+    /// To how many neighbours contents are pushed before anything is known about the tree. Default 4. The others get ids, so
+    /// that the first message causes fewer duplicates.
+    pub eager: usize,
+    /// How long the content of a message can be asked for. Default 30 s, as in iroh-gossip.
+    pub content_retention: Duration,
+    /// How many bytes of content are kept. Default 8 MiB.
+    pub max_content: usize,
+    /// For how long the id of a message is remembered. Default 90 s, as in iroh-gossip.
+    pub id_retention: Duration,
+    /// How many ids are remembered. Default 131,072, which take 6 MiB. Ids that expire early are counted.
+    pub max_ids: usize,
+    /// How many messages that a neighbour has announced may be missing. Default 1,024.
+    pub max_missing: usize,
+    /// For how long a missing message is asked for. Default 10 s.
+    pub missing: Duration,
+    /// Whether a node pushes its own messages to all neighbours. Default false. It saves the graft of the first hop and costs
+    /// redundant messages.
+    pub flood: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            alpn: crate::wire::IROH_ALPN.to_vec(),
+            max_message_size: MAX_IROH_CONTENT,
+            membership: MembershipConfig::default(),
+            broadcast: BroadcastConfig::default(),
+            max_topics: 256,
+            queue: 1 << 20,
+            stalled: Duration::from_secs(3),
+            max_dials: 8,
+            dial_timeout: Duration::from_secs(5),
+            control_rate: 100,
+            max_invalid: 32,
+            drain: Duration::from_secs(1),
+            iroh_drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for MembershipConfig {
+    fn default() -> Self {
+        Self {
+            active: 5,
+            passive: 30,
+            active_walk: 6,
+            passive_walk: 3,
+            shuffle_walk: 6,
+            shuffle: Duration::from_secs(60),
+            request: Duration::from_millis(500),
+            contact: Duration::from_secs(10),
+            aside: Duration::from_secs(600),
+            silence: Duration::from_secs(2),
+            patience: Duration::from_secs(2),
+            eviction_gap: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for BroadcastConfig {
+    fn default() -> Self {
+        Self {
+            graft: Duration::from_millis(160),
+            graft_again: Duration::from_millis(100),
+            dispatch: Duration::from_millis(5),
+            optimization: 4,
+            late_optimization: 2,
+            eager: 4,
+            content_retention: Duration::from_secs(30),
+            max_content: 8 << 20,
+            id_retention: Duration::from_secs(90),
+            max_ids: 131_072,
+            max_missing: 1024,
+            missing: Duration::from_secs(10),
+            flood: false,
+        }
+    }
+}
+
+/// One setter per field.
+macro_rules! setters {
+    ($($config:ident { $($set:ident $field:ident $type:ty,)* })*) => {$(
+        impl $config {
+            $(
+                #[doc = concat!("Sets [`Self::", stringify!($field), "`].")]
+                pub fn $set(mut self, $field: $type) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    )*};
+}
+setters! {
+    Config {
+        with_alpn alpn Vec<u8>,
+        with_membership membership MembershipConfig,
+        with_broadcast broadcast BroadcastConfig,
+        with_max_topics max_topics usize,
+        with_queue queue usize,
+        with_stalled stalled Duration,
+        with_max_dials max_dials usize,
+        with_dial_timeout dial_timeout Duration,
+        with_control_rate control_rate u32,
+        with_max_invalid max_invalid u32,
+        with_drain drain Duration,
+        with_iroh_drain iroh_drain Duration,
+    }
+    MembershipConfig {
+        with_active active usize,
+        with_passive passive usize,
+        with_active_walk active_walk u16,
+        with_passive_walk passive_walk u16,
+        with_shuffle_walk shuffle_walk u16,
+        with_shuffle shuffle Duration,
+        with_request request Duration,
+        with_contact contact Duration,
+        with_aside aside Duration,
+        with_silence silence Duration,
+        with_patience patience Duration,
+        with_eviction_gap eviction_gap Duration,
+    }
+    BroadcastConfig {
+        with_graft graft Duration,
+        with_graft_again graft_again Duration,
+        with_dispatch dispatch Duration,
+        with_optimization optimization u16,
+        with_late_optimization late_optimization u16,
+        with_eager eager usize,
+        with_content_retention content_retention Duration,
+        with_max_content max_content usize,
+        with_id_retention id_retention Duration,
+        with_max_ids max_ids usize,
+        with_max_missing max_missing usize,
+        with_missing missing Duration,
+        with_flood flood bool,
+    }
+}
+
+impl Config {
+    /// Sets [`Self::max_message_size`], at most 1 MiB.
+    pub fn with_max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes.min(1 << 20);
+        self
+    }
+
+    /// The longest frame that is accepted: 4,096 bytes, or what the longest content needs.
+    pub fn max_frame(&self) -> usize {
+        (self.max_message_size + crate::wire::OVERHEAD + 4).max(4096)
+    }
+}

@@ -1,0 +1,222 @@
+//! What the host asks of its topics.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Core, Entry, LinkCounters};
+use crate::{
+    Counters, DownCause, Event, Id, JoinError, LinkId, MessageId, PublishError, TopicId,
+    peers::ME,
+    topic::Topic,
+    wire::{PeerData, PeerInfo},
+};
+
+/// A neighbour that has taken nothing for so long does not hold up publishing.
+const HOLDS_UP: Duration = Duration::from_millis(250);
+
+/// What is known about a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicStatus {
+    /// The topic.
+    pub topic: TopicId,
+    /// Its neighbours.
+    pub neighbors: Vec<Id>,
+    /// How many neighbours get contents.
+    pub eager: usize,
+    /// How many neighbours get ids.
+    pub lazy: usize,
+    /// How many further members are remembered.
+    pub remembered: usize,
+    /// What has happened.
+    pub counters: Counters,
+}
+
+impl Core {
+    /// This node.
+    pub fn id(&self) -> Id {
+        self.me
+    }
+
+    /// The addresses of this node, as other peers learn them.
+    pub fn handle_own_data(&mut self, data: PeerData) {
+        self.peers.learn(ME, Some(data.clone()), true);
+        self.data = Some(data);
+    }
+
+    /// Takes part in a topic, and asks these peers.
+    ///
+    /// # Errors
+    ///
+    /// The node takes part in as many topics as it may.
+    pub fn subscribe(
+        &mut self,
+        now: Instant,
+        topic: TopicId,
+        peers: &[PeerInfo],
+    ) -> Result<(), JoinError> {
+        let limit = self.config.max_topics;
+        if !self.topics.contains_key(&topic) {
+            if self.topics.len() >= limit {
+                return Err(JoinError::TooManyTopics { limit });
+            }
+            let entry = Entry {
+                topic: Topic::new(now, ME, self.seeds.next(), &self.config),
+                latest: Default::default(),
+            };
+            self.topics.insert(topic, entry);
+        }
+        self.join(now, topic, peers);
+        Ok(())
+    }
+
+    /// Names peers of a topic. Without a neighbour they are asked at once. Otherwise they are remembered.
+    pub fn join(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) {
+        let mut handles = Vec::new();
+        for info in peers.iter().filter(|info| (self.gate)(&topic, &info.id)) {
+            let handle = self.peers.intern(info.id);
+            self.peers.learn(handle, info.data.clone(), false);
+            handles.push(handle);
+        }
+        self.with_membership(now, topic, |membership, out| {
+            membership.handle_join(now, &handles, out)
+        });
+    }
+
+    /// Leaves a topic. The neighbours get what waits for them, and then a Disconnect.
+    pub fn leave(&mut self, now: Instant, topic: TopicId) {
+        let neighbours = self.topics.get(&topic).map_or(Vec::new(), |entry| {
+            entry.topic.membership().neighbours().collect()
+        });
+        self.with_membership(now, topic, |membership, out| {
+            membership.handle_leave(now, out)
+        });
+        self.topics.remove(&topic);
+        for peer in neighbours {
+            self.finish(now, peer, topic);
+        }
+    }
+
+    /// Leaves all topics.
+    pub fn leave_all(&mut self, now: Instant) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.leave(now, topic);
+        }
+    }
+
+    /// Whether messages of this node still wait for a link.
+    pub fn has_waiting(&self) -> bool {
+        let linked = |peer: &u32| self.arbiter.current(*peer).is_some();
+        self.outboxes
+            .iter()
+            .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
+    }
+
+    /// Publishes a message to the topic, or to the neighbours alone. Returns to how many neighbours it goes. With none, the
+    /// message is kept for those that come soon after.
+    ///
+    /// # Errors
+    ///
+    /// The message is too long, was seen before, or a neighbour has no room for it.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        topic: TopicId,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+    ) -> Result<usize, PublishError> {
+        let (length, limit) = (content.len(), self.config.max_message_size);
+        if length > limit {
+            return Err(PublishError::TooLarge { length, limit });
+        }
+        let entry = self.topics.get(&topic).ok_or(PublishError::Left)?;
+        if entry.topic.has_seen(&id) {
+            return Err(PublishError::Duplicate);
+        }
+        let neighbours = entry.topic.membership().neighbours().collect::<Vec<_>>();
+        if neighbours.is_empty() {
+            return Err(PublishError::NoNeighbour);
+        }
+        if entry.topic.is_overloaded()
+            || neighbours.into_iter().any(|peer| self.holds_up(now, peer))
+        {
+            self.wants_room = true;
+            return Err(PublishError::Busy);
+        }
+        let mut count = None;
+        self.with_topic(now, topic, |topic, out| {
+            count = topic.publish(now, id, content, everywhere, out)
+        });
+        count.ok_or(PublishError::Duplicate)
+    }
+
+    /// Whether own messages must wait for a neighbour.
+    pub(super) fn holds_up(&self, now: Instant, peer: u32) -> bool {
+        let Some(outbox) = self.outboxes.get(&peer) else {
+            return false;
+        };
+        outbox.bytes() >= self.config.queue / 4 && now < outbox.moved + HOLDS_UP
+    }
+
+    /// The neighbours in a topic.
+    pub fn neighbors(&self, topic: &TopicId) -> Vec<Id> {
+        let entry = self.topics.get(topic);
+        let handles = entry.map_or(Vec::new(), |entry| {
+            entry.topic.membership().neighbours().collect()
+        });
+        handles
+            .into_iter()
+            .filter_map(|peer| self.peers.id(peer))
+            .collect()
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Vec<TopicStatus> {
+        let statuses = self.topics.iter().map(|(id, entry)| {
+            let (eager, lazy) = entry.topic.eager_and_lazy();
+            TopicStatus {
+                topic: *id,
+                neighbors: self.neighbors(id),
+                eager,
+                lazy,
+                remembered: entry.topic.membership().remembered(),
+                counters: entry.topic.counters(),
+            }
+        });
+        statuses.collect()
+    }
+
+    /// What has happened on the links.
+    pub fn link_counters(&self) -> LinkCounters {
+        self.counters
+    }
+
+    /// The link over which messages to a peer are sent.
+    pub fn current_link(&self, peer: &Id) -> Option<LinkId> {
+        self.arbiter.current(self.peers.find(peer)?)
+    }
+
+    /// The network of this host has changed: neighbours are probed, and other peers are contacted.
+    pub fn handle_network_change(&mut self, now: Instant) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_network_change(now, out)
+            });
+        }
+    }
+
+    /// Gives up a neighbour in all topics.
+    pub(super) fn evict(&mut self, now: Instant, peer: u32, cause: DownCause) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_evicted(now, peer, cause, out)
+            });
+        }
+    }
+
+    pub(super) fn event(&mut self, topic: TopicId, event: Event) {
+        self.outputs.push_back(super::Output::Event(topic, event));
+    }
+}

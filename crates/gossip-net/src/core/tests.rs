@@ -1,0 +1,365 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    Dialect, DownCause, Probe, Transmit,
+    wire::{AddrInfo, Message, PeerInfo, Priority, Swarm},
+};
+
+fn id(number: u8) -> Id {
+    let secret = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);
+    Id::from_bytes(secret.verifying_key().to_bytes()).unwrap()
+}
+
+/// Two ids, the lower one first.
+fn pair() -> (Id, Id) {
+    (id(1).min(id(2)), id(1).max(id(2)))
+}
+
+const TOPIC: TopicId = TopicId::from_bytes([1; 32]);
+
+struct Node {
+    core: Core,
+    now: Instant,
+    closed: Vec<LinkId>,
+    probes: Vec<LinkId>,
+    events: Vec<Event>,
+    dials: Vec<Id>,
+}
+
+impl Node {
+    fn new(me: Id) -> Self {
+        let now = Instant::now();
+        let mut core = Core::new(me, 1, Config::default());
+        core.subscribe(now, TOPIC, &[]).unwrap();
+        Self {
+            core,
+            now,
+            closed: vec![],
+            probes: vec![],
+            events: vec![],
+            dials: vec![],
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Close(link, _) => self.closed.push(link),
+                Output::Probe(link, _) => self.probes.push(link),
+                Output::Event(_, event) => self.events.push(event),
+                Output::Dial { peer, .. } => self.dials.push(peer),
+                _ => {}
+            }
+        }
+    }
+
+    fn up(&mut self, link: u64, peer: Id, dialed_by: Id, dialect: Dialect) {
+        self.core
+            .handle_link_up(self.now, LinkId(link), peer, dialed_by, dialect);
+        self.settle();
+    }
+
+    fn hear(&mut self, link: u64, message: Message) {
+        self.core
+            .handle_message(self.now, LinkId(link), (1, 1), TOPIC, message);
+        self.settle();
+    }
+
+    /// Lets time pass. The peer keeps talking over one link.
+    fn wait(&mut self, time: Duration, over: Option<u64>) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(100);
+            if let Some(link) = over {
+                self.hear(link, Message::Gossip(crate::wire::Gossip::Prune));
+            }
+            self.core.handle_timeout(self.now);
+            self.settle();
+            for link in self.core.links() {
+                self.core.poll_transmit(self.now, link, 1 << 20);
+            }
+        }
+    }
+
+    fn sent(&mut self, link: u64) -> Vec<Message> {
+        let sent = self.core.poll_transmit(self.now, LinkId(link), 1 << 20);
+        let frames = sent.into_iter().filter_map(|item| match item {
+            Transmit::Frame(_, frame) => Some(Message::decode(&frame[4..]).unwrap()),
+            Transmit::Finish(_) => None,
+        });
+        frames.collect()
+    }
+}
+
+fn neighbor() -> Message {
+    Message::Swarm(Swarm::Neighbor {
+        priority: Priority::High,
+        data: None,
+    })
+}
+
+#[test]
+fn of_two_simultaneous_links_both_ends_keep_the_dial_of_the_lower_id() {
+    let (low, high) = pair();
+    for (me, peer) in [(low, high), (high, low)] {
+        for (first, second) in [(low, high), (high, low)] {
+            let mut node = Node::new(me);
+            node.up(1, peer, first, Dialect::Bowline);
+            node.up(2, peer, second, Dialect::Bowline);
+            let kept = if first == low { 1 } else { 2 };
+            assert_eq!(node.core.current_link(&peer), Some(LinkId(kept)));
+            node.hear(kept, neighbor());
+            node.wait(Duration::from_secs(5), Some(kept));
+            assert_eq!(node.closed, [LinkId(3 - kept)]);
+            assert!(
+                node.events
+                    .iter()
+                    .all(|event| !matches!(event, Event::NeighborDown(..)))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_second_link_of_the_same_dialer_replaces_the_first() {
+    let (low, high) = pair();
+    for dialer in [low, high] {
+        let mut node = Node::new(low);
+        node.up(1, high, dialer, Dialect::Bowline);
+        node.up(2, high, dialer, Dialect::Bowline);
+        assert_eq!(node.core.current_link(&high), Some(LinkId(2)));
+    }
+}
+
+#[test]
+fn an_old_link_is_probed_and_stays_only_if_it_answers() {
+    let (low, high) = pair();
+    for (outcome, kept) in [(Probe::Alive, 1), (Probe::Dead, 2), (Probe::Unknown, 2)] {
+        let mut node = Node::new(high);
+        node.up(1, low, low, Dialect::Bowline);
+        node.hear(1, neighbor());
+        node.wait(Duration::from_secs(6), Some(1));
+        node.up(2, low, high, Dialect::Bowline);
+        assert_eq!(node.probes, [LinkId(1)]);
+        assert_eq!(
+            node.core.current_link(&low),
+            Some(LinkId(2)),
+            "the new link is known to work"
+        );
+        node.core.handle_probe(node.now, LinkId(1), outcome);
+        node.wait(Duration::from_secs(6), Some(kept));
+        assert_eq!(
+            node.core.current_link(&low),
+            Some(LinkId(kept)),
+            "{outcome:?}"
+        );
+        assert_eq!(node.closed, [LinkId(3 - kept)]);
+    }
+}
+
+#[test]
+fn the_newest_link_to_iroh_is_used_and_the_older_one_closes_after_iroh_has_moved_and_ten_silent_seconds()
+ {
+    let (low, high) = pair();
+    let mut node = Node::new(high);
+    node.up(1, low, low, Dialect::Iroh);
+    node.hear(1, neighbor());
+    node.up(2, low, high, Dialect::Iroh);
+    assert_eq!(node.core.current_link(&low), Some(LinkId(2)));
+    node.wait(Duration::from_secs(60), Some(1));
+    assert_eq!(node.closed, [], "iroh still uses the older link");
+    node.wait(Duration::from_secs(9), Some(2));
+    assert_eq!(node.closed, []);
+    node.wait(Duration::from_secs(2), Some(2));
+    assert_eq!(node.closed, [LinkId(1)]);
+}
+
+#[test]
+fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    node.up(1, high, high, Dialect::Bowline);
+    let disconnect = Message::Swarm(Swarm::Disconnect {
+        alive: true,
+        respond: false,
+    });
+    for (position, ignored) in [((3, 6), true), ((2, 9), true), ((3, 8), false)] {
+        node.core
+            .handle_message(node.now, LinkId(1), (3, 7), TOPIC, neighbor());
+        node.core
+            .handle_message(node.now, LinkId(1), position, TOPIC, disconnect.clone());
+        assert_eq!(
+            node.core.neighbors(&TOPIC).len(),
+            usize::from(ignored),
+            "{position:?}"
+        );
+    }
+    assert_eq!(node.core.link_counters().stale, 2);
+}
+
+#[test]
+fn iroh_is_told_only_about_peers_that_it_can_dial() {
+    let (low, high) = pair();
+    let direct = AddrInfo {
+        direct: vec![([192, 0, 2, 1], 1).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let multiaddr = AddrInfo {
+        multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let nodes = vec![
+        PeerInfo {
+            id: id(3),
+            data: Some(direct),
+        },
+        PeerInfo {
+            id: id(4),
+            data: Some(multiaddr),
+        },
+    ];
+    for (dialect, told) in [
+        (Dialect::Iroh, vec![id(3)]),
+        (Dialect::Bowline, vec![id(3), id(4)]),
+    ] {
+        let mut node = Node::new(low);
+        node.up(1, high, high, dialect);
+        node.hear(1, neighbor());
+        node.hear(
+            1,
+            Message::Swarm(Swarm::ShuffleReply {
+                nodes: nodes.clone(),
+            }),
+        );
+        node.sent(1);
+        node.hear(
+            1,
+            Message::Swarm(Swarm::Shuffle {
+                origin: high,
+                nodes: nodes.clone(),
+                ttl: 0,
+            }),
+        );
+        let replies = node.sent(1);
+        let [Message::Swarm(Swarm::ShuffleReply { nodes })] = &replies[..] else {
+            panic!("{replies:?}")
+        };
+        let mut named = nodes.iter().map(|node| node.id).collect::<Vec<_>>();
+        named.sort_by_key(|named| *named != id(3));
+        assert_eq!(named, told, "{dialect:?}");
+    }
+}
+
+#[test]
+fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
+    let (low, high) = pair();
+    let told = AddrInfo {
+        direct: vec![([192, 0, 2, 1], 1).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let hearsay = AddrInfo {
+        direct: vec![([198, 51, 100, 9], 53).into()],
+        ..AddrInfo::default()
+    }
+    .encode();
+    let mut node = Node::new(low);
+    node.up(1, high, high, Dialect::Bowline);
+    node.hear(1, Message::Swarm(Swarm::Join(Some(told.clone()))));
+    node.hear(
+        1,
+        Message::Swarm(Swarm::ShuffleReply {
+            nodes: vec![PeerInfo {
+                id: high,
+                data: Some(hearsay),
+            }],
+        }),
+    );
+    let handle = node.core.peers.find(&high).unwrap();
+    assert_eq!(node.core.peers.data(handle), Some(told));
+}
+
+#[test]
+fn at_most_eight_dials_are_in_flight_and_the_next_starts_when_one_ends() {
+    let (low, _) = pair();
+    let mut node = Node::new(low);
+    let peers = (10..30)
+        .map(|number| PeerInfo {
+            id: id(number),
+            data: None,
+        })
+        .collect::<Vec<_>>();
+    node.core.join(node.now, TOPIC, &peers);
+    node.settle();
+    assert_eq!(node.dials.len(), 8);
+    node.core
+        .handle_dial_failed(node.now, &node.dials[0].clone());
+    node.settle();
+    assert_eq!(node.dials.len(), 9);
+}
+
+#[test]
+fn peers_that_nothing_refers_to_are_forgotten() {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    node.up(1, high, high, Dialect::Bowline);
+    node.hear(1, neighbor());
+    for number in 0..400_u16 {
+        let secret = [&number.to_le_bytes()[..], &[9; 30]].concat();
+        let key =
+            ed25519_dalek::SigningKey::from_bytes(&secret.try_into().unwrap()).verifying_key();
+        let nodes = vec![PeerInfo {
+            id: Id::from_bytes(key.to_bytes()).unwrap(),
+            data: None,
+        }];
+        node.hear(1, Message::Swarm(Swarm::ShuffleReply { nodes }));
+    }
+    let live = (0..1000)
+        .filter(|handle| node.core.peers.get(*handle).is_some())
+        .count();
+    assert!(live <= 256, "{live}");
+    assert_eq!(node.core.neighbors(&TOPIC), [high]);
+}
+
+#[test]
+fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    node.up(1, high, high, Dialect::Bowline);
+    node.hear(1, neighbor());
+    let mut number = 0_u32;
+    let mut publish = |node: &mut Node| {
+        number += 1;
+        let content = Bytes::from([&number.to_le_bytes()[..], &[0; 1020]].concat());
+        node.core
+            .publish(node.now, TOPIC, MessageId::of(&content), content, true)
+    };
+    let mut published = 0;
+    while publish(&mut node).is_ok() {
+        published += 1;
+    }
+    // A quarter of the queue is for own messages.
+    assert_eq!(published, (1 << 18) / 1069 + 1);
+    node.now += Duration::from_millis(250);
+    assert_eq!(
+        publish(&mut node),
+        Ok(1),
+        "a neighbour that takes nothing does not hold up others"
+    );
+    node.hear(1, Message::Gossip(crate::wire::Gossip::Prune));
+    node.now += Duration::from_millis(2749);
+    node.core.handle_timeout(node.now);
+    node.settle();
+    assert_eq!(node.closed, []);
+    node.now += Duration::from_millis(1);
+    node.core.handle_timeout(node.now);
+    node.settle();
+    assert_eq!(node.closed, [LinkId(1)]);
+    assert_eq!(
+        node.events.last(),
+        Some(&Event::NeighborDown(high, DownCause::Stalled))
+    );
+}

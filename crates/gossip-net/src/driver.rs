@@ -1,0 +1,53 @@
+//! Runs the core on tokio. The tasks forward and sleep, and decide nothing.
+//!
+//! One task takes the events of the links, one sleeps until the core's next timeout, and each stream that a peer opens has a
+//! task that reads it. A reader waits for nothing but its stream: it calls the core directly. Each link has a task that writes
+//! what the core has for it. Its backpressure reaches the core's queues, and through them the publishers.
+
+mod actor;
+mod gossip;
+mod queue;
+mod reader;
+mod subscription;
+mod writer;
+
+use crate::{AsyncRead, Dialect, Id, LinkId, wire::PeerData};
+
+pub use gossip::{Builder, Gossip};
+pub use subscription::{Receiver, Sender, Subscription};
+
+/// What happens on the links of a host.
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// A link is up, opened by either end.
+    Up {
+        /// The authenticated peer.
+        peer: Id,
+        /// A number that the host uses only once.
+        link: LinkId,
+        /// The end that opened the link: this node or the peer.
+        dialed_by: Id,
+        /// What the two ends have agreed on.
+        dialect: Dialect,
+    },
+    /// The peer has opened a stream.
+    Stream {
+        /// The link.
+        link: LinkId,
+        /// The position of the stream among those that the peer opens on this link.
+        index: u64,
+        /// The bytes of the stream.
+        reader: Box<dyn AsyncRead + Send + Unpin>,
+    },
+    /// A link is closed.
+    Closed {
+        /// The link.
+        link: LinkId,
+        /// Why, for the log.
+        cause: String,
+    },
+    /// The addresses of this node have changed, or are known for the first time.
+    OwnData(PeerData),
+    /// The network of this host has changed.
+    NetworkChanged,
+}

@@ -1,0 +1,238 @@
+//! The handle of a running node.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until, timeout_at};
+
+use super::{
+    LinkEvent,
+    actor::{Actor, now},
+    queue::Queue,
+    reader,
+    subscription::{Subscription, TopicGuard},
+    writer,
+};
+use crate::{
+    Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo,
+};
+
+/// How many events wait for a subscriber by default.
+const CAPACITY: usize = 2048;
+/// How many streams of one link are read at a time.
+const MAX_STREAMS: usize = 512;
+
+/// Takes part in topics over the links of a host. A clone is a handle to the same node. Dropping all handles does not end the
+/// node: [`Self::shut_down`] does.
+#[derive(Clone)]
+pub struct Gossip {
+    actor: Arc<Actor>,
+}
+
+/// Starts a node.
+pub struct Builder {
+    core: Core,
+    links: Arc<dyn Links>,
+    config: Config,
+}
+
+impl Builder {
+    /// A node with this id over these links. The seed decides the random choices, and should be random itself.
+    pub fn new(me: Id, seed: u64, config: Config, links: Arc<dyn Links>) -> Self {
+        let gate = links.clone();
+        let core = Core::new(me, seed, config.clone())
+            .with_gate(move |topic, peer| gate.allows(topic, peer));
+        Self {
+            core,
+            links,
+            config,
+        }
+    }
+
+    /// Calls this for each new message before it is delivered and forwarded, with the topic, the neighbour and the content. A
+    /// message for which it returns false is dropped. It must be fast.
+    pub fn validate(
+        mut self,
+        validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.core = self.core.with_validation(validation);
+        self
+    }
+
+    /// Starts the tasks. Call this within a tokio runtime.
+    pub fn spawn(self) -> Gossip {
+        let actor = Actor::new(self.core, self.links);
+        actor.spawn(serve(actor.clone(), self.config.max_frame()));
+        actor.spawn(tick(actor.clone()));
+        Gossip { actor }
+    }
+}
+
+impl Gossip {
+    /// Takes part in a topic, and asks these peers.
+    ///
+    /// # Errors
+    ///
+    /// The node takes part in as many topics as it may, or has shut down.
+    pub fn subscribe(&self, topic: TopicId, peers: &[PeerInfo]) -> Result<Subscription, JoinError> {
+        self.subscribe_with_capacity(topic, peers, CAPACITY)
+    }
+
+    /// Like [`Self::subscribe`]. A subscriber that falls behind by more than `capacity` events loses the oldest ones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::subscribe`].
+    pub fn subscribe_with_capacity(
+        &self,
+        topic: TopicId,
+        peers: &[PeerInfo],
+        capacity: usize,
+    ) -> Result<Subscription, JoinError> {
+        let queue = Arc::new(Queue::new(capacity));
+        let actor = self.actor.clone();
+        self.actor.with(|state, now| {
+            if state.is_down() {
+                return Err(JoinError::Left);
+            }
+            state.core.subscribe(now, topic, peers)?;
+            let subscribers = state.topics.entry(topic).or_default();
+            subscribers.handles += 2;
+            subscribers.queues.push(Arc::downgrade(&queue));
+            let guard = || TopicGuard::new(actor.clone(), topic);
+            Ok(Subscription::new(guard(), guard(), queue))
+        })
+    }
+
+    /// Takes part in a topic, and waits until the node has a neighbour.
+    ///
+    /// # Errors
+    ///
+    /// There is no neighbour at the deadline, or [`Self::subscribe`] fails. The node then leaves the topic.
+    pub async fn subscribe_and_join(
+        &self,
+        topic: TopicId,
+        peers: &[PeerInfo],
+        deadline: Instant,
+    ) -> Result<Subscription, JoinError> {
+        let subscription = self.subscribe(topic, peers)?;
+        subscription.joined(deadline).await?;
+        Ok(subscription)
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Vec<TopicStatus> {
+        self.actor.with(|state, _| state.core.topics())
+    }
+
+    /// What has happened on the links.
+    pub fn link_counters(&self) -> LinkCounters {
+        self.actor.with(|state, _| state.core.link_counters())
+    }
+
+    /// The link over which messages to a peer are sent.
+    pub fn current_link(&self, peer: &Id) -> Option<LinkId> {
+        self.actor.with(|state, _| state.core.current_link(peer))
+    }
+
+    /// All links.
+    pub fn links(&self) -> Vec<LinkId> {
+        self.actor.with(|state, _| state.core.links())
+    }
+
+    /// Leaves all topics, sends what waits until the deadline at the latest, and closes all links. Returns whether everything
+    /// was sent in time.
+    pub async fn shut_down(&self, deadline: Instant) -> bool {
+        self.actor.with(|state, now| state.core.leave_all(now));
+        let sent = async {
+            while self.actor.with(|state, _| state.core.has_waiting()) {
+                sleep(Duration::from_millis(5)).await;
+            }
+            // The writers have taken the last messages and write them now.
+            sleep(Duration::from_millis(20)).await;
+        };
+        let in_time = timeout_at(deadline.into(), sent).await.is_ok();
+        let (links, mut tasks) = self.actor.shut_down();
+        for link in links {
+            self.actor.links.close(link, "shut down");
+        }
+        while tasks.join_next().await.is_some() {}
+        in_time
+    }
+}
+
+/// Takes the events of the links.
+async fn serve(actor: Arc<Actor>, limit: usize) {
+    let mut streams = HashMap::<LinkId, Arc<()>>::new();
+    loop {
+        match actor.links.next().await {
+            LinkEvent::Up {
+                peer,
+                link,
+                dialed_by,
+                dialect,
+            } => {
+                streams.insert(link, Arc::new(()));
+                let notify = Arc::new(Notify::new());
+                let writer = writer::run(Arc::downgrade(&actor), link, notify.clone());
+                actor.add_link(link, notify, writer);
+                actor.with(|state, now| {
+                    state
+                        .core
+                        .handle_link_up(now, link, peer, dialed_by, dialect)
+                });
+            }
+            LinkEvent::Stream {
+                link,
+                index,
+                reader,
+            } => {
+                // Each reader holds the counter of its link.
+                let Some(counter) = streams
+                    .get(&link)
+                    .filter(|counter| Arc::strong_count(counter) <= MAX_STREAMS)
+                else {
+                    actor.with(|state, now| state.core.handle_invalid(now, link));
+                    continue;
+                };
+                let (counter, reading) = (counter.clone(), actor.clone());
+                actor.spawn(async move {
+                    reader::run(reading, link, index, reader, limit).await;
+                    drop(counter);
+                });
+            }
+            LinkEvent::Closed { link, cause } => {
+                tracing::debug!(?link, cause, "the host reports the end of a link");
+                streams.remove(&link);
+                actor.remove_link(link);
+                actor.with(|state, now| state.core.handle_link_closed(now, link));
+            }
+            LinkEvent::OwnData(data) => actor.with(|state, _| state.core.handle_own_data(data)),
+            LinkEvent::NetworkChanged => {
+                actor.with(|state, now| state.core.handle_network_change(now))
+            }
+        }
+    }
+}
+
+/// Sleeps until the core's next timeout.
+async fn tick(actor: Arc<Actor>) {
+    loop {
+        match actor.arm() {
+            Some(due) if due <= now() => {
+                actor.with(|state, now| state.core.handle_timeout(now));
+                // The core may always have something to do.
+                tokio::task::yield_now().await;
+            }
+            Some(due) => tokio::select! {
+                () = sleep_until(due.into()) => {}
+                () = actor.timer.notified() => {}
+            },
+            None => actor.timer.notified().await,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One topic of one node: its membership and its broadcasts. Peers are handles.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    MessageId,
+    broadcast::{Broadcast, Counters},
+    config::Config,
+    membership::Membership,
+    message::{Gossip, Out, Swarm},
+};
+
+/// How long the last messages of a former neighbour are still accepted.
+const FORMER: Duration = Duration::from_secs(5);
+/// How many former neighbours are remembered.
+const MAX_FORMER: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Topic {
+    membership: Membership,
+    broadcast: Broadcast,
+    former: Vec<(u32, Instant)>,
+}
+
+impl Topic {
+    pub(crate) fn new(now: Instant, me: u32, seed: u64, config: &Config) -> Self {
+        Self {
+            membership: Membership::new(now, me, seed, config.membership.clone()),
+            broadcast: Broadcast::new(now, seed ^ 0x5bd1_e995, config.broadcast.clone()),
+            former: Vec::new(),
+        }
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
+        self.broadcast.eager_and_lazy()
+    }
+
+    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
+        self.broadcast.has_seen(id)
+    }
+
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.broadcast.is_overloaded()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.broadcast.counters()
+    }
+
+    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
+        self.membership.handles()
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        id: MessageId,
+        content: Bytes,
+        everywhere: bool,
+        out: &mut Vec<Out>,
+    ) -> Option<usize> {
+        self.broadcast.publish(now, id, content, everywhere, out)
+    }
+
+    pub(crate) fn handle_swarm(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Swarm,
+        out: &mut Vec<Out>,
+    ) {
+        self.with_membership(now, out, |membership, out| {
+            membership.handle_message(now, from, message, out)
+        });
+    }
+
+    pub(crate) fn handle_gossip(
+        &mut self,
+        now: Instant,
+        from: u32,
+        message: Gossip,
+        out: &mut Vec<Out>,
+    ) {
+        if self.membership.is_neighbour(from) {
+            self.membership.handle_heard(now, from, out);
+            self.broadcast.handle_message(now, from, message, out);
+            return;
+        }
+        // What a neighbour sent before it heard of its eviction still counts. The sender gets no broadcast message.
+        let is_former = self
+            .former
+            .iter()
+            .any(|(peer, until)| *peer == from && now < *until);
+        if is_former && matches!(message, Gossip::Content { .. }) {
+            self.broadcast.handle_message(now, from, message, out);
+        }
+        self.with_membership(now, out, |membership, out| {
+            membership.handle_heard(now, from, out);
+            membership.handle_stranger(now, from, out);
+        });
+    }
+
+    pub(crate) fn handle_congestion(&mut self, now: Instant, peer: u32, congested: bool) {
+        self.broadcast.handle_congestion(now, peer, congested);
+    }
+
+    pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
+        self.broadcast.handle_replaced(now, peer);
+    }
+
+    /// Calls the membership, and tells the broadcasts which neighbours have come and gone.
+    pub(crate) fn with_membership(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Out>,
+        call: impl FnOnce(&mut Membership, &mut Vec<Out>),
+    ) {
+        let before = out.len();
+        call(&mut self.membership, out);
+        for effect in &out[before..] {
+            match effect {
+                Out::Up(peer) => self.broadcast.handle_up(*peer),
+                Out::Down(peer, _) => {
+                    self.broadcast.handle_down(*peer);
+                    self.former
+                        .retain(|(former, until)| former != peer && now < *until);
+                    if self.former.len() >= MAX_FORMER {
+                        self.former.remove(0);
+                    }
+                    self.former.push((*peer, now + FORMER));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let due = [
+            self.membership.poll_timeout(),
+            self.broadcast.poll_timeout(),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Out>) {
+        if self.membership.poll_timeout().is_some_and(|due| now >= due) {
+            self.with_membership(now, out, |membership, out| {
+                membership.handle_timeout(now, out)
+            });
+        }
+        if self.broadcast.poll_timeout().is_some_and(|due| now >= due) {
+            self.broadcast.handle_timeout(now, out);
+        }
+    }
+}

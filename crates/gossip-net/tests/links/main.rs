@@ -1,0 +1,50 @@
+//! Nodes over links in memory, with paused time.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+mod attacker;
+mod bursts;
+mod hostile;
+mod race;
+mod topics;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ed25519_dalek::SigningKey;
+use gossip_net::{
+    Builder, Config, Dialect, Gossip, Id, TopicId, memory::MemoryNetwork, wire::PeerInfo,
+};
+
+/// The id of the peer with this number.
+fn id(number: u32) -> Id {
+    let mut secret = [0; 32];
+    secret[..4].copy_from_slice(&number.to_le_bytes());
+    Id::from_bytes(SigningKey::from_bytes(&secret).verifying_key().to_bytes()).unwrap()
+}
+
+fn info(number: u32) -> PeerInfo {
+    PeerInfo {
+        id: id(number),
+        data: None,
+    }
+}
+
+fn network(seed: u64) -> MemoryNetwork {
+    MemoryNetwork::new(seed, Duration::from_millis(10), Duration::from_millis(50))
+}
+
+fn node(network: &MemoryNetwork, number: u32, config: Config) -> Gossip {
+    let links = network.attach(id(number), Dialect::Bowline);
+    Builder::new(id(number), u64::from(number) + 1, config, links as Arc<_>).spawn()
+}
+
+fn topic() -> TopicId {
+    TopicId::from_name("test")
+}
+
+fn after(seconds: f64) -> Instant {
+    (tokio::time::Instant::now() + Duration::from_secs_f64(seconds)).into_std()
+}
