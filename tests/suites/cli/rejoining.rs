@@ -242,8 +242,7 @@ fn behind_a_proxy_the_node_asks_no_name_server_and_does_not_search_the_lan() {
         .args(["--bootstrap", "/dnsaddr/leak.invalid"])
         .args(["--dialer", "* via socks5://127.0.0.1:1"])
         .env("BOWLINE_BOOTSTRAP__MDNS", "true");
-    let node = Process::spawn("bowline", &mut command).unwrap();
-    let mut node = node;
+    let mut node = Process::spawn("bowline", &mut command).unwrap();
     node.next(soon()).unwrap();
     node.signal(Signal::TERM).unwrap();
     let finished = node.finish(soon()).unwrap();
