@@ -28,6 +28,10 @@ const BOUND: f64 = 2.0;
 /// The time after which a fault has stopped all pings.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// The time until each end has one connection. A node closes a surplus connection after 30 seconds if there are always pings on
+/// it.
+const DRAINED: Duration = Duration::from_secs(45);
+
 /// The pause between the starts of two pings.
 const EVERY_MS: &str = "50";
 
@@ -287,7 +291,7 @@ fn one(fault: Fault, mode: Mode, length: Duration) -> Result<Outcome> {
     outcome.times.add(answered - ended);
     // Both processes still run, and agree that they are connected.
     let (host, node) = (scene.host.id().to_owned(), scene.node.id().to_owned());
-    let deadline = Deadline::within(PATIENCE);
+    let deadline = Deadline::within(DRAINED);
     for (end, other) in [(&mut scene.host, &node), (&mut scene.node, &host)] {
         end.until("one connection in the end", deadline, |end| {
             (end.open_to(other).len() == 1).then_some(())

@@ -180,27 +180,32 @@ fn rust(peer: &Peer, stack: Stack, place: usize, restarts: usize) -> Result<Both
         dial(&mut node, &address)?;
         Ok(node)
     };
-    let mut node = start()?;
-    let here = node.id().to_owned();
-    probed(&mut survivor, &here, Instant::now(), PATIENCE)?;
     let (mut ours, mut theirs) = (Outcome::default(), Outcome::default());
-    for restart in 0..restarts {
-        let killed = node.kill()?;
-        let again = start().and_then(|mut node| {
-            let our = probed(&mut node, &there, killed, GIVE_UP)?;
-            let their = probed(&mut survivor, &here, killed, GIVE_UP)?;
-            Ok((node, our, their))
-        });
+    let mut once = |killed: Instant| -> Result<(Watched, Instant, Instant)> {
+        let mut node = start()?;
+        let here = node.id().to_owned();
+        let our = probed(&mut node, &there, killed, GIVE_UP)?;
+        let their = probed(&mut survivor, &here, killed, GIVE_UP)?;
+        Ok((node, our, their))
+    };
+    let mut running = once(Instant::now());
+    for restart in 1..=restarts {
         // A comparison does not fail.
-        let Ok((started, our, their)) = again else {
-            let remark = format!("no answer within {GIVE_UP:?} at restart {}", restart + 1);
-            (ours.remark, theirs.remark) = (remark.clone(), remark);
-            break;
-        };
-        node = started;
-        ours.times.add(our - killed);
-        theirs.times.add(their - killed);
+        let Ok((node, ..)) = running else { break };
+        let killed = node.kill()?;
+        running = once(killed);
+        match &running {
+            Ok((_, our, their)) => {
+                ours.times.add(*our - killed);
+                theirs.times.add(*their - killed);
+            }
+            Err(_) => ours.remark = format!("no answer within {GIVE_UP:?} at restart {restart}"),
+        }
     }
+    if ours.times.len() == 0 && ours.remark.is_empty() {
+        ours.remark = "never connected".to_owned();
+    }
+    theirs.remark = ours.remark.clone();
     Ok((ours, theirs))
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use crate::Sizes;
-use crate::figures::Bound;
+use crate::figures::{Bound, Times};
 use crate::network::{Mode, NODES, Network, Return};
 use crate::report::{Outcome, Report};
 
@@ -31,17 +31,20 @@ fn restarts(mode: Mode, number: u8, restarts: usize) -> Result<Outcome> {
         bounds: vec![Bound::P50(0.1), Bound::P99(0.5)],
         ..Outcome::default()
     };
-    let mut dialed = 0;
+    let (mut dialed, mut ready) = (0, Times::default());
     for restart in 0..restarts {
         let back = one(&mut network, restart % NODES);
         let back = back.with_context(|| format!("restart {restart}"))?;
         dialed += back.dialed;
+        ready.add(back.ready - back.started);
         for connected in back.connected {
             outcome.times.add(connected - back.started);
         }
     }
     let pairs = outcome.times.len();
-    outcome.remark = format!("{dialed} of {pairs} pairs by a dial of the restarted node");
+    let ready = ready.percentile(0.5).unwrap_or_default();
+    outcome.remark =
+        format!("the restarted node dialed {dialed} of {pairs}; its ready line at p50 {ready:.3}");
     Ok(outcome)
 }
 
