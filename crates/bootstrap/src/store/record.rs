@@ -155,6 +155,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_record_of_another_version_or_without_an_address_with_nine_or_with_a_long_one_is_none() {
+        let saved = record(1);
+        let value = |lengths: &[usize]| {
+            let mut bytes = saved.encode();
+            bytes.truncate(17);
+            bytes.push(u8::try_from(lengths.len()).unwrap());
+            for length in lengths {
+                let text = "a".repeat(length - 2 - usize::from(length - 2 > 127));
+                let address: Multiaddr = format!("/dns/{text}").parse().unwrap();
+                assert_eq!(address.as_ref().len(), *length);
+                bytes.extend(u16::try_from(*length).unwrap().to_be_bytes());
+                bytes.extend(address.as_ref());
+            }
+            bytes
+        };
+        let is_one = |lengths: &[usize]| {
+            SavedPeer::decode(&saved.peer.to_bytes(), &value(lengths), 2000).is_ok()
+        };
+        assert!(is_one(&[9]) && is_one(&[9; 8]) && is_one(&[512]));
+        assert!(!is_one(&[]) && !is_one(&[9; 9]) && !is_one(&[513]));
+        let mut other = saved.encode();
+        other[0] = VERSION + 1;
+        let read = SavedPeer::decode(&saved.peer.to_bytes(), &other, 2000);
+        assert_eq!(read, Err(NotARecord), "of another version");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(key in prop::collection::vec(any::<u8>(), 0..64), value in prop::collection::vec(any::<u8>(), 0..200)) {

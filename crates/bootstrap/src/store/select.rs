@@ -188,4 +188,13 @@ mod tests {
             [7]
         );
     }
+
+    #[test]
+    fn a_private_address_in_its_ipv6_form_is_private_too() {
+        let config = StoreConfig::default().with_max_peers(8);
+        let mapped = |n: u64| peer(&format!("/ip6/::ffff:10.0.0.{n}/tcp/1"), n);
+        let plain = |n: u64| peer(&format!("/ip4/10.0.0.{n}/tcp/1"), n);
+        let peers = (1..=4).map(mapped).chain((5..=8).map(plain)).collect();
+        assert_eq!(kept(peers, &config), [8, 7, 6, 5]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::*;
 use crate::{Found, PeerSource, sources::Task};
@@ -238,6 +238,11 @@ async fn a_store_is_bounded_in_peers_and_bytes() {
         }
     }
     assert!(store.close(10 * SECOND).await);
+    let database = Database::open(&path).unwrap();
+    let table = TableDefinition::<&[u8], &[u8]>::new("peers");
+    let table = database.begin_read().unwrap().open_table(table).unwrap();
+    assert!(table.len().unwrap() <= 64, "peers without a place go");
+    drop((table, database));
     let (_store, mut source) = open(&path, config);
     assert!(named(&mut source).await.0.len() <= 64);
     assert!(fs::metadata(&path).unwrap().len() < 4 << 20);

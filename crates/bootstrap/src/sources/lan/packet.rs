@@ -332,6 +332,10 @@ mod tests {
             panic!("not read")
         };
         assert_eq!(peers.len(), 16);
+        // Each has the string with its own name, and no other one.
+        assert!(peers.iter().all(|peer| peer.addresses.len() == 1));
+        let ids: std::collections::BTreeSet<_> = peers.iter().map(|peer| peer.peer).collect();
+        assert_eq!(ids.len(), 16);
         // Pointers alone, so that the packet is small.
         let pointers = |count: usize| {
             let mut message = Message::from_vec(&packet(1)).unwrap();

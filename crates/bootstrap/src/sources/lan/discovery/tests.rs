@@ -301,3 +301,26 @@ fn of_the_interfaces_sixteen_are_used() {
     let asked = sent(&mut lan, &mut now, end);
     assert_eq!(asked.len(), 16);
 }
+
+#[test]
+fn an_address_is_withdrawn_when_its_last_sender_says_goodbye() {
+    let now = Instant::now();
+    let mut lan = node(now, 1, HERE);
+    let peer = PeerId::random();
+    // The port of the peer's own address, told by two senders.
+    let address: Multiaddr = "/ip4/192.168.1.8/tcp/1".parse().unwrap();
+    let tell = |lan: &mut Lan, from: u8, ttl: Duration| {
+        let addresses = vec![address.clone()];
+        let announced = Announced {
+            peer,
+            addresses,
+            ttl,
+        };
+        lan.handle_announced(now, sender(from), &HERE, announced);
+        found(lan)
+    };
+    tell(&mut lan, 8, 60 * SECOND);
+    tell(&mut lan, 9, 60 * SECOND);
+    assert_eq!(tell(&mut lan, 9, Duration::ZERO), []);
+    assert_eq!(tell(&mut lan, 8, Duration::ZERO), [(false, peer, 1)]);
+}
