@@ -63,7 +63,11 @@ async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
         }])))
         .await;
     loop {
-        if let Event::Received(message) = subscription.recv().await.unwrap() {
+        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             assert_eq!(message.hops(), 65_536);
             break;
         }
@@ -189,7 +193,11 @@ async fn streams_without_a_header_end_after_ten_seconds_and_delay_nobody() {
     attacker.become_neighbour().await;
     attacker.send(content(b"through", 0)).await;
     loop {
-        if let Event::Received(message) = subscription.recv().await.unwrap() {
+        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             assert_eq!(message.content, "through");
             break;
         }
@@ -243,7 +251,12 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
     );
     let start = Instant::now();
     loop {
-        if let Event::NeighborDown(peer, cause) = subscription.recv().await.unwrap() {
+        if let Event::NeighborDown(peer, cause) =
+            timeout(Duration::from_secs(60), subscription.recv())
+                .await
+                .unwrap()
+                .unwrap()
+        {
             assert_eq!((peer, cause), (id(9), DownCause::Stalled));
             break;
         }

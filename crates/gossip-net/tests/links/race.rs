@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gossip_net::{Bytes, Config, Event, Receiver, Sender};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, sleep, timeout};
 
 use crate::{after, id, info, network, node, topic};
 
@@ -77,7 +77,11 @@ async fn a_peer_that_returns_over_a_new_link_is_heard_and_the_dead_link_goes() {
                 .unwrap();
             joined.publish(vec![generation], after(1.0)).await.unwrap();
             loop {
-                match subscription.recv().await.unwrap() {
+                match timeout(Duration::from_secs(60), subscription.recv())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                {
                     Event::Received(message) if message.content == [generation][..] => break,
                     _ => {}
                 }

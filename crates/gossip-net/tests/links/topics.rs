@@ -9,14 +9,18 @@ use gossip_net::{
     Builder, Config, Dialect, DownCause, Event, JoinError, PublishError, Subscription, TopicId,
     wire::Scope,
 };
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::{after, id, info, network, node, topic};
 
 /// The next message.
 async fn message(subscription: &mut Subscription) -> gossip_net::Received {
     loop {
-        if let Event::Received(message) = subscription.recv().await.unwrap() {
+        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             return message;
         }
     }
