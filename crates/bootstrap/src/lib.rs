@@ -67,6 +67,8 @@ mod driver;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+#[cfg(feature = "kad")]
+pub mod kad;
 mod rejoin;
 mod resume;
 pub mod sources;
