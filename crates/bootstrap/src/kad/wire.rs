@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use prost::Message as _;
 
 pub use frame::Frames;
 
