@@ -19,12 +19,12 @@ impl Key {
 
     /// The point with this hash.
     pub fn from_hash(hash: [u8; 32]) -> Self {
-        let mut halves = [0, 0];
-        for (index, byte) in hash.into_iter().enumerate() {
-            halves[index / 16] = halves[index / 16] << 8 | u128::from(byte);
+        let half =
+            |first: usize| u128::from_be_bytes(std::array::from_fn(|byte| hash[first + byte]));
+        Self {
+            high: half(0),
+            low: half(16),
         }
-        let [high, low] = halves;
-        Self { high, low }
     }
 
     /// The distance, which is the exclusive or of both points.

@@ -80,10 +80,13 @@ pub(crate) struct Answerer<'a, Id, A> {
 #[derive(Debug)]
 pub(crate) struct Lookup<Id, A> {
     target: Key,
-    local: Key,
+    /// The distance of this node.
+    local: Distance,
     limits: Limits,
     candidates: BTreeMap<Distance, Candidate<Id, A>>,
     requests: usize,
+    /// How many requests the lookup waits for.
+    waiting: usize,
     scouting: bool,
 }
 
@@ -96,21 +99,23 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
     ) -> Self {
         let mut lookup = Self {
             target,
-            local,
+            local: local.distance(&target),
             limits,
             candidates: BTreeMap::new(),
             requests: 0,
+            waiting: 0,
             scouting: false,
         };
         for seed in seeds {
-            lookup.add(seed, None, 1);
+            let distance = Key::of(seed.id.clone().into()).distance(&target);
+            lookup.add(distance, seed, None, 1);
         }
         lookup
     }
 
     /// The next peer to ask, by its distance from the target. It counts as asked from then on.
     pub(crate) fn next(&mut self) -> Option<(Distance, Ask, PeerInfo<Id, A>)> {
-        if self.requests >= MAX_REQUESTS * self.limits.k || self.waiting() >= self.concurrency() {
+        if self.requests >= MAX_REQUESTS * self.limits.k || self.waiting >= self.concurrency() {
             return None;
         }
         let wanted = self
@@ -122,7 +127,7 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         };
         let candidate = self.candidates.get_mut(&distance)?;
         *candidate.state_of(ask) = State::Waiting;
-        self.requests += 1;
+        (self.requests, self.waiting) = (self.requests + 1, self.waiting + 1);
         Some((distance, ask, candidate.info.clone()))
     }
 
@@ -157,6 +162,7 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             return;
         };
         let before = std::mem::replace(candidate.state_of(ask), State::Answered);
+        self.waiting -= usize::from(before == State::Waiting);
         let (hops, named_by) = (candidate.hops.saturating_add(1), candidate.named_by);
         if ask == Ask::Target && before != State::Answered {
             self.credit(named_by, true);
@@ -170,8 +176,8 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             .map(|info| (Key::of(info.id.clone().into()).distance(&target), info))
             .collect();
         named.sort_by_key(|(distance, _)| *distance);
-        for (_, info) in named.into_iter().take(self.limits.k) {
-            self.add(info, Some(distance), hops);
+        for (of_peer, info) in named.into_iter().take(self.limits.k) {
+            self.add(of_peer, info, Some(distance), hops);
         }
         self.trim();
     }
@@ -181,7 +187,8 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         let Some(candidate) = self.candidates.get_mut(&distance) else {
             return;
         };
-        *candidate.state_of(ask) = State::Failed;
+        let before = std::mem::replace(candidate.state_of(ask), State::Failed);
+        self.waiting -= usize::from(before == State::Waiting);
         let named_by = candidate.named_by;
         if ask == Ask::Target {
             self.credit(named_by, false);
@@ -194,6 +201,7 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             let state = candidate.state_of(ask);
             if *state == State::Waiting {
                 *state = State::Slow;
+                self.waiting -= 1;
             }
         }
     }
@@ -260,14 +268,6 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             .map(|(_, candidate)| candidate)
     }
 
-    fn waiting(&self) -> usize {
-        let waiting = |candidate: &Candidate<Id, A>| {
-            usize::from(candidate.state == State::Waiting)
-                + usize::from(candidate.scouted == State::Waiting)
-        };
-        self.candidates.values().map(waiting).sum()
-    }
-
     fn concurrency(&self) -> usize {
         let mut nearest = self.wanted().take(self.limits.beta);
         match nearest.all(|(_, candidate)| candidate.state == State::Answered) {
@@ -276,12 +276,16 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         }
     }
 
-    fn add(&mut self, info: PeerInfo<Id, A>, named_by: Option<Distance>, hops: u32) {
-        let key = Key::of(info.id.clone().into());
-        if key == self.local {
+    fn add(
+        &mut self,
+        distance: Distance,
+        info: PeerInfo<Id, A>,
+        named_by: Option<Distance>,
+        hops: u32,
+    ) {
+        if distance == self.local {
             return;
         }
-        let distance = key.distance(&self.target);
         if let Some(known) = self.candidates.get_mut(&distance) {
             for address in info.addresses {
                 let known = &mut known.info.addresses;

@@ -140,15 +140,14 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// A lookup from the entries nearest to the key. `None`: the table is empty.
     fn lookup(&self, now: Instant, key: &[u8]) -> Option<Lookup<Id, A>> {
         let target = Key::of(key);
-        // Failing entries are the last resort.
-        let mut seeds = self.table.closest(&target, 2 * self.config.k);
-        if seeds.iter().any(|entry| !entry.is_failing()) {
-            seeds.retain(|entry| !entry.is_failing());
+        let mut seeds = self
+            .table
+            .closest(&target, self.config.k, |entry| !entry.is_failing());
+        if seeds.is_empty() {
+            // Failing entries are the last resort.
+            seeds = self.table.closest(&target, self.config.k, |_| true);
         }
-        let seeds = seeds
-            .into_iter()
-            .take(self.config.k)
-            .map(|entry| entry.info.clone());
+        let seeds = seeds.into_iter().map(|entry| entry.info.clone());
         let limits = Limits {
             k: self.config.k,
             alpha: self.config.alpha,

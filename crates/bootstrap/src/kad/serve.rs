@@ -10,6 +10,7 @@ use super::{
     place::Place,
     requests::usable,
     store::Refusal,
+    table::Entry,
 };
 
 /// What to do about a request.
@@ -172,13 +173,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// The nearest peers that this node knows, without the requester.
     fn closer(&self, from: &Id, key: &[u8]) -> Vec<PeerInfo<Id, A>> {
-        let near = self.table.closest(&Key::of(key), self.config.k + 8);
-        let near = near
-            .into_iter()
-            .filter(|entry| !entry.is_failing() && entry.info.id != *from);
-        near.take(self.config.k)
-            .map(|entry| entry.info.clone())
-            .collect()
+        let accepts = |entry: &Entry<Id, A>| !entry.is_failing() && entry.info.id != *from;
+        let near = self.table.closest(&Key::of(key), self.config.k, accepts);
+        near.into_iter().map(|entry| entry.info.clone()).collect()
     }
 
     /// The peer that is asked for comes first, even if it does not serve.

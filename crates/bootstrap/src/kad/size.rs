@@ -14,10 +14,13 @@ use super::key::Distance;
 const MAX_AGE: Duration = Duration::from_secs(2 * 3600);
 
 /// How many measurements are kept.
-const MAX: usize = 33;
+const MAX: usize = 15;
 
 /// How many peers a lookup must have found to be a measurement.
 const LEAST: usize = 8;
+
+/// From this number of measurements on, lookups rely on the estimate.
+pub(crate) const ENOUGH: usize = 3;
 
 #[derive(Debug, Default)]
 pub(crate) struct Size {
@@ -44,16 +47,27 @@ impl Size {
 
     /// The median of the recent measurements. An attacker near a few keys does not move it.
     pub(crate) fn estimate(&self, now: Instant) -> Option<f64> {
-        let recent = self.measurements.iter();
-        let recent = recent.filter(|(at, _)| now.saturating_duration_since(*at) <= MAX_AGE);
-        let mut sizes: Vec<f64> = recent.map(|(_, size)| size.max(1.0)).collect();
+        let mut sizes: Vec<f64> = self.recent(now).map(|size| size.max(1.0)).collect();
         sizes.sort_by(f64::total_cmp);
         sizes.get(sizes.len() / 2).copied()
     }
 
+    /// How many recent measurements there are.
+    pub(crate) fn measurements(&self, now: Instant) -> usize {
+        self.recent(now).count()
+    }
+
+    fn recent(&self, now: Instant) -> impl Iterator<Item = f64> {
+        let recent = self.measurements.iter();
+        let recent = recent.filter(move |(at, _)| now.saturating_duration_since(*at) <= MAX_AGE);
+        recent.map(|(_, size)| *size)
+    }
+
     /// The expected distance of the k-th nearest honest peer from any key.
     pub(crate) fn reach(&self, now: Instant, k: usize) -> Option<Distance> {
-        let size = self.estimate(now)?;
+        let size = self
+            .estimate(now)
+            .filter(|_| self.measurements(now) >= ENOUGH)?;
         let fraction = k as f64 / size;
         // In a network of few peers, all are within reach, and a lookup finds them anyway.
         (fraction < 0.5).then(|| Distance::from_fraction(fraction))
@@ -70,7 +84,7 @@ mod tests {
         for peers in [300u64, 10_000] {
             let keys: Vec<Key> = (0..peers).map(|peer| Key::of(peer.to_be_bytes())).collect();
             let mut size = Size::default();
-            for target in 0..20u64 {
+            for target in 0..15u64 {
                 let target = Key::of(
                     [7].into_iter()
                         .chain(target.to_be_bytes())
@@ -104,6 +118,6 @@ mod tests {
         assert!((900.0..1100.0).contains(&size.estimate(now).unwrap()));
         size.measured(now, std::iter::empty());
         size.measured(now, (0..20).map(|_| Distance::ZERO));
-        assert_eq!(size.measurements.len(), 14);
+        assert_eq!(size.measurements(now), 14);
     }
 }

@@ -286,22 +286,37 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
         self.buckets.entry(index).or_insert_with(empty)
     }
 
-    /// The entries nearest to a target, the nearest first.
-    pub(crate) fn closest(&self, target: &Key, count: usize) -> Vec<&Entry<Id, A>> {
+    /// The accepted entries nearest to a target, the nearest first.
+    pub(crate) fn closest(
+        &self,
+        target: &Key,
+        count: usize,
+        accepts: impl Fn(&Entry<Id, A>) -> bool,
+    ) -> Vec<&Entry<Id, A>> {
         let own = self.local.shared_bits(target);
         let mut found = Vec::new();
         // Peers in the target's bucket are nearest. All deeper buckets differ from the target in the same bit, and each
         // shallower bucket differs from it earlier.
-        add(self.buckets.get(&own).into_iter(), target, &mut found);
+        add(
+            self.buckets.get(&own).into_iter(),
+            target,
+            &accepts,
+            &mut found,
+        );
         if found.len() < count {
             let deeper = self.buckets.range(own.saturating_add(1)..);
-            add(deeper.map(|(_, bucket)| bucket), target, &mut found);
+            add(
+                deeper.map(|(_, bucket)| bucket),
+                target,
+                &accepts,
+                &mut found,
+            );
         }
         for (_, bucket) in self.buckets.range(..own).rev() {
             if found.len() >= count {
                 break;
             }
-            add(std::iter::once(bucket), target, &mut found);
+            add(std::iter::once(bucket), target, &accepts, &mut found);
         }
         found.truncate(count);
         found.into_iter().map(|(_, entry)| entry).collect()
@@ -316,8 +331,8 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
     }
 
     /// The farthest bucket that no lookup has touched for `age`, up to the bucket of the k-th nearest entry: a lookup of this
-    /// node itself finds all nearer peers.
-    pub(crate) fn untouched(&self, now: Instant, age: Duration) -> Option<u32> {
+    /// node itself finds all nearer peers. Full buckets need no lookup, unless `full` says so.
+    pub(crate) fn untouched(&self, now: Instant, age: Duration, full: bool) -> Option<u32> {
         let (mut left, mut last) = (self.k, 0);
         for (index, bucket) in self.buckets.iter().rev() {
             last = *index;
@@ -327,8 +342,12 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
             }
         }
         let is_old = |index: &u32| {
-            let looked = self.buckets.get(index).and_then(|bucket| bucket.looked);
-            looked.is_none_or(|at| now.saturating_duration_since(at) >= age)
+            let Some(bucket) = self.buckets.get(index) else {
+                return true;
+            };
+            let looked = bucket.looked;
+            let is_old = looked.is_none_or(|at| now.saturating_duration_since(at) >= age);
+            is_old && (full || bucket.entries.len() < self.k)
         };
         (self.len > 0).then(|| (0..last).find(is_old)).flatten()
     }
@@ -365,10 +384,12 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
 fn add<'a, Id, A>(
     buckets: impl Iterator<Item = &'a Bucket<Id, A>>,
     target: &Key,
+    accepts: &impl Fn(&Entry<Id, A>) -> bool,
     found: &mut Vec<(Distance, &'a Entry<Id, A>)>,
 ) {
     let first = found.len();
     let entries = buckets.flat_map(|bucket| &bucket.entries);
+    let entries = entries.filter(|entry| accepts(entry));
     found.extend(entries.map(|entry| (entry.key.distance(target), entry)));
     found[first..].sort_unstable_by_key(|(distance, _)| *distance);
 }

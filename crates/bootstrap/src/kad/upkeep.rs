@@ -6,6 +6,7 @@ use super::{
     Kad,
     key::{Key, preimage},
     query::{Kind, Purpose},
+    size::ENOUGH,
     view::{KadEvent, QueryId},
 };
 use crate::Backoff;
@@ -16,6 +17,9 @@ const JOIN_CAP: Duration = Duration::from_secs(30);
 
 /// While the table is low, the connected servers are looked at this often.
 const LOW_TICK: Duration = Duration::from_secs(1);
+
+/// While few peers are known, the node looks itself up again after this time, then after four times as long, and so on.
+const PACE: Duration = Duration::from_secs(2);
 
 /// Buckets beyond this one are filled by lookups of the node itself. A key in bucket b costs 2ᵇ⁺¹ hashes on average.
 const DEEPEST: u32 = 12;
@@ -32,6 +36,8 @@ pub(super) struct Upkeep {
     low_at: Option<Instant>,
     /// When the node looks itself up.
     self_at: Instant,
+    /// How long it waits before the time after that while few peers are known: they may be as new.
+    pace: Duration,
     check_at: Instant,
     refresh: Option<QueryId>,
     republish: Option<QueryId>,
@@ -44,6 +50,7 @@ impl Upkeep {
             join_at: now,
             low_at: Some(now),
             self_at: now,
+            pace: PACE,
             check_at: now,
             refresh: None,
             republish: None,
@@ -52,7 +59,7 @@ impl Upkeep {
 
     /// The node looks itself up as soon as it can.
     pub(super) fn look_again(&mut self, now: Instant) {
-        self.self_at = self.self_at.min(now);
+        (self.self_at, self.pace) = (self.self_at.min(now), PACE);
     }
 
     /// The known peers are gone: the host is asked at once.
@@ -160,14 +167,23 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// Starts the lookup of this node or of a bucket, if one is due.
     fn refresh(&mut self, now: Instant) {
         let key = if self.upkeep.self_at <= now {
-            let interval = self.config.refresh;
+            let is_small = self.table.len() < 2 * self.config.k;
+            let most = self.config.refresh;
+            let interval = if is_small {
+                most.min(self.upkeep.pace)
+            } else {
+                most
+            };
+            self.upkeep.pace = interval * 4;
             // The intervals of nodes that started together drift apart.
             self.upkeep.self_at = now + interval - self.jitter.up_to(interval / 5);
             self.local.id.clone().into()
         } else {
+            // The size of the network is measured by lookups.
+            let full = self.size.measurements(now) < ENOUGH;
             let Some(index) = self
                 .table
-                .untouched(now, self.config.bucket_refresh)
+                .untouched(now, self.config.bucket_refresh, full)
                 .filter(|index| *index <= DEEPEST)
             else {
                 return;
@@ -183,13 +199,18 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.upkeep.refresh = Some(self.start(now, key, Kind::Closest, Purpose::Refresh));
     }
 
-    /// Asks an entry that was silent for long, and forgets what has expired.
+    /// Asks an entry that was silent for long and a connected server that the table has room for, and forgets what has expired.
     fn check(&mut self, now: Instant) {
         let age = self.config.refresh * 3;
         let quietest = self.table.quietest(now, age, |key| {
             self.requests.values().any(|pending| pending.has_key(key))
         });
         if let Some(peer) = quietest.map(|entry| entry.info.clone()) {
+            self.probe(now, peer);
+        }
+        let table = &self.table;
+        let wanted = |id: &Id| table.wants(&Key::of(id.clone().into()));
+        if let Some(peer) = self.peers.next_to_ask(now, wanted) {
             self.probe(now, peer);
         }
         self.values.expire(now);

@@ -2,20 +2,20 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use bootstrap::kad::{
-    Failure, Kad, KadConfig, KadEvent, Key, Mode, Namespaces, Outcome, PeerInfo, Place, QueryError, QueryId, Reply, Request,
-    RequestId, Response, Validator,
+    Failure, Kad, KadConfig, KadEvent, Key, Mode, Namespaces, Outcome, PeerInfo, Place, QueryError,
+    QueryId, Reply, Request, RequestId, Response, Validator,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(pub(crate) u64);
 
 impl From<Id> for Vec<u8> {
@@ -49,6 +49,7 @@ pub(crate) enum Nature {
 
 pub(crate) struct Node {
     pub(crate) id: Id,
+    pub(crate) key: Key,
     pub(crate) kad: Kad<Id, Addr>,
     pub(crate) address: Addr,
     pub(crate) nature: Nature,
@@ -57,19 +58,37 @@ pub(crate) struct Node {
 }
 
 enum What {
-    Request { from: usize, to: Id, request: RequestId, message: Request<Id, Addr> },
-    Response { to: usize, request: RequestId, from: Addr, response: Response<Id, Addr> },
-    Failed { to: usize, request: RequestId },
-    Joined { node: usize, peer: Id },
-    Timer { node: usize },
+    Request {
+        from: usize,
+        to: Id,
+        request: RequestId,
+        message: Request<Id, Addr>,
+    },
+    Response {
+        to: usize,
+        request: RequestId,
+        from: Addr,
+        response: Response<Id, Addr>,
+    },
+    Failed {
+        to: usize,
+        request: RequestId,
+    },
+    Joined {
+        node: usize,
+        peer: Id,
+    },
+    Timer {
+        node: usize,
+    },
 }
 
 pub(crate) struct Network {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) index: BTreeMap<Id, usize>,
+    pub(crate) index: HashMap<Id, usize>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
-    what: BTreeMap<u64, What>,
+    what: HashMap<u64, What>,
     sequence: u64,
     random: u64,
     pub(crate) done: BTreeMap<(usize, QueryId), (Instant, Answer)>,
@@ -77,9 +96,11 @@ pub(crate) struct Network {
     pub(crate) connected: bool,
     /// Whether nodes that ask for a join are connected to a random honest node.
     pub(crate) joins: bool,
+    /// How many nodes are on the bootstrap list. 0: all.
+    pub(crate) listed: usize,
     pub(crate) messages: u64,
     pub(crate) config: KadConfig,
-    pub(crate) accomplices: Vec<PeerInfo<Id, Addr>>,
+    accomplices: Vec<(Key, PeerInfo<Id, Addr>)>,
 }
 
 pub(crate) fn config() -> KadConfig {
@@ -95,14 +116,15 @@ impl Network {
         Self {
             now: Instant::now(),
             nodes: Vec::new(),
-            index: BTreeMap::new(),
+            index: HashMap::new(),
             queue: BinaryHeap::new(),
-            what: BTreeMap::new(),
+            what: HashMap::new(),
             sequence: 0,
             random: seed,
             done: BTreeMap::new(),
             connected: true,
             joins: true,
+            listed: 0,
             messages: 0,
             config,
             accomplices: Vec::new(),
@@ -150,7 +172,15 @@ impl Network {
         let mut kad = Kad::new(self.now, id, seed, self.config.clone(), names(), place);
         kad.handle_addresses(self.now, vec![address]);
         let node = self.nodes.len();
-        self.nodes.push(Node { id, kad, address, nature, alive: true, scheduled: None });
+        self.nodes.push(Node {
+            id,
+            key: key_of(id),
+            kad,
+            address,
+            nature,
+            alive: true,
+            scheduled: None,
+        });
         self.index.insert(id, node);
         self.settle(node);
         // The first event asks for a join.
@@ -161,19 +191,41 @@ impl Network {
         self.nodes[node].alive = false;
     }
 
+    /// Adds attackers that name only each other.
+    pub(crate) fn add_sybils(&mut self, sybils: Vec<PeerInfo<Id, Addr>>) {
+        for sybil in &sybils {
+            self.add(sybil.id, sybil.addresses[0], Nature::Sybil);
+        }
+        self.accomplices = sybils
+            .into_iter()
+            .map(|info| (key_of(info.id), info))
+            .collect();
+    }
+
     /// Calls a core, and carries out what it wants.
-    pub(crate) fn with<R>(&mut self, node: usize, call: impl FnOnce(&mut Kad<Id, Addr>, Instant) -> R) -> R {
+    pub(crate) fn with<R>(
+        &mut self,
+        node: usize,
+        call: impl FnOnce(&mut Kad<Id, Addr>, Instant) -> R,
+    ) -> R {
         let result = call(&mut self.nodes[node].kad, self.now);
         self.settle(node);
         result
     }
 
     /// Runs a query to its end.
-    pub(crate) fn query(&mut self, node: usize, start: impl FnOnce(&mut Kad<Id, Addr>, Instant) -> Result<QueryId, QueryError>) -> Answer {
+    pub(crate) fn query(
+        &mut self,
+        node: usize,
+        start: impl FnOnce(&mut Kad<Id, Addr>, Instant) -> Result<QueryId, QueryError>,
+    ) -> Answer {
         let query = self.with(node, start)?;
         let until = self.now + 100 * SECOND;
         while !self.done.contains_key(&(node, query)) {
-            assert!(self.now < until && self.step(until), "the query does not end");
+            assert!(
+                self.now < until && self.step(until),
+                "the query does not end"
+            );
         }
         self.done.remove(&(node, query)).unwrap().1
     }
@@ -212,21 +264,39 @@ impl Network {
                     self.settle(node);
                 }
             }
-            What::Request { from, to, request, message } => self.serve(from, to, request, message),
-            What::Response { to, request, from, response } => {
+            What::Request {
+                from,
+                to,
+                request,
+                message,
+            } => self.serve(from, to, request, message),
+            What::Response {
+                to,
+                request,
+                from,
+                response,
+            } => {
                 if self.nodes[to].alive {
-                    self.nodes[to].kad.handle_response(now, request, Some(&from), response);
+                    self.nodes[to]
+                        .kad
+                        .handle_response(now, request, Some(&from), response);
                     self.settle(to);
                 }
             }
             What::Failed { to, request } => {
-                self.nodes[to].kad.handle_failed(now, request, Failure::Unreachable);
+                self.nodes[to]
+                    .kad
+                    .handle_failed(now, request, Failure::Unreachable);
                 self.settle(to);
             }
             What::Joined { node, peer } => {
                 let address = self.nodes[self.index[&peer]].address;
-                self.nodes[node].kad.handle_connected(now, &peer, Some(&address), false);
-                self.nodes[node].kad.handle_identified(now, &peer, vec![address], true);
+                self.nodes[node]
+                    .kad
+                    .handle_connected(now, &peer, Some(&address), false);
+                self.nodes[node]
+                    .kad
+                    .handle_identified(now, &peer, vec![address], true);
                 self.settle(node);
             }
         }
@@ -234,7 +304,12 @@ impl Network {
 
     fn serve(&mut self, from: usize, to: Id, request: RequestId, message: Request<Id, Addr>) {
         let (now, latency) = (self.now, self.latency());
-        let Some(to) = self.index.get(&to).copied().filter(|to| self.nodes[*to].alive && self.connected) else {
+        let Some(to) = self
+            .index
+            .get(&to)
+            .copied()
+            .filter(|to| self.nodes[*to].alive && self.connected)
+        else {
             // Half of the dead hosts refuse, the others are silent.
             if self.random().is_multiple_of(2) {
                 self.after(latency, What::Failed { to: from, request });
@@ -258,31 +333,59 @@ impl Network {
         };
         let from_address = self.nodes[to].address;
         match response {
-            Some(response) => self.after(latency, What::Response { to: from, request, from: from_address, response }),
+            Some(response) => self.after(
+                latency,
+                What::Response {
+                    to: from,
+                    request,
+                    from: from_address,
+                    response,
+                },
+            ),
             None => self.after(latency, What::Failed { to: from, request }),
         }
     }
 
     fn lie(&mut self, nature: Nature, message: Request<Id, Addr>) -> Response<Id, Addr> {
-        let (Request::FindNode { key } | Request::GetValue { key } | Request::GetProviders { key }) = &message else {
+        let (Request::FindNode { key } | Request::GetValue { key } | Request::GetProviders { key }) =
+            &message
+        else {
             return match message {
                 Request::PutValue { record } => Response::PutValue { record },
                 _ => Response::Empty,
             };
         };
         let target = Key::of(key);
-        let mut closer = self.accomplices.clone();
-        if nature == Nature::Liar {
-            closer.clear();
-            closer.extend((0..60).map(|_| PeerInfo::new(Id(self.random() | 1 << 63), vec![Addr([9, 9, 9, 9].into())])));
-        }
-        closer.sort_by_cached_key(|info| key_of(info.id).distance(&target));
-        if nature == Nature::Sybil {
-            closer.truncate(20);
-        }
+        let closer = if nature == Nature::Liar {
+            (0..60)
+                .map(|_| {
+                    PeerInfo::new(Id(self.random() | 1 << 63), vec![Addr([9, 9, 9, 9].into())])
+                })
+                .collect()
+        } else {
+            let mut nearest: Vec<_> = self
+                .accomplices
+                .iter()
+                .map(|(key, info)| (key.distance(&target), info))
+                .collect();
+            let count = nearest.len().min(20);
+            if count > 0 {
+                nearest.select_nth_unstable_by_key(count - 1, |(distance, _)| *distance);
+            }
+            nearest[..count]
+                .iter()
+                .map(|(_, info)| (*info).clone())
+                .collect()
+        };
         match message {
-            Request::GetValue { .. } => Response::GetValue { record: None, closer },
-            Request::GetProviders { .. } => Response::GetProviders { providers: vec![], closer },
+            Request::GetValue { .. } => Response::GetValue {
+                record: None,
+                closer,
+            },
+            Request::GetProviders { .. } => Response::GetProviders {
+                providers: vec![],
+                closer,
+            },
             _ => Response::FindNode { closer },
         }
     }
@@ -301,18 +404,35 @@ impl Network {
     fn settle(&mut self, node: usize) {
         while let Some(event) = self.nodes[node].kad.poll_event() {
             match event {
-                KadEvent::Send { request, peer, message, addresses, until } => {
+                KadEvent::Send {
+                    request,
+                    peer,
+                    message,
+                    addresses,
+                    until,
+                } => {
                     assert!(!addresses.is_empty() && addresses.len() <= 8 && until > self.now);
                     self.messages += 1;
                     let latency = self.latency();
-                    self.after(latency, What::Request { from: node, to: peer, request, message });
+                    self.after(
+                        latency,
+                        What::Request {
+                            from: node,
+                            to: peer,
+                            request,
+                            message,
+                        },
+                    );
                 }
                 KadEvent::Done { query, result } => {
                     self.done.insert((node, query), (self.now, result));
                 }
                 KadEvent::Join if self.joins && self.connected && self.nodes.len() > 1 => {
                     let peer = loop {
-                        let other = self.any_honest();
+                        let other = match self.listed {
+                            0 => self.any_honest(),
+                            listed => self.pick(listed),
+                        };
                         if other != node {
                             break self.nodes[other].id;
                         }
@@ -325,7 +445,10 @@ impl Network {
         let due = self.nodes[node].kad.poll_timeout();
         if let Some(due) = due.filter(|_| self.nodes[node].alive) {
             let due = due.max(self.now);
-            if self.nodes[node].scheduled.is_none_or(|scheduled| due < scheduled || scheduled < self.now) {
+            if self.nodes[node]
+                .scheduled
+                .is_none_or(|scheduled| due < scheduled || scheduled < self.now)
+            {
                 self.nodes[node].scheduled = Some(due);
                 self.after(due - self.now, What::Timer { node });
             }
@@ -334,8 +457,13 @@ impl Network {
 
     /// The honest nodes that are alive, by their distance from a key.
     pub(crate) fn nearest(&self, key: &Key, count: usize) -> Vec<Id> {
-        let alive = self.nodes.iter().filter(|node| node.alive && node.nature == Nature::Honest);
-        let mut ids: Vec<_> = alive.map(|node| (key_of(node.id).distance(key), node.id)).collect();
+        let alive = self
+            .nodes
+            .iter()
+            .filter(|node| node.alive && node.nature == Nature::Honest);
+        let mut ids: Vec<_> = alive
+            .map(|node| (node.key.distance(key), node.id))
+            .collect();
         ids.sort_unstable();
         ids.into_iter().take(count).map(|(_, id)| id).collect()
     }

@@ -186,7 +186,7 @@ proptest! {
             while let Some((distance, ask, _)) = lookup.next() {
                 waiting.push((distance, ask));
             }
-            prop_assert!(lookup.waiting() <= LIMITS.k);
+            prop_assert!(lookup.waiting <= LIMITS.k);
             prop_assert!(lookup.candidates.len() <= MAX_CANDIDATES * LIMITS.k + MAX_REQUESTS * LIMITS.k);
             if lookup.is_done() && !lookup.scout() {
                 break;

@@ -167,7 +167,7 @@ proptest! {
         let target = Key::of(target.to_le_bytes());
         let mut all: Vec<_> = table.iter().map(|entry| (entry.key.distance(&target), entry.info.id)).collect();
         all.sort_unstable();
-        let found: Vec<_> = table.closest(&target, count).iter().map(|entry| entry.info.id).collect();
+        let found: Vec<_> = table.closest(&target, count, |_| true).iter().map(|entry| entry.info.id).collect();
         prop_assert_eq!(found, all.into_iter().take(count).map(|(_, id)| id).collect::<Vec<_>>());
     }
 }
