@@ -24,6 +24,31 @@
 //!
 //! - Lookups do not use disjoint paths. Their defence is the reach: see [`Kad::put`] and [`Kad::get`].
 //! - Values of other peers live in memory and are gone after a restart.
+//!
+//! ```
+//! use std::time::Instant;
+//! use bootstrap::kad::{Kad, KadConfig, KadEvent, Mode, Namespaces, Place, Preset, Reply, Request};
+//!
+//! let now = Instant::now();
+//! let config = KadConfig::default().with_mode(Mode::Server).with_preset(Preset::Private);
+//! let node = |name, seed| {
+//!     let mut node = Kad::new(now, name, seed, config.clone(), Namespaces::new(), |_: &&str| Place::Named);
+//!     node.handle_addresses(now, vec![name]);
+//!     node
+//! };
+//! let (mut alice, mut bob) = (node("alice", 1), node("bob", 2));
+//!
+//! // Bob says that he serves. He enters the table once he has answered.
+//! alice.handle_connected(now, &"bob", None, false);
+//! alice.handle_identified(now, &"bob", vec!["bob"], true);
+//! assert!(!alice.knows(&"bob"));
+//! while let Some(event) = alice.poll_event() {
+//!     let KadEvent::Send { request, message, .. } = event else { continue };
+//!     let Reply::Answer(answer) = bob.handle_request(now, &"alice", None, message) else { panic!("bob serves") };
+//!     alice.handle_response(now, request, None, answer);
+//! }
+//! assert!(alice.knows(&"bob"));
+//! ```
 
 mod config;
 mod key;

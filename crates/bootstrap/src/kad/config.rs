@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::place::Preset;
 
+/// The longest setting, so that no time is beyond the end of the clock.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Whether the node serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -135,7 +138,7 @@ impl KadConfig {
             (&mut self.expiry, 60),
             (&mut self.republish, 60),
         ] {
-            *time = (*time).max(Duration::from_secs(least));
+            *time = (*time).clamp(Duration::from_secs(least), YEAR);
         }
         self
     }

@@ -47,7 +47,7 @@ fn hidden(size: usize, bits: i32, rounds: u64, sybils_first: bool) -> (usize, us
         net.query(publisher, |kad, now| {
             kad.put(now, key.clone(), b"honest".to_vec())
         })
-        .unwrap();
+        .expect("the value is stored");
         if !sybils_first {
             surround(&mut net, &key, bits, round);
         }

@@ -227,7 +227,7 @@ impl Network {
                 "the query does not end"
             );
         }
-        self.done.remove(&(node, query)).unwrap().1
+        self.done.remove(&(node, query)).expect("it has ended").1
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -249,7 +249,7 @@ impl Network {
         };
         assert!(at >= self.now, "time runs backwards");
         self.now = at;
-        let what = self.what.remove(&sequence).unwrap();
+        let what = self.what.remove(&sequence).expect("each entry has one");
         self.happen(what);
         true
     }

@@ -138,6 +138,15 @@ fn the_quietest_entry_is_the_one_that_answered_longest_ago() {
     assert_eq!(quietest(&table, 10), Some(3));
 }
 
+#[cfg(feature = "libp2p")]
+#[test]
+fn an_entry_of_the_table_takes_as_many_bytes_as_the_readme_says() {
+    assert_eq!(
+        size_of::<Entry<libp2p_identity::PeerId, multiaddr::Multiaddr>>(),
+        176
+    );
+}
+
 proptest! {
     #[test]
     fn no_subnet_and_no_bucket_exceeds_its_cap_and_the_nearest_are_found(
