@@ -112,7 +112,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                         self.upkeep.join_now(now);
                         return None;
                     }
-                    if query.purpose == Purpose::Refresh {
+                    // The place of this node is known to attackers, a random key is not.
+                    if query.purpose == Purpose::Refresh && Key::of(&query.key) != self.local_key {
                         let distances = lookup.answerers().take(self.config.k);
                         self.size
                             .measured(now, distances.map(|answerer| answerer.distance));

@@ -11,7 +11,7 @@ use std::{
 use super::key::Distance;
 
 /// Older measurements say little.
-const MAX_AGE: Duration = Duration::from_secs(2 * 3600);
+const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// How many measurements are kept.
 const MAX: usize = 15;
@@ -79,7 +79,7 @@ mod tests {
     use super::{super::key::Key, *};
 
     #[test]
-    fn the_estimate_is_near_the_size_and_forgets_after_two_hours() {
+    fn the_estimate_is_near_the_size_and_forgets_after_half_an_hour() {
         let now = Instant::now();
         for peers in [300u64, 10_000] {
             let keys: Vec<Key> = (0..peers).map(|peer| Key::of(peer.to_be_bytes())).collect();

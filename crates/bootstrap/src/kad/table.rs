@@ -331,8 +331,8 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
     }
 
     /// The farthest bucket that no lookup has touched for `age`, up to the bucket of the k-th nearest entry: a lookup of this
-    /// node itself finds all nearer peers. Full buckets need no lookup, unless `full` says so.
-    pub(crate) fn untouched(&self, now: Instant, age: Duration, full: bool) -> Option<u32> {
+    /// node itself finds all nearer peers. Full buckets need no lookup.
+    pub(crate) fn untouched(&self, now: Instant, age: Duration) -> Option<u32> {
         let (mut left, mut last) = (self.k, 0);
         for (index, bucket) in self.buckets.iter().rev() {
             last = *index;
@@ -347,7 +347,7 @@ impl<Id: Clone + Ord, A: Clone> Table<Id, A> {
             };
             let looked = bucket.looked;
             let is_old = looked.is_none_or(|at| now.saturating_duration_since(at) >= age);
-            is_old && (full || bucket.entries.len() < self.k)
+            is_old && bucket.entries.len() < self.k
         };
         (self.len > 0).then(|| (0..last).find(is_old)).flatten()
     }

@@ -39,6 +39,8 @@ pub(super) struct Upkeep {
     /// How long it waits before the time after that while few peers are known: they may be as new.
     pace: Duration,
     check_at: Instant,
+    /// When a random key may be looked up only to measure the size of the network.
+    measure_at: Instant,
     refresh: Option<QueryId>,
     republish: Option<QueryId>,
 }
@@ -52,6 +54,7 @@ impl Upkeep {
             self_at: now,
             pace: PACE,
             check_at: now,
+            measure_at: now,
             refresh: None,
             republish: None,
         }
@@ -164,7 +167,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
     }
 
-    /// Starts the lookup of this node or of a bucket, if one is due.
+    /// Starts the lookup of this node, of a bucket or of a random key, if one is due.
     fn refresh(&mut self, now: Instant) {
         let key = if self.upkeep.self_at <= now {
             let is_small = self.table.len() < 2 * self.config.k;
@@ -179,14 +182,14 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             self.upkeep.self_at = now + interval - self.jitter.up_to(interval / 5);
             self.local.id.clone().into()
         } else {
-            // The size of the network is measured by lookups.
-            let full = self.size.measurements(now) < ENOUGH;
-            let Some(index) = self
-                .table
-                .untouched(now, self.config.bucket_refresh, full)
-                .filter(|index| *index <= DEEPEST)
-            else {
-                return;
+            let untouched = self.table.untouched(now, self.config.bucket_refresh);
+            let index = match untouched.filter(|index| *index <= DEEPEST) {
+                Some(index) => index,
+                None if self.upkeep.measure_at <= now && self.size.measurements(now) < ENOUGH => {
+                    self.upkeep.measure_at = now + self.config.refresh / CHECKS;
+                    0
+                }
+                None => return,
             };
             self.table.touch(now, index);
             let jitter = &mut self.jitter;
