@@ -64,6 +64,7 @@ mod run;
 mod serve;
 mod size;
 mod source;
+mod status;
 mod store;
 mod table;
 mod upkeep;
@@ -92,12 +93,13 @@ use requests::Pending;
 use rtt::Rtt;
 pub use serve::Reply;
 use size::Size;
+pub use status::KadStatus;
 pub use store::Refusal;
 use store::{Providers, Publication, Published, Values};
 use table::Table;
 use upkeep::Upkeep;
 pub use validate::{Namespaces, Validator};
-pub use view::{Failure, KadEvent, KadStatus, Outcome, QueryError, QueryId, RequestId};
+pub use view::{Failure, KadEvent, Outcome, QueryError, QueryId, RequestId};
 
 use crate::Jitter;
 
@@ -306,34 +308,6 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// The next event. Take all of them after each call of another method.
     pub fn poll_event(&mut self) -> Option<KadEvent<Id, A>> {
         self.events.pop_front()
-    }
-
-    /// The peers of the routing table.
-    pub fn table(&self) -> impl Iterator<Item = &PeerInfo<Id, A>> {
-        self.table.iter().map(|entry| &entry.info)
-    }
-
-    /// Whether a peer is in the routing table.
-    pub fn knows(&self, peer: &Id) -> bool {
-        self.table.get(&Key::of(peer.clone().into())).is_some()
-    }
-
-    /// Whether this node serves.
-    pub fn serves(&self) -> bool {
-        self.serving.serves()
-    }
-
-    /// The state of the DHT.
-    pub fn status(&self, now: Instant) -> KadStatus {
-        KadStatus {
-            peers: self.table.len(),
-            network: self.size.estimate(now),
-            serves: self.serves(),
-            queries: self.queries.len(),
-            requests: self.requests.len(),
-            values: self.values.len(),
-            providers: self.providers.len(),
-        }
     }
 
     fn own_value(&self, now: Instant, key: &[u8]) -> Option<Record> {

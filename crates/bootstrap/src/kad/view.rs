@@ -182,23 +182,3 @@ pub enum Failure {
     /// The peer has reset the stream, or its answer is not valid.
     Refused,
 }
-
-/// The state of the DHT.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct KadStatus {
-    /// How many peers are in the routing table.
-    pub peers: usize,
-    /// The estimated number of servers in the network.
-    pub network: Option<f64>,
-    /// Whether this node serves.
-    pub serves: bool,
-    /// How many queries are running, including the node's own ones.
-    pub queries: usize,
-    /// How many requests are in flight.
-    pub requests: usize,
-    /// How many values of other peers are kept.
-    pub values: usize,
-    /// How many provider records of other peers are kept.
-    pub providers: usize,
-}
