@@ -68,12 +68,13 @@ impl Jitter {
     /// A duration that is uniform in (0, `most`].
     pub fn up_to(&mut self, most: Duration) -> Duration {
         let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let scaled = (u128::from(self.next()) * u128::from(most)) >> 64;
+        let scaled = (u128::from(self.next_u64()) * u128::from(most)) >> 64;
         // The product is below `most`, which is a u64.
         Duration::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX - 1) + 1)
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number, each with the same probability.
+    pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -66,6 +66,49 @@ pub fn peer_address(data: &[u8]) {
     }
 }
 
+/// A message of Kademlia, as request and as answer.
+#[cfg(all(feature = "kad", feature = "libp2p"))]
+pub fn kad_message(data: &[u8]) {
+    use crate::kad::{
+        MAX_ADDRESSES, MAX_KEY, MAX_VALUE, Request, Response,
+        wire::{Frames, MAX_ANSWER, MAX_MESSAGE, MAX_PEERS},
+    };
+    let mut frames = Frames::new(MAX_ANSWER);
+    let mut rest = data;
+    while let Ok(Some(body)) = frames.next(&mut rest) {
+        assert!(body.len() <= MAX_ANSWER);
+    }
+    if let Ok(request) = Request::decode(data)
+        && let Ok(bytes) = request.encode()
+    {
+        let body = Frames::new(MAX_ANSWER).next(&mut &bytes[..]);
+        let body = body.ok().flatten().unwrap_or_default();
+        assert_eq!(
+            Request::decode(&body).as_ref(),
+            Ok(&request),
+            "a request that was read is written as it was"
+        );
+    }
+    let Ok(response) = Response::decode(data) else {
+        return;
+    };
+    let (record, peers) = match &response {
+        Response::FindNode { closer } => (None, vec![closer]),
+        Response::GetValue { record, closer } => (record.as_ref(), vec![closer]),
+        Response::GetProviders { providers, closer } => (None, vec![providers, closer]),
+        Response::PutValue { record } => (Some(record), vec![]),
+        Response::Empty => (None, vec![]),
+    };
+    assert!(
+        record.is_none_or(|record| record.key.len() <= MAX_KEY && record.value.len() <= MAX_VALUE)
+    );
+    assert!(peers.iter().all(|peers| peers.len() <= MAX_PEERS));
+    let mut addresses = peers.iter().flat_map(|peers| peers.iter());
+    assert!(addresses.all(|peer| peer.addresses.len() <= MAX_ADDRESSES));
+    let answer = response.encode(&Request::FindNode { key: vec![1] });
+    assert!(answer.is_ok_and(|bytes| bytes.len() <= MAX_MESSAGE + 3));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -17,7 +17,8 @@
 //! its connection had lasted and is gone.
 //!
 //! [`Rejoin`] is the core, for any type of peer id and address. With the feature `tokio`, `Driver` runs the core and its
-//! sources. [`sources`] has the sources for libp2p's peers. `Store` saves peers across restarts (feature `store`).
+//! sources. [`sources`] has the sources for libp2p's peers. `Store` saves peers across restarts (feature `store`). `kad` is a
+//! Kademlia DHT, as a source of peers and as a service (feature `kad`).
 //!
 //! # Invariants
 //!
@@ -67,6 +68,8 @@ mod driver;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+#[cfg(feature = "kad")]
+pub mod kad;
 mod rejoin;
 mod resume;
 pub mod sources;

@@ -1,0 +1,365 @@
+//! One iterative lookup: which peer to ask next, and when the nearest peers are found.
+//!
+//! A lookup asks at most α peers at a time, the nearest first, until the nearest β have answered, and then the others of the
+//! nearest k together. It ends when the nearest k peers that did not fail have answered. With a reach, it goes on to all peers
+//! within the reach, at most 4 k of them: an attacker who has put peers around the target cannot take all places.
+//!
+//! If far more peers are within the reach than the size of the network lets expect, the lookup *scouts*: it asks the peers
+//! around the target for their own neighbours, because their answers about the target would only name the crowd.
+
+use std::collections::BTreeMap;
+
+use super::{
+    key::{Distance, Key},
+    message::{MAX_ADDRESSES, PeerInfo},
+};
+
+/// How many candidates are kept, in units of k.
+const MAX_CANDIDATES: usize = 16;
+
+/// How many requests a lookup sends, in units of k.
+const MAX_REQUESTS: usize = 12;
+
+/// How many peers within the reach are asked, in units of k.
+const MAX_WITHIN: usize = 4;
+
+/// A peer whose named peers fail that many times, and more often than they answer, is believed no more.
+const MAX_LIES: u16 = 4;
+
+/// The figures of a lookup.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) k: usize,
+    pub(crate) alpha: usize,
+    pub(crate) beta: usize,
+    /// Up to which distance peers are asked beyond the nearest k.
+    pub(crate) reach: Option<Distance>,
+}
+
+/// What to ask a peer for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The target of the lookup.
+    Target,
+    /// The peers nearest to the asked peer itself.
+    Itself,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Waiting,
+    /// It has not answered in time. The lookup does not wait, but takes a late answer.
+    Slow,
+    Answered,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Candidate<Id, A> {
+    info: PeerInfo<Id, A>,
+    state: State,
+    /// The state of the request for its neighbours.
+    scouted: State,
+    /// How many answers led to this peer.
+    hops: u32,
+    /// Who named it first.
+    named_by: Option<Distance>,
+    /// How many of the peers that it was first to name have answered and failed.
+    named: (u16, u16),
+}
+
+/// A peer that has answered.
+#[derive(Debug)]
+pub(crate) struct Answerer<'a, Id, A> {
+    pub(crate) distance: Distance,
+    pub(crate) info: &'a PeerInfo<Id, A>,
+    pub(crate) hops: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lookup<Id, A> {
+    target: Key,
+    /// The distance of this node.
+    local: Distance,
+    limits: Limits,
+    candidates: BTreeMap<Distance, Candidate<Id, A>>,
+    requests: usize,
+    /// How many requests the lookup waits for.
+    waiting: usize,
+    scouting: bool,
+}
+
+impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
+    pub(crate) fn new(
+        target: Key,
+        local: Key,
+        limits: Limits,
+        seeds: impl IntoIterator<Item = PeerInfo<Id, A>>,
+    ) -> Self {
+        let mut lookup = Self {
+            target,
+            local: local.distance(&target),
+            limits,
+            candidates: BTreeMap::new(),
+            requests: 0,
+            waiting: 0,
+            scouting: false,
+        };
+        for seed in seeds {
+            let distance = Key::of(seed.id.clone().into()).distance(&target);
+            lookup.add(distance, seed, None, 1);
+        }
+        lookup
+    }
+
+    /// The next peer to ask, by its distance from the target. It counts as asked from then on.
+    pub(crate) fn next(&mut self) -> Option<(Distance, Ask, PeerInfo<Id, A>)> {
+        if self.requests >= MAX_REQUESTS * self.limits.k || self.waiting >= self.concurrency() {
+            return None;
+        }
+        let wanted = self
+            .wanted()
+            .find(|(_, candidate)| candidate.state == State::New);
+        let (distance, ask) = match wanted {
+            Some((distance, _)) => (*distance, Ask::Target),
+            None => (self.next_scout()?, Ask::Itself),
+        };
+        let candidate = self.candidates.get_mut(&distance)?;
+        *candidate.state_of(ask) = State::Waiting;
+        (self.requests, self.waiting) = (self.requests + 1, self.waiting + 1);
+        Some((distance, ask, candidate.info.clone()))
+    }
+
+    /// The farthest peer in the neighbourhood that was not asked for its neighbours: the crowd around the target is last.
+    fn next_scout(&self) -> Option<Distance> {
+        let reach = self.limits.reach.filter(|_| self.scouting)?;
+        let around = self
+            .candidates
+            .range(..=Distance::from_fraction(reach.fraction() * 2.0));
+        let mut unscouted = around.rev().filter(|(_, candidate)| {
+            candidate.state == State::Answered && candidate.scouted == State::New
+        });
+        unscouted.next().map(|(distance, _)| *distance)
+    }
+
+    /// Asks the peers around the target for their neighbours, if the peers nearest to it are too many to be there by chance:
+    /// k within half of the reach, where k/2 are expected. Returns whether it does.
+    pub(crate) fn scout(&mut self) -> bool {
+        let Some(reach) = self.limits.reach.filter(|_| !self.scouting) else {
+            return false;
+        };
+        let half = Distance::from_fraction(reach.fraction() / 2.0);
+        let near = self.candidates.range(..=half);
+        let near = near.filter(|(_, candidate)| candidate.state == State::Answered);
+        self.scouting = near.count() >= self.limits.k;
+        self.scouting
+    }
+
+    /// A peer has answered. `named` are the peers in its answer.
+    pub(crate) fn answered(&mut self, distance: Distance, ask: Ask, named: Vec<PeerInfo<Id, A>>) {
+        let Some(candidate) = self.candidates.get_mut(&distance) else {
+            return;
+        };
+        let before = std::mem::replace(candidate.state_of(ask), State::Answered);
+        self.waiting -= usize::from(before == State::Waiting);
+        let (hops, named_by) = (candidate.hops.saturating_add(1), candidate.named_by);
+        if ask == Ask::Target && before != State::Answered {
+            self.credit(named_by, true);
+        }
+        if self.candidates.get(&distance).is_some_and(Candidate::lies) {
+            return;
+        }
+        let target = self.target;
+        let mut named: Vec<_> = named
+            .into_iter()
+            .map(|info| (Key::of(info.id.clone().into()).distance(&target), info))
+            .collect();
+        named.sort_by_key(|(distance, _)| *distance);
+        for (of_peer, info) in named.into_iter().take(self.limits.k) {
+            self.add(of_peer, info, Some(distance), hops);
+        }
+        self.trim();
+    }
+
+    /// A request to this peer has failed.
+    pub(crate) fn failed(&mut self, distance: Distance, ask: Ask) {
+        let Some(candidate) = self.candidates.get_mut(&distance) else {
+            return;
+        };
+        let before = std::mem::replace(candidate.state_of(ask), State::Failed);
+        self.waiting -= usize::from(before == State::Waiting);
+        let named_by = candidate.named_by;
+        if ask == Ask::Target {
+            self.credit(named_by, false);
+        }
+    }
+
+    /// A peer takes longer than others: the lookup goes on without it, until it answers.
+    pub(crate) fn slow(&mut self, distance: Distance, ask: Ask) {
+        if let Some(candidate) = self.candidates.get_mut(&distance) {
+            let state = candidate.state_of(ask);
+            if *state == State::Waiting {
+                *state = State::Slow;
+                self.waiting -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        let exhausted = self.requests >= MAX_REQUESTS * self.limits.k;
+        let open = self.wanted().any(|(_, candidate)| match candidate.state {
+            State::New => !exhausted,
+            State::Waiting => true,
+            _ => false,
+        });
+        let scouting = self.scouting && {
+            let waits = |candidate: &Candidate<Id, A>| candidate.scouted == State::Waiting;
+            self.candidates.values().any(waits) || !exhausted && self.next_scout().is_some()
+        };
+        !open && !scouting
+    }
+
+    /// The peers that have answered, the nearest first.
+    pub(crate) fn answerers(&self) -> impl Iterator<Item = Answerer<'_, Id, A>> {
+        let answered = self
+            .candidates
+            .iter()
+            .filter(|(_, candidate)| candidate.state == State::Answered);
+        answered.map(|(distance, candidate)| Answerer {
+            distance: *distance,
+            info: &candidate.info,
+            hops: candidate.hops,
+        })
+    }
+
+    /// The peers at which a value is stored: the nearest `least`, and all within the reach, at most 4 k.
+    pub(crate) fn nearest(&self, least: usize) -> Vec<PeerInfo<Id, A>> {
+        let within = |distance: Distance| self.limits.reach.is_some_and(|reach| distance <= reach);
+        let most = MAX_WITHIN * self.limits.k;
+        let mut found = Vec::new();
+        for answerer in self.answerers().take(most) {
+            if found.len() >= least && !within(answerer.distance) {
+                break;
+            }
+            found.push(answerer.info.clone());
+        }
+        found
+    }
+
+    /// How many requests were sent.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// The candidates that must answer before the lookup ends, the nearest first.
+    fn wanted(&self) -> impl Iterator<Item = (&Distance, &Candidate<Id, A>)> {
+        let Limits { k, reach, .. } = self.limits;
+        let alive = self
+            .candidates
+            .iter()
+            .filter(|(_, candidate)| !matches!(candidate.state, State::Failed | State::Slow));
+        alive
+            .enumerate()
+            .take_while(move |(before, (distance, _))| {
+                let within = reach.is_some_and(|reach| **distance <= reach);
+                *before < k || within && *before < MAX_WITHIN * k
+            })
+            .map(|(_, candidate)| candidate)
+    }
+
+    fn concurrency(&self) -> usize {
+        let mut nearest = self.wanted().take(self.limits.beta);
+        match nearest.all(|(_, candidate)| candidate.state == State::Answered) {
+            true => self.limits.k,
+            false => self.limits.alpha,
+        }
+    }
+
+    fn add(
+        &mut self,
+        distance: Distance,
+        info: PeerInfo<Id, A>,
+        named_by: Option<Distance>,
+        hops: u32,
+    ) {
+        if distance == self.local {
+            return;
+        }
+        if let Some(known) = self.candidates.get_mut(&distance) {
+            for address in info.addresses {
+                let known = &mut known.info.addresses;
+                if known.len() < MAX_ADDRESSES && !known.contains(&address) {
+                    known.push(address);
+                }
+            }
+            return;
+        }
+        let (state, scouted) = (State::New, State::New);
+        self.candidates.insert(
+            distance,
+            Candidate {
+                info,
+                state,
+                scouted,
+                hops,
+                named_by,
+                named: (0, 0),
+            },
+        );
+    }
+
+    /// Forgets the farthest candidates that were not asked.
+    fn trim(&mut self) {
+        let surplus = self
+            .candidates
+            .len()
+            .saturating_sub(MAX_CANDIDATES * self.limits.k);
+        let unasked = self
+            .candidates
+            .iter()
+            .rev()
+            .filter(|(_, candidate)| candidate.state == State::New);
+        let farthest: Vec<Distance> = unasked
+            .take(surplus)
+            .map(|(distance, _)| *distance)
+            .collect();
+        for distance in farthest {
+            self.candidates.remove(&distance);
+        }
+    }
+
+    /// A peer that `namer` named first has answered or failed. The other peers that a liar named are forgotten.
+    fn credit(&mut self, namer: Option<Distance>, answered: bool) {
+        let Some(candidate) = namer.and_then(|namer| self.candidates.get_mut(&namer)) else {
+            return;
+        };
+        let count = if answered {
+            &mut candidate.named.0
+        } else {
+            &mut candidate.named.1
+        };
+        *count = count.saturating_add(1);
+        if candidate.lies() {
+            self.candidates
+                .retain(|_, other| other.state != State::New || other.named_by != namer);
+        }
+    }
+}
+
+impl<Id, A> Candidate<Id, A> {
+    fn state_of(&mut self, ask: Ask) -> &mut State {
+        match ask {
+            Ask::Target => &mut self.state,
+            Ask::Itself => &mut self.scouted,
+        }
+    }
+
+    fn lies(&self) -> bool {
+        let (answered, failed) = self.named;
+        failed >= MAX_LIES && failed > answered
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! One query: a lookup, and what follows it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use super::{
+    lookup::Lookup,
+    message::{MAX_ADDRESSES, PeerInfo, Record, Request},
+    store::Publication,
+    validate::Namespaces,
+    view::{Outcome, QueryError},
+};
+
+/// How many providers a query returns at most.
+pub(super) const MAX_PROVIDERS: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Query<Id, A> {
+    /// What is looked up.
+    pub(super) key: Vec<u8>,
+    pub(super) kind: Kind<Id, A>,
+    pub(super) purpose: Purpose,
+    pub(super) deadline: Instant,
+    pub(super) stage: Stage<Id, A>,
+}
+
+/// Who wants the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Host,
+    /// The lookup of a key that nobody could foresee.
+    Refresh,
+    /// A publication that is due again.
+    Republish,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind<Id, A> {
+    Closest,
+    Find {
+        peer: Id,
+        reached: bool,
+        addresses: Vec<A>,
+    },
+    Get(Values<Id, A>),
+    Store(Publication),
+    Providers {
+        count: usize,
+        found: BTreeMap<Id, Vec<A>>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Stage<Id, A> {
+    /// No peer is known yet.
+    Waiting,
+    Looking(Lookup<Id, A>),
+    Storing {
+        left: VecDeque<PeerInfo<Id, A>>,
+        waiting: usize,
+        stored: usize,
+        asked: usize,
+    },
+}
+
+/// The values that a GET has found. Their number is at most the quorum.
+#[derive(Debug)]
+pub(super) struct Values<Id, A> {
+    pub(super) quorum: usize,
+    /// The best value.
+    pub(super) best: Option<Record>,
+    /// Whether this node itself has the best value.
+    own: usize,
+    /// The peers that have the best value, and those that have a worse one.
+    holders: Vec<PeerInfo<Id, A>>,
+    pub(super) stale: Vec<PeerInfo<Id, A>>,
+}
+
+impl<Id: Clone, A: Clone> Values<Id, A> {
+    pub(super) fn new(quorum: usize) -> Self {
+        Self {
+            quorum,
+            best: None,
+            own: 0,
+            holders: Vec::new(),
+            stale: Vec::new(),
+        }
+    }
+
+    /// A valid value of a peer, or of this node.
+    pub(super) fn add(
+        &mut self,
+        holder: Option<PeerInfo<Id, A>>,
+        record: Record,
+        names: &Namespaces,
+    ) {
+        let order = match &self.best {
+            Some(best) => names.compare(&record.key, &record.value, &best.value),
+            None => std::cmp::Ordering::Greater,
+        };
+        if order.is_gt() {
+            self.stale.append(&mut self.holders);
+            (self.own, self.best) = (0, Some(record));
+        }
+        match holder {
+            None => self.own = usize::from(order.is_ge()),
+            Some(holder) if order.is_ge() => self.holders.push(holder),
+            Some(holder) => self.stale.push(holder),
+        }
+    }
+
+    /// How many peers have returned a value.
+    fn answers(&self) -> usize {
+        self.holders() + self.stale.len()
+    }
+
+    pub(super) fn holders(&self) -> usize {
+        self.own + self.holders.len()
+    }
+}
+
+impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
+    /// The request for a target of the lookup.
+    pub(super) fn request(&self) -> Request<Id, A> {
+        let key = self.key.clone();
+        match self.kind {
+            Kind::Get(_) => Request::GetValue { key },
+            Kind::Providers { .. } => Request::GetProviders { key },
+            Kind::Closest | Kind::Find { .. } | Kind::Store(_) => Request::FindNode { key },
+        }
+    }
+
+    /// Whether no more answers are needed.
+    pub(super) fn is_satisfied(&self) -> bool {
+        match &self.kind {
+            Kind::Closest | Kind::Store(_) => false,
+            Kind::Find { reached, .. } => *reached,
+            Kind::Get(values) => values.answers() >= values.quorum,
+            Kind::Providers { count, found } => found.len() >= *count,
+        }
+    }
+
+    /// A peer has named others: one of them may be the peer that is looked for.
+    pub(super) fn note_named(&mut self, named: &[PeerInfo<Id, A>]) {
+        let Kind::Find {
+            peer, addresses, ..
+        } = &mut self.kind
+        else {
+            return;
+        };
+        for address in named
+            .iter()
+            .filter(|info| info.id == *peer)
+            .flat_map(|info| &info.addresses)
+        {
+            if addresses.len() < MAX_ADDRESSES && !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+    }
+
+    pub(super) fn note_providers(&mut self, providers: Vec<PeerInfo<Id, A>>) {
+        let Kind::Providers { found, .. } = &mut self.kind else {
+            return;
+        };
+        for provider in providers {
+            if found.len() < MAX_PROVIDERS || found.contains_key(&provider.id) {
+                let addresses = found.entry(provider.id).or_default();
+                for address in provider.addresses {
+                    if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The outcome at the end of the lookup or of the storing.
+    pub(super) fn outcome(&mut self, k: usize) -> Result<Outcome<Id, A>, QueryError> {
+        let answered = match &self.stage {
+            Stage::Looking(lookup) => lookup.answerers().count(),
+            _ => 0,
+        };
+        let not_found = QueryError::NotFound { asked: answered };
+        match &mut self.kind {
+            Kind::Closest => self.closest(k),
+            Kind::Find {
+                peer,
+                reached,
+                addresses,
+            } if *reached || !addresses.is_empty() => Ok(Outcome::Found {
+                peer: PeerInfo::new(peer.clone(), std::mem::take(addresses)),
+                reached: *reached,
+            }),
+            Kind::Get(values) => match values.best.take() {
+                Some(record) => Ok(Outcome::Value {
+                    record,
+                    holders: values.holders(),
+                }),
+                None => Err(not_found),
+            },
+            Kind::Store(_) => match self.stage {
+                Stage::Storing {
+                    stored: 0, asked, ..
+                } => Err(QueryError::NotStored { asked }),
+                Stage::Storing { stored, asked, .. } => Ok(Outcome::Stored { stored, asked }),
+                _ => Err(QueryError::NotStored { asked: 0 }),
+            },
+            Kind::Providers { found, .. } if !found.is_empty() => {
+                let found = std::mem::take(found).into_iter();
+                Ok(Outcome::Providers {
+                    providers: found
+                        .map(|(id, addresses)| PeerInfo::new(id, addresses))
+                        .collect(),
+                })
+            }
+            Kind::Find { .. } | Kind::Providers { .. } => Err(not_found),
+        }
+    }
+
+    fn closest(&self, k: usize) -> Result<Outcome<Id, A>, QueryError> {
+        let Stage::Looking(lookup) = &self.stage else {
+            return Err(QueryError::NotFound { asked: 0 });
+        };
+        Ok(Outcome::Closest {
+            peers: lookup
+                .answerers()
+                .take(k)
+                .map(|answerer| answerer.info.clone())
+                .collect(),
+            hops: lookup.answerers().next().map_or(0, |nearest| nearest.hops),
+            requests: lookup.requests(),
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! Requests of other peers, and what the host reports about them.
+
+use std::time::Instant;
+
+use super::{
+    Kad,
+    config::Mode,
+    key::Key,
+    message::{MAX_ADDRESSES, MAX_PROVIDER_KEY, PeerInfo, Request, Response},
+    place::Place,
+    requests::usable,
+    store::Refusal,
+    table::Entry,
+};
+
+/// What to do about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply<Id, A> {
+    /// Send this answer.
+    Answer(Response<Id, A>),
+    /// Send nothing: the request has no answer. The stream stays open for the next request.
+    Silence,
+    /// Reset the stream.
+    Refuse(Refusal),
+}
+
+impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
+    /// A peer asks. `remote` is its address on the connection.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        from: &Id,
+        remote: Option<&A>,
+        request: Request<Id, A>,
+    ) -> Reply<Id, A> {
+        if !self.serving.serves() {
+            return Reply::Refuse(Refusal::Client);
+        }
+        let response = match request {
+            Request::Ping => Ok(Response::Empty),
+            Request::FindNode { key } => Ok(Response::FindNode {
+                closer: self.closer_with_target(from, &key),
+            }),
+            Request::GetValue { key } => {
+                let record = self.own_value(now, &key);
+                Ok(Response::GetValue {
+                    record,
+                    closer: self.closer(from, &key),
+                })
+            }
+            Request::PutValue { record } => {
+                let stored = self.values.put(now, from, record.clone(), &self.names);
+                stored.map(|()| Response::PutValue { record })
+            }
+            Request::GetProviders { key } if key.is_empty() || key.len() > MAX_PROVIDER_KEY => {
+                Err(Refusal::Length)
+            }
+            Request::GetProviders { key } => {
+                let providers = self.known_providers(now, &key);
+                Ok(Response::GetProviders {
+                    providers,
+                    closer: self.closer(from, &key),
+                })
+            }
+            Request::AddProvider { key, providers } => {
+                return match self.add_provider(now, from, remote, &key, providers) {
+                    Ok(()) => Reply::Silence,
+                    Err(refusal) => Reply::Refuse(refusal),
+                };
+            }
+        };
+        match response {
+            Ok(response) => Reply::Answer(response),
+            Err(refusal) => Reply::Refuse(refusal),
+        }
+    }
+
+    /// A connection to a peer is open. `remote` is the peer's address, and `dialed` says whether the peer has dialed it.
+    pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, dialed: bool) {
+        self.peers.connect(peer, Key::of(peer.clone().into()));
+        if let Some(Place::Ip(remote)) =
+            remote.map(|remote| (self.place)(remote)).filter(|_| dialed)
+        {
+            let own =
+                self.local
+                    .addresses
+                    .iter()
+                    .filter_map(|address| match (self.place)(address) {
+                        Place::Ip(own) => Some(own),
+                        _ => None,
+                    });
+            self.serving.handle_dialed(remote, own);
+        }
+        self.settle(now);
+    }
+
+    /// A peer has told its addresses and its protocols: `serves` says whether it serves the DHT. Such a peer is asked whether it
+    /// answers, if the routing table has room for it.
+    pub fn handle_identified(&mut self, now: Instant, peer: &Id, addresses: Vec<A>, serves: bool) {
+        let (place, preset) = (self.place, self.config.preset);
+        let mut addresses = addresses;
+        addresses.retain(|address| preset.accepts_provider(place(address)));
+        addresses.truncate(MAX_ADDRESSES);
+        self.peers.identify(peer, addresses.clone(), serves);
+        let key = Key::of(peer.clone().into());
+        addresses.retain(|address| preset.accepts(place(address)));
+        if !serves {
+            let changed = self.table.forget(&key);
+            self.note(now, changed);
+        } else if !addresses.is_empty() && self.table.wants(&key) && !self.is_asked(peer) {
+            self.probe(now, PeerInfo::new(peer.clone(), addresses));
+        }
+        self.settle(now);
+    }
+
+    /// The last connection to a peer is gone. The host reports each of its requests as failed, too.
+    pub fn handle_disconnected(&mut self, now: Instant, peer: &Id) {
+        self.peers.disconnect(peer);
+        self.offers.wake();
+        self.settle(now);
+    }
+
+    /// The connection to a peer is being probed, or has passed the probe. Until then, its requests count as failed, and no
+    /// others are sent to it.
+    pub fn handle_probing(&mut self, now: Instant, peer: &Id, probing: bool) {
+        self.peers.suspect(peer, probing);
+        if probing {
+            self.lose_patience_with(peer);
+        }
+        self.settle(now);
+    }
+
+    /// The addresses at which this node can be reached.
+    pub fn handle_addresses(&mut self, now: Instant, addresses: Vec<A>) {
+        let (place, preset) = (self.place, self.config.preset);
+        let local = PeerInfo::new(self.local.id.clone(), addresses);
+        let accepts = |address: &A| preset.accepts_provider(place(address));
+        self.local.addresses = usable(vec![local], accepts)
+            .pop()
+            .map_or_else(Vec::new, |local| local.addresses);
+        self.settle(now);
+    }
+
+    /// What is known about the reachability of this node. `None`: nothing.
+    pub fn handle_reachable(&mut self, now: Instant, reachable: Option<bool>) {
+        self.serving.handle_reachable(reachable);
+        self.settle(now);
+    }
+
+    /// Sets the mode.
+    pub fn handle_mode(&mut self, now: Instant, mode: Mode) {
+        self.serving.set_mode(mode);
+        self.settle(now);
+    }
+
+    /// The node has moved to another network, or the host was asleep: the neighbourhood is looked up again.
+    pub fn handle_changed(&mut self, now: Instant) {
+        self.serving.handle_moved();
+        self.upkeep.look_again(now);
+        self.settle(now);
+    }
+
+    /// Empties the routing table. The node fills it again: it asks the connected servers, and the host for more.
+    pub fn handle_reset(&mut self, now: Instant) {
+        for peer in self.table.clear() {
+            self.offers.left(&Key::of(peer.clone().into()));
+            self.events.push_back(super::KadEvent::Left { peer });
+        }
+        self.upkeep.join_now(now);
+        self.settle(now);
+    }
+
+    /// The nearest peers that this node knows, without the requester.
+    fn closer(&self, from: &Id, key: &[u8]) -> Vec<PeerInfo<Id, A>> {
+        let accepts = |entry: &Entry<Id, A>| !entry.is_failing() && entry.info.id != *from;
+        let near = self.table.closest(&Key::of(key), self.config.k, accepts);
+        near.into_iter().map(|entry| entry.info.clone()).collect()
+    }
+
+    /// The peer that is asked for comes first, even if it does not serve.
+    fn closer_with_target(&self, from: &Id, key: &[u8]) -> Vec<PeerInfo<Id, A>> {
+        let mut closer = self.closer(from, key);
+        let target = Key::of(key);
+        let known = match target == self.local_key {
+            true => Some(self.local.clone()),
+            false => self.peers.info(&target),
+        };
+        let first = closer.first().map(|first| first.id.clone());
+        if let Some(known) =
+            known.filter(|known| known.id != *from && Some(&known.id) != first.as_ref())
+            && !known.addresses.is_empty()
+        {
+            closer.insert(0, known);
+            closer.truncate(self.config.k);
+        }
+        closer
+    }
+
+    fn known_providers(&mut self, now: Instant, key: &[u8]) -> Vec<PeerInfo<Id, A>> {
+        let mut known = self
+            .providers
+            .get(now, key, self.config.k, self.jitter.next_u64());
+        if self.published.provides(key) && !self.local.addresses.is_empty() {
+            known.insert(0, self.local.clone());
+            known.truncate(self.config.k);
+        }
+        known
+    }
+
+    /// Only the sender itself may be added.
+    fn add_provider(
+        &mut self,
+        now: Instant,
+        from: &Id,
+        remote: Option<&A>,
+        key: &[u8],
+        providers: Vec<PeerInfo<Id, A>>,
+    ) -> Result<(), Refusal> {
+        let (place, preset) = (self.place, self.config.preset);
+        let sender = providers
+            .into_iter()
+            .filter(|provider| provider.id == *from)
+            .collect();
+        let sender = usable(sender, |address| preset.accepts_provider(place(address)));
+        let sender = sender.into_iter().next().ok_or(Refusal::NotSender)?;
+        let subnet = preset.subnet(remote.or(sender.addresses.first()).map(place));
+        self.providers.add(now, key, sender, subnet)
+    }
+}

@@ -1,0 +1,222 @@
+//! What the node does on its own: it fills its table, looks up its neighbourhood, checks old entries and publishes again.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Kad,
+    key::{Key, preimage},
+    query::{Kind, Purpose},
+    size::ENOUGH,
+    view::{KadEvent, QueryId},
+};
+use crate::Backoff;
+
+/// The delays between two requests for a join.
+const JOIN_BASE: Duration = Duration::from_millis(500);
+const JOIN_CAP: Duration = Duration::from_secs(30);
+
+/// While the table is low, the connected servers are looked at this often.
+const LOW_TICK: Duration = Duration::from_secs(1);
+
+/// While few peers are known, the node looks itself up again after this time, then after four times as long, and so on.
+const PACE: Duration = Duration::from_secs(2);
+
+/// Buckets beyond this one are filled by lookups of the node itself. A key in bucket b costs 2ᵇ⁺¹ hashes on average.
+const DEEPEST: u32 = 12;
+
+/// How many checks there are in one interval of refreshing.
+const CHECKS: u32 = 20;
+
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    join: Backoff,
+    /// When the host is asked for peers again.
+    join_at: Instant,
+    /// When a low table is looked at again. `None`: the table is not low.
+    low_at: Option<Instant>,
+    /// When the node looks itself up.
+    self_at: Instant,
+    /// How long it waits before the time after that while few peers are known: they may be as new.
+    pace: Duration,
+    check_at: Instant,
+    /// When a random key may be looked up only to measure the size of the network.
+    measure_at: Instant,
+    refresh: Option<QueryId>,
+    republish: Option<QueryId>,
+}
+
+impl Upkeep {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            join: Backoff::new(JOIN_BASE),
+            join_at: now,
+            low_at: Some(now),
+            self_at: now,
+            pace: PACE,
+            check_at: now,
+            measure_at: now,
+            refresh: None,
+            republish: None,
+        }
+    }
+
+    /// The node looks itself up as soon as it can.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        (self.self_at, self.pace) = (self.self_at.min(now), PACE);
+    }
+
+    /// The known peers are gone: the host is asked at once.
+    pub(super) fn join_now(&mut self, now: Instant) {
+        if self.low_at.is_none() {
+            self.join.reset();
+            self.join_at = now;
+            self.low_at = Some(now);
+        }
+    }
+
+    pub(super) fn refreshed(&mut self, query: QueryId) {
+        self.refresh = self.refresh.filter(|refresh| *refresh != query);
+    }
+
+    pub(super) fn republished(&mut self, query: QueryId) {
+        self.republish = self.republish.filter(|republish| *republish != query);
+    }
+}
+
+impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
+    /// The time has come to which [`Kad::poll_timeout`] pointed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire_requests(now);
+        self.expire_queries(now);
+        if self.upkeep.check_at <= now {
+            self.upkeep.check_at = now + self.config.refresh / CHECKS;
+            self.check(now);
+        }
+        self.settle(now);
+    }
+
+    /// When to call [`Kad::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let upkeep = &self.upkeep;
+        let idle = upkeep.refresh.is_none() && self.table.len() > 0;
+        let refresh = idle.then_some(upkeep.self_at);
+        let republish = self.published.next().filter(|_| upkeep.republish.is_none());
+        let due = [
+            self.requests_due(),
+            self.queries_due(),
+            upkeep.low_at,
+            refresh,
+            republish,
+            Some(upkeep.check_at),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Whether the table has too few entries that answer.
+    pub(super) fn is_low(&self) -> bool {
+        let healthy = self.table.iter().filter(|entry| !entry.is_failing());
+        healthy.take(self.config.min_peers).count() < self.config.min_peers
+    }
+
+    /// Everything that need not wait for a check.
+    pub(super) fn tend(&mut self, now: Instant) {
+        if self.is_low() {
+            self.fill(now);
+        } else if self.upkeep.low_at.take().is_some() {
+            self.upkeep.join.reset();
+            self.upkeep.join_at = now;
+        }
+        if self.upkeep.refresh.is_none() && self.table.len() > 0 {
+            self.refresh(now);
+        }
+        let interval = self.config.republish;
+        if self.upkeep.republish.is_none()
+            && let Some(publication) = self.published.due(now, interval)
+        {
+            let key = publication.key().to_vec();
+            self.upkeep.republish =
+                Some(self.start(now, key, Kind::Store(publication), Purpose::Republish));
+        }
+    }
+
+    /// Re-admits connected servers, and asks the host for more.
+    fn fill(&mut self, now: Instant) {
+        loop {
+            let (table, requests) = (&self.table, &self.requests);
+            let wanted = |id: &Id| {
+                let known = table.get(&Key::of(id.clone().into()));
+                let is_asked = requests.values().any(|pending| pending.is_of(id));
+                !is_asked && known.is_none_or(|entry| entry.is_failing())
+            };
+            let Some(peer) = self.peers.next_to_ask(now, wanted) else {
+                break;
+            };
+            if !self.probe(now, peer) {
+                break;
+            }
+        }
+        let upkeep = &mut self.upkeep;
+        if upkeep.join_at <= now {
+            upkeep.join_at = now + upkeep.join.next(JOIN_CAP, &mut self.jitter).max(JOIN_BASE);
+            self.events.push_back(KadEvent::Join);
+            self.touch_waiting();
+        }
+        let join_at = self.upkeep.join_at;
+        if self.upkeep.low_at.is_none_or(|at| at <= now) {
+            self.upkeep.low_at = Some((now + LOW_TICK).min(join_at));
+        }
+    }
+
+    /// Starts the lookup of this node, of a bucket or of a random key, if one is due.
+    fn refresh(&mut self, now: Instant) {
+        let key = if self.upkeep.self_at <= now {
+            let is_small = self.table.len() < 2 * self.config.k;
+            let most = self.config.refresh;
+            let interval = if is_small {
+                most.min(self.upkeep.pace)
+            } else {
+                most
+            };
+            self.upkeep.pace = interval * 4;
+            // The intervals of nodes that started together drift apart.
+            self.upkeep.self_at = now + interval - self.jitter.up_to(interval / 5);
+            self.local.id.clone().into()
+        } else {
+            let untouched = self.table.untouched(now, self.config.bucket_refresh);
+            let index = match untouched.filter(|index| *index <= DEEPEST) {
+                Some(index) => index,
+                None if self.upkeep.measure_at <= now && self.size.measurements(now) < ENOUGH => {
+                    self.upkeep.measure_at = now + self.config.refresh / CHECKS;
+                    0
+                }
+                None => return,
+            };
+            self.table.touch(now, index);
+            let jitter = &mut self.jitter;
+            let Some(key) = preimage(&self.local_key, index, 16 << index, || jitter.next_u64())
+            else {
+                return;
+            };
+            key
+        };
+        self.upkeep.refresh = Some(self.start(now, key, Kind::Closest, Purpose::Refresh));
+    }
+
+    /// Asks an entry that was silent for long and a connected server that the table has room for, and forgets what has expired.
+    fn check(&mut self, now: Instant) {
+        let age = self.config.refresh * 3;
+        let quietest = self.table.quietest(now, age, |key| {
+            self.requests.values().any(|pending| pending.has_key(key))
+        });
+        if let Some(peer) = quietest.map(|entry| entry.info.clone()) {
+            self.probe(now, peer);
+        }
+        let table = &self.table;
+        let wanted = |id: &Id| table.wants(&Key::of(id.clone().into()));
+        if let Some(peer) = self.peers.next_to_ask(now, wanted) {
+            self.probe(now, peer);
+        }
+        self.values.expire(now);
+        self.providers.expire(now);
+    }
+}
