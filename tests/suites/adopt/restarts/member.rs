@@ -1,5 +1,6 @@
 //! A member of the gossipsub topic, a process that is told what to do.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,6 +80,16 @@ impl Member {
     /// Waits for the next event of a kind.
     pub(super) fn wait_for(&mut self, kind: &str, deadline: Deadline) -> Result<()> {
         self.wait(kind, deadline, |event| event.kind() == kind)
+    }
+
+    /// Waits for an event of each kind, in any order.
+    pub(super) fn wait_for_all(&mut self, kinds: &[&str], deadline: Deadline) -> Result<()> {
+        let missing = RefCell::new(kinds.to_vec());
+        self.wait(&kinds.join(" and "), deadline, |event| {
+            let mut missing = missing.borrow_mut();
+            missing.retain(|kind| *kind != event.kind());
+            missing.is_empty()
+        })
     }
 
     /// Waits for a message with this text.
