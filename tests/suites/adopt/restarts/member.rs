@@ -1,6 +1,5 @@
 //! A member of the gossipsub topic, a process that is told what to do.
 
-use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,9 +83,8 @@ impl Member {
 
     /// Waits for an event of each kind, in any order.
     pub(super) fn wait_for_all(&mut self, kinds: &[&str], deadline: Deadline) -> Result<()> {
-        let missing = RefCell::new(kinds.to_vec());
+        let mut missing = kinds.to_vec();
         self.wait(&kinds.join(" and "), deadline, |event| {
-            let mut missing = missing.borrow_mut();
             missing.retain(|kind| *kind != event.kind());
             missing.is_empty()
         })
@@ -117,7 +115,7 @@ impl Member {
         &mut self,
         what: &str,
         deadline: Deadline,
-        fits: impl Fn(&Event) -> bool,
+        mut fits: impl FnMut(&Event) -> bool,
     ) -> Result<()> {
         let failed = |event: &Event| ["failed", "problem", "error"].contains(&event.kind());
         let event = self
