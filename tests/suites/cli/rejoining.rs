@@ -60,7 +60,7 @@ fn get(home: &Home, path: &str) -> (String, Value) {
 fn wait_until_saved(peers: &Path) {
     let written = || fs::metadata(peers).unwrap().modified().unwrap();
     let (opened, deadline) = (written(), SystemTime::now() + Duration::from_secs(20));
-    let mut wait_for = |is_it: &dyn Fn(SystemTime) -> bool| {
+    let wait_for = |is_it: &dyn Fn(SystemTime) -> bool| {
         while !is_it(written()) {
             assert!(SystemTime::now() < deadline, "no peer is saved");
             std::thread::sleep(Duration::from_millis(10));
@@ -242,8 +242,7 @@ fn behind_a_proxy_the_node_asks_no_name_server_and_does_not_search_the_lan() {
         .args(["--bootstrap", "/dnsaddr/leak.invalid"])
         .args(["--dialer", "* via socks5://127.0.0.1:1"])
         .env("BOWLINE_BOOTSTRAP__MDNS", "true");
-    let node = Process::spawn("bowline", &mut command).unwrap();
-    let mut node = node;
+    let mut node = Process::spawn("bowline", &mut command).unwrap();
     node.next(soon()).unwrap();
     node.signal(Signal::TERM).unwrap();
     let finished = node.finish(soon()).unwrap();

@@ -59,6 +59,8 @@ fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
     assert_eq!(host.dialed(), []);
     // It is connected without a pause, and may be quiet and then lost once more.
     host.core.handle_quiet(host.now, &1);
+    host.pass(5 * SECOND);
+    assert!(!host.dialed().is_empty());
     host.disconnect(1);
     host.pass(5 * SECOND);
     assert!(!host.dialed().is_empty());

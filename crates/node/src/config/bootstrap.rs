@@ -32,8 +32,8 @@ pub struct BootstrapConfig {
     pub rejoin: RejoinConfig,
     /// The time limit of a dial if the dialer uses a proxy or refuses some addresses. Default `None`:
     /// [`crate::Config::dial_timeout`], because a route through Tor often takes longer than [`RejoinConfig::attempt`].
-    /// [`RejoinConfig::base`] and [`RejoinConfig::lost_cap`] grow in the same ratio, so that newer dials do not displace a dial
-    /// before its time is over.
+    /// [`RejoinConfig::base`] and [`RejoinConfig::lost_cap`] grow in the same ratio. Newer dials of a peer may still end an older
+    /// one before its time is over ([`RejoinConfig::max_per_peer`]), as they may without a proxy.
     pub attempt_through_proxy: Option<Duration>,
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behind_a_proxy_four_dials_of_a_lost_peer_still_last_as_long_as_one_dial() {
+    fn behind_a_proxy_the_pauses_grow_in_the_ratio_of_the_time_limits() {
         let seconds = Duration::from_secs;
         let config = BootstrapConfig::default();
         assert_eq!(config.figures(None), RejoinConfig::default());
