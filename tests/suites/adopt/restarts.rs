@@ -79,8 +79,10 @@ impl Restart {
     fn is_never_heard(self, deadline: Deadline) -> Result<String> {
         let network = Network::before_the_restart(self, deadline)?;
         let (mut network, _) = network.restart(self, deadline)?;
-        network.restarted.wait_for("unheard", deadline)?;
-        network.restarted.wait_for("up", deadline)?;
+        let connected_in_vain = ["up", "unheard"];
+        network
+            .restarted
+            .wait_for_all(&connected_in_vain, deadline)?;
         let lost = network.survivor.hears_nothing("restarted", WATCHED)?;
         ensure!(lost, "the dead connection is still there");
         Ok(format!("not heard for {} s", WATCHED.as_secs()))

@@ -81,6 +81,15 @@ impl Member {
         self.wait(kind, deadline, |event| event.kind() == kind)
     }
 
+    /// Waits for an event of each kind, in any order.
+    pub(super) fn wait_for_all(&mut self, kinds: &[&str], deadline: Deadline) -> Result<()> {
+        let mut missing = kinds.to_vec();
+        self.wait(&kinds.join(" and "), deadline, |event| {
+            missing.retain(|kind| *kind != event.kind());
+            missing.is_empty()
+        })
+    }
+
     /// Waits for a message with this text.
     pub(super) fn hears(&mut self, text: &str, deadline: Deadline) -> Result<()> {
         self.wait(text, deadline, |event| is_message(event, text))
@@ -106,7 +115,7 @@ impl Member {
         &mut self,
         what: &str,
         deadline: Deadline,
-        fits: impl Fn(&Event) -> bool,
+        mut fits: impl FnMut(&Event) -> bool,
     ) -> Result<()> {
         let failed = |event: &Event| ["failed", "problem", "error"].contains(&event.kind());
         let event = self
