@@ -32,6 +32,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// it.
 const DRAINED: Duration = Duration::from_secs(45);
 
+/// The default idle timeout of QUIC. A connection that is silent for less survives.
+const QUIC_IDLE: Duration = Duration::from_secs(10);
+
 /// The pause between the starts of two pings.
 const EVERY_MS: &str = "50";
 
@@ -154,7 +157,7 @@ pub(crate) fn run(report: &Report, sizes: Sizes) {
 struct Scene {
     here: Place,
     router: Place,
-    there: Place,
+    _there: Place,
     host: Watched,
     node: Watched,
     _home: Home,
@@ -186,7 +189,7 @@ impl Scene {
         let mut scene = Self {
             here,
             router,
-            there,
+            _there: there,
             host,
             node,
             _home: home,
@@ -277,18 +280,16 @@ fn one(fault: Fault, mode: Mode, length: Duration) -> Result<Outcome> {
     scene.ensure_cut(begun)?;
     let ended = scene.end(fault)?;
     let (answered, after) = scene.answered(ended)?;
-    let kept = before == after && !before.is_empty();
     let mut outcome = Outcome {
         bounds: vec![Bound::Max(BOUND)],
-        remark: if kept {
-            "same connection"
-        } else {
-            "new connection"
-        }
-        .to_owned(),
         ..Outcome::default()
     };
     outcome.times.add(answered - ended);
+    let can_survive = matches!((fault.kind, mode), (Kind::Network { .. }, Mode::Quic));
+    if can_survive && length < QUIC_IDLE && before != after {
+        let broken = "the QUIC connection did not survive";
+        outcome.broken.push(broken.to_owned());
+    }
     // Both processes still run, and agree that they are connected.
     let (host, node) = (scene.host.id().to_owned(), scene.node.id().to_owned());
     let deadline = Deadline::within(DRAINED);
@@ -298,6 +299,12 @@ fn one(fault: Fault, mode: Mode, length: Duration) -> Result<Outcome> {
         })?;
         ensure!(!end.process.has_ended()?, "a process ended");
     }
-    drop(scene.there);
+    let in_the_end = scene.host.open_to(&node).contains(&before);
+    outcome.remark = match (before == after, in_the_end) {
+        (true, true) => "same connection",
+        (true, false) => "same connection at first, then a new one",
+        (false, _) => "new connection",
+    }
+    .to_owned();
     Ok(outcome)
 }
