@@ -65,7 +65,7 @@ pub(crate) enum Command {
 /// environment, and the environment overrides the file.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Store the identity in this directory [default: bowline in the user's data directory]
+    /// Store the identity and the saved peers in this directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR", value_parser = paths::flag)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Read settings from this TOML file
