@@ -3,6 +3,7 @@
 //! `bootstrap` chooses the peers to dial and the time of each dial. This file reports connections to it, carries out the dials,
 //! and saves the peers whose connections have lasted.
 
+mod announced;
 mod dials;
 mod event;
 mod listing;
@@ -135,12 +136,13 @@ impl Rejoin {
 
     /// Notes the addresses that a peer announces, so that the core can dial the peer there after a loss.
     fn note_announced(&self, connection: &Connection, listen: &[Multiaddr]) {
-        let reach = connection.audience();
-        let mut addresses: Vec<Multiaddr> = listen.to_vec();
-        addresses.retain(|address| reach.is_believed(address));
-        let candidate = Candidate::new(Some(connection.peer()), addresses, Origin::Peer);
-        self.handle
-            .with(|core, now| core.handle_candidate(now, candidate));
+        let relay = |relay: &PeerId| Some(self.context.connection(relay)?.address().clone());
+        let (shown, claimed) = announced::sort(connection, listen, relay);
+        for (addresses, origin) in [(shown, Origin::Peer), (claimed, Origin::Claimed)] {
+            let candidate = Candidate::new(Some(connection.peer()), addresses, origin);
+            self.handle
+                .with(|core, now| core.handle_candidate(now, candidate));
+        }
     }
 
     async fn work(&self, engine: &mut Engine, stop: &CancellationToken) {
