@@ -45,6 +45,8 @@ pub enum Origin {
     Lan,
     /// The routing table of a DHT.
     Routing,
+    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else.
+    Claimed,
     /// A third party.
     Other,
 }
@@ -53,6 +55,12 @@ impl Origin {
     /// Whether many nodes have the same candidates from this origin and may lose them at the same time.
     pub fn is_list(self) -> bool {
         matches!(self, Self::List | Self::File | Self::DnsAddr)
+    }
+
+    /// Whether an address of this origin may be dialed at the quick pace after a loss, and saved. A peer could otherwise aim
+    /// both at the hosts of others.
+    pub(crate) fn is_shown(self) -> bool {
+        self != Self::Claimed
     }
 }
 
@@ -67,6 +75,7 @@ impl fmt::Display for Origin {
             Self::Peer => "peer",
             Self::Lan => "lan",
             Self::Routing => "routing",
+            Self::Claimed => "claimed",
             Self::Other => "other",
         })
     }

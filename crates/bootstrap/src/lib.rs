@@ -30,7 +30,7 @@
 //!   candidate that has waited longest is dialed first.
 //! - A less trusted origin displaces no candidate and no address of a more trusted one.
 //! - The core reads no clock and opens no socket: the host passes `now` and a seed.
-//! - All that a source, a name server, a host on the LAN or a file can make this crate keep or send is bounded.
+//! - The memory and the packets that a source, a name server, a host on the LAN or a file can cause are bounded.
 //!
 //! # Limitations
 //!

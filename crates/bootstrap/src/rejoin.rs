@@ -201,8 +201,10 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// forgotten, so that the host does not dial a peer again that it has just closed. A candidate of another origin stays.
     /// Call this before [`Self::handle_disconnected`].
     pub fn handle_dismissed(&mut self, now: Instant, peer: &Id) {
-        if let Some(key) = self.book.withdraw_all(peer, Origin::Peer) {
-            self.abandon_all(key);
+        for origin in [Origin::Peer, Origin::Claimed] {
+            if let Some(key) = self.book.withdraw_all(peer, origin) {
+                self.abandon_all(key);
+            }
         }
         self.advance(now);
     }
@@ -339,7 +341,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         for (_, entry) in self.book.of_mut(&peer) {
             entry.backoff.reset();
             entry.lost_until = None;
-            addresses.extend(entry.addresses.iter().map(|(address, _)| address.clone()));
+            addresses.extend(entry.shown().cloned());
         }
         addresses.retain(|known| Some(known) != address.as_ref());
         let stayed = now.saturating_duration_since(since);

@@ -91,8 +91,8 @@ pub struct Loaded {
 }
 
 impl Store {
-    /// Opens the file, or makes it, readable only for this user. A symbolic link is not followed. The call blocks for the time of a few reads. [`crate::sources::saved`] is the source of what
-    /// was loaded.
+    /// Opens the file, or creates it, readable only for this user. A symbolic link is not followed. The call blocks for the time
+    /// of a few reads. [`crate::sources::saved`] is the source of the loaded peers.
     ///
     /// A damaged file is set aside and a new one is begun. If the file cannot be used at all, the source reports why, and the
     /// store saves nothing.

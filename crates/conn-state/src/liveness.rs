@@ -20,9 +20,9 @@ pub struct LivenessConfig {
     /// After how many unanswered pings in a row, with nothing received since the first of them began, the connection is
     /// dead; at least 1. Default 2: one may be the fault of a pause of this process.
     pub failures: u32,
-    /// How long a ping may be under way, with nothing received in that time, until the connection is quiet. Default 2 s: two
-    /// packets in a row are lost, or the path is gone. A quiet connection is not dead, but another way to its peer is worth a
-    /// dial.
+    /// How long a ping may go unanswered, with nothing received in that time, before the connection is quiet. Default 2 s: by
+    /// then, two packets in a row were lost, or the path is gone. A quiet connection is not dead, but a new dial of the peer may
+    /// work sooner.
     pub quiet: Duration,
     /// How long the listener delays its first ping. The dialer pings at once. Default 1 s: the two ends do not ping in step, so
     /// that each ping also tests the path at a moment of its own.
@@ -226,9 +226,9 @@ impl Liveness {
         }
     }
 
-    /// Looks whether the connection is quiet. The host calls this about once per second. `asked` is when the oldest ping under
-    /// way began, of whichever part of the host. `expected` is the longest time without a packet on a path that works, if the
-    /// transport keeps the connection alive by itself. By now the connection has received `received` bytes in all.
+    /// Checks whether the connection is quiet. The host calls this about once per second. `received` is the number of bytes that
+    /// the connection has received so far. `asked` is the start of the oldest unanswered ping of any part of the host. `expected`
+    /// is given if the transport keeps the connection alive by itself: the longest time without a packet on a path that works.
     pub fn handle_look(
         &mut self,
         now: Instant,

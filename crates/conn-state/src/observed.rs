@@ -34,9 +34,9 @@ pub struct Observation<Id, A> {
 /// it passes on. Bowline passes on only public addresses that public peers report.
 ///
 /// A network is an IPv4 /24 or an IPv6 /32. Internet routers forward no IPv4 network that is smaller than a /24. A provider gets an
-/// IPv6 /32 or more from its registry, and its customers get a /48 for the asking. One customer can have several networks of this
-/// size, but four networks of the size /32 belong to four providers as a rule. An attacker with addresses in four networks can
-/// nevertheless make the host announce a false address. Only a dial from outside proves an address.
+/// IPv6 /32 or more from its registry, and each of its customers gets a /48 on request. One customer can have several /48
+/// networks, but four /32 networks usually belong to four providers. An attacker with addresses in four networks can nevertheless
+/// make the host announce a false address. Only a dial from outside proves an address.
 ///
 /// An observation counts while its connection is open, and for [`Self::TTL`] afterwards.
 ///

@@ -1,8 +1,8 @@
-//! The links to each peer: which one is used, and when another one is closed.
+//! Chooses the link to use to each peer, and the time at which another link to the peer is closed.
 //!
-//! Between two Bowline peers, the dial of the lower id stays if both links are alive. A second link by the same dialer replaces
-//! the first one, because a peer that still has the first one would not dial. An old link that would stay is probed first, since
-//! the peer may have lost it. A link to iroh is used until a newer one is up.
+//! If two Bowline peers have two live links, the link that the peer with the lower id dialed stays. A second link by the same
+//! dialer replaces the first link, because a peer that still has the first link would not dial. If the older link would stay, it
+//! is probed first, because the peer may have lost it. A link to iroh is used until a newer link is up.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{Id, config::Config};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// Who is at the other end of a link.
+/// The kind of peer at the other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// A Bowline peer, over `/bowline/gossip/1`.

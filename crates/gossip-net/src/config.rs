@@ -22,21 +22,22 @@ pub struct Config {
     /// How many bytes of content wait for a neighbour. Default 1 MiB. Own messages use at most a quarter, so that a burst of
     /// own messages leaves room for those of others. From three quarters, the neighbour gets ids instead.
     pub queue: usize,
-    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. It is evicted then.
+    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. A neighbour that takes nothing for
+    /// longer is evicted.
     pub stalled: Duration,
     /// How many dials may be in flight. Default 8. Further dials wait.
     pub max_dials: usize,
     /// How long a dial may take. Default 5 s.
     pub dial_timeout: Duration,
-    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Others are
+    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Further ones are
     /// dropped before they are decoded.
     pub control_rate: u32,
     /// How many invalid messages in a row a link may send before it is closed. Default 32.
     pub max_invalid: u32,
-    /// How long a link between two Bowline peers is silent before it is closed, if it is the one to be closed of two links or
-    /// has no neighbour. Default 1 s.
+    /// How long a link between two Bowline peers stays open in silence after another link has replaced it. Default 1 s, and
+    /// twice as long if the peer has sent nothing over the other link yet.
     pub drain: Duration,
-    /// The same for a link to iroh. Default 10 s, because iroh does not say which of two links it uses.
+    /// Like [`Self::drain`], for a link to iroh. Default 10 s, because iroh does not say which of two links it uses.
     pub iroh_drain: Duration,
 }
 
@@ -46,11 +47,12 @@ pub struct Config {
 pub struct MembershipConfig {
     /// How many neighbours a node has. Default 5, as in the paper and in iroh-gossip.
     pub active: usize,
-    /// How many further peers a node remembers. Default 30, as in the paper.
+    /// How many further peers a node remembers as possible neighbours. Default 30, as in the paper. The node remembers as many
+    /// peers again that did not answer.
     pub passive: usize,
     /// How many steps the walk for a joining peer takes. Default 6, as in the paper.
     pub active_walk: u16,
-    /// With how many steps left a walk adds the joining peer to the remembered peers. Default 3, as in the paper.
+    /// The number of remaining steps at which a walk adds the joining peer to the remembered peers. Default 3, as in the paper.
     pub passive_walk: u16,
     /// How many steps a Shuffle takes. Default 6, as in the paper.
     pub shuffle_walk: u16,
@@ -76,21 +78,21 @@ pub struct MembershipConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BroadcastConfig {
-    /// How long a message that a neighbour has may take to arrive before it is asked for. Default 160 ms. iroh-gossip asks
-    /// after 80 ms, which in a network of 1,000 peers is often before the message arrives by itself.
+    /// How long a node waits for a message that a neighbour has announced before it asks for the message. Default 160 ms.
+    /// iroh-gossip asks after 80 ms, which in a network of 1,000 peers is often before the message arrives by itself.
     pub graft: Duration,
-    /// How long an asked neighbour may take before another one is asked. Default 100 ms, which is a long round trip. It doubles
-    /// with each attempt.
+    /// How long a node waits for the answer of a neighbour before it asks another one. Default 100 ms, which is a long round
+    /// trip. The time doubles with each attempt.
     pub graft_again: Duration,
     /// How long ids are collected before they are sent. Default 5 ms, as in iroh-gossip.
     pub dispatch: Duration,
-    /// By how many hops a shorter path must be better to be used. Default 4. The paper has 7.
+    /// The number of hops that another path must save before it is used. Default 4. The paper has 7.
     pub optimization: u16,
-    /// The same for a shorter path that becomes known after the message has arrived. Default 2: the tree gets shorter with each
-    /// message.
+    /// Like [`Self::optimization`], for a path that becomes known after the message has arrived. Default 2: the tree gets
+    /// shorter with each message.
     pub late_optimization: u16,
-    /// To how many neighbours contents are pushed before anything is known about the tree. Default 4. The others get ids, so
-    /// that the first message causes fewer duplicates.
+    /// The number of neighbours that get contents before the tree has formed. Default 4. The other neighbours get ids, so that
+    /// the first message causes fewer duplicates.
     pub eager: usize,
     /// How long the content of a message can be asked for. Default 30 s, as in iroh-gossip.
     pub content_retention: Duration,
@@ -100,9 +102,9 @@ pub struct BroadcastConfig {
     pub id_retention: Duration,
     /// How many ids are remembered. Default 131,072, which take 6 MiB. Ids that expire early are counted.
     pub max_ids: usize,
-    /// How many messages that a neighbour has announced may be missing. Default 1,024.
+    /// The number of missing messages that are noted per neighbour that announced them. Default 1,024.
     pub max_missing: usize,
-    /// For how long a missing message is asked for. Default 10 s.
+    /// How long a node keeps asking for a missing message. Default 10 s.
     pub missing: Duration,
     /// Whether a node pushes its own messages to all neighbours. Default false. It saves the graft of the first hop and costs
     /// redundant messages.

@@ -1,7 +1,7 @@
 //! All topics and links of one node, without I/O.
 //!
-//! The host reports what happens with `handle_*` and then takes [`Output`]s until there are none. The writer of each link takes
-//! what it has to send with [`Core::poll_transmit`].
+//! The host reports events with `handle_*` and then takes [`Output`]s until there are none. The writer of each link takes the
+//! bytes to send with [`Core::poll_transmit`].
 
 mod api;
 pub use api::TopicStatus;
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output {
-    /// Open a link to a peer, until the deadline. `data` holds its addresses, which [`crate::wire::AddrInfo`] reads.
+    /// Open a link to a peer before the deadline. `data` holds the peer's addresses, which [`crate::wire::AddrInfo`] decodes.
     Dial {
         /// The peer.
         peer: Id,
@@ -42,7 +42,7 @@ pub enum Output {
     },
     /// The link has something to send.
     Transmit(LinkId),
-    /// Find out whether a link works, until the deadline.
+    /// Find out before the deadline whether a link works.
     Probe(LinkId, Instant),
     /// Close a link.
     Close(LinkId, &'static str),

@@ -1,8 +1,8 @@
 //! Runs the core on tokio. The tasks forward and sleep, and decide nothing.
 //!
-//! One task takes the events of the links, one sleeps until the core's next timeout, and each stream that a peer opens has a
-//! task that reads it. A reader waits for nothing but its stream: it calls the core directly. Each link has a task that writes
-//! what the core has for it. Its backpressure reaches the core's queues, and through them the publishers.
+//! One task takes the events of the links, and another task sleeps until the core's next timeout. Each stream that a peer opens
+//! has a task that reads it. A reader waits only for its stream, because it calls the core directly. Each link has a task that
+//! writes the link's messages. The backpressure of the writer reaches the core's queues, and through them the publishers.
 
 mod actor;
 mod gossip;

@@ -61,7 +61,7 @@ pub enum PublishError {
     /// The topic has seen a message with the same content within `BroadcastConfig::id_retention`.
     #[error("the topic has seen a message with the same content a short time ago")]
     Duplicate,
-    /// The topic has had no neighbour until the deadline.
+    /// The topic had no neighbour by the deadline.
     #[error("the topic has no neighbour")]
     NoNeighbour,
     /// The node has left the topic, or has shut down.
@@ -73,7 +73,7 @@ pub enum PublishError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// No peer became a neighbour until the deadline.
+    /// No peer became a neighbour by the deadline.
     #[error("no peer of the topic became a neighbour in time")]
     TimedOut,
     /// The node takes part in as many topics as it may.
@@ -98,7 +98,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The deadline has passed.
-    #[error("the link was not open in time")]
+    #[error("the link was not opened in time")]
     TimedOut,
     /// The host refuses the peer: its key has another type, or a rule forbids it.
     #[error("the host refuses the peer: {reason}")]

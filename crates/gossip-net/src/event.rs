@@ -1,4 +1,4 @@
-//! What a topic tells its subscribers.
+//! The events that a topic reports to its subscribers.
 
 use std::fmt;
 
@@ -47,12 +47,13 @@ pub struct Received {
     pub content: Bytes,
     /// The neighbour that sent it, which may not be its author.
     pub via: Id,
-    /// The scope. In a message to the whole topic, the number of hops before the last one.
+    /// The peers for which the message is meant. The scope of a message to the whole topic also has the number of hops before
+    /// the last hop.
     pub scope: Scope,
 }
 
 impl Received {
-    /// Over how many links the message has come, as the peers on its way say.
+    /// The number of links over which the message has come, according to the peers on its path.
     pub fn hops(&self) -> u32 {
         match self.scope {
             Scope::Swarm(round) => u32::from(round) + 1,

@@ -11,28 +11,29 @@
 //!                     Event ──► Receiver
 //! ```
 //!
-//! A *neighbour* is a peer of the topic with which messages are exchanged. An *eager* neighbour gets contents, and a *lazy* one
-//! gets ids. *Graft* asks for a content, *Prune* asks for ids only. A *link* is a connection to a peer. The *dialect* of a link
-//! says whether the peer is Bowline or iroh.
+//! A *neighbour* is a peer of the topic with which messages are exchanged. An *eager* neighbour gets contents, and a *lazy*
+//! neighbour gets ids. A *Graft* message asks for a content, and a *Prune* message asks for ids only. A *link* is a connection
+//! to a peer. The *dialect* of a link says whether the peer is Bowline or iroh.
 //!
-//! [`Core`] has all topics and links of a node, without I/O. With the feature `tokio`, [`Gossip`] runs it over [`Links`].
+//! [`Core`] holds all topics and links of a node, without I/O. With the feature `tokio`, [`Gossip`] runs it over [`Links`].
 //!
 //! # Invariants
 //!
-//! - A link is always read. No queue lies between a link and the core, so a burst cannot block the reader.
-//! - What waits for a neighbour is bounded. A neighbour whose queue fills gets ids instead of contents, and is evicted if it
-//!   takes nothing for 3 s. It delays no other neighbour, and publishers for a quarter of a second at most.
+//! - The node always reads every link. No queue lies between a link and the core, so a burst cannot block the reader.
+//! - The queue of a neighbour is bounded. A neighbour whose queue fills gets ids instead of contents, and is evicted if it
+//!   reads nothing for 3 s. It does not delay other neighbours, and it delays publishers by a quarter of a second at most.
 //! - Control messages go before contents.
-//! - Both ends keep the same one of two links between Bowline peers, and lose no message.
+//! - If two Bowline peers have two links to each other, both keep the same link and lose no message.
 //! - A Disconnect that was sent before the peer's latest Neighbor or Join is ignored.
 //! - Strangers evict at most one neighbour per second, and never the two oldest.
 //! - One neighbour always pushes contents, so that a burst does not dissolve the tree.
-//! - Memory is bounded for each topic, link and subscriber. No number from the wire reaches a timer, and rounds are cut.
+//! - Memory is bounded for each topic, link and subscriber. No number from the wire sets a timer, and a high round is lowered
+//!   to a bound.
 //!
 //! # Limitations
 //!
-//! - Messages have no order, and a subscriber gets no message from before its time.
-//! - A topic's name can be guessed, and is no secret. [`Links::allows`] decides who may take part.
+//! - Messages have no order, and a subscriber gets no message from before its subscription.
+//! - The name of a topic is no secret, because it can be guessed. [`Links::allows`] decides who may take part.
 //! - The author of a message is unknown, unless the payload is signed (feature `signed`).
 //! - A peer's id is an Ed25519 key. Peers with other keys get an [`IdError`].
 //! - A message is sent in one piece of at most 1 MiB.
@@ -112,8 +113,8 @@ pub use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "tokio")]
 #[async_trait]
 pub trait Links: Send + Sync + 'static {
-    /// Opens a link to a peer, and reports it as [`LinkEvent::Up`] too. `data` holds what is known of the addresses of the
-    /// peer, as [`wire::AddrInfo`] reads them.
+    /// Opens a link to a peer. [`Self::next`] reports the new link, too. `data` holds the known addresses of the peer, which
+    /// [`wire::AddrInfo`] decodes.
     async fn connect(&self, peer: &Id, data: &[u8], deadline: Instant)
     -> Result<LinkId, LinkError>;
 
@@ -127,7 +128,7 @@ pub trait Links: Send + Sync + 'static {
     /// Closes a link, if it is still open. This must not block.
     fn close(&self, link: LinkId, reason: &str);
 
-    /// Finds out whether the peer still answers over a link. Default: this is unknown.
+    /// Finds out whether the peer still answers over a link. Default: [`Probe::Unknown`].
     async fn probe(&self, link: LinkId, deadline: Instant) -> Probe {
         let _ = (link, deadline);
         Probe::Unknown

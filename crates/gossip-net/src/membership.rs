@@ -1,6 +1,7 @@
 //! HyParView: a few neighbours, and some further peers that can replace them.
 //!
-//! Peers are handles. Each decision is in this core; the addresses of peers, their links and their dialects are not.
+//! This core makes all decisions about neighbours. It knows peers only as handles, which are numbers, and knows nothing of their
+//! addresses, links and dialects.
 
 mod healing;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the cores of a topic send and report. Peers are handles.
+//! The messages and reports of a topic's cores, which know peers only as handles.
 
 use bytes::Bytes;
 

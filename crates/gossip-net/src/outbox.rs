@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer. Control messages go first.
+//! The queue of messages for one peer. Control messages go first.
 
 use std::{collections::VecDeque, time::Instant};
 

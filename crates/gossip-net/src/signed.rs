@@ -1,4 +1,4 @@
-//! Payloads that name their author. A payload holds the author's key, a sequence number, the time, the data and a signature.
+//! Payloads with a proved author. A payload holds the author's key, a sequence number, the time, the data and a signature.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -226,7 +226,7 @@ impl Connection {
         self.0.muxed.received()
     }
 
-    /// Whether the connection lives on when the path changes under it. Other connections must be replaced by new ones.
+    /// Whether the connection survives a change of its path. Other connections must be replaced by new ones.
     pub(crate) fn can_migrate(&self) -> bool {
         self.0.muxed.can_migrate()
     }

@@ -127,7 +127,7 @@ pub(crate) enum QueryError {
     /// This node has no answer to such queries.
     #[error("{0}")]
     NotFound(String),
-    /// The answer is that the node is not ready. The endpoint sends the document with the status 503.
+    /// The node is not ready. The endpoint sends this document with the status 503.
     #[error("{0}")]
     NotReady(Value),
 }

@@ -81,11 +81,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         let until = after(now, self.config.attempt.max(SHORTEST));
-        let addresses = entry
-            .addresses
-            .iter()
-            .map(|(address, _)| address.clone())
-            .collect();
+        let addresses = entry.to_dial(now);
         let (peer, origin) = (entry.peer.clone(), entry.origin());
         self.attempts.insert(attempt, Attempt { key, until });
         self.events.push_back(RejoinEvent::Dial {
@@ -132,7 +128,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                         entry.backoff.raise(cap(config, entry, now, isolated));
                     }
                 } else {
-                    entry.lost_until = now.checked_add(config.lost_window);
+                    entry.lose(now, config.lost_window);
                     entry.backoff.reset();
                 }
             }
@@ -199,7 +195,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             entry.due = Some(now);
             // A peer that was lost before the change gets its quick pace again.
             if entry.longest.is_some() && !entry.is_listed() && recent < max {
-                entry.lost_until = now.checked_add(window);
+                entry.lose(now, window);
                 recent += 1;
             }
         }

@@ -79,7 +79,34 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
     }
 
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        self.lost_until.is_some_and(|until| now < until)
+        self.lost_until.is_some_and(|until| now < until) && self.shown().next().is_some()
+    }
+
+    /// The peer is lost from now on for so long, if it is more than a claim.
+    pub(super) fn lose(&mut self, now: Instant, window: Duration) {
+        let is_shown = self.shown().next().is_some();
+        self.lost_until = now.checked_add(window).filter(|_| is_shown);
+    }
+
+    /// The addresses that are more than a claim of the peer.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &A> {
+        let is_shown = |(_, origins): &&(A, Vec<Origin>)| origins.iter().any(|one| one.is_shown());
+        self.addresses
+            .iter()
+            .filter(is_shown)
+            .map(|(address, _)| address)
+    }
+
+    /// The addresses of a dial. A peer that claims the addresses of others cannot aim the quick pace at them.
+    pub(super) fn to_dial(&self, now: Instant) -> Vec<A> {
+        match self.is_lost(now) {
+            true => self.shown().cloned().collect(),
+            false => self
+                .addresses
+                .iter()
+                .map(|(address, _)| address.clone())
+                .collect(),
+        }
     }
 
     /// Whether the candidate is dialed even if enough peers are connected.

@@ -54,7 +54,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
         self.connected.len() - self.quiet
     }
 
-    /// A peer has become quiet, or was heard again. Returns the connection if that is news.
+    /// Notes that a peer has become quiet, or was heard again. Returns the connection if this is a change.
     pub(super) fn set_quiet(&mut self, peer: &Id, quiet: bool) -> Option<&Connected<A>> {
         let connected = self.connected.get_mut(peer)?;
         if connected.quiet == quiet {

@@ -52,7 +52,7 @@ pub enum RejoinEvent<Id, A> {
         stayed: Duration,
         /// Where this node reached the peer. `None`: the peer dialed.
         address: Option<A>,
-        /// The further addresses that are known of the peer.
+        /// The further addresses that are known of the peer, without those of [`Origin::Claimed`].
         addresses: Vec<A>,
     },
     /// A peer whose connection had lasted is gone.

@@ -8,11 +8,12 @@ use std::{
 use bootstrap::{AttemptId, Candidate, Origin, Rejoin, RejoinConfig, RejoinEvent, State};
 use proptest::prelude::*;
 
-const ORIGINS: [Origin; 5] = [
+const ORIGINS: [Origin; 6] = [
     Origin::Kept,
     Origin::List,
     Origin::Saved,
     Origin::Lan,
+    Origin::Claimed,
     Origin::Other,
 ];
 
@@ -31,8 +32,8 @@ enum Input {
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let input = prop_oneof![
-        4 => (0u32..12, 0u32..6, 0usize..5).prop_map(|(peer, address, origin)| Input::Candidate(peer, address, origin)),
-        1 => (0u32..12, 0u32..6, 0usize..5).prop_map(|(peer, address, origin)| Input::Withdrawn(peer, address, origin)),
+        4 => (0u32..12, 0u32..6, 0usize..6).prop_map(|(peer, address, origin)| Input::Candidate(peer, address, origin)),
+        1 => (0u32..12, 0u32..6, 0usize..6).prop_map(|(peer, address, origin)| Input::Withdrawn(peer, address, origin)),
         3 => (1u32..12).prop_map(Input::Connected),
         3 => (1u32..12).prop_map(Input::Disconnected),
         1 => (1u32..12).prop_map(Input::Answered),

@@ -48,6 +48,40 @@ fn a_quiet_peer_is_dialed_at_the_pace_of_a_lost_one_until_it_is_heard() {
 }
 
 #[test]
+fn a_peer_that_is_quiet_or_lost_is_dialed_quickly_only_where_it_was_shown_and_saved_only_there() {
+    for is_quiet in [true, false] {
+        let mut host = Host::new(RejoinConfig::default());
+        host.add(1, &[1], Origin::Peer);
+        host.add(1, &[2, 3], Origin::Claimed);
+        host.add(2, &[4], Origin::Claimed);
+        (100..108).chain([1, 2]).for_each(|peer| host.connect(peer));
+        host.pass(10 * SECOND);
+        let saved = host.told_lasted();
+        assert!(saved.contains(&(1, None, vec![1])) && saved.contains(&(2, None, vec![])));
+        host.events.clear();
+        for peer in [1, 2] {
+            match is_quiet {
+                true => host.core.handle_quiet(host.now, &peer),
+                false => host.disconnect(peer),
+            }
+        }
+        host.pass(30 * SECOND);
+        let dials = host.dials();
+        assert!(dials.len() >= 20, "{} dials in 30 s", dials.len());
+        assert!(dials.iter().all(|dial| dial.addresses == [1]));
+    }
+}
+
+#[test]
+fn a_peer_that_only_claims_its_addresses_is_dialed_at_the_ordinary_pace_while_peers_are_missing() {
+    let mut host = connected(Origin::Claimed, 1);
+    host.disconnect(1);
+    host.pass(120 * SECOND);
+    let dials = host.dials();
+    assert!((5..=15).contains(&dials.len()), "{} dials", dials.len());
+}
+
+#[test]
 fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
     let mut host = connected(Origin::Peer, 8);
     host.core.handle_quiet(host.now, &1);

@@ -1,4 +1,4 @@
-//! What the host asks of its topics.
+//! The host's calls: joining and leaving topics, publishing, and queries.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl Core {
         self.data = Some(data);
     }
 
-    /// Takes part in a topic, and asks these peers.
+    /// Takes part in a topic, and asks these peers to become neighbours.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl Core {
         Ok(())
     }
 
-    /// Names peers of a topic. Without a neighbour they are asked at once. Otherwise they are remembered.
+    /// Names peers of a topic. A node without a neighbour asks the peers at once. Any other node remembers the peers.
     pub fn join(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) {
         let mut handles = Vec::new();
         for info in peers.iter().filter(|info| (self.gate)(&topic, &info.id)) {
@@ -84,7 +84,7 @@ impl Core {
         });
     }
 
-    /// Leaves a topic. The neighbours get what waits for them, and then a Disconnect.
+    /// Leaves a topic. The neighbours get the queued messages, and then a Disconnect.
     pub fn leave(&mut self, now: Instant, topic: TopicId) {
         let neighbours = self.topics.get(&topic).map_or(Vec::new(), |entry| {
             entry.topic.membership().neighbours().collect()
@@ -113,8 +113,8 @@ impl Core {
             .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
     }
 
-    /// Publishes a message to the topic, or to the neighbours alone. Returns to how many neighbours it goes. With none, the
-    /// message is kept for those that come soon after.
+    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which it goes.
+    /// Without a neighbour, the message is kept for neighbours that come soon afterwards.
     ///
     /// # Errors
     ///

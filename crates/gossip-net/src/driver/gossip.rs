@@ -53,8 +53,8 @@ impl Builder {
         }
     }
 
-    /// Calls this for each new message before it is delivered and forwarded, with the topic, the neighbour and the content. A
-    /// message for which it returns false is dropped. It must be fast.
+    /// Sets the function that decides which new messages are delivered and forwarded. It gets the topic, the neighbour and the
+    /// content. A message for which it returns false is dropped. It must be fast.
     pub fn validate(
         mut self,
         validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
@@ -73,7 +73,7 @@ impl Builder {
 }
 
 impl Gossip {
-    /// Takes part in a topic, and asks these peers.
+    /// Takes part in a topic, and asks these peers to become neighbours.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Gossip {
         self.actor.with(|state, _| state.core.links())
     }
 
-    /// Leaves all topics, sends what waits until the deadline at the latest, and closes all links. Returns whether everything
-    /// was sent in time.
+    /// Leaves all topics, sends the queued messages until the deadline, and closes all links. Returns whether all messages were
+    /// sent in time.
     pub async fn shut_down(&self, deadline: Instant) -> bool {
         self.actor.with(|state, now| state.core.leave_all(now));
         let sent = async {

@@ -125,8 +125,8 @@ impl Sender {
         self.guard.topic
     }
 
-    /// Publishes a message to all members of the topic. Waits for a neighbour, and for room, until the deadline. Returns to how
-    /// many neighbours the message goes.
+    /// Publishes a message to all members of the topic. Waits for a neighbour, and for room, until the deadline. Returns the
+    /// number of neighbours to which the message goes.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next event. Nothing if the node has shut down. A dropped future loses no event.
+    /// The next event. `None` if the node has shut down. A dropped future loses no event.
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.queue.pop() {

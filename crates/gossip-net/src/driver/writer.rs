@@ -1,4 +1,4 @@
-//! Writes what the core has for a link, on one stream per topic.
+//! Writes the core's messages for a link, on one stream per topic.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

@@ -1,4 +1,4 @@
-//! What a node does without being asked: it probes neighbours, replaces lost ones, and contacts other peers.
+//! The node's own initiative: it probes neighbours, replaces lost neighbours, and contacts other peers.
 
 use std::time::{Duration, Instant};
 

@@ -321,7 +321,8 @@ async fn wait(due: Option<Instant>) {
     }
 }
 
-/// Waits for a turn, and then tries the address. The deadline of `attempt` is that of the whole dial, which has the time `whole`.
+/// Waits for a turn, and then tries the address. `whole` is the time limit of the whole dial, which ends at the deadline of
+/// `attempt`.
 async fn try_in_turn(
     core: &Arc<Core>,
     attempt: Attempt,

@@ -44,8 +44,8 @@ fn v4(line: &str) -> Option<String> {
     else {
         return None;
     };
-    let leads_on = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
-    leads_on.then(|| [interface, destination, mask, gateway, metric].join(" "))
+    let has_gateway = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
+    has_gateway.then(|| [interface, destination, mask, gateway, metric].join(" "))
 }
 
 /// Destination, source, next hop, metric, counters, flags and interface.
@@ -66,8 +66,8 @@ fn v6(line: &str) -> Option<String> {
     else {
         return None;
     };
-    let leads_on = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
-    leads_on.then(|| [interface, destination, length, hop, metric].join(" "))
+    let has_gateway = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
+    has_gateway.then(|| [interface, destination, length, hop, metric].join(" "))
 }
 
 #[cfg(test)]

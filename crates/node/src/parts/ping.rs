@@ -22,7 +22,7 @@ use crate::{
     protocols::ping::{MAX_INBOUND, PROTOCOL, PingError, serve},
 };
 
-/// The time between two looks for quiet connections. A look reads one counter per connection.
+/// The time between two searches for quiet connections. A search reads one counter per connection.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Pings all connections from one task. A connection needs an entry here, but no task.
@@ -65,7 +65,7 @@ impl Watched {
         events
     }
 
-    /// Looks at each connection. Returns the events, and the quiet connections that can migrate.
+    /// Checks each connection for silence. Returns the events, and the quiet connections that can migrate.
     fn look(
         &mut self,
         now: Instant,

@@ -3,6 +3,7 @@
 //! `bootstrap` chooses the peers to dial and the time of each dial. This file reports connections to it, carries out the dials,
 //! and saves the peers whose connections have lasted.
 
+mod announced;
 mod dials;
 mod event;
 mod listing;
@@ -49,7 +50,7 @@ const LAST_REPORTS: Duration = Duration::from_millis(800);
 pub(crate) struct Rejoin {
     context: Context,
     handle: Handle<PeerId, Multiaddr>,
-    /// What only the part's task uses.
+    /// The driver and the store, which the part's task takes.
     engine: Mutex<Option<Engine>>,
     /// Whether the addresses that peers announce are candidates.
     redials: bool,
@@ -133,14 +134,15 @@ impl Rejoin {
         });
     }
 
-    /// The addresses that a peer announces are where it can be dialed after a loss.
+    /// Notes the addresses that a peer announces, so that the core can dial the peer there after a loss.
     fn note_announced(&self, connection: &Connection, listen: &[Multiaddr]) {
-        let reach = connection.audience();
-        let mut addresses: Vec<Multiaddr> = listen.to_vec();
-        addresses.retain(|address| reach.is_believed(address));
-        let candidate = Candidate::new(Some(connection.peer()), addresses, Origin::Peer);
-        self.handle
-            .with(|core, now| core.handle_candidate(now, candidate));
+        let relay = |relay: &PeerId| Some(self.context.connection(relay)?.address().clone());
+        let (shown, claimed) = announced::sort(connection, listen, relay);
+        for (addresses, origin) in [(shown, Origin::Peer), (claimed, Origin::Claimed)] {
+            let candidate = Candidate::new(Some(connection.peer()), addresses, origin);
+            self.handle
+                .with(|core, now| core.handle_candidate(now, candidate));
+        }
     }
 
     async fn work(&self, engine: &mut Engine, stop: &CancellationToken) {
@@ -191,7 +193,7 @@ impl Rejoin {
         }
     }
 
-    /// A name of the bootstrap list that leads nowhere is told like an address that does not answer.
+    /// Reports a problem of a source. A `/dnsaddr` name without peers is reported like a bootstrap address that does not answer.
     fn tell(&self, problem: &SourceError) {
         let error = error_chain(problem);
         match problem {
@@ -202,7 +204,7 @@ impl Rejoin {
         }
     }
 
-    /// Saves how long the peers stayed that are connected until the end, and closes the store.
+    /// Saves the durations of the connections that are open at the end, and closes the store.
     async fn finish(&self, engine: Engine) {
         let Engine { driver, store } = engine;
         drop(driver);
@@ -223,7 +225,8 @@ impl Rejoin {
     }
 }
 
-/// Saves a peer with the addresses at which it can be dialed: where this node has reached it, and what it has announced.
+/// Saves a peer with the addresses at which it can be dialed: the address at which this node has reached the peer, and the
+/// addresses that the peer has announced.
 fn save(store: Option<&Store>, event: RejoinEvent<PeerId, Multiaddr>) {
     let Some(store) = store else { return };
     match event {

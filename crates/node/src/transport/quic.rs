@@ -89,7 +89,7 @@ impl Transport for Quic {
     /// A connection then sends a packet from its new socket at once, so that the peer learns of a new address.
     fn follow_network(&self) {
         for error in self.endpoints.rebind() {
-            tracing::debug!(%error, "a QUIC socket stays as it is");
+            tracing::debug!(%error, "a QUIC socket was not moved to the changed network");
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) enum Command {
 /// environment, and the environment overrides the file.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Store the identity in this directory [default: bowline in the user's data directory]
+    /// Store the identity and the saved peers in this directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR", value_parser = paths::flag)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Read settings from this TOML file
@@ -92,13 +92,13 @@ pub(crate) struct Joining {
     /// Join the network through this peer, or through the peers of /dnsaddr/NAME; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
-    /// Read further such addresses from this file, one per line, and again when it changes
+    /// Read further bootstrap addresses from this file, one per line, and read it again when it changes
     #[arg(long, value_name = "FILE", value_parser = paths::flag)]
     pub(crate) bootstrap_file: Option<PathBuf>,
     /// Always keep a connection to this peer; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) keep: Vec<String>,
-    /// Do not find peers on the local network, and do not announce this node there
+    /// Do not search the local network for peers, and do not announce this node there
     #[arg(long)]
     pub(crate) no_mdns: bool,
 }

@@ -156,7 +156,7 @@ impl<'a> Dials<'a> {
         }
     }
 
-    /// Whether one of the addresses has answered since the last failure was told, or never was told.
+    /// Whether the failure of one of the addresses is news: it was not told since the address last answered.
     fn is_news(&mut self, addresses: &[Multiaddr]) -> bool {
         let mut is_news = false;
         for address in addresses {

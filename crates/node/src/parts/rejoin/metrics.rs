@@ -51,7 +51,7 @@ impl Collector for Collected {
             ),
             (
                 "network_dials_failed",
-                "Those dials that failed",
+                "Dials to join or rejoin the network that failed",
                 &self.counters.failures,
             ),
         ] {
