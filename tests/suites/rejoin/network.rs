@@ -167,6 +167,8 @@ pub(crate) struct Return {
     pub(crate) ready: Instant,
     /// Of each survivor: both ends are connected, and the survivor no longer has the dead connection.
     pub(crate) connected: Vec<Instant>,
+    /// Of each survivor: both ends are connected.
+    pub(crate) open: Vec<Instant>,
     /// The number of survivors to which the restarted node has dialed its first connection.
     pub(crate) dialed: usize,
 }
@@ -178,14 +180,14 @@ impl Network {
         let deadline = Deadline::within(PATIENCE);
         let back = self.node(index)?;
         let (id, started, ready) = (back.id().to_owned(), back.started, back.ready_at);
-        let (mut connected, mut dialed) = (Vec::new(), 0);
+        let (mut connected, mut open, mut dialed) = (Vec::new(), Vec::new(), 0);
         for (survivor, dead) in Self::survivors(index).zip(dead) {
             let node = self.node(survivor)?;
             let peer = node.id().to_owned();
-            let there = node.until("the node that is back", deadline, |node| {
+            let (opened, there) = node.until("the node that is back", deadline, |node| {
                 let opened = node.first_since(&id, started)?.opened;
                 let gone = node.all_closed(dead)?;
-                Some(gone.map_or(opened, |gone| gone.max(opened)))
+                Some((opened, gone.map_or(opened, |gone| gone.max(opened))))
             })?;
             let back = self.node(index)?;
             let here = back.until("a survivor", deadline, |node| {
@@ -193,11 +195,13 @@ impl Network {
             })?;
             dialed += usize::from(here.outbound);
             connected.push(there.max(here.opened));
+            open.push(opened.max(here.opened));
         }
         Ok(Return {
             started,
             ready,
             connected,
+            open,
             dialed,
         })
     }

@@ -31,20 +31,26 @@ fn restarts(mode: Mode, number: u8, restarts: usize) -> Result<Outcome> {
         bounds: vec![Bound::P50(0.1), Bound::P99(0.5)],
         ..Outcome::default()
     };
-    let (mut dialed, mut ready) = (0, Times::default());
+    let (mut dialed, mut ready, mut open) = (0, Times::default(), Times::default());
     for restart in 0..restarts {
         let back = one(&mut network, restart % NODES);
         let back = back.with_context(|| format!("restart {restart}"))?;
         dialed += back.dialed;
         ready.add(back.ready - back.started);
+        for both in back.open {
+            open.add(both - back.started);
+        }
         for connected in back.connected {
             outcome.times.add(connected - back.started);
         }
     }
     let pairs = outcome.times.len();
-    let ready = ready.percentile(0.5).unwrap_or_default();
-    outcome.remark =
-        format!("the restarted node dialed {dialed} of {pairs}; its ready line at p50 {ready:.3}");
+    let p50 = |times: &Times| times.percentile(0.5).unwrap_or_default();
+    outcome.remark = format!(
+        "{dialed} of {pairs} dialed by the restarted node; p50 of its ready line {:.3}, of both ends connected {:.3}",
+        p50(&ready),
+        p50(&open)
+    );
     Ok(outcome)
 }
 
