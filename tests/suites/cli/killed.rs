@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tests::harness::process::Signal;
 use tests::harness::{Event, Home, Up};
 
-use super::{QUIC, TCP, soon};
+use super::{ONCE, QUIC, TCP, soon};
 
 /// The times between the survivor's report of the first handshake and the kill. At 0 ms the survivor has no stateless
 /// reset token of the peer yet, at 5 ms it has one.
@@ -46,7 +46,8 @@ struct Survivor {
 
 impl Survivor {
     fn start(home: &Home, listen: &str) -> Result<Self> {
-        let up = home.up(&["--listen", listen])?;
+        let mut command = home.bowline_with_data(&["up", "--json", "--listen", listen]);
+        let up = Up::start(command.envs(ONCE), soon())?;
         Ok(Self { up })
     }
 
@@ -76,7 +77,9 @@ impl Survivor {
 
     fn start_peer(&self, home: &Home, listen: &str) -> Result<Up> {
         let address = &self.up.addresses()[0];
-        home.up(&["--listen", listen, "--bootstrap", address])
+        let mut command = home.bowline_with_data(&["up", "--json", "--listen", listen]);
+        command.args(["--bootstrap", address]);
+        Up::start(command.envs(ONCE), soon())
     }
 }
 

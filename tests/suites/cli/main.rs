@@ -50,6 +50,14 @@ const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 /// An identity that no node of these tests has.
 const NOBODY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
+/// Each node dials its bootstrap peer once, and no peer again: the next dial is due at a random time within a day. The second
+/// dials of two nodes would otherwise add connections, and changes of states, to the ones that a test expects.
+const ONCE: [(&str, &str); 3] = [
+    ("BOWLINE_BOOTSTRAP__BASE_S", "86400"),
+    ("BOWLINE_BOOTSTRAP__ISOLATED_CAP_S", "86400"),
+    ("BOWLINE_BOOTSTRAP__LOST_CAP_S", "86400"),
+];
+
 /// A command that went wrong: the right exit code, and one line on standard error that names each thing.
 #[track_caller]
 fn assert_refused(finished: &Finished, code: i32, named: &[&str]) {

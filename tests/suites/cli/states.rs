@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tests::harness::process::{Process, Signal};
 use tests::harness::{Event, Home, Up};
 
-use super::{NOBODY, QUIC, TCP, assert_done, assert_refused, soon};
+use super::{NOBODY, ONCE, QUIC, TCP, assert_done, assert_refused, soon};
 
 /// `bowline events` of the node in this home, its snapshot read.
 fn events(home: &Home) -> (Process, Event) {
@@ -30,14 +30,6 @@ fn assert_is_one_story(story: &[Event]) {
         assert_eq!(numbers[0] + 1.0, numbers[1], "{story:?}");
     }
 }
-
-/// Each node dials its bootstrap peer once, and no peer again: the next dial is due at a random time within a day. The second
-/// dials of two nodes would otherwise add connections, and changes of states, to the ones that a test expects.
-const ONCE: [(&str, &str); 3] = [
-    ("BOWLINE_BOOTSTRAP__BASE_S", "86400"),
-    ("BOWLINE_BOOTSTRAP__ISOLATED_CAP_S", "86400"),
-    ("BOWLINE_BOOTSTRAP__LOST_CAP_S", "86400"),
-];
 
 fn connect(home: &Home, to: &Up, listen: &str) -> Up {
     let address = &to.addresses()[0];

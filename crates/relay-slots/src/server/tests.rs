@@ -1,6 +1,5 @@
 use super::*;
 use crate::{Origin, SlotState, TableConfig, wire::MAX_RELAY_MESSAGE};
-
 const UNIX: u64 = 1_700_000_000;
 
 struct Relay {
