@@ -37,7 +37,8 @@
 //! - The core dials nothing itself and does not check who answers. The host authenticates peers.
 //! - Only candidates with a peer id are offered for a purpose ([`Rejoin::handle_wanted`]).
 //! - A lost peer without a known address is not dialed. Report the addresses that peers tell about themselves as candidates of
-//!   [`Origin::Peer`].
+//!   [`Origin::Peer`], but only where a connection shows the peer. Other announced addresses are [`Origin::Claimed`]: the
+//!   core neither dials them at the quick pace nor has them saved.
 //! - The LAN source uses IPv4. It announces this node with addresses of its interfaces, and does not say goodbye.
 //!
 //! ```

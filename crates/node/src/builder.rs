@@ -272,6 +272,12 @@ impl Transports {
             bootstrap::sources::TxtLookup::new(move |name| {
                 let tcp = Arc::clone(&tcp);
                 async move {
+                    // A record may lead to a name for which the dialer has another rule.
+                    let bare = name.strip_prefix("_dnsaddr.").unwrap_or(&name);
+                    let address = multiaddr::Protocol::Dnsaddr(bare.into());
+                    if !tcp.is_direct(&address.into()) {
+                        return Err(format!("a look-up of {bare} would bypass the dialer"));
+                    }
                     let records = tcp.resolver.txt(&name).await;
                     records.map_err(|error| crate::error::error_chain(&error))
                 }

@@ -1,6 +1,6 @@
 //! The bounded table of candidates.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use super::entry::Entry;
 use crate::{Candidate, Origin};
@@ -111,8 +111,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         Put::New(key)
     }
 
-    /// The candidate that makes place: of a less trusted origin, or of the same one if it never connected and was dialed in
-    /// vain. The peers to keep and the bootstrap list stay.
+    /// The candidate that makes place: of a less trusted origin, or of the same one if it is a visitor that never lasted,
+    /// or was dialed in vain since it was last connected. Those that stayed longest go last. The peers to keep and the bootstrap
+    /// list stay.
     fn least_useful(
         &self,
         candidate: &Candidate<Id, A>,
@@ -120,14 +121,16 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
     ) -> Option<Key> {
         let usefulness = |entry: &Entry<Id, A>| {
             let never = entry.last_connected.is_none();
-            (entry.origin(), never, entry.backoff.steps())
+            let stay = Reverse(entry.longest);
+            (entry.origin(), never, stay, entry.backoff.steps())
         };
         let (key, entry) = self
             .iter()
             .filter(|(key, entry)| !entry.is_kept() && !entry.is_listed() && may_go(*key, entry))
             .max_by_key(|(key, entry)| (usefulness(entry), *key))?;
-        let (origin, never, dials) = usefulness(entry);
-        (origin > candidate.origin || origin == candidate.origin && never && dials > 0)
+        let (origin, never, _, dials) = usefulness(entry);
+        let is_visitor = !never && entry.longest.is_none();
+        (origin > candidate.origin || origin == candidate.origin && (is_visitor || dials > 0))
             .then_some(key)
     }
 

@@ -73,6 +73,28 @@ fn a_connection_shorter_than_ten_seconds_does_not_reset_the_backoff() {
 }
 
 #[test]
+fn peers_that_came_once_and_are_gone_make_place_for_new_ones_and_those_that_stayed_go_last() {
+    // With 8 others, nobody is dialed but the peer that stayed.
+    for others in [1, 8] {
+        let mut host = Host::new(RejoinConfig::default().with_candidates(5, 8));
+        (100..100 + others).for_each(|other| host.connect(other));
+        let visit = |host: &mut Host, peer, stay| {
+            host.connect(peer);
+            assert!(host.add(peer, &[peer], Origin::Peer), "{peer}");
+            host.pass(stay);
+            host.disconnect(peer);
+        };
+        visit(&mut host, 1, 20 * SECOND);
+        (2..=5).for_each(|visitor| visit(&mut host, visitor, 5 * SECOND));
+        for newcomer in 10..20 {
+            host.pass(1000 * SECOND);
+            visit(&mut host, newcomer, SECOND);
+            host.view(1);
+        }
+    }
+}
+
+#[test]
 fn a_bootstrap_peer_that_is_lost_is_dialed_anywhere_in_the_cap_and_never_at_the_quick_pace() {
     let mut firsts = Vec::new();
     for seed in 0..200 {

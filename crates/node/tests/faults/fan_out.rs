@@ -217,3 +217,36 @@ async fn a_name_that_fans_out_does_not_keep_a_dial_from_the_address_beside_it() 
     let connected = |event| matches!(event, Event::Connected { .. }).then_some(());
     super::common::wait(&mut events, connected).await;
 }
+
+/// The record of a name of the bootstrap list leads to a name that only a proxy may learn of.
+#[cfg(feature = "bootstrap")]
+#[tokio::test]
+async fn a_record_that_leads_to_a_name_behind_a_proxy_is_not_followed_past_the_proxy() {
+    use node::transport_tcp::{Matcher, Rules};
+    let (heard, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |name| {
+        let _ = heard.send(name.to_owned());
+        Records::Dnsaddr(vec![
+            "/dnsaddr/secret.corp".into(),
+            "/dnsaddr/next.example".into(),
+        ])
+    })
+    .await;
+    let dialer = Rules::new()
+        .refuse("corp", Matcher::any().suffix("corp"))
+        .via("rest", Matcher::any(), Direct::default());
+    let list = ["/dnsaddr/list.example".parse().unwrap()];
+    let bootstrap = node::BootstrapConfig::default().with_list(list);
+    let here = Node::builder(Keypair::generate_ed25519())
+        .config(Config::default().with_bootstrap(bootstrap))
+        .dialer(Arc::new(dialer))
+        .resolver(server.resolver())
+        .build()
+        .unwrap();
+    let mut names = Vec::new();
+    while !names.iter().any(|name| name == "_dnsaddr.next.example") {
+        names.extend(within(asked.recv()).await);
+    }
+    assert!(!names.iter().any(|name| name.contains("corp")), "{names:?}");
+    here.shutdown().await;
+}

@@ -25,7 +25,7 @@ const MAX_PER_SENDER: usize = 16;
 const MAX_ADDRESSES: usize = 8;
 /// The most packets that are read per second. Others are dropped.
 const MAX_PACKETS: u32 = 200;
-/// The most new peers per second. Others are taken from a later answer.
+/// The most new peers, and known peers with other addresses, per second. Others are taken from a later answer.
 const MAX_NEW: u32 = 16;
 /// How long an answer is believed at the least and at the most. go-libp2p says 53 min, rust-libp2p 6 min, js-libp2p 2 min.
 const TTL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
@@ -181,8 +181,10 @@ impl Lan {
             .filter(|(_, sender)| *sender == source)
             .count();
         let room = self.seen.len() < MAX_SEEN && of_sender < MAX_PER_SENDER;
-        let known = self.seen.contains_key(&key);
-        if addresses.is_empty() || !(known || room && self.new.admits(now, MAX_NEW)) {
+        let known = self.seen.get(&key);
+        let is_old = known.is_some_and(|seen| seen.addresses == addresses);
+        let fits = known.is_some() || room;
+        if addresses.is_empty() || !(is_old || fits && self.new.admits(now, MAX_NEW)) {
             return;
         }
         let until = now + ttl.clamp(TTL.0, TTL.1);

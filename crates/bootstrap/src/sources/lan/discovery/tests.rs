@@ -178,6 +178,23 @@ fn of_new_peers_only_sixteen_a_second_are_named_and_of_packets_two_hundred_are_r
 }
 
 #[test]
+fn a_peer_that_changes_its_addresses_with_each_packet_is_named_sixteen_times_a_second() {
+    let now = Instant::now();
+    let (mut lan, peer) = (node(now, 1, HERE), PeerId::random());
+    for n in 0..150 {
+        let ports = [1..9, 9..17][n % 2].clone();
+        lan.handle_packet(now, sender(9), &announcement(peer, sender(9), ports));
+    }
+    let named = |lan: &mut Lan| found(lan).iter().filter(|(is_new, ..)| *is_new).count();
+    assert_eq!(named(&mut lan), 16);
+    // The same addresses again are no news, and need no place.
+    let later = now + SECOND;
+    lan.handle_packet(later, sender(9), &announcement(peer, sender(9), 9..17));
+    lan.handle_packet(later, sender(9), &announcement(peer, sender(9), 1..9));
+    assert_eq!(named(&mut lan), 1);
+}
+
+#[test]
 fn this_node_s_own_id_is_not_a_peer_and_another_s_id_displaces_no_address_of_the_owner() {
     let now = Instant::now();
     let mut lan = node(now, 1, HERE);
