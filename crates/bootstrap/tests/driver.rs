@@ -262,6 +262,21 @@ async fn a_dnsaddr_name_that_fails_is_told_once_asked_at_the_backoff_s_pace_and_
 }
 
 #[tokio::test(start_paused = true)]
+async fn records_that_change_in_each_round_keep_a_hundred_candidates_and_no_more() {
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let (look_up, _) = look_up(&records);
+    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
+    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    for _ in 0..3 {
+        let record = |port| format!("dnsaddr=/ip4/192.0.2.1/tcp/{port}/p2p/{}", PeerId::random());
+        *records.lock().unwrap() = (1..=60).map(record).collect();
+        events(&mut driver, 61 * SECOND).await;
+    }
+    let known = handle.with(|core, now| core.candidates(now)).len();
+    assert_eq!(known, 100);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_server_that_never_answers_does_not_hold_the_source() {
     let look_up = TxtLookup::new(|_| std::future::pending());
     let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);

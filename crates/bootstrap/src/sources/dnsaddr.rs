@@ -2,9 +2,12 @@
 
 pub(crate) mod expansion;
 
-use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
-use expansion::Expansion;
+use expansion::{Expansion, MAX_ADDRESSES};
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
@@ -100,6 +103,8 @@ async fn ask(resolver: TokioResolver, name: &str) -> Answer {
 
 /// A source of the peers that these `/dnsaddr` names lead to. A name with a peer id gives only that peer.
 ///
+/// The source names at most 100 addresses at a time, and withdraws those that the records named longest ago.
+///
 /// The names are asked at the start, and again when the node needs peers: after a minute, or at once when the network has
 /// changed. A record must name its peer, because otherwise the owner of the address decides which peer it is. One round takes
 /// at most 100 addresses and asks for at most 32 names in all, to a depth of 4, one after the other and 5 s each. `seed`
@@ -122,6 +127,8 @@ async fn run(
 ) {
     let (mut backoff, mut jitter) = (Backoff::new(FAILED.0), Jitter::new(seed));
     let mut reported = false;
+    // The addresses that were named last, the oldest first.
+    let mut latest = VecDeque::new();
     loop {
         let (found, failures) = expand(&names, &look_up).await;
         // A failure is reported when it begins, and not each time that it is found again.
@@ -129,6 +136,11 @@ async fn run(
             finds.problem(failure.clone()).await;
         }
         reported = !failures.is_empty();
+        for (peer, address) in outdated(&mut latest, &found) {
+            finds
+                .withdrawn(Candidate::new(Some(peer), vec![address], Origin::DnsAddr))
+                .await;
+        }
         for (peer, addresses) in found {
             finds
                 .candidate(Candidate::new(Some(peer), addresses, Origin::DnsAddr))
@@ -152,6 +164,23 @@ async fn run(
             backoff.reset();
         }
     }
+}
+
+/// Notes the addresses of a round. Returns those that make place: records that change from round to round would otherwise fill
+/// all places of candidates.
+fn outdated(
+    latest: &mut VecDeque<(PeerId, Multiaddr)>,
+    found: &[(PeerId, Vec<Multiaddr>)],
+) -> Vec<(PeerId, Multiaddr)> {
+    for (peer, addresses) in found {
+        for address in addresses {
+            let named = (*peer, address.clone());
+            latest.retain(|known| *known != named);
+            latest.push_back(named);
+        }
+    }
+    let excess = latest.len().saturating_sub(MAX_ADDRESSES);
+    latest.drain(..excess).collect()
 }
 
 /// Waits until `next`, and until the node needs peers. Returns early, and true, if the network has changed.
