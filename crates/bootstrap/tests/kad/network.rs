@@ -11,7 +11,7 @@ use std::{
 
 use bootstrap::kad::{
     Failure, Kad, KadConfig, KadEvent, Key, Mode, Namespaces, Outcome, PeerInfo, Place, QueryError,
-    QueryId, Reply, Request, RequestId, Response, Validator,
+    QueryId, Request, RequestId, Response, Validator,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
