@@ -29,6 +29,7 @@ pub struct Builder {
     binder: Option<Arc<dyn transport_quic::UdpBinder>>,
     #[cfg(feature = "bootstrap")]
     sources: Vec<Source>,
+    listens_first: bool,
 }
 
 /// A source of peers that the host adds.
@@ -49,6 +50,7 @@ impl Node {
             binder: None,
             #[cfg(feature = "bootstrap")]
             sources: Vec::new(),
+            listens_first: false,
         }
     }
 }
@@ -90,6 +92,14 @@ impl Builder {
     #[cfg(feature = "bootstrap")]
     pub fn source(mut self, source: Source) -> Self {
         self.sources.push(source);
+        self
+    }
+
+    /// The node dials nobody by itself before [`Node::begin`]. If the host listens first and calls `begin` afterwards, the first
+    /// dials already start from the sockets of its listeners, so that peers see the ports at which the node can be reached.
+    /// Default: the node begins when it is built.
+    pub fn listen_first(mut self) -> Self {
+        self.listens_first = true;
         self
     }
 
@@ -141,6 +151,9 @@ impl Builder {
         // The subscription must exist before the parts start.
         let started = Node::start(Arc::clone(&core));
         core.assemble(parts);
+        if !self.listens_first {
+            started.0.begin();
+        }
         Ok(started)
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     /// Fires at shutdown. From then on, no dial, listener or handler begins.
     pub(crate) stopping: CancellationToken,
+    /// Fires when the tasks of the parts begin: when the node is built, or with [`crate::Node::begin`].
+    pub(crate) begun: CancellationToken,
     /// Limits the number of attempts of all dials together.
     pub(crate) dials: Semaphore,
     pub(crate) is_direct: IsDirect,
@@ -98,6 +100,7 @@ impl Core {
             events: EventSender::new(config.event_capacity),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            begun: CancellationToken::new(),
             dials: Semaphore::new(config.dials.max(1)),
             is_direct,
             transports,
@@ -119,7 +122,7 @@ impl Core {
         core
     }
 
-    /// Adds the parts and starts them. The builder calls this method once, before anything else happens.
+    /// Adds the parts. Their tasks wait for [`Self::begun`]. The builder calls this method once, before anything else happens.
     pub(crate) fn assemble(self: &Arc<Self>, parts: Vec<Arc<dyn Part>>) {
         let mut connectors: Vec<Arc<dyn Connector>> = Vec::new();
         let mut services = Vec::new();
@@ -145,8 +148,12 @@ impl Core {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for part in parts {
             let name = part.name();
+            let (begun, stop) = (self.begun.clone(), self.stopping.child_token());
             // The task is not one of `tasks`, because the log must name a part that panics or is late.
-            let task = tokio::spawn(part.run(self.stopping.child_token()));
+            let task = tokio::spawn(async move {
+                stop.run_until_cancelled(begun.cancelled()).await;
+                part.run(stop).await;
+            });
             running.push(RunningPart { name, task });
         }
     }

@@ -38,6 +38,11 @@ impl Node {
         (Self(core), events)
     }
 
+    /// Lets the node dial by itself. Only a node from [`crate::Builder::listen_first`] waits for this call.
+    pub fn begin(&self) {
+        self.0.begun.cancel();
+    }
+
     /// This node's id.
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id

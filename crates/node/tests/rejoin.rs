@@ -6,7 +6,7 @@ mod common;
 
 use std::{fs, time::Duration};
 
-use common::{TCP, fragile_path, listen, node, wait, with, within};
+use common::{QUIC, TCP, fragile_path, listen, node, wait, with, within};
 use node::{
     BootstrapConfig, Config, Connection, Event, Events, Keypair, Multiaddr, NetworkEvent, Node,
     NodeCandidate, PeerId,
@@ -342,6 +342,33 @@ async fn a_stream_on_a_quiet_connection_that_works_again_loses_nothing() {
     within(stream.read_exact(&mut read)).await.unwrap();
     assert_eq!(&read, b"answer");
     let _ = within(pinging).await;
+    here.shutdown().await;
+    there.shutdown().await;
+}
+
+/// The address that the peer sees of a dialing node tells the port at which that node can be reached.
+#[tokio::test]
+async fn a_node_that_listens_first_dials_from_its_listener_and_dials_nobody_before_it_begins() {
+    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let mut events = there.events();
+    let list = [listen(&there, QUIC).await];
+    let bootstrap = BootstrapConfig::default().with_list(list);
+    let config = Config::default().with_bootstrap(bootstrap.with_rejoin(quick()));
+    let builder = Node::builder(Keypair::generate_ed25519()).config(config);
+    let here = builder.listen_first().build().unwrap();
+    let at = listen(&here, QUIC).await;
+    // Every task that is ready has run by then.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(here.rejoin_status().state, State::Isolated);
+    assert!(here.candidates().is_empty());
+    here.begin();
+    let seen = connected(&mut events, here.peer_id()).await;
+    assert!(
+        at.to_string().starts_with(&seen.to_string()),
+        "{seen}, {at}"
+    );
     here.shutdown().await;
     there.shutdown().await;
 }

@@ -46,10 +46,11 @@ async fn run(cli: Cli) -> Result<()> {
     let bootstrap = BootstrapConfig::default().with_keep(cli.keep);
     let config = Config::default().with_bootstrap(bootstrap);
     let node = Node::builder(Keypair::generate_ed25519()).config(config);
-    let (node, events) = node.build_with_events()?;
+    let (node, events) = node.listen_first().build_with_events()?;
     for address in cli.listen {
         node.listen(address).await?;
     }
+    node.begin();
     let addresses = node.listen_addresses();
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     say(&json!({"event": "ready", "peer_id": node.peer_id().to_string(), "addresses": addresses}));

@@ -40,7 +40,10 @@ pub(crate) async fn run(args: cli::Up, files: SoftLimit, output: Output) -> Resu
     let peers = leave_out_unwritable_peers(&mut settings.config);
     warn_unsaved(&settings.data_dir, &admin, peers.as_deref());
     let node = (settings.dialer)(Node::builder(keypair).config(settings.config.clone()));
-    let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
+    let (node, events) = node
+        .listen_first()
+        .build_with_events()
+        .map_err(Failure::job_error)?;
     let output = LiveOutput::new(output);
     let outcome = serve(&node, events, admin, &settings, &output).await;
     node.shutdown().await;
@@ -104,6 +107,7 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
+    node.begin();
     let endpoint = admin.first().map(|bound| bound.endpoint().to_string());
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin
