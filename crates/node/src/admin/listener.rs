@@ -130,6 +130,25 @@ struct Created {
     identity: (u64, u64),
 }
 
+/// Locks the data directory, whose path is canonical.
+fn lock(data_dir: &Path) -> Result<Lock, BindError> {
+    let taken = Lock::take(data_dir).map_err(|source| BindError::Create {
+        path: Lock::path(data_dir),
+        source,
+    })?;
+    match taken {
+        Taken::Locked(lock) => Ok(lock),
+        Taken::ByOther {
+            process,
+            open_to_others,
+        } => Err(BindError::InUse {
+            data_dir: data_dir.to_owned(),
+            process,
+            open_to_others,
+        }),
+    }
+}
+
 impl Listener {
     /// Creates the Unix socket of a data directory. Only this user can connect to it. The socket is in the data
     /// directory, or in the user's runtime directory if the path is longer than 107 bytes or the data directory is read-only.
@@ -146,20 +165,7 @@ impl Listener {
         };
         // The name of the directory must not depend on how the user wrote it.
         let data_dir = &data_dir.canonicalize().map_err(at(data_dir))?;
-        let taken = Lock::take(data_dir).map_err(at(&Lock::path(data_dir)))?;
-        let lock = match taken {
-            Taken::Locked(lock) => lock,
-            Taken::ByOther {
-                process,
-                open_to_others,
-            } => {
-                return Err(BindError::InUse {
-                    data_dir: data_dir.clone(),
-                    process,
-                    open_to_others,
-                });
-            }
-        };
+        let lock = lock(data_dir)?;
         let mut unsaved = Vec::new();
         if !lock.has_file() {
             unsaved.push(Lock::path(data_dir));
