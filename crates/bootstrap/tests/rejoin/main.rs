@@ -2,6 +2,7 @@
 
 mod host;
 mod losses;
+mod pace;
 mod properties;
 mod quiet;
 mod simulation;
@@ -342,7 +343,8 @@ fn figures_of_zero_and_without_end_neither_spin_nor_overflow() {
             .with_stays(figure, figure)
             .with_list_delay(figure)
             .with_change_gap(figure)
-            .with_dials(figure, 64, 4);
+            .with_dials(figure, 64, 4)
+            .with_pace(figure, 0);
         let mut host = Host::new(config);
         host.add(1, &[1], Origin::Saved);
         host.add(2, &[2], Origin::List);
