@@ -101,6 +101,36 @@ fn the_states_follow_the_peers_that_have_settled() {
 }
 
 #[test]
+fn the_reason_counts_one_dial_and_one_peer_in_the_singular() {
+    let mut host = Host::new(RejoinConfig::default());
+    let reason = |host: &Host| host.core.status().reason.to_string();
+    for (peer, dialing, waiting) in [
+        (
+            1,
+            "1 dial is in flight",
+            "the only known peer did not answer",
+        ),
+        (
+            2,
+            "2 dials are in flight",
+            "none of the 2 known peers answered",
+        ),
+    ] {
+        host.add(peer, &[peer], Origin::Saved);
+        assert!(host.core.handle_user_dial(host.now, &1));
+        let mut dials = host.dials();
+        while dials.len() > peer as usize {
+            host.core.handle_failed(host.now, dials.remove(0).attempt);
+        }
+        assert!(reason(&host).ends_with(dialing), "{}", reason(&host));
+        for dial in dials {
+            host.core.handle_failed(host.now, dial.attempt);
+        }
+        assert!(reason(&host).contains(waiting), "{}", reason(&host));
+    }
+}
+
+#[test]
 fn a_peer_that_is_connected_for_another_purpose_counts_and_is_not_dialed() {
     let mut host = Host::new(RejoinConfig::default());
     host.connect(1);
