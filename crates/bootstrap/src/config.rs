@@ -43,6 +43,15 @@ pub struct RejoinConfig {
     /// How many dials of one peer may be in flight. Default 4: four mean delays of a lost peer are as long as a dial. One more
     /// dial abandons the oldest one.
     pub max_per_peer: usize,
+    /// The mean time between the starts of ordinary dials. Default 50 ms, which is 20 dials per second: 100 candidates whose dials
+    /// fail at once get as much while no peer is connected, and of more candidates the one that has waited longest is first. So
+    /// nobody who names candidates makes the node send more. These dials are not counted: dials of lost peers, which
+    /// [`Self::max_lost`] and [`Self::lost_cap`] bound; dials of the peers to keep, each at the pace of its backoff; and the dials
+    /// that the user wants ([`crate::Rejoin::handle_user_dial`]).
+    pub dial_interval: Duration,
+    /// How many ordinary dials may start without a pause, after a rest. Default 64, which is [`Self::max_in_flight`]: a start or a
+    /// change of the network is no slower than without the pace.
+    pub dial_burst: u32,
     /// How many candidates are kept. Default 1,024: more than a node dials in an hour.
     pub max_candidates: usize,
     /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports, two address families.
@@ -71,6 +80,8 @@ impl Default for RejoinConfig {
             attempt: Duration::from_secs(3),
             max_in_flight: 64,
             max_per_peer: 4,
+            dial_interval: Duration::from_millis(50),
+            dial_burst: 64,
             max_candidates: 1024,
             max_addresses: 8,
             list_delay: Duration::from_millis(500),
@@ -119,6 +130,12 @@ impl RejoinConfig {
     /// Sets [`Self::attempt`], [`Self::max_in_flight`] and [`Self::max_per_peer`].
     pub fn with_dials(mut self, attempt: Duration, in_flight: usize, per_peer: usize) -> Self {
         (self.attempt, self.max_in_flight, self.max_per_peer) = (attempt, in_flight, per_peer);
+        self
+    }
+
+    /// Sets [`Self::dial_interval`] and [`Self::dial_burst`].
+    pub fn with_pace(mut self, interval: Duration, burst: u32) -> Self {
+        (self.dial_interval, self.dial_burst) = (interval, burst);
         self
     }
 

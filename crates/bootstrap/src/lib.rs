@@ -28,6 +28,8 @@
 //!   many nodes have lost at the same moment is dialed at a random time within the cap.
 //! - A dial in flight never delays the next one. The number of dials in flight is bounded, for each peer and in all, and the
 //!   candidate that has waited longest is dialed first.
+//! - At most 64 ordinary dials start at once, and then 20 per second. Dials of lost peers and of peers to keep do not wait for
+//!   this pace: lost peers are at most 16, and the user names the peers to keep.
 //! - A less trusted origin displaces no candidate and no address of a more trusted one.
 //! - The core reads no clock and opens no socket: the host passes `now` and a seed.
 //! - The memory and the packets that a source, a name server, a host on the LAN or a file can cause are bounded.

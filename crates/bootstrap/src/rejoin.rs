@@ -6,6 +6,7 @@
 mod book;
 mod dials;
 mod entry;
+mod pace;
 mod peers;
 mod report;
 mod state;
@@ -19,6 +20,7 @@ use std::{
 
 use book::{Book, Put};
 use dials::{Attempt, after};
+use pace::Pace;
 use peers::{Mark, Peers};
 pub use state::{Reason, State, Status};
 pub use view::{AttemptId, CandidateView, Purpose, RejoinEvent};
@@ -38,6 +40,7 @@ pub struct Rejoin<Id, A> {
     book: Book<Id, A>,
     attempts: BTreeMap<AttemptId, Attempt>,
     next_attempt: u64,
+    pace: Pace,
     peers: Peers<Id, A>,
     wishes: Wishes,
     /// Whether the node has been joined since it was isolated.
@@ -54,6 +57,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because equal seeds dial in lockstep.
     pub fn new(local: Option<Id>, seed: u64, config: RejoinConfig) -> Self {
         Self {
+            pace: Pace::new(config.dial_burst),
             config,
             jitter: Jitter::new(seed),
             local,
@@ -275,7 +279,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let dial = self.next_dial().map(|(due, _)| due);
+        let dial = self.next_dial().map(|next| next.at);
         let ends = self.attempts.values().map(|attempt| attempt.until);
         let times = [dial, self.redial, self.peers.next_mark()];
         ends.chain(times.into_iter().flatten()).min()

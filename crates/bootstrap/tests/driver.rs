@@ -192,6 +192,21 @@ async fn a_file_is_read_again_when_it_changes_and_its_bad_lines_are_named() {
     );
 }
 
+/// A writer first empties the file. The source may then see its length before, and its content after the writing.
+#[tokio::test(start_paused = true)]
+async fn a_bad_line_that_stays_is_named_once_although_the_file_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list");
+    std::fs::write(&path, "nonsense\n").unwrap();
+    let source = sources::file(&path);
+    let (mut driver, _handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    assert_eq!(problems(&events(&mut driver, 5 * SECOND).await).len(), 1);
+    std::fs::write(&path, "nonsense\n/ip4/192.0.2.1/tcp/1\nworse\n").unwrap();
+    let again = problems(&events(&mut driver, 4 * SECOND).await);
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert!(again[0].contains(":3: \"worse\""), "{again:?}");
+}
+
 /// A look-up that counts its questions and answers with these records, or fails while there are none.
 fn look_up(records: &Arc<Mutex<Vec<String>>>) -> (TxtLookup, Arc<Mutex<Vec<Instant>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));

@@ -287,8 +287,7 @@ impl Transports {
                 async move {
                     // A record may lead to a name for which the dialer has another rule.
                     let bare = name.strip_prefix("_dnsaddr.").unwrap_or(&name);
-                    let address = multiaddr::Protocol::Dnsaddr(bare.into());
-                    if !tcp.is_direct(&address.into()) {
+                    if !crate::transport::tcp::Tcp::may_ask(&tcp.dialer, bare) {
                         return Err(format!("a look-up of {bare} would bypass the dialer"));
                     }
                     let records = tcp.resolver.txt(&name).await;

@@ -244,6 +244,28 @@ async fn a_bootstrap_address_that_does_not_answer_is_told_once() {
     assert_eq!(further, 0);
 }
 
+#[tokio::test]
+async fn the_line_of_a_failed_dial_names_what_failed() {
+    let at: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    let list = BootstrapConfig::default().with_list([at.clone()]);
+    let keep = BootstrapConfig::default().with_keep([at.clone()]);
+    for (what, bootstrap) in [("bootstrap peer: ", list), ("peer to keep: ", keep)] {
+        let here = Node::builder(Keypair::generate_ed25519());
+        let here = here.config(Config::default().with_bootstrap(bootstrap));
+        let (here, mut events) = here.build_with_events().unwrap();
+        let failed = wait(&mut events, |event| match event {
+            Event::Part(event) => (event.name() == "dial_failed").then(|| event.to_string()),
+            _ => None,
+        });
+        let line = failed.await;
+        assert!(
+            line.starts_with(what) && line.contains(&at.to_string()),
+            "{line}"
+        );
+        here.shutdown().await;
+    }
+}
+
 /// A connection over a path that goes dead without a notice, and the peer's own address.
 async fn silent_peer(here: &Node, events: &mut Events) -> (Node, Connection, Multiaddr) {
     let there = node();

@@ -173,11 +173,13 @@ impl Resolver {
         name: &str,
         peer: Option<PeerId>,
     ) -> Result<Vec<Multiaddr>, ResolveError> {
-        self.dnsaddr_while(name, peer, || true).await
+        self.dnsaddr_while(name, peer, |_| true).await
     }
 
-    /// Like [`Resolver::dnsaddr`], but asks for a further name only while `may_ask` agrees. Use it to bound the questions
-    /// of several look-ups together: one look-up asks for at most 100 names.
+    /// Like [`Resolver::dnsaddr`], but asks for the records of a name only if `may_ask` agrees to this name, which is `NAME` of
+    /// `/dnsaddr/NAME`. A name that is refused is left out, and the other names are asked. Use it to bound the questions of
+    /// several look-ups together, because one look-up asks for at most 100 names, and to ask for no name that only a proxy may
+    /// learn: the records of one name lead to others.
     ///
     /// # Errors
     ///
@@ -186,7 +188,7 @@ impl Resolver {
         &self,
         name: &str,
         peer: Option<PeerId>,
-        may_ask: impl FnMut() -> bool,
+        may_ask: impl FnMut(&str) -> bool,
     ) -> Result<Vec<Multiaddr>, ResolveError> {
         let mut all = Vec::new();
         self.expand(name, peer, may_ask, |found| all.extend(found))
@@ -200,7 +202,7 @@ impl Resolver {
         &self,
         name: &str,
         peer: Option<PeerId>,
-        mut may_ask: impl FnMut() -> bool,
+        mut may_ask: impl FnMut(&str) -> bool,
         mut found: impl FnMut(Vec<Multiaddr>),
     ) -> Result<(), ResolveError> {
         let mut expansion = Expansion::new(name, peer);
@@ -209,8 +211,10 @@ impl Resolver {
         loop {
             while asking.len() < CONCURRENT
                 && let Some(query) = expansion.poll_query()
-                && may_ask()
             {
+                if !may_ask(&query.name) {
+                    continue;
+                }
                 asking.push(async {
                     let answer = self.txt(&format!("_dnsaddr.{}", query.name)).await;
                     (query, answer)

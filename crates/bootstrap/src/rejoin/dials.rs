@@ -19,26 +19,50 @@ pub(super) struct Attempt {
     pub(super) until: Instant,
 }
 
+/// A dial that is to come. The order is that of the dials.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Next {
+    /// When the dial may start: an ordinary dial also waits for [`crate::RejoinConfig::dial_interval`].
+    pub(super) at: Instant,
+    /// The end of the candidate's backoff.
+    due: Instant,
+    key: Key,
+    is_urgent: bool,
+}
+
 impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// Starts the dials that are due, the one that has waited longest first. So no candidate starves.
     pub(super) fn start_due(&mut self, now: Instant) {
-        while let Some((_, key)) = self.next_dial().filter(|(due, _)| *due <= now) {
-            self.start(now, key);
+        while let Some(next) = self.next_dial().filter(|next| next.at <= now) {
+            if !next.is_urgent {
+                let (interval, burst) = (self.config.dial_interval, self.config.dial_burst);
+                self.pace.take(now, interval, burst);
+            }
+            self.start(now, next.key);
         }
     }
 
-    /// The dial that comes next, and when. None if there is no room for a dial, or none is needed.
-    pub(super) fn next_dial(&self) -> Option<(Instant, Key)> {
+    /// The dial that comes next. None if there is no room for a dial, or none is needed.
+    pub(super) fn next_dial(&self) -> Option<Next> {
         if self.attempts.len() >= self.config.max_in_flight {
             return None;
         }
         let missing = self.need().peers;
         // Twice as many as are missing, since some will fail.
         let ordinary = missing > 0 && self.peers_in_flight() < missing.saturating_mul(2);
+        let ready_at = self.pace.ready_at(self.config.dial_interval);
         let dial = |(key, entry): (Key, &Entry<Id, A>)| {
             let due = entry.due?;
             // A candidate that is lost now may be an ordinary one when its dial is due.
-            (entry.is_urgent(due) || ordinary).then_some((due, key))
+            let is_urgent = entry.is_urgent(due);
+            let paced = ready_at.filter(|_| !is_urgent);
+            let at = paced.map_or(due, |ready| ready.max(due));
+            (is_urgent || ordinary).then_some(Next {
+                at,
+                due,
+                key,
+                is_urgent,
+            })
         };
         self.book.iter().filter_map(dial).min()
     }

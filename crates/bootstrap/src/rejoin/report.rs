@@ -30,7 +30,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         } else if self.book.len() == 0 {
             Reason::NoCandidates
         } else {
-            let next = self.next_dial().map(|(due, _)| due);
+            let next = self.next_dial().map(|next| next.at);
             Reason::Waiting {
                 candidates: self.book.len(),
                 next,

@@ -58,9 +58,15 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCandidates => f.write_str("no peer is known that could be dialed"),
+            Self::Dialing { dials: 1 } => {
+                f.write_str("no peer is connected, and 1 dial is in flight")
+            }
             Self::Dialing { dials } => {
                 write!(f, "no peer is connected, and {dials} dials are in flight")
             }
+            Self::Waiting { candidates: 1, .. } => f.write_str(
+                "the only known peer did not answer, and the next dial waits for its backoff",
+            ),
             Self::Waiting { candidates, .. } => {
                 write!(
                     f,

@@ -32,7 +32,7 @@ const MAX_SHOWN: usize = 80;
 /// A source that reads a file with one address of a peer per line. Lines that start with `#` are comments.
 ///
 /// The file is read again within 2 s after it has changed, and addresses that are no longer in it are withdrawn. If the file
-/// cannot be read, the candidates that were read before stay. At most 1,000 addresses in the first MiB are read.
+/// cannot be read, the candidates that were read before stay. A bad line is named once, as long as it stays. At most 1,000 addresses in the first MiB are read.
 pub fn file(path: impl Into<PathBuf>) -> Task<PeerId, Multiaddr> {
     let path = path.into();
     Task::new(move |finds| watch(path, finds))
@@ -45,6 +45,8 @@ type Version = (Option<SystemTime>, u64);
 
 async fn watch(path: PathBuf, finds: Finds<PeerId, Multiaddr>) {
     let (mut known, mut version, mut failure) = (Vec::<Peer>::new(), None, None);
+    // What was wrong with the lines. A file that is read while it is written is read again, with the same bad lines.
+    let mut told = Vec::<String>::new();
     loop {
         let read = match look(&path).await {
             Ok(now) if Some(now) == version => None,
@@ -56,8 +58,12 @@ async fn watch(path: PathBuf, finds: Finds<PeerId, Multiaddr>) {
             Some(Ok((now, bytes))) => {
                 (version, failure) = (Some(now), None);
                 let (peers, problems) = parse(&path, &bytes);
+                let texts = problems.iter().map(SourceError::to_string).collect();
+                let before = std::mem::replace(&mut told, texts);
                 for problem in problems {
-                    finds.problem(problem).await;
+                    if !before.contains(&problem.to_string()) {
+                        finds.problem(problem).await;
+                    }
                 }
                 for gone in known.iter().filter(|peer| !peers.contains(peer)) {
                     finds.withdrawn(gone.clone()).await;

@@ -2,6 +2,7 @@
 
 mod host;
 mod losses;
+mod pace;
 mod properties;
 mod quiet;
 mod simulation;
@@ -97,6 +98,36 @@ fn the_states_follow_the_peers_that_have_settled() {
     let states = host.states();
     use State::{Degraded, Isolated, Joined, Joining};
     assert_eq!(states, [Joining, Joined, Degraded, Isolated, Joining]);
+}
+
+#[test]
+fn the_reason_counts_one_dial_and_one_peer_in_the_singular() {
+    let mut host = Host::new(RejoinConfig::default());
+    let reason = |host: &Host| host.core.status().reason.to_string();
+    for (peer, dialing, waiting) in [
+        (
+            1,
+            "1 dial is in flight",
+            "the only known peer did not answer",
+        ),
+        (
+            2,
+            "2 dials are in flight",
+            "none of the 2 known peers answered",
+        ),
+    ] {
+        host.add(peer, &[peer], Origin::Saved);
+        assert!(host.core.handle_user_dial(host.now, &1));
+        let mut dials = host.dials();
+        while dials.len() > peer as usize {
+            host.core.handle_failed(host.now, dials.remove(0).attempt);
+        }
+        assert!(reason(&host).ends_with(dialing), "{}", reason(&host));
+        for dial in dials {
+            host.core.handle_failed(host.now, dial.attempt);
+        }
+        assert!(reason(&host).contains(waiting), "{}", reason(&host));
+    }
 }
 
 #[test]
@@ -342,7 +373,8 @@ fn figures_of_zero_and_without_end_neither_spin_nor_overflow() {
             .with_stays(figure, figure)
             .with_list_delay(figure)
             .with_change_gap(figure)
-            .with_dials(figure, 64, 4);
+            .with_dials(figure, 64, 4)
+            .with_pace(figure, 0);
         let mut host = Host::new(config);
         host.add(1, &[1], Origin::Saved);
         host.add(2, &[2], Origin::List);

@@ -10,6 +10,7 @@ mod listing;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod sources;
+mod told;
 
 use std::{
     sync::{
@@ -181,8 +182,7 @@ impl Rejoin {
                 ..
             } => {
                 self.counters.dials.fetch_add(1, Relaxed);
-                let told = origin == Origin::Kept || origin.is_list();
-                dials.start(attempt, peer, addresses, told, until.into());
+                dials.start(attempt, peer, addresses, origin, until.into());
             }
             RejoinEvent::Abandon { attempt } => dials.abandon(attempt),
             RejoinEvent::State { from, to } => {
@@ -198,7 +198,8 @@ impl Rejoin {
         let error = error_chain(problem);
         match problem {
             SourceError::Resolve { .. } | SourceError::Empty { .. } => {
-                self.context.emit_part(BootstrapFailed { error });
+                let what = "bootstrap list";
+                self.context.emit_part(BootstrapFailed { what, error });
             }
             _ => tracing::warn!("{error}"),
         }

@@ -7,7 +7,7 @@ use multiaddr::{Multiaddr, Protocol};
 use tokio::sync::Notify;
 use transport_tcp::{
     ConnectBudget, Connection, DialContext, Dialer, ListenConfig, Listener as TcpListener, Metered,
-    Resolver, Target, Upgrader,
+    ResolveError, Resolver, Target, Upgrader,
 };
 
 use super::system;
@@ -56,6 +56,12 @@ impl Tcp {
     /// a proxy or a refusal.
     pub(crate) fn is_direct(&self, address: &Multiaddr) -> bool {
         address::target(address).is_some_and(|target| self.dialer.is_direct(&target))
+    }
+
+    /// Whether this machine itself may ask for the `/dnsaddr` records of `name`. If not, the question would bypass the dialer.
+    pub(crate) fn may_ask(dialer: &CountedDialer, name: &str) -> bool {
+        let address = Multiaddr::from(Protocol::Dnsaddr(name.into()));
+        address::target(&address).is_some_and(|target| dialer.is_direct(&target))
     }
 
     /// The path of a connection that the dialer has opened. A dialer that may use a proxy has not used one if the socket is
@@ -111,10 +117,22 @@ impl Connector for Tcp {
         };
         let (resolver, name) = (self.resolver.clone(), name.into_owned());
         let (expected, budget) = (attempt.expected, attempt.budget.clone());
+        let dialer = Arc::clone(&self.dialer);
         let look_up = async move {
-            let may_ask = || budget.take_question();
+            let mut bypasses = false;
+            // A record may lead to a name for which the dialer has another rule.
+            let may_ask = |name: &str| {
+                let is_direct = Self::may_ask(&dialer, name);
+                bypasses |= !is_direct;
+                is_direct && budget.take_question()
+            };
             let found = resolver.dnsaddr_while(&name, expected, may_ask).await;
-            let found = found.map_err(|error| AttemptCause::Resolve(Box::new(error)))?;
+            let found = found.map_err(|error| match error {
+                ResolveError::Empty(_) if bypasses => AttemptCause::NotDirect {
+                    what: "a DNS look-up of a name in its records",
+                },
+                error => AttemptCause::Resolve(Box::new(error)),
+            })?;
             // The owner of a name does not know the interfaces of this machine.
             let usable = |address: &Multiaddr| {
                 let is_direct = matches!(address::kind(address), Kind::Tcp | Kind::Quic);

@@ -250,3 +250,47 @@ async fn a_record_that_leads_to_a_name_behind_a_proxy_is_not_followed_past_the_p
     assert!(!names.iter().any(|name| name.contains("corp")), "{names:?}");
     here.shutdown().await;
 }
+
+/// The record of a dialed name leads to a name that only a proxy may learn of, and to an address.
+#[tokio::test]
+async fn a_dial_does_not_follow_a_record_to_a_name_behind_a_proxy_past_the_proxy() {
+    use node::transport_tcp::{Matcher, Rules};
+    let port = closed_port();
+    let (heard, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |name| {
+        let _ = heard.send(name.to_owned());
+        Records::Dnsaddr(match name {
+            "_dnsaddr.list.example" => vec![
+                "/dnsaddr/secret.corp".into(),
+                "/dnsaddr/next.example".into(),
+            ],
+            "_dnsaddr.only.example" => vec!["/dnsaddr/Secret.CORP".into()],
+            _ => vec![format!("/ip4/127.0.0.1/tcp/{port}")],
+        })
+    })
+    .await;
+    let dialer = Rules::new()
+        .refuse("corp", Matcher::any().suffix("corp"))
+        .via("rest", Matcher::any(), Direct::default());
+    let node = with(&server, Config::default()).dialer(Arc::new(dialer));
+    let node = node.build().unwrap();
+    // The dial leaves out the secret name and tries the address of the other.
+    let (attempts, text) = failures(&node, vec![parse("/dnsaddr/list.example")]).await;
+    assert_eq!(refused(&attempts), 1, "{text}");
+    let (_, text) = failures(&node, vec![parse("/dnsaddr/only.example")]).await;
+    let names: Vec<_> = std::iter::from_fn(|| asked.try_recv().ok()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_lowercase().contains("corp")),
+        "{names:?}"
+    );
+    assert!(
+        names.contains(&"_dnsaddr.next.example".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        text.contains("a DNS look-up of a name in its records"),
+        "{text}"
+    );
+}

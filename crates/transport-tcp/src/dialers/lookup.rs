@@ -111,7 +111,7 @@ async fn dnsaddr(
                 let _ = names.unbounded_send(target);
             }
         };
-        let expanded = resolver.expand(name, peer, || true, sort).await;
+        let expanded = resolver.expand(name, peer, |_| true, sort).await;
         names.close_channel();
         expanded
     };

@@ -1,10 +1,6 @@
 //! Carries out the dials that the core asks for: one task per dial.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::pending,
-    sync::atomic::Ordering::Relaxed,
-};
+use std::{collections::BTreeMap, future::pending, sync::atomic::Ordering::Relaxed};
 
 use bootstrap::{AttemptId, Handle};
 use libp2p_identity::PeerId;
@@ -14,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{BootstrapFailed, Counters};
+use super::{BootstrapFailed, Counters, told::Told};
 use crate::{
     address,
     context::Context,
@@ -23,10 +19,6 @@ use crate::{
     part::{Circuits, DialRequest, Existing, Origin},
 };
 
-/// The number of failed addresses that are remembered, so that each failure is told once. The failures of further addresses are
-/// not told.
-const MAX_TOLD: usize = 1024;
-
 /// The dials in flight. The core bounds their number. Dropping this value ends all of them.
 pub(super) struct Dials<'a> {
     context: &'a Context,
@@ -34,15 +26,14 @@ pub(super) struct Dials<'a> {
     counters: &'a Counters,
     tasks: JoinSet<Ended>,
     running: BTreeMap<AttemptId, AbortHandle>,
-    /// The addresses of the user whose failure is told, until they answer.
-    told: BTreeSet<Multiaddr>,
+    told: Told,
 }
 
 struct Ended {
     attempt: AttemptId,
+    peer: Option<PeerId>,
     addresses: Vec<Multiaddr>,
-    /// Whether the user named the addresses and wants to know of a failure.
-    is_told: bool,
+    origin: bootstrap::Origin,
     outcome: Result<PeerId, DialError>,
 }
 
@@ -58,7 +49,7 @@ impl<'a> Dials<'a> {
             counters,
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
-            told: BTreeSet::new(),
+            told: Told::default(),
         }
     }
 
@@ -68,7 +59,7 @@ impl<'a> Dials<'a> {
         attempt: AttemptId,
         peer: Option<PeerId>,
         addresses: Vec<Multiaddr>,
-        is_told: bool,
+        origin: bootstrap::Origin,
         until: Instant,
     ) {
         // An error then names the address as the user wrote it.
@@ -92,8 +83,9 @@ impl<'a> Dials<'a> {
             let outcome = outcome.map(|connection| connection.peer());
             Ended {
                 attempt,
+                peer,
                 addresses,
-                is_told,
+                origin,
                 outcome,
             }
         });
@@ -128,19 +120,18 @@ impl<'a> Dials<'a> {
     fn report(&mut self, ended: Ended) {
         let Ended {
             attempt,
+            peer,
             addresses,
-            is_told,
+            origin,
             outcome,
         } = ended;
         let known = self.running.remove(&attempt).is_some();
         let error = match outcome {
-            Ok(peer) => {
-                addresses.iter().for_each(|address| {
-                    self.told.remove(address);
-                });
+            Ok(answered) => {
+                self.told.answered(peer, &addresses);
                 return self
                     .handle
-                    .with(|core, now| core.handle_answered(now, attempt, &peer));
+                    .with(|core, now| core.handle_answered(now, attempt, &answered));
             }
             Err(error) => error,
         };
@@ -150,21 +141,14 @@ impl<'a> Dials<'a> {
             None => core.handle_failed(now, attempt),
         });
         self.counters.failures.fetch_add(1, Relaxed);
-        if known && is_told && oneself.is_none() && self.is_news(&addresses) {
+        if known && oneself.is_none() && self.told.is_news(origin, peer, &addresses) {
+            let what = match origin {
+                bootstrap::Origin::Kept => "peer to keep",
+                _ => "bootstrap peer",
+            };
             let error = error_chain(&error);
-            self.context.emit_part(BootstrapFailed { error });
+            self.context.emit_part(BootstrapFailed { what, error });
         }
-    }
-
-    /// Whether the failure of one of the addresses is news: it was not told since the address last answered.
-    fn is_news(&mut self, addresses: &[Multiaddr]) -> bool {
-        let mut is_news = false;
-        for address in addresses {
-            if self.told.len() < MAX_TOLD {
-                is_news |= self.told.insert(address.clone());
-            }
-        }
-        is_news
     }
 }
 

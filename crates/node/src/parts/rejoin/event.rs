@@ -49,17 +49,19 @@ impl PartEvent for NetworkEvent {
 }
 
 /// A bootstrap address, or an address of a peer to keep, does not answer. The event comes once per address, until the address has
-/// answered again.
+/// answered again. It tells at most 1,024 addresses that the user has named, and 128 addresses of `/dnsaddr` records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BootstrapFailed {
+    /// What failed: `"bootstrap peer"`, `"peer to keep"`, or `"bootstrap list"` for a `/dnsaddr` name without peers.
+    pub what: &'static str,
     /// The failed addresses with their causes.
     pub error: String,
 }
 
 impl fmt::Display for BootstrapFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bootstrap: {}", self.error)
+        write!(f, "{}: {}", self.what, self.error)
     }
 }
 
