@@ -5,6 +5,9 @@ use anyhow::Result;
 use crate::step;
 use crate::tally::{LibtestFailures, Tally};
 
+/// The features with tests that the node does not use.
+const FEATURES: &str = "--features=bootstrap/kad,bootstrap/mdns,gossip-net/signed";
+
 pub(crate) fn run() -> Result<Tally> {
     // Together with the tests, so that the dependencies have the same features for both and are built once.
     let built = step::build(&mut step::cargo(&[
@@ -13,11 +16,12 @@ pub(crate) fn run() -> Result<Tally> {
         "--bin",
         "bowline",
         "--tests",
+        FEATURES,
     ]))?;
     let bowline = step::executable(&built, "bowline")?;
 
     let (mut tally, mut failures) = (Tally::default(), LibtestFailures::default());
-    let mut tests = step::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let mut tests = step::cargo(&["test", "--workspace", "--no-fail-fast", FEATURES]);
     let succeeded = step::stream(tests.env("BOWLINE_BIN", bowline), |line| {
         println!("{line}");
         failures.read(line);

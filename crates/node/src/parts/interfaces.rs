@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Interfaces {
     context: Context,
     /// The process was asleep, so any connection may be dead.
     woke: Notify,
+    /// The watches exist as soon as the node does. They then have their descriptors even if the process later has none free.
+    watches: Mutex<Option<(interfaces::Watch, dns_config::Watch)>>,
 }
 
 impl Interfaces {
@@ -39,6 +41,7 @@ impl Interfaces {
         Self {
             context,
             woke: Notify::new(),
+            watches: Mutex::new(Some((interfaces::Watch::new(), dns_config::Watch::new()))),
         }
     }
 
@@ -80,9 +83,15 @@ impl Part for Interfaces {
     }
 
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        let watches = self
+            .watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         async move {
-            let mut watch = interfaces::Watch::new();
-            let mut dns = dns_config::Watch::new();
+            let Some((mut watch, mut dns)) = watches else {
+                return;
+            };
             let (mut lost, mut routes) = (BTreeSet::new(), routes::list());
             loop {
                 // The first read covers changes before the watch began.
