@@ -161,7 +161,9 @@ fn a_request_to_a_peer_that_is_being_probed_holds_no_lookup_up() {
     else {
         panic!()
     };
-    assert_eq!(peers.len(), 19);
+    // An answer names the 20 nearest peers that its sender knows. Half of these are the silent ones.
+    assert!(peers.len() >= 10, "{}", peers.len());
+    assert!(peers.iter().all(|found| !silent.contains(&found.id)));
     assert!(net.now - start < SECOND, "{:?}", net.now - start);
 }
 
