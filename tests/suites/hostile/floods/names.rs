@@ -42,6 +42,12 @@ const ALL_IP: i32 = 0x0800_u16.to_be() as i32;
 /// Connections per dial that the node promises not to exceed.
 const PER_DIAL: u64 = 100;
 
+/// The connections that the node promises not to exceed while it redials the 100 names by itself, for the seconds of the flood: 64
+/// dials at once and then 20 per second, each with at most 16 addresses of its name.
+fn of_redials(seconds: u64) -> u64 {
+    (64 + 20 * seconds) * 16
+}
+
 /// The answers that the resolvers of TCP and QUIC keep: 8 each, with up to 64 KiB on the wire and 6 MiB in memory.
 const CACHED: u64 = 12 << 20;
 
@@ -165,7 +171,7 @@ pub(crate) fn of_a_node(setting: &Setting) -> Result<Outcome> {
     let mut figures = siege.figures;
     // The dial begins before the flood does, so the trap knows the number and the node's counter does not.
     figures.opened = trap.reached();
-    figures.opened_at_most = PER_DIAL;
+    figures.opened_at_most = of_redials(setting.length.as_secs() + 1);
     figures.cached = CACHED;
     figures.received = trap.sent();
     Ok(Outcome::Ran(Box::new(figures)))
