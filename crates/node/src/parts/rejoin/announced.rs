@@ -71,9 +71,11 @@ fn relay_of(address: &Multiaddr) -> Option<PeerId> {
         })
 }
 
-/// Whether two addresses belong to one host: the same IPv4 address, or the same IPv6 /64, in which a host has several addresses.
+/// Whether two addresses belong to one host: the same IPv4 address, the same IPv6 /64, in which a host has several addresses, or
+/// two loopback addresses, which belong to this host. A connection to 127.0.0.2 comes from 127.0.0.1.
 fn is_same_host(one: IpAddr, other: IpAddr) -> bool {
     match (one.to_canonical(), other.to_canonical()) {
+        (one, other) if one.is_loopback() && other.is_loopback() => true,
         (IpAddr::V6(one), IpAddr::V6(other)) => one.segments()[..4] == other.segments()[..4],
         (one, other) => one == other,
     }
@@ -117,6 +119,8 @@ mod tests {
         ];
         let all: Vec<&str> = own.iter().chain(&others).map(String::as_str).collect();
         assert_eq!(sorted("44.1.2.3", &all), [own.to_vec(), others.to_vec()]);
+        let local = ["/ip4/127.0.0.2/tcp/1", "/ip6/::1/tcp/1"];
+        assert_eq!(sorted("127.0.0.1", &local)[0], local);
         let neighbour = ["/ip6/2a00:1:2:3::1/tcp/1", "/ip6/2a00:1:2:4::1/tcp/1"];
         let [shown, claimed] = sorted("2a00:1:2:3:4:5:6:7", &neighbour);
         assert_eq!(
