@@ -1,7 +1,8 @@
 //! The budget of one dial: a number of addresses, a number of questions to name servers, and the pace of the connects.
 //!
 //! The owner of a DNS name or of an address record chooses the addresses that a dial finds. They may be many, and may belong to
-//! other hosts. TCP, QUIC and the dials of relays therefore share one budget per dial.
+//! other hosts. TCP, QUIC and the dials of relays therefore share one budget per dial. Dials that repeat by themselves share one
+//! budget, which is renewed slowly.
 
 use std::{
     sync::{
@@ -18,6 +19,8 @@ pub(crate) const MAX_DIAL_ADDRESSES: usize = 100;
 const MAX_QUESTIONS: usize = 100;
 /// The number of connects that may start without a pause. It is the default of `Config::dials_per_peer`.
 const CONNECTS_AT_ONCE: u32 = 8;
+/// The time in which a shared budget regains one address and one question.
+const RENEWAL: Duration = Duration::from_millis(50);
 /// The pause before each further connect. 100 connects take 2 s.
 const CONNECT_GAP: Duration = Duration::from_millis(20);
 
@@ -31,6 +34,8 @@ struct Spent {
     questions: usize,
     /// The time from which `CONNECTS_AT_ONCE` connects may again start without a pause.
     rested_at: Option<Instant>,
+    /// The time up to which the budget is renewed.
+    renewed_at: Option<Instant>,
 }
 
 impl DialBudget {
@@ -46,6 +51,14 @@ impl DialBudget {
         let left = spent.questions < MAX_QUESTIONS;
         spent.questions += usize::from(left);
         left
+    }
+
+    /// Gives back one address and one question for each [`RENEWAL`] since the last call that gave back something. A dial that
+    /// shares its budget with later dials calls this first, so that all of them try at most [`MAX_DIAL_ADDRESSES`] addresses at
+    /// once, and then 20 per second.
+    #[allow(dead_code, reason = "only rejoining shares a budget")]
+    pub(crate) fn renew(&self, now: Instant) {
+        self.spent().renew(now);
     }
 
     /// The time at which the first connect to a counted address may start. The caller must make this connect.
@@ -78,6 +91,19 @@ impl Spent {
         let left = self.addresses < MAX_DIAL_ADDRESSES;
         self.addresses += usize::from(left);
         left
+    }
+
+    fn renew(&mut self, now: Instant) {
+        let renewed_at = *self.renewed_at.get_or_insert(now);
+        let passed = now.saturating_duration_since(renewed_at).as_nanos() / RENEWAL.as_nanos();
+        let regained = usize::try_from(passed).unwrap_or(usize::MAX);
+        self.addresses = self.addresses.saturating_sub(regained);
+        self.questions = self.questions.saturating_sub(regained);
+        // The rest of an interval counts for the next call.
+        let rest = u32::try_from(passed)
+            .ok()
+            .and_then(|passed| renewed_at.checked_add(RENEWAL * passed));
+        self.renewed_at = Some(rest.unwrap_or(now));
     }
 
     fn pace(&mut self, now: Instant) -> Instant {
@@ -114,6 +140,27 @@ mod tests {
         assert_eq!(further, 10);
         assert_eq!(two(now), None);
         assert!(!budget.take_address());
+    }
+
+    #[test]
+    fn a_shared_budget_has_a_hundred_addresses_at_once_and_then_twenty_per_second() {
+        let (budget, start) = (DialBudget::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        let almost = RENEWAL - Duration::from_millis(1);
+        for (after, expected) in [
+            (Duration::ZERO, 100),
+            (almost, 0),
+            (RENEWAL, 1),
+            (RENEWAL + almost, 0),
+            (second, 19),
+            (2 * second, 20),
+            (3600 * second, 100),
+        ] {
+            budget.renew(start + after);
+            let taken = (0..200).filter(|_| budget.take_address()).count();
+            let asked = (0..200).filter(|_| budget.take_question()).count();
+            assert_eq!((taken, asked), (expected, expected), "after {after:?}");
+        }
     }
 
     #[test]

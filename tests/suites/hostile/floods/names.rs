@@ -42,10 +42,10 @@ const ALL_IP: i32 = 0x0800_u16.to_be() as i32;
 /// Connections per dial that the node promises not to exceed.
 const PER_DIAL: u64 = 100;
 
-/// The connections that the node promises not to exceed while it redials the 100 names by itself, for the seconds of the flood: 64
-/// dials at once and then 20 per second, each with at most 16 addresses of its name.
+/// The connections that the node promises not to exceed in so many seconds in which it redials the names by itself: as many as in
+/// one dial, and then 20 per second.
 fn of_redials(seconds: u64) -> u64 {
-    (64 + 20 * seconds) * 16
+    PER_DIAL + 20 * seconds
 }
 
 /// The answers that the resolvers of TCP and QUIC keep: 8 each, with up to 64 KiB on the wire and 6 MiB in memory.

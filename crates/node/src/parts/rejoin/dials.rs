@@ -27,6 +27,8 @@ pub(super) struct Dials<'a> {
     tasks: JoinSet<Ended>,
     running: BTreeMap<AttemptId, AbortHandle>,
     told: Told,
+    /// The budget of all dials of peers that others have named: their addresses may be host names, which lead to many addresses.
+    of_others: DialBudget,
 }
 
 struct Ended {
@@ -50,6 +52,7 @@ impl<'a> Dials<'a> {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             told: Told::default(),
+            of_others: DialBudget::default(),
         }
     }
 
@@ -75,7 +78,7 @@ impl<'a> Dials<'a> {
             existing: self.existing(peer.as_ref()),
             circuits: Circuits::Allowed,
             until: Some(until),
-            budget: DialBudget::default(),
+            budget: self.budget(origin),
         };
         let context = self.context.clone();
         let task = self.tasks.spawn(async move {
@@ -90,6 +93,18 @@ impl<'a> Dials<'a> {
             }
         });
         self.running.insert(attempt, task);
+    }
+
+    /// The dials of the user's own peers, and of peers that the node knows from connections, have a budget each.
+    fn budget(&self, origin: bootstrap::Origin) -> DialBudget {
+        use bootstrap::Origin as From;
+        match origin {
+            From::DnsAddr | From::Routing | From::Other => {
+                self.of_others.renew(Instant::now().into_std());
+                self.of_others.clone()
+            }
+            _ => DialBudget::default(),
+        }
     }
 
     /// The core dials a connected peer only if its connection is quiet.
