@@ -99,7 +99,7 @@ impl<'a> Dials<'a> {
     fn budget(&self, origin: bootstrap::Origin) -> DialBudget {
         use bootstrap::Origin as From;
         match origin {
-            From::DnsAddr | From::Routing | From::Other => {
+            From::DnsAddr | From::Routing | From::Claimed | From::Other => {
                 self.of_others.renew(Instant::now().into_std());
                 self.of_others.clone()
             }
