@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use gossip_net::{
-    Builder, Config, Dialect, Event, Gossip, Id, Subscription, TopicId, memory::MemoryNetwork,
+    Builder, Config, Event, Gossip, Id, LinkProtocol, Subscription, TopicId, memory::MemoryNetwork,
     wire::PeerInfo,
 };
 
@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let network = MemoryNetwork::new(7, Duration::from_millis(10), Duration::from_millis(50));
     let topic = TopicId::from_name("greetings");
     let nodes = [1, 2, 3].map(|secret| -> Gossip {
-        let links = network.attach(id(secret), Dialect::Bowline);
+        let links = network.attach(id(secret), LinkProtocol::Bowline);
         Builder::new(id(secret), secret.into(), Config::default(), links).spawn()
     });
 

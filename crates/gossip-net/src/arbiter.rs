@@ -15,12 +15,12 @@ use crate::{Id, config::Config};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// The kind of peer at the other end of a link.
+/// The protocol on which the two ends of a link have agreed. Both protocols have the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// A Bowline peer, over `/bowline/gossip/1`.
+pub enum LinkProtocol {
+    /// `/bowline/gossip/1`: both ends are Bowline, and choose the same one of two links.
     Bowline,
-    /// iroh-gossip, or any peer over `/iroh-gossip/1`.
+    /// `/iroh-gossip/1`: the peer is iroh-gossip, or behaves like it.
     Iroh,
 }
 
@@ -36,11 +36,11 @@ pub enum Probe {
 }
 
 /// Two links that came up within this time were dialed at the same time.
-const SIMULTANEOUS: Duration = Duration::from_secs(5);
+const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(5);
 /// How long a probe may take.
-pub(crate) const PROBE: Duration = Duration::from_secs(3);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a link without a neighbour may be silent.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A link that has come up.
 pub(crate) struct NewLink {
@@ -49,7 +49,7 @@ pub(crate) struct NewLink {
     pub(crate) dialed_by: Id,
     /// The lower id of the two ends.
     pub(crate) lower: Id,
-    pub(crate) dialect: Dialect,
+    pub(crate) protocol: LinkProtocol,
     /// How many membership messages the link may send at once.
     pub(crate) burst: f64,
 }
@@ -58,7 +58,7 @@ pub(crate) struct NewLink {
 pub(crate) struct Link {
     pub(crate) peer: u32,
     dialed_by: Id,
-    pub(crate) dialect: Dialect,
+    pub(crate) protocol: LinkProtocol,
     /// The link with the highest rank is used. Messages over a link with a lower rank are older.
     pub(crate) rank: u64,
     pub(crate) up: Instant,
@@ -133,7 +133,7 @@ impl Arbiter {
             peer,
             dialed_by,
             lower,
-            dialect,
+            protocol,
             burst,
         } = new;
         let old = self.current(peer);
@@ -141,7 +141,7 @@ impl Arbiter {
         let entry = Link {
             peer,
             dialed_by,
-            dialect,
+            protocol,
             rank: self.rank,
             up: now,
             heard: now,
@@ -162,19 +162,19 @@ impl Arbiter {
         };
         out.push(Verdict::Moved(peer));
         let before = &self.links[&old];
-        let keeps_old = dialect == Dialect::Bowline
-            && before.dialect == Dialect::Bowline
+        let keeps_old = protocol == LinkProtocol::Bowline
+            && before.protocol == LinkProtocol::Bowline
             && before.dialed_by != dialed_by
             && before.dialed_by == lower;
         if !keeps_old {
             self.drain(now, old);
-        } else if now < before.up + SIMULTANEOUS {
+        } else if now < before.up + SIMULTANEOUS_WINDOW {
             self.prefer(now, old);
         } else {
             self.links
                 .entry(old)
-                .and_modify(|old| old.probe = Some(now + PROBE));
-            out.push(Verdict::Probe(old, now + PROBE));
+                .and_modify(|old| old.probe = Some(now + PROBE_TIMEOUT));
+            out.push(Verdict::Probe(old, now + PROBE_TIMEOUT));
         }
     }
 
@@ -289,15 +289,19 @@ impl Arbiter {
         let Some(since) = link.drains else {
             let is_alone = self.current(link.peer) == Some(id);
             return (is_alone && !in_use(link.peer))
-                .then_some((quiet + IDLE, "no topic uses this link"));
+                .then_some((quiet + IDLE_TIMEOUT, "no topic uses this link"));
         };
         let current = &self.links[&self.current(link.peer)?];
         let peer_has_moved = current.spoke;
         let reason = "another link to this peer is used";
-        match link.dialect {
-            Dialect::Iroh => peer_has_moved.then_some((quiet + config.iroh_drain, reason)),
-            Dialect::Bowline if peer_has_moved => Some((quiet.max(since) + config.drain, reason)),
-            Dialect::Bowline => Some((quiet.max(since) + 2 * config.drain, reason)),
+        match link.protocol {
+            LinkProtocol::Iroh => {
+                peer_has_moved.then_some((quiet + config.iroh_drain_time, reason))
+            }
+            LinkProtocol::Bowline if peer_has_moved => {
+                Some((quiet.max(since) + config.drain_time, reason))
+            }
+            LinkProtocol::Bowline => Some((quiet.max(since) + 2 * config.drain_time, reason)),
         }
     }
 

@@ -24,7 +24,7 @@ const PRUNE_GAP: Duration = Duration::from_millis(100);
 /// From so many missing messages on, a neighbour is ahead of this node.
 const MANY_MISSING: usize = 64;
 /// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
-const BATCH: usize = 2 * MAX_IHAVES;
+const MAX_BATCH: usize = 2 * MAX_IHAVES;
 const BATCH_GAP: Duration = Duration::from_millis(40);
 /// How many ids wait for a neighbour. Older ones are dropped and counted.
 const MAX_LAZY: usize = 8192;
@@ -117,7 +117,7 @@ impl Broadcast {
 
     pub(crate) fn handle_up(&mut self, peer: u32) {
         if self.neighbour(peer).is_none() {
-            let eager = self.eager_and_lazy().0 < self.config.eager;
+            let eager = self.eager_and_lazy().0 < self.config.max_eager;
             self.neighbours.push(Neighbour {
                 peer,
                 eager,
@@ -224,7 +224,7 @@ impl Broadcast {
     /// many messages that have not arrived. One neighbour that announces what does not exist is not enough.
     pub(crate) fn is_overloaded(&self) -> bool {
         let waits =
-            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * BATCH;
+            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * MAX_BATCH;
         if self.neighbours.iter().any(waits) {
             return true;
         }
@@ -341,7 +341,8 @@ impl Broadcast {
                 continue;
             }
             neighbour.lazy.push(IHave { id, round });
-            self.dispatch.get_or_insert(now + self.config.dispatch);
+            self.dispatch
+                .get_or_insert(now + self.config.dispatch_delay);
         }
     }
 }

@@ -183,7 +183,7 @@ impl Core {
             .outboxes
             .iter()
             .filter(|(_, outbox)| !outbox.is_empty());
-        let stalls = stalls.map(|(_, outbox)| outbox.moved + self.config.stalled);
+        let stalls = stalls.map(|(_, outbox)| outbox.moved + self.config.stall_timeout);
         let links = self
             .arbiter
             .poll_timeout(&self.config, |peer| self.is_used(peer));

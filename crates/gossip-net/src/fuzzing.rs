@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Config, Core, Dialect, Id, LinkId, TopicId,
+    Config, Core, Id, LinkId, LinkProtocol, TopicId,
     wire::{AddrInfo, Frames, Message, PeerData},
 };
 
@@ -53,8 +53,8 @@ pub fn gossip_core(start: Instant, data: &[u8]) {
     let mut core = Core::new(me, 7, Config::default());
     let topic = TopicId::from_bytes([5; 32]);
     assert!(core.subscribe(now, topic, &[]).is_ok());
-    core.handle_link_up(now, LinkId(1), one, one, Dialect::Bowline);
-    core.handle_link_up(now, LinkId(2), other, me, Dialect::Iroh);
+    core.handle_link_up(now, LinkId(1), one, one, LinkProtocol::Bowline);
+    core.handle_link_up(now, LinkId(2), other, me, LinkProtocol::Iroh);
     let mut rest = data;
     let mut number = 0;
     while let [first, tail @ ..] = rest {

@@ -26,7 +26,7 @@ const MAX_REQUESTS: usize = 3;
 /// The oldest neighbours, which strangers never evict.
 const PROTECTED: usize = 2;
 /// The peers in an answer that precedes a Disconnect: as many as in a Shuffle without its origin.
-const ANSWER: usize = 7;
+const MAX_GOODBYE_NODES: usize = 7;
 /// How many walks per second a node starts for peers that join.
 const MAX_WALKS: u32 = 1024;
 /// How many Shuffles of others per second a node answers. Each answer may need a dial, and the sender chooses whom.
@@ -64,8 +64,8 @@ impl Membership {
             last_eviction: None,
             walks: Rate::default(),
             replies: Rate::default(),
-            next_shuffle: now + rng.jittered(config.shuffle),
-            next_contact: now + rng.jittered(config.contact),
+            next_shuffle: now + rng.jittered(config.shuffle_interval),
+            next_contact: now + rng.jittered(config.contact_interval),
             next_refill: now,
             refusals: 0,
             expects_reply: None,
@@ -222,7 +222,7 @@ impl Membership {
             self.drop_neighbour(from, cause, out);
         } else if refused && !self.views.active.is_empty() {
             self.refusals = (self.refusals + 1).min(6);
-            let pause = self.config.request * 2_u32.pow(self.refusals) / 4;
+            let pause = self.config.request_timeout * 2_u32.pow(self.refusals) / 4;
             self.next_refill = now + self.rng.jittered(pause);
         }
         match alive {
@@ -237,7 +237,7 @@ impl Membership {
         if self.views.is_pending(peer) {
             return;
         }
-        let until = now + self.config.request;
+        let until = now + self.config.request_timeout;
         self.views.pending.push(Request { peer, until, kind });
         self.expects(now);
         out.push(Out::Swarm(peer, Swarm::Neighbor { high }));
@@ -249,7 +249,7 @@ impl Membership {
     }
 
     fn has_room(&self) -> bool {
-        self.views.active.len() < self.config.active
+        self.views.active.len() < self.config.max_active
     }
 
     fn may_evict(&self, now: Instant) -> bool {
@@ -303,7 +303,7 @@ impl Membership {
     fn dismiss(&mut self, now: Instant, peer: u32, alive: bool, out: &mut Vec<Out>) {
         self.views.take_pending(peer);
         self.views.answered(now, peer);
-        let nodes = self.some_peers(peer, ANSWER);
+        let nodes = self.some_peers(peer, MAX_GOODBYE_NODES);
         out.push(Out::Swarm(peer, Swarm::ShuffleReply { nodes }));
         out.push(Out::Swarm(peer, Swarm::Disconnect { alive }));
     }
@@ -332,7 +332,7 @@ impl Membership {
     fn remember(&mut self, peer: u32) {
         if peer != self.me {
             self.views
-                .remember(peer, self.config.passive, &mut self.rng);
+                .remember(peer, self.config.max_passive, &mut self.rng);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long the last messages of a former neighbour are still accepted.
-const FORMER: Duration = Duration::from_secs(5);
+const FORMER_RETENTION: Duration = Duration::from_secs(5);
 /// How many former neighbours are remembered.
 const MAX_FORMER: usize = 8;
 
@@ -133,7 +133,7 @@ impl Topic {
                     if self.former.len() >= MAX_FORMER {
                         self.former.remove(0);
                     }
-                    self.former.push((*peer, now + FORMER));
+                    self.former.push((*peer, now + FORMER_RETENTION));
                 }
                 _ => {}
             }

@@ -116,7 +116,7 @@ impl History {
         self.table.insert_unique(hash(seed, &id), number, rehash);
         self.bytes += bytes.len();
         self.contents.push_back(Content { bytes, round, from });
-        while self.bytes > config.max_content && self.drop_content() {}
+        while self.bytes > config.max_content_bytes && self.drop_content() {}
     }
 
     pub(super) fn next_expiry(&self, config: &BroadcastConfig) -> Option<Instant> {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A neighbour that has taken nothing for so long does not hold up publishing.
-const HOLDS_UP: Duration = Duration::from_millis(250);
+const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
 /// What is known about a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Core {
         let Some(outbox) = self.outboxes.get(&peer) else {
             return false;
         };
-        outbox.bytes() >= self.config.queue / 4 && now < outbox.moved + HOLDS_UP
+        outbox.bytes() >= self.config.max_queue_bytes / 4 && now < outbox.moved + MAX_PUBLISH_DELAY
     }
 
     /// The neighbours in a topic.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Core, Position};
 use crate::{
     LinkId, TopicId,
-    arbiter::Dialect,
+    arbiter::LinkProtocol,
     membership::Membership,
     message::{Gossip, Out, Swarm},
     peers::ME,
@@ -16,8 +16,8 @@ use crate::{
 impl Core {
     /// Whether a frame of a link may be decoded. Too many membership messages are dropped, because they cost more than others.
     pub fn admit(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> bool {
-        let is_ok =
-            !Message::is_swarm(frame) || self.arbiter.admit(now, link, self.config.control_rate);
+        let is_ok = !Message::is_swarm(frame)
+            || self.arbiter.admit(now, link, self.config.max_control_rate);
         self.counters.over_rate += u64::from(!is_ok);
         is_ok
     }
@@ -243,7 +243,7 @@ impl Core {
             .arbiter
             .current(to)
             .and_then(|link| self.arbiter.get(link));
-        let to_iroh = link.is_some_and(|link| link.dialect == Dialect::Iroh);
+        let to_iroh = link.is_some_and(|link| link.protocol == LinkProtocol::Iroh);
         let mut room = wire::MAX_IROH_FRAME - 64;
         let mut named = Vec::new();
         for &node in nodes {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Core, Output};
 use crate::{
     Id, LinkId,
-    arbiter::{Dialect, NewLink, Probe, Verdict},
+    arbiter::{LinkProtocol, NewLink, Probe, Verdict},
 };
 
 impl Core {
@@ -16,17 +16,17 @@ impl Core {
         link: LinkId,
         peer: Id,
         dialed_by: Id,
-        dialect: Dialect,
+        protocol: LinkProtocol,
     ) {
         if peer == self.me {
             self.close(now, link, "a link to this node itself");
             return;
         }
         let handle = self.peers.intern(peer);
-        if dialect == Dialect::Iroh {
+        if protocol == LinkProtocol::Iroh {
             self.peers.speaks_iroh(handle);
         }
-        tracing::debug!(?link, %peer, %dialed_by, ?dialect, "a link is up");
+        tracing::debug!(?link, %peer, %dialed_by, ?protocol, "a link is up");
         self.counters.opened += 1;
         self.dials.remove(&handle);
         self.waiting.retain(|waiting| *waiting != handle);
@@ -36,8 +36,8 @@ impl Core {
             peer: handle,
             dialed_by,
             lower: self.me.min(peer),
-            dialect,
-            burst: 4.0 * f64::from(self.config.control_rate),
+            protocol,
+            burst: 4.0 * f64::from(self.config.max_control_rate),
         };
         self.arbiter.handle_up(now, new, &mut verdicts);
         self.apply(now, verdicts);

@@ -33,11 +33,11 @@ impl Core {
         }
         self.arbiter.handle_sent(now, link);
         let left = outbox.bytes();
-        if outbox.congested && left <= self.config.queue / 2 {
+        if outbox.congested && left <= self.config.max_queue_bytes / 2 {
             outbox.congested = false;
             self.set_congested(now, peer, false);
         }
-        if self.wants_room && left < self.config.queue / 4 {
+        if self.wants_room && left < self.config.max_queue_bytes / 4 {
             self.wants_room = false;
             self.outputs.push_back(Output::Room);
         }
@@ -168,7 +168,7 @@ impl Core {
             self.counters.undialed += u64::from(link.is_none());
             return;
         }
-        let is_full = outbox.bytes() >= self.config.queue / 4 * 3;
+        let is_full = outbox.bytes() >= self.config.max_queue_bytes / 4 * 3;
         if is_full && !outbox.congested {
             outbox.congested = true;
             self.set_congested(now, to, true);
@@ -186,10 +186,9 @@ impl Core {
 
     /// Evicts peers that take nothing.
     pub(super) fn evict_stalled(&mut self, now: Instant) {
-        let stalled = self
-            .outboxes
-            .iter()
-            .filter(|(_, outbox)| !outbox.is_empty() && now >= outbox.moved + self.config.stalled);
+        let stalled = self.outboxes.iter().filter(|(_, outbox)| {
+            !outbox.is_empty() && now >= outbox.moved + self.config.stall_timeout
+        });
         for peer in stalled.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             let Some(link) = self.arbiter.current(peer) else {
                 // The dial has its own deadline.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many events wait for a subscriber by default.
-const CAPACITY: usize = 2048;
+const DEFAULT_CAPACITY: usize = 2048;
 /// How many streams of one link are read at a time.
 const MAX_STREAMS: usize = 512;
 
@@ -79,7 +79,7 @@ impl Gossip {
     ///
     /// The node takes part in as many topics as it may, or has shut down.
     pub fn subscribe(&self, topic: TopicId, peers: &[PeerInfo]) -> Result<Subscription, JoinError> {
-        self.subscribe_with_capacity(topic, peers, CAPACITY)
+        self.subscribe_with_capacity(topic, peers, DEFAULT_CAPACITY)
     }
 
     /// Like [`Self::subscribe`]. A subscriber that falls behind by more than `capacity` events loses the oldest ones.
@@ -174,7 +174,7 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 peer,
                 link,
                 dialed_by,
-                dialect,
+                protocol,
             } => {
                 streams.insert(link, Arc::new(()));
                 let notify = Arc::new(Notify::new());
@@ -183,7 +183,7 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 actor.with(|state, now| {
                     state
                         .core
-                        .handle_link_up(now, link, peer, dialed_by, dialect)
+                        .handle_link_up(now, link, peer, dialed_by, protocol)
                 });
             }
             LinkEvent::Stream {

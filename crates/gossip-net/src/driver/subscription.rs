@@ -14,7 +14,7 @@ use super::{
 use crate::{Bytes, Event, Id, JoinError, MessageId, PublishError, TopicId, wire::PeerInfo};
 
 /// How often a waiting publisher looks again, in case a slow neighbour no longer counts.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Leaves the topic when the last handle is dropped.
 pub(super) struct TopicGuard {
@@ -192,7 +192,7 @@ impl Sender {
             {
                 return outcome;
             }
-            let again = deadline.min(now() + LOOK_AGAIN);
+            let again = deadline.min(now() + RETRY_INTERVAL);
             let _ = timeout_at(again.into(), room).await;
         }
     }

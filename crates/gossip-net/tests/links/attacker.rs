@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gossip_net::{
-    Bytes, Dialect, LinkEvent, LinkId, Links, MessageId,
+    Bytes, LinkEvent, LinkId, LinkProtocol, Links, MessageId,
     memory::{MemoryLinks, MemoryNetwork},
     wire::{Frames, Gossip, Message, Priority, Scope, Swarm, put_header},
 };
@@ -22,8 +22,12 @@ pub(crate) struct Attacker {
 }
 
 impl Attacker {
-    pub(crate) async fn connect(network: &MemoryNetwork, number: u32, dialect: Dialect) -> Self {
-        let links = network.attach(id(number), dialect);
+    pub(crate) async fn connect(
+        network: &MemoryNetwork,
+        number: u32,
+        protocol: LinkProtocol,
+    ) -> Self {
+        let links = network.attach(id(number), protocol);
         let link = links.connect(&id(0), &[], after(1.0)).await.unwrap();
         let mut stream = links.open(link).await.unwrap();
         let mut header = Vec::new();

@@ -1,7 +1,7 @@
 //! Peers that do not follow the protocol. Each test speaks the wire format over a link of its own.
 
 use gossip_net::{
-    Bytes, Config, Dialect, DownCause, Event, Links, MessageId,
+    Bytes, Config, DownCause, Event, LinkProtocol, Links, MessageId,
     wire::{Gossip, IHave, Message, PeerInfo, Priority, Scope, Swarm, put_header},
 };
 use tokio::{
@@ -26,7 +26,7 @@ async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
         .await
         .unwrap();
     subscription.publish("secret", after(1.0)).await.unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     for _ in 0..100 {
         attacker.send(graft(b"secret")).await;
         sleep(Duration::from_millis(9)).await;
@@ -51,8 +51,8 @@ async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
-    let mut watcher = Attacker::connect(&network, 8, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
+    let mut watcher = Attacker::connect(&network, 8, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     watcher.become_neighbour().await;
     attacker.send(content(b"far", u16::MAX)).await;
@@ -95,7 +95,7 @@ async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_nev
         .is_ok()
     {}
     for number in 100..200 {
-        let mut attacker = Attacker::connect(&network, number, Dialect::Bowline).await;
+        let mut attacker = Attacker::connect(&network, number, LinkProtocol::Bowline).await;
         attacker.send(Message::Swarm(Swarm::Join(None))).await;
         attacker.become_neighbour().await;
     }
@@ -116,7 +116,7 @@ async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let _subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     attacker.read_on();
     attacker.become_neighbour().await;
     for number in 0..50_u32 {
@@ -144,7 +144,7 @@ async fn a_peer_that_sends_only_invalid_messages_is_evicted_and_its_link_closed(
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     for number in 0..32_u8 {
         // A content that does not hash to the id, ids off the curve, and no message at all.
@@ -185,7 +185,7 @@ async fn streams_without_a_header_end_after_ten_seconds_and_delay_nobody() {
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(attacker.links.open(attacker.link).await.unwrap());
@@ -235,7 +235,7 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
         start.elapsed()
     };
     let before = rate(2000, 0, &mut readers[0]).await;
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     assert_eq!(subscription.neighbors().len(), 3);
     // The first burst fills the attacker's window and queue. Publishers wait for it for a quarter of a second at most.
@@ -266,7 +266,7 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
         "{:?}",
         start.elapsed()
     );
-    let mut attacker = Attacker::connect(&network, 10, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 10, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     let start = Instant::now();
     nodes[0].shut_down(after(1.0)).await;
@@ -278,7 +278,7 @@ async fn a_stale_disconnect_on_an_older_stream_does_not_part_neighbours() {
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Iroh).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Iroh).await;
     let mut newer = attacker.links.open(attacker.link).await.unwrap();
     let mut bytes = Vec::new();
     put_header(&mut bytes, &topic());
@@ -314,7 +314,7 @@ async fn floods_of_shuffles_are_dropped_before_they_are_decoded_and_cause_no_dia
     let network = network(1);
     let victim = node(&network, 0, Config::default());
     let _subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     let before = victim.link_counters();
     for number in 0..2000 {

@@ -15,7 +15,7 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use gossip_net::{
-    Builder, Config, Dialect, Gossip, Id, TopicId, memory::MemoryNetwork, wire::PeerInfo,
+    Builder, Config, Gossip, Id, LinkProtocol, TopicId, memory::MemoryNetwork, wire::PeerInfo,
 };
 
 /// The id of the peer with this number.
@@ -37,7 +37,7 @@ fn network(seed: u64) -> MemoryNetwork {
 }
 
 fn node(network: &MemoryNetwork, number: u32, config: Config) -> Gossip {
-    let links = network.attach(id(number), Dialect::Bowline);
+    let links = network.attach(id(number), LinkProtocol::Bowline);
     Builder::new(id(number), u64::from(number) + 1, config, links as Arc<_>).spawn()
 }
 

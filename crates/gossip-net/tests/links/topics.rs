@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use gossip_net::{
-    Builder, Config, Dialect, DownCause, Event, JoinError, PublishError, Subscription, TopicId,
-    wire::Scope,
+    Builder, Config, DownCause, Event, JoinError, LinkProtocol, PublishError, Subscription,
+    TopicId, wire::Scope,
 };
 use tokio::time::{Duration, Instant, sleep, timeout};
 
@@ -199,7 +199,7 @@ async fn a_join_whose_first_dial_fails_is_repeated_until_the_peer_is_there() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_the_validation_refuses_is_neither_delivered_nor_forwarded() {
     let network = network(1);
-    let links = network.attach(id(1), Dialect::Bowline);
+    let links = network.attach(id(1), LinkProtocol::Bowline);
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let middle = Builder::new(id(1), 1, Config::default(), links as Arc<_>).validate(
