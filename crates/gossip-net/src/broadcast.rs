@@ -16,7 +16,7 @@ use crate::{
     message::{Gossip, Out},
     wire::{IHave, MAX_IHAVES, MAX_ROUND, Scope},
 };
-use history::History;
+use history::{Content, History};
 use missing::Missing;
 
 /// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
@@ -168,8 +168,13 @@ impl Broadcast {
             }
             return Some(self.neighbours.len());
         }
-        self.keep(now, id, &content, 0, None);
-        self.push(now, id, &content, 0, None, out);
+        let content = Content {
+            bytes: content,
+            round: 0,
+            from: None,
+        };
+        self.push(now, id, &content, out);
+        self.history.insert(now, id, content, &self.config);
         Some(self.neighbours.len())
     }
 
@@ -192,7 +197,7 @@ impl Broadcast {
     ) {
         match message {
             Gossip::Content { id, content, scope } => {
-                self.on_gossip(now, from, id, content, scope, out)
+                self.on_content(now, from, id, content, scope, out)
             }
             Gossip::Prune => self.set_eager(from, false),
             Gossip::Graft { id, .. } => self.on_graft(from, id, out),
@@ -247,19 +252,7 @@ impl Broadcast {
         }
     }
 
-    fn keep(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: &Bytes,
-        round: u16,
-        from: Option<u32>,
-    ) {
-        self.history
-            .insert(now, id, content.clone(), round, from, &self.config);
-    }
-
-    fn on_gossip(
+    fn on_content(
         &mut self,
         now: Instant,
         from: u32,
@@ -287,14 +280,19 @@ impl Broadcast {
         let round = hops.saturating_add(1).min(MAX_ROUND);
         self.counters.received += 1;
         self.counters.max_hops = self.counters.max_hops.max(hops);
-        self.keep(now, id, &content, round, Some(from));
         if let Some(sources) = self.missing.take(&id) {
             for (peer, _) in &sources {
                 self.missing_ended(*peer);
             }
             self.optimize(now, from, round, &sources, out);
         }
-        self.push(now, id, &content, round, Some(from), out);
+        let kept = Content {
+            bytes: content.clone(),
+            round,
+            from: Some(from),
+        };
+        self.push(now, id, &kept, out);
+        self.history.insert(now, id, kept, &self.config);
         out.push(Out::Received {
             from,
             content,
@@ -303,15 +301,8 @@ impl Broadcast {
     }
 
     /// Pushes a message to the eager neighbours, and queues its id for the others.
-    fn push(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: &Bytes,
-        round: u16,
-        from: Option<u32>,
-        out: &mut Vec<Out>,
-    ) {
+    fn push(&mut self, now: Instant, id: MessageId, message: &Content, out: &mut Vec<Out>) {
+        let Content { bytes, round, from } = message;
         let flood = self.config.flood && from.is_none();
         // An own message goes at least to one neighbour at once, even if all have pruned this node.
         let may_push = |neighbour: &Neighbour| !neighbour.congested;
@@ -323,12 +314,12 @@ impl Broadcast {
             .find(|neighbour| needs_one && may_push(neighbour));
         let chosen = chosen.map(|neighbour| neighbour.peer);
         for neighbour in &mut self.neighbours {
-            if Some(neighbour.peer) == from {
+            if Some(neighbour.peer) == *from {
                 continue;
             }
             let is_eager = neighbour.eager || flood || chosen == Some(neighbour.peer);
             if is_eager && !neighbour.congested {
-                let (content, scope) = (content.clone(), Scope::Swarm(round));
+                let (content, scope) = (bytes.clone(), Scope::Swarm(*round));
                 out.push(Out::Gossip(
                     neighbour.peer,
                     Gossip::Content { id, content, scope },
@@ -340,7 +331,7 @@ impl Broadcast {
                 self.counters.not_announced += 1;
                 continue;
             }
-            neighbour.lazy.push(IHave { id, round });
+            neighbour.lazy.push(IHave { id, round: *round });
             self.dispatch
                 .get_or_insert(now + self.config.dispatch_delay);
         }

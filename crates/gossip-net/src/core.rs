@@ -243,7 +243,7 @@ impl Core {
         }
         let mut used = BTreeSet::new();
         for entry in self.topics.values_mut() {
-            let held = entry.topic.handles().collect::<BTreeSet<_>>();
+            let held = entry.topic.membership().handles().collect::<BTreeSet<_>>();
             entry.latest.retain(|peer, _| held.contains(peer));
             used.extend(held);
         }

@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::{
-    MessageId,
-    broadcast::{Broadcast, Counters},
+    broadcast::Broadcast,
     config::Config,
     membership::Membership,
     message::{Gossip, Out, Swarm},
@@ -37,35 +34,12 @@ impl Topic {
         &self.membership
     }
 
-    pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
-        self.broadcast.eager_and_lazy()
+    pub(crate) fn broadcast(&self) -> &Broadcast {
+        &self.broadcast
     }
 
-    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
-        self.broadcast.has_seen(id)
-    }
-
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.broadcast.is_overloaded()
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        self.broadcast.counters()
-    }
-
-    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
-        self.membership.handles()
-    }
-
-    pub(crate) fn publish(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: Bytes,
-        everywhere: bool,
-        out: &mut Vec<Out>,
-    ) -> Option<usize> {
-        self.broadcast.publish(now, id, content, everywhere, out)
+    pub(crate) fn broadcast_mut(&mut self) -> &mut Broadcast {
+        &mut self.broadcast
     }
 
     pub(crate) fn handle_swarm(
@@ -104,14 +78,6 @@ impl Topic {
             membership.handle_heard(now, from, out);
             membership.handle_stranger(now, from, out);
         });
-    }
-
-    pub(crate) fn handle_congestion(&mut self, now: Instant, peer: u32, congested: bool) {
-        self.broadcast.handle_congestion(now, peer, congested);
-    }
-
-    pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
-        self.broadcast.handle_replaced(now, peer);
     }
 
     /// Calls the membership, and tells the broadcasts which neighbours have come and gone.

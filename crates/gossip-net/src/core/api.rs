@@ -12,7 +12,7 @@ use crate::{
     wire::{PeerData, PeerInfo},
 };
 
-/// A neighbour that has taken nothing for so long does not hold up publishing.
+/// How long publishers wait at the most for a neighbour that takes nothing.
 const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
 /// What is known about a topic.
@@ -132,14 +132,14 @@ impl Core {
             return Err(PublishError::TooLarge { length, limit });
         }
         let entry = self.topics.get(&topic).ok_or(PublishError::Left)?;
-        if entry.topic.has_seen(&id) {
+        if entry.topic.broadcast().has_seen(&id) {
             return Err(PublishError::Duplicate);
         }
         let neighbours = entry.topic.membership().neighbours().collect::<Vec<_>>();
         if neighbours.is_empty() {
             return Err(PublishError::NoNeighbour);
         }
-        if entry.topic.is_overloaded()
+        if entry.topic.broadcast().is_overloaded()
             || neighbours.into_iter().any(|peer| self.holds_up(now, peer))
         {
             self.wants_room = true;
@@ -147,7 +147,9 @@ impl Core {
         }
         let mut count = None;
         self.with_topic(now, topic, |topic, out| {
-            count = topic.publish(now, id, content, everywhere, out)
+            count = topic
+                .broadcast_mut()
+                .publish(now, id, content, everywhere, out)
         });
         count.ok_or(PublishError::Duplicate)
     }
@@ -175,14 +177,14 @@ impl Core {
     /// All topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let statuses = self.topics.iter().map(|(id, entry)| {
-            let (eager, lazy) = entry.topic.eager_and_lazy();
+            let (eager, lazy) = entry.topic.broadcast().eager_and_lazy();
             TopicStatus {
                 topic: *id,
                 neighbors: self.neighbors(id),
                 eager,
                 lazy,
                 remembered: entry.topic.membership().remembered(),
-                counters: entry.topic.counters(),
+                counters: entry.topic.broadcast().counters(),
             }
         });
         statuses.collect()

@@ -7,7 +7,7 @@ use crate::{
     LinkId, TopicId,
     arbiter::LinkProtocol,
     membership::Membership,
-    message::{Gossip, Out, Swarm},
+    message::{Out, Swarm},
     peers::ME,
     topic::Topic,
     wire::{self, Message, PeerData, PeerInfo, Priority},
@@ -136,18 +136,12 @@ impl Core {
     }
 
     fn on_gossip(&mut self, now: Instant, peer: u32, topic: TopicId, message: wire::Gossip) {
-        let message = match message {
-            wire::Gossip::Content { id, content, scope } => {
-                if !self.is_valid(peer, &topic, &id, &content) {
-                    self.counters.refused += 1;
-                    return;
-                }
-                Gossip::Content { id, content, scope }
-            }
-            wire::Gossip::Prune => Gossip::Prune,
-            wire::Gossip::Graft { id, round } => Gossip::Graft { id, round },
-            wire::Gossip::IHave(found) => Gossip::IHave(found),
-        };
+        if let wire::Gossip::Content { id, content, .. } = &message
+            && !self.is_valid(peer, &topic, id, content)
+        {
+            self.counters.refused += 1;
+            return;
+        }
         self.with_topic(now, topic, |topic, out| {
             topic.handle_gossip(now, peer, message, out)
         });
@@ -165,7 +159,7 @@ impl Core {
         ) else {
             return true;
         };
-        entry.topic.has_seen(id) || validation(topic, &peer, content)
+        entry.topic.broadcast().has_seen(id) || validation(topic, &peer, content)
     }
 
     /// The handles of peers that a message names, without this node and those that the host does not allow.

@@ -143,7 +143,7 @@ impl Core {
 
     fn announce_again(&mut self, now: Instant, peer: u32) {
         for entry in self.topics.values_mut() {
-            entry.topic.handle_replaced(now, peer);
+            entry.topic.broadcast_mut().handle_replaced(now, peer);
         }
     }
 

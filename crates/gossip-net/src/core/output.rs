@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Core, Output};
 use crate::{
-    DownCause, Event, LinkId, Received, TopicId,
+    DownCause, Event, LinkId, MessageId, Received, TopicId,
     message::{Gossip, Out, Swarm},
     outbox::{Outbox, Transmit},
-    wire::{self, Message, Scope},
+    wire::{Message, Scope},
 };
 
 /// How many peers wait for a dial.
@@ -118,31 +118,22 @@ impl Core {
     }
 
     fn send_gossip(&mut self, now: Instant, to: u32, topic: TopicId, message: Gossip) {
-        let message = match message {
+        let (frame, is_data) = match message {
             Gossip::Content { id, content, scope } => {
-                let frame = self.encode_content(id, content, scope);
-                self.enqueue(now, to, Transmit::Frame(topic, frame), true);
-                return;
+                (self.encode_content(id, content, scope), true)
             }
-            Gossip::Prune => wire::Gossip::Prune,
-            Gossip::Graft { id, round } => wire::Gossip::Graft { id, round },
-            Gossip::IHave(found) => wire::Gossip::IHave(found),
+            message => (encode(&Message::Gossip(message)), false),
         };
-        let frame = encode(&Message::Gossip(message));
-        self.enqueue(now, to, Transmit::Frame(topic, frame), false);
+        self.enqueue(now, to, Transmit::Frame(topic, frame), is_data);
     }
 
-    fn encode_content(&mut self, id: crate::MessageId, content: Bytes, scope: Scope) -> Bytes {
+    fn encode_content(&mut self, id: MessageId, content: Bytes, scope: Scope) -> Bytes {
         if let Some((of, with, frame)) = &self.encoded
             && (*of, *with) == (id, scope)
         {
             return frame.clone();
         }
-        let frame = encode(&Message::Gossip(wire::Gossip::Content {
-            id,
-            content,
-            scope,
-        }));
+        let frame = encode(&Message::Gossip(Gossip::Content { id, content, scope }));
         self.encoded = Some((id, scope, frame.clone()));
         frame
     }
@@ -180,7 +171,10 @@ impl Core {
 
     fn set_congested(&mut self, now: Instant, peer: u32, congested: bool) {
         for entry in self.topics.values_mut() {
-            entry.topic.handle_congestion(now, peer, congested);
+            entry
+                .topic
+                .broadcast_mut()
+                .handle_congestion(now, peer, congested);
         }
     }
 
