@@ -4,12 +4,13 @@
 //! bytes to send with [`Core::poll_transmit`].
 
 mod api;
-pub use api::TopicStatus;
 mod input;
 mod links;
 mod output;
 #[cfg(test)]
 mod tests;
+
+pub use api::TopicStatus;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -223,17 +224,16 @@ impl Core {
         self.sweep();
     }
 
-    /// Whether a topic has the peer as a neighbour, or something waits for it.
+    /// Whether a topic has the peer as a neighbour, or a message waits for the peer.
     fn is_used(&self, peer: u32) -> bool {
-        let waits = self
-            .outboxes
-            .get(&peer)
-            .is_some_and(|outbox| !outbox.is_empty());
-        waits
-            || self
-                .topics
-                .values()
-                .any(|entry| entry.topic.membership().is_neighbour(peer))
+        let mut topics = self.topics.values();
+        self.has_messages_for(peer)
+            || topics.any(|entry| entry.topic.membership().is_neighbour(peer))
+    }
+
+    fn has_messages_for(&self, peer: u32) -> bool {
+        let outbox = self.outboxes.get(&peer);
+        outbox.is_some_and(|outbox| !outbox.is_empty())
     }
 
     /// Forgets peers that nothing refers to.

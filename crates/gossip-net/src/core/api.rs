@@ -140,7 +140,9 @@ impl Core {
             return Err(PublishError::NoNeighbour);
         }
         if entry.topic.broadcast().is_overloaded()
-            || neighbours.into_iter().any(|peer| self.holds_up(now, peer))
+            || neighbours
+                .into_iter()
+                .any(|peer| self.delays_publishers(now, peer))
         {
             self.wants_room = true;
             return Err(PublishError::Busy);
@@ -155,7 +157,7 @@ impl Core {
     }
 
     /// Whether own messages must wait for a neighbour.
-    pub(super) fn holds_up(&self, now: Instant, peer: u32) -> bool {
+    fn delays_publishers(&self, now: Instant, peer: u32) -> bool {
         let Some(outbox) = self.outboxes.get(&peer) else {
             return false;
         };
@@ -202,20 +204,16 @@ impl Core {
 
     /// The network of this host has changed: neighbours are probed, and other peers are contacted.
     pub fn handle_network_change(&mut self, now: Instant) {
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_network_change(now, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_network_change(now, out)
+        });
     }
 
-    /// Gives up a neighbour in all topics.
+    /// Drops a neighbour in all topics.
     pub(super) fn evict(&mut self, now: Instant, peer: u32, cause: DownCause) {
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_evicted(now, peer, cause, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_evicted(now, peer, cause, out)
+        });
     }
 
     pub(super) fn event(&mut self, topic: TopicId, event: Event) {

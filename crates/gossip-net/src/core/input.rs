@@ -201,6 +201,16 @@ impl Core {
         self.with_topic(now, id, |topic, out| topic.with_membership(now, out, call));
     }
 
+    pub(super) fn with_all_memberships(
+        &mut self,
+        now: Instant,
+        call: impl Fn(&mut Membership, &mut Vec<Out>),
+    ) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.with_membership(now, topic, &call);
+        }
+    }
+
     /// The message with ids and addresses, or nothing if it has no use for the receiver.
     pub(super) fn to_wire(&self, to: u32, message: Swarm) -> Option<wire::Swarm> {
         let data = || self.data.clone();

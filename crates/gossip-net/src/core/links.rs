@@ -65,11 +65,9 @@ impl Core {
             return;
         }
         self.outboxes.remove(&peer);
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_link_gone(now, peer, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_link_gone(now, peer, out)
+        });
     }
 
     /// A dial has failed.
@@ -96,11 +94,9 @@ impl Core {
             return;
         }
         self.outboxes.remove(&peer);
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_unreachable(now, peer, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_unreachable(now, peer, out)
+        });
     }
 
     pub(super) fn apply(&mut self, now: Instant, verdicts: Vec<Verdict>) {
@@ -149,11 +145,9 @@ impl Core {
 
     /// Wakes the writer of the link that is used now.
     fn wake(&mut self, peer: u32) {
-        let waits = self
-            .outboxes
-            .get(&peer)
-            .is_some_and(|outbox| !outbox.is_empty());
-        if let Some(link) = self.arbiter.current(peer).filter(|_| waits) {
+        if let Some(link) = self.arbiter.current(peer)
+            && self.has_messages_for(peer)
+        {
             self.outputs.push_back(Output::Transmit(link));
         }
     }

@@ -27,6 +27,11 @@ impl TopicGuard {
     pub(super) fn new(actor: Arc<Actor>, topic: TopicId) -> Self {
         Self { actor, topic }
     }
+
+    fn neighbors(&self) -> Vec<Id> {
+        self.actor
+            .with(|state, _| state.core.neighbors(&self.topic))
+    }
 }
 
 impl Clone for TopicGuard {
@@ -207,10 +212,7 @@ impl Sender {
 
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
-        let topic = self.guard.topic;
-        self.guard
-            .actor
-            .with(|state, _| state.core.neighbors(&topic))
+        self.guard.neighbors()
     }
 }
 
@@ -258,9 +260,6 @@ impl Receiver {
 
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
-        let topic = self.guard.topic;
-        self.guard
-            .actor
-            .with(|state, _| state.core.neighbors(&topic))
+        self.guard.neighbors()
     }
 }
