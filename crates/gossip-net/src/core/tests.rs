@@ -92,6 +92,16 @@ impl Node {
     }
 }
 
+/// The data of a peer with one socket address.
+fn at(address: [u8; 4], port: u16) -> PeerData {
+    let direct = vec![(address, port).into()];
+    AddrInfo {
+        direct,
+        ..AddrInfo::default()
+    }
+    .encode()
+}
+
 fn neighbor() -> Message {
     Message::Swarm(Swarm::Neighbor {
         priority: Priority::High,
@@ -201,11 +211,7 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
 #[test]
 fn iroh_is_told_only_about_peers_that_it_can_dial() {
     let (low, high) = pair();
-    let direct = AddrInfo {
-        direct: vec![([192, 0, 2, 1], 1).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
+    let direct = at([192, 0, 2, 1], 1);
     let multiaddr = AddrInfo {
         multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
         ..AddrInfo::default()
@@ -256,16 +262,7 @@ fn iroh_is_told_only_about_peers_that_it_can_dial() {
 #[test]
 fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     let (low, high) = pair();
-    let told = AddrInfo {
-        direct: vec![([192, 0, 2, 1], 1).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
-    let hearsay = AddrInfo {
-        direct: vec![([198, 51, 100, 9], 53).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
+    let (told, hearsay) = (at([192, 0, 2, 1], 1), at([198, 51, 100, 9], 53));
     let mut node = Node::new(low);
     node.up(1, high, high, LinkProtocol::Bowline);
     node.hear(1, Message::Swarm(Swarm::Join(Some(told.clone()))));
