@@ -166,9 +166,21 @@ fn thousands_of_nodes_in_a_shuffle_are_read_and_the_first_32_are_kept() {
         panic!("not decoded")
     };
     assert_eq!(kept.len(), MAX_NODES);
-    let mut cut = encoded(nodes(5000));
-    cut.truncate(1000);
-    assert!(Message::decode(&cut[4..]).is_err());
+    let shuffle = Message::Swarm(Swarm::Shuffle {
+        origin: base_point(),
+        nodes: vec![info(None); 5000],
+        ttl: 6,
+    });
+    let read = Message::decode(&encoded(shuffle)[4..]);
+    assert!(
+        matches!(&read, Ok(Message::Swarm(Swarm::Shuffle { nodes, ttl: 6, .. })) if nodes.len() == MAX_NODES),
+        "{read:?}"
+    );
+    for length in [1000, 100_000] {
+        let mut cut = encoded(nodes(5000));
+        cut.truncate(length);
+        assert!(Message::decode(&cut[4..]).is_err(), "{length} bytes");
+    }
 }
 
 #[test]
