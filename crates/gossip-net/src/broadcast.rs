@@ -19,15 +19,18 @@ use crate::{
 use history::{Content, History};
 use missing::Missing;
 
-/// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
+/// A neighbour gets at most one Prune in this time, because the messages that it sent before the Prune still arrive.
 const PRUNE_GAP: Duration = Duration::from_millis(100);
-/// From so many missing messages on, a neighbour is ahead of this node.
+/// A neighbour that has announced this many missing messages is ahead of this node.
 const MANY_MISSING: usize = 64;
-/// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
+/// How many ids a neighbour gets at once. A neighbour notes a bounded number of missing messages.
 const MAX_BATCH: usize = 2 * MAX_IHAVES;
+/// How long the next ids wait.
 const BATCH_GAP: Duration = Duration::from_millis(40);
-/// How many ids wait for a neighbour. Older ones are dropped and counted.
+/// How many ids wait for a neighbour. Further ids are dropped and counted.
 const MAX_LAZY: usize = 8192;
+/// When the link of a neighbour is replaced, the ids from this time are announced again.
+const ANNOUNCE_AGAIN_WINDOW: Duration = Duration::from_secs(5);
 
 /// How often something happened in a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Counters {
     pub duplicates: u64,
     /// Messages that were published by this node.
     pub published: u64,
-    /// Missing messages that were asked for. A message that is asked for twice counts twice.
+    /// Requests for missing messages.
     pub grafts: u64,
     /// Missing messages that did not arrive in time.
     pub never_arrived: u64,
@@ -64,7 +67,9 @@ struct Neighbour {
     eager: bool,
     /// Whether its queue is too full for contents.
     congested: bool,
+    /// The ids that wait for the neighbour.
     lazy: Vec<IHave>,
+    /// How many of the messages that the neighbour has announced are missing.
     missing: usize,
     /// When the neighbour was last asked to push ids only, unless it was asked for contents since.
     pruned: Option<Instant>,
@@ -77,6 +82,7 @@ pub(crate) struct Broadcast {
     neighbours: Vec<Neighbour>,
     history: History,
     missing: Missing,
+    /// When the ids that wait are sent.
     dispatch: Option<Instant>,
     counters: Counters,
 }
@@ -144,7 +150,7 @@ impl Broadcast {
         }
     }
 
-    /// Publishes a message. Returns to how many neighbours it goes, or nothing if it was seen before.
+    /// Publishes a message. Returns the number of neighbours to which it goes, or `None` if it was seen before.
     pub(crate) fn publish(
         &mut self,
         now: Instant,
@@ -180,7 +186,7 @@ impl Broadcast {
 
     /// Announces what was received lately to a neighbour whose link was replaced, because the last messages may be lost.
     pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
-        let since = now.checked_sub(Duration::from_secs(5)).unwrap_or(now);
+        let since = now.checked_sub(ANNOUNCE_AGAIN_WINDOW).unwrap_or(now);
         let recent = self.history.recent(since, 2 * MAX_IHAVES);
         if let Some(neighbour) = self.neighbour(peer) {
             neighbour.lazy.extend(recent);
@@ -304,7 +310,7 @@ impl Broadcast {
     fn push(&mut self, now: Instant, id: MessageId, message: &Content, out: &mut Vec<Out>) {
         let Content { bytes, round, from } = message;
         let flood = self.config.flood && from.is_none();
-        // An own message goes at least to one neighbour at once, even if all have pruned this node.
+        // An own message goes to at least one neighbour at once, even if all neighbours have pruned this node.
         let may_push = |neighbour: &Neighbour| !neighbour.congested;
         let pushes = |neighbour: &Neighbour| may_push(neighbour) && neighbour.eager;
         let needs_one = from.is_none() && !self.neighbours.iter().any(pushes);

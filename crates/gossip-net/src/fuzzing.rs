@@ -1,5 +1,4 @@
-//! What the fuzz targets feed: the decoders of bytes from strangers. Each returns normally on any input, or the input is a
-//! finding.
+//! The functions that the fuzz targets call. They decode bytes from strangers, and must not panic on any input.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +39,7 @@ pub fn peer_data(data: &[u8]) {
 }
 
 /// A node that gets messages from two peers. The first byte of each part says from which one, how long it is, and how much time
-/// passes before it. Only differences to the start matter.
+/// passes before it. The times count from `start`.
 pub fn gossip_core(start: Instant, data: &[u8]) {
     let peer = |number: u8| {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);

@@ -49,7 +49,7 @@ pub struct MemoryLinks {
 
 impl MemoryNetwork {
     /// A network without peers. The latency of each pair lies between the two times.
-    pub fn new(seed: u64, least: Duration, most: Duration) -> Self {
+    pub fn new(seed: u64, min_latency: Duration, max_latency: Duration) -> Self {
         let inner = Inner {
             peers: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -58,7 +58,7 @@ impl MemoryNetwork {
         Self {
             inner: Arc::new(Mutex::new(inner)),
             seed,
-            latency: (least, most),
+            latency: (min_latency, max_latency),
         }
     }
 

@@ -93,7 +93,7 @@ impl Broadcast {
         }
     }
 
-    /// Sends the queued ids. Those for a full queue wait until it has room.
+    /// Sends the queued ids. The ids for a neighbour with a full queue wait until the queue has room.
     pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
         for neighbour in &mut self.neighbours {
             if neighbour.congested {

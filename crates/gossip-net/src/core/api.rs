@@ -29,12 +29,12 @@ pub struct TopicStatus {
     pub lazy: usize,
     /// How many further members are remembered.
     pub remembered: usize,
-    /// What has happened.
+    /// The counters of the topic.
     pub counters: Counters,
 }
 
 impl Core {
-    /// This node.
+    /// The id of this node.
     pub fn id(&self) -> Id {
         self.me
     }
@@ -49,7 +49,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// The node takes part in as many topics as it may.
+    /// The node already takes part in [`crate::Config::max_topics`] topics.
     pub fn subscribe(
         &mut self,
         now: Instant,
@@ -161,7 +161,8 @@ impl Core {
         let Some(outbox) = self.outboxes.get(&peer) else {
             return false;
         };
-        outbox.bytes() >= self.config.max_queue_bytes / 4 && now < outbox.moved + MAX_PUBLISH_DELAY
+        outbox.bytes() >= self.config.max_queue_bytes / 4
+            && now < outbox.last_progress + MAX_PUBLISH_DELAY
     }
 
     /// The neighbours in a topic.
@@ -176,7 +177,7 @@ impl Core {
             .collect()
     }
 
-    /// All topics.
+    /// The status of all topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let statuses = self.topics.iter().map(|(id, entry)| {
             let (eager, lazy) = entry.topic.broadcast().eager_and_lazy();
@@ -192,7 +193,7 @@ impl Core {
         statuses.collect()
     }
 
-    /// What has happened on the links.
+    /// The counters of all links.
     pub fn link_counters(&self) -> LinkCounters {
         self.counters
     }

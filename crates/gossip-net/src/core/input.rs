@@ -14,7 +14,8 @@ use crate::{
 };
 
 impl Core {
-    /// Whether a frame of a link may be decoded. Too many membership messages are dropped, because they cost more than others.
+    /// Whether a frame of a link may be decoded. Membership messages beyond the rate are dropped, because they cost more than
+    /// other messages.
     pub fn admit(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> bool {
         let is_ok = !Message::is_swarm(frame)
             || self.arbiter.admit(now, link, self.config.max_control_rate);
@@ -175,7 +176,7 @@ impl Core {
         handles
     }
 
-    /// Calls a topic and carries out what it wants.
+    /// Calls a topic and carries out its effects.
     pub(super) fn with_topic(
         &mut self,
         now: Instant,

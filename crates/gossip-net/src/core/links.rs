@@ -48,17 +48,17 @@ impl Core {
     /// A link is closed, by either end.
     pub fn handle_link_closed(&mut self, now: Instant, link: LinkId) {
         let lasted = self.arbiter.get(link).map(|link| now - link.up);
-        let Some((peer, was_current, carried)) = self.arbiter.handle_closed(link) else {
+        let Some((peer, was_current, has_sent)) = self.arbiter.handle_closed(link) else {
             return;
         };
         tracing::debug!(?link, ?lasted, was_current, "a link is closed");
         self.counters.closed += 1;
-        self.counters.lost += u64::from(was_current && carried);
+        self.counters.lost += u64::from(was_current && has_sent);
         let millis = lasted.map_or(0, |lasted| lasted.as_millis());
         self.counters.lasted_ms += u64::try_from(millis).unwrap_or(0);
         if self.arbiter.current(peer).is_some() {
             // What was on its way over the closed link may be lost.
-            if carried {
+            if has_sent {
                 self.announce_again(now, peer);
             }
             self.wake(peer);

@@ -181,14 +181,14 @@ impl Core {
     /// Evicts peers that take nothing.
     pub(super) fn evict_stalled(&mut self, now: Instant) {
         let stalled = self.outboxes.iter().filter(|(_, outbox)| {
-            !outbox.is_empty() && now >= outbox.moved + self.config.stall_timeout
+            !outbox.is_empty() && now >= outbox.last_progress + self.config.stall_timeout
         });
         for peer in stalled.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             let Some(link) = self.arbiter.current(peer) else {
                 // The dial has its own deadline.
                 self.outboxes
                     .entry(peer)
-                    .and_modify(|outbox| outbox.moved = now);
+                    .and_modify(|outbox| outbox.last_progress = now);
                 continue;
             };
             self.stalled(now, peer, link);

@@ -15,7 +15,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is read at once.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Reads one stream until its end. Dropping the future loses only what the peer has not been told to have arrived.
+/// Reads one stream until its end. A dropped future loses at most one incomplete frame.
 pub(super) async fn run(
     actor: Arc<Actor>,
     link: LinkId,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Bytes, Event, Id, JoinError, MessageId, PublishError, TopicId, wire::PeerInfo};
 
-/// How often a waiting publisher looks again, in case a slow neighbour no longer counts.
+/// How often a waiting publisher tries again, because a neighbour that takes nothing delays it only for a short time.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Leaves the topic when the last handle is dropped.
@@ -239,7 +239,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// There is none at the deadline, or the node has shut down.
+    /// There is no neighbour at the deadline, or the node has shut down.
     pub async fn joined(&self, deadline: Instant) -> Result<(), JoinError> {
         loop {
             let room = self.guard.actor.room.notified();

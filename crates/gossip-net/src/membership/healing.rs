@@ -10,7 +10,7 @@ use crate::{
 
 /// A longer time between two steps means that this node was asleep or overloaded. Its neighbours are not to blame.
 const MAX_STEP_GAP: Duration = Duration::from_secs(2);
-/// How long the answer to a contact counts.
+/// How long a contacted peer may take to answer.
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Membership {
@@ -149,12 +149,16 @@ impl Membership {
         if !self.views.active.is_empty() {
             return;
         }
+        let mut due = Vec::new();
         for root in &mut self.views.roots {
             if now >= root.due {
                 root.asked(now, &mut self.rng);
-                out.push(Out::Swarm(root.peer, Swarm::Join));
-                self.expects_reply = Some(now + Duration::from_secs(5));
+                due.push(root.peer);
             }
+        }
+        for peer in due {
+            self.expect_reply(now);
+            out.push(Out::Swarm(peer, Swarm::Join));
         }
     }
 
@@ -239,7 +243,7 @@ impl Membership {
         let mut nodes = self.rng.sample(active, 3);
         nodes.extend(self.rng.sample(self.views.passive.clone(), 4));
         nodes.push(self.me);
-        self.expects(now);
+        self.expect_reply(now);
         let (origin, ttl) = (self.me, self.config.shuffle_walk);
         out.push(Out::Swarm(to, Swarm::Shuffle { origin, nodes, ttl }));
     }
@@ -262,7 +266,7 @@ impl Membership {
         };
         if let Some(peer) = choice {
             self.contacted = Some((peer, now + CONTACT_TIMEOUT));
-            self.expects(now);
+            self.expect_reply(now);
             self.send_contact(peer, out);
         }
     }

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 const MAX_ROOTS: usize = 16;
 /// How many strangers get an answer within a second.
 const MAX_ANSWERED: usize = 16_384;
-/// How long a peer that refused is not asked again: longer than the time in which it answers only once.
+/// How long a peer that refused is not asked again: longer than the second in which the peer answers only once.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(1500);
 /// How many peers that refused are remembered.
 const MAX_COOLING: usize = 32;

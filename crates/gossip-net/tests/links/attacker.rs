@@ -57,7 +57,7 @@ impl Attacker {
     }
 
     /// Reads and forgets what the node sends.
-    pub(crate) fn read_on(&self) {
+    pub(crate) fn keep_reading(&self) {
         let links = self.links.clone();
         tokio::spawn(async move {
             loop {
@@ -70,7 +70,7 @@ impl Attacker {
         });
     }
 
-    /// All that the node sends within this time. Other events of the link are passed over.
+    /// All that the node sends within this time. Other events of the link are skipped.
     pub(crate) async fn hear(&mut self, time: Duration) -> Vec<Message> {
         let mut heard = Vec::new();
         let end = Instant::now() + time;

@@ -134,7 +134,7 @@ async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
         mut attacker,
         ..
     } = attack(LinkProtocol::Bowline).await;
-    attacker.read_on();
+    attacker.keep_reading();
     attacker.become_neighbour().await;
     for number in 0..50_u32 {
         let id = |at: u32| MessageId::of(&(number * 100 + at).to_le_bytes());
