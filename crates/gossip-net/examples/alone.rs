@@ -1,13 +1,17 @@
 //! The crate used alone: three peers over links in memory. The first one leaves, and the other two still hear each other.
 //! `cargo run -p gossip-net --example alone`.
 
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use ed25519_dalek::SigningKey;
 use gossip_net::{
-    Builder, Config, Dialect, Event, Gossip, Id, Subscription, TopicId, memory::MemoryNetwork,
+    Builder, Config, Event, Gossip, Id, LinkProtocol, Subscription, TopicId, memory::MemoryNetwork,
     wire::PeerInfo,
 };
+use tokio::time::timeout_at;
 
 fn after(seconds: u64) -> Instant {
     Instant::now() + Duration::from_secs(seconds)
@@ -20,9 +24,13 @@ fn id(secret: u8) -> Id {
 }
 
 /// Prints events until a message arrives.
-async fn print_until_message(name: &str, subscription: &mut Subscription) {
-    while let Some(event) = subscription.recv().await {
-        match event {
+async fn print_until_message(
+    name: &str,
+    subscription: &mut Subscription,
+) -> Result<(), Box<dyn Error>> {
+    loop {
+        let event = timeout_at(after(5).into(), subscription.recv()).await?;
+        match event.ok_or("the node has shut down")? {
             Event::Received(message) => {
                 let text = String::from_utf8_lossy(&message.content);
                 println!(
@@ -30,7 +38,7 @@ async fn print_until_message(name: &str, subscription: &mut Subscription) {
                     message.hops(),
                     message.via
                 );
-                return;
+                return Ok(());
             }
             Event::NeighborUp(peer) => println!("{name}: {peer:?} is a neighbour"),
             Event::NeighborDown(peer, cause) => println!("{name}: {peer:?} is gone: {cause}"),
@@ -40,15 +48,15 @@ async fn print_until_message(name: &str, subscription: &mut Subscription) {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let network = MemoryNetwork::new(7, Duration::from_millis(10), Duration::from_millis(50));
     let topic = TopicId::from_name("greetings");
     let nodes = [1, 2, 3].map(|secret| -> Gossip {
-        let links = network.attach(id(secret), Dialect::Bowline);
+        let links = network.attach(id(secret), LinkProtocol::Bowline);
         Builder::new(id(secret), secret.into(), Config::default(), links).spawn()
     });
 
-    // All join by the first one.
+    // Bob and Carol join by Alice.
     let first = PeerInfo {
         id: id(1),
         data: None,
@@ -62,17 +70,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
 
     alice.publish("hello from alice", after(1)).await?;
-    print_until_message("bob", &mut bob).await;
-    print_until_message("carol", &mut carol).await;
+    print_until_message("bob", &mut bob).await?;
+    print_until_message("carol", &mut carol).await?;
     bob.publish("hello from bob", after(1)).await?;
-    print_until_message("alice", &mut alice).await;
-    print_until_message("carol", &mut carol).await;
+    print_until_message("alice", &mut alice).await?;
+    print_until_message("carol", &mut carol).await?;
 
     println!("alice leaves");
     assert!(nodes[0].shut_down(after(1)).await, "all was sent");
     tokio::time::sleep(Duration::from_millis(200)).await;
     bob.publish("are you still there?", after(1)).await?;
-    print_until_message("carol", &mut carol).await;
+    print_until_message("carol", &mut carol).await?;
     for node in &nodes[1..] {
         node.shut_down(after(1)).await;
     }

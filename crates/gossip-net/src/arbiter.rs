@@ -15,12 +15,12 @@ use crate::{Id, config::Config};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// The kind of peer at the other end of a link.
+/// The protocol on which the two ends of a link have agreed. Both protocols have the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// A Bowline peer, over `/bowline/gossip/1`.
+pub enum LinkProtocol {
+    /// `/bowline/gossip/1`: both ends are Bowline, and choose the same one of two links.
     Bowline,
-    /// iroh-gossip, or any peer over `/iroh-gossip/1`.
+    /// `/iroh-gossip/1`: the peer is iroh-gossip, or behaves like it.
     Iroh,
 }
 
@@ -36,11 +36,11 @@ pub enum Probe {
 }
 
 /// Two links that came up within this time were dialed at the same time.
-const SIMULTANEOUS: Duration = Duration::from_secs(5);
+const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(5);
 /// How long a probe may take.
-pub(crate) const PROBE: Duration = Duration::from_secs(3);
-/// How long a link without a neighbour may be silent.
-const IDLE: Duration = Duration::from_secs(10);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a link that no topic uses may be silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A link that has come up.
 pub(crate) struct NewLink {
@@ -49,7 +49,7 @@ pub(crate) struct NewLink {
     pub(crate) dialed_by: Id,
     /// The lower id of the two ends.
     pub(crate) lower: Id,
-    pub(crate) dialect: Dialect,
+    pub(crate) protocol: LinkProtocol,
     /// How many membership messages the link may send at once.
     pub(crate) burst: f64,
 }
@@ -58,30 +58,31 @@ pub(crate) struct NewLink {
 pub(crate) struct Link {
     pub(crate) peer: u32,
     dialed_by: Id,
-    pub(crate) dialect: Dialect,
+    pub(crate) protocol: LinkProtocol,
     /// The link with the highest rank is used. Messages over a link with a lower rank are older.
     pub(crate) rank: u64,
     pub(crate) up: Instant,
     heard: Instant,
     sent: Instant,
-    pub(crate) carried: bool,
+    /// Whether a message was sent over the link.
+    pub(crate) has_sent: bool,
     /// Whether a message has arrived over the link.
-    spoke: bool,
+    has_received: bool,
     /// When a probe of the link ends.
-    probe: Option<Instant>,
-    /// Since when another link is used instead.
-    drains: Option<Instant>,
+    probe_deadline: Option<Instant>,
+    /// When another link replaced this link.
+    replaced_at: Option<Instant>,
     pub(crate) invalid: u32,
     /// How many membership messages the link may send now, and when this was computed.
     allowance: (f64, Instant),
 }
 
-/// What the arbiter wants done.
+/// What the arbiter asks the core to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Probe(LinkId, Instant),
     Close(LinkId, &'static str),
-    /// Another link to the peer is used from now on.
+    /// Messages to the peer are sent over another link from now on.
     Moved(u32),
 }
 
@@ -133,7 +134,7 @@ impl Arbiter {
             peer,
             dialed_by,
             lower,
-            dialect,
+            protocol,
             burst,
         } = new;
         let old = self.current(peer);
@@ -141,15 +142,15 @@ impl Arbiter {
         let entry = Link {
             peer,
             dialed_by,
-            dialect,
+            protocol,
             rank: self.rank,
             up: now,
             heard: now,
             sent: now,
-            carried: false,
-            spoke: false,
-            probe: None,
-            drains: None,
+            has_sent: false,
+            has_received: false,
+            probe_deadline: None,
+            replaced_at: None,
             invalid: 0,
             allowance: (burst, now),
         };
@@ -162,19 +163,19 @@ impl Arbiter {
         };
         out.push(Verdict::Moved(peer));
         let before = &self.links[&old];
-        let keeps_old = dialect == Dialect::Bowline
-            && before.dialect == Dialect::Bowline
+        let keeps_old = protocol == LinkProtocol::Bowline
+            && before.protocol == LinkProtocol::Bowline
             && before.dialed_by != dialed_by
             && before.dialed_by == lower;
         if !keeps_old {
             self.drain(now, old);
-        } else if now < before.up + SIMULTANEOUS {
+        } else if now < before.up + SIMULTANEOUS_WINDOW {
             self.prefer(now, old);
         } else {
             self.links
                 .entry(old)
-                .and_modify(|old| old.probe = Some(now + PROBE));
-            out.push(Verdict::Probe(old, now + PROBE));
+                .and_modify(|old| old.probe_deadline = Some(now + PROBE_TIMEOUT));
+            out.push(Verdict::Probe(old, now + PROBE_TIMEOUT));
         }
     }
 
@@ -189,7 +190,7 @@ impl Arbiter {
                 self.by_peer.remove(&peer);
             }
         }
-        Some((peer, was_current, entry.carried))
+        Some((peer, was_current, entry.has_sent))
     }
 
     /// A message has arrived over a link, which answers a probe.
@@ -197,8 +198,8 @@ impl Arbiter {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        (entry.heard, entry.spoke) = (now, true);
-        let probed = entry.probe.take().is_some();
+        (entry.heard, entry.has_received) = (now, true);
+        let probed = entry.probe_deadline.take().is_some();
         if probed {
             out.push(Verdict::Moved(entry.peer));
             self.prefer(now, link);
@@ -215,7 +216,7 @@ impl Arbiter {
         let is_probed = self
             .links
             .get(&link)
-            .is_some_and(|entry| entry.probe.is_some());
+            .is_some_and(|entry| entry.probe_deadline.is_some());
         match outcome {
             Probe::Alive => self.handle_heard(now, link, out),
             Probe::Dead if is_probed => out.push(Verdict::Close(
@@ -228,7 +229,7 @@ impl Arbiter {
 
     pub(crate) fn handle_sent(&mut self, now: Instant, link: LinkId) {
         if let Some(entry) = self.links.get_mut(&link) {
-            (entry.sent, entry.carried) = (now, true);
+            (entry.sent, entry.has_sent) = (now, true);
         }
     }
 
@@ -252,7 +253,7 @@ impl Arbiter {
     ) -> Option<Instant> {
         let due = self.links.iter().filter_map(|(id, link)| {
             let closes = self.closes_at(*id, link, config, &in_use).map(|(at, _)| at);
-            link.probe.into_iter().chain(closes).min()
+            link.probe_deadline.into_iter().chain(closes).min()
         });
         due.min()
     }
@@ -265,7 +266,7 @@ impl Arbiter {
         out: &mut Vec<Verdict>,
     ) {
         for (id, link) in &self.links {
-            if link.probe.is_some_and(|until| now >= until) {
+            if link.probe_deadline.is_some_and(|until| now >= until) {
                 out.push(Verdict::Close(
                     *id,
                     "the peer does not answer over this link",
@@ -286,18 +287,22 @@ impl Arbiter {
         in_use: &impl Fn(u32) -> bool,
     ) -> Option<(Instant, &'static str)> {
         let quiet = link.heard.max(link.sent);
-        let Some(since) = link.drains else {
+        let Some(since) = link.replaced_at else {
             let is_alone = self.current(link.peer) == Some(id);
             return (is_alone && !in_use(link.peer))
-                .then_some((quiet + IDLE, "no topic uses this link"));
+                .then_some((quiet + IDLE_TIMEOUT, "no topic uses this link"));
         };
         let current = &self.links[&self.current(link.peer)?];
-        let peer_has_moved = current.spoke;
+        let peer_has_moved = current.has_received;
         let reason = "another link to this peer is used";
-        match link.dialect {
-            Dialect::Iroh => peer_has_moved.then_some((quiet + config.iroh_drain, reason)),
-            Dialect::Bowline if peer_has_moved => Some((quiet.max(since) + config.drain, reason)),
-            Dialect::Bowline => Some((quiet.max(since) + 2 * config.drain, reason)),
+        match link.protocol {
+            LinkProtocol::Iroh => {
+                peer_has_moved.then_some((quiet + config.iroh_drain_time, reason))
+            }
+            LinkProtocol::Bowline if peer_has_moved => {
+                Some((quiet.max(since) + config.drain_time, reason))
+            }
+            LinkProtocol::Bowline => Some((quiet.max(since) + 2 * config.drain_time, reason)),
         }
     }
 
@@ -307,7 +312,7 @@ impl Arbiter {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        (entry.rank, entry.drains) = (self.rank, None);
+        (entry.rank, entry.replaced_at) = (self.rank, None);
         let others = self.by_peer.get(&entry.peer).cloned().unwrap_or_default();
         for other in others {
             if other != link {
@@ -318,7 +323,7 @@ impl Arbiter {
 
     fn drain(&mut self, now: Instant, link: LinkId) {
         if let Some(entry) = self.links.get_mut(&link) {
-            entry.drains.get_or_insert(now);
+            entry.replaced_at.get_or_insert(now);
         }
     }
 }

@@ -16,18 +16,21 @@ use crate::{
     message::{Gossip, Out},
     wire::{IHave, MAX_IHAVES, MAX_ROUND, Scope},
 };
-use history::History;
+use history::{Content, History};
 use missing::Missing;
 
-/// At most one Prune per neighbour in this time, while messages that were sent before it arrive.
+/// A neighbour gets at most one Prune in this time, because the messages that it sent before the Prune still arrive.
 const PRUNE_GAP: Duration = Duration::from_millis(100);
-/// From so many missing messages on, a neighbour is ahead of this node.
+/// A neighbour that has announced this many missing messages is ahead of this node.
 const MANY_MISSING: usize = 64;
-/// How many ids a neighbour gets at once, and how long the next ones wait. A neighbour notes only some that it misses.
-const BATCH: usize = 2 * MAX_IHAVES;
+/// How many ids a neighbour gets at once. A neighbour notes a bounded number of missing messages.
+const MAX_BATCH: usize = 2 * MAX_IHAVES;
+/// How long the next ids wait.
 const BATCH_GAP: Duration = Duration::from_millis(40);
-/// How many ids wait for a neighbour. Older ones are dropped and counted.
+/// How many ids wait for a neighbour. Further ids are dropped and counted.
 const MAX_LAZY: usize = 8192;
+/// When the link of a neighbour is replaced, the ids from this time are announced again.
+const ANNOUNCE_AGAIN_WINDOW: Duration = Duration::from_secs(5);
 
 /// How often something happened in a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Counters {
     pub duplicates: u64,
     /// Messages that were published by this node.
     pub published: u64,
-    /// Missing messages that were asked for. A message that is asked for twice counts twice.
+    /// Requests for missing messages.
     pub grafts: u64,
     /// Missing messages that did not arrive in time.
     pub never_arrived: u64,
@@ -64,7 +67,9 @@ struct Neighbour {
     eager: bool,
     /// Whether its queue is too full for contents.
     congested: bool,
+    /// The ids that wait for the neighbour.
     lazy: Vec<IHave>,
+    /// How many of the messages that the neighbour has announced are missing.
     missing: usize,
     /// When the neighbour was last asked to push ids only, unless it was asked for contents since.
     pruned: Option<Instant>,
@@ -77,6 +82,7 @@ pub(crate) struct Broadcast {
     neighbours: Vec<Neighbour>,
     history: History,
     missing: Missing,
+    /// When the ids that wait are sent.
     dispatch: Option<Instant>,
     counters: Counters,
 }
@@ -117,7 +123,7 @@ impl Broadcast {
 
     pub(crate) fn handle_up(&mut self, peer: u32) {
         if self.neighbour(peer).is_none() {
-            let eager = self.eager_and_lazy().0 < self.config.eager;
+            let eager = self.eager_and_lazy().0 < self.config.max_eager;
             self.neighbours.push(Neighbour {
                 peer,
                 eager,
@@ -144,7 +150,7 @@ impl Broadcast {
         }
     }
 
-    /// Publishes a message. Returns to how many neighbours it goes, or nothing if it was seen before.
+    /// Publishes a message. Returns the number of neighbours to which it goes, or `None` if it was seen before.
     pub(crate) fn publish(
         &mut self,
         now: Instant,
@@ -168,14 +174,19 @@ impl Broadcast {
             }
             return Some(self.neighbours.len());
         }
-        self.keep(now, id, &content, 0, None);
-        self.push(now, id, &content, 0, None, out);
+        let content = Content {
+            bytes: content,
+            round: 0,
+            from: None,
+        };
+        self.push(now, id, &content, out);
+        self.history.insert(now, id, content, &self.config);
         Some(self.neighbours.len())
     }
 
     /// Announces what was received lately to a neighbour whose link was replaced, because the last messages may be lost.
     pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
-        let since = now.checked_sub(Duration::from_secs(5)).unwrap_or(now);
+        let since = now.checked_sub(ANNOUNCE_AGAIN_WINDOW).unwrap_or(now);
         let recent = self.history.recent(since, 2 * MAX_IHAVES);
         if let Some(neighbour) = self.neighbour(peer) {
             neighbour.lazy.extend(recent);
@@ -192,7 +203,7 @@ impl Broadcast {
     ) {
         match message {
             Gossip::Content { id, content, scope } => {
-                self.on_gossip(now, from, id, content, scope, out)
+                self.on_content(now, from, id, content, scope, out)
             }
             Gossip::Prune => self.set_eager(from, false),
             Gossip::Graft { id, .. } => self.on_graft(from, id, out),
@@ -224,7 +235,7 @@ impl Broadcast {
     /// many messages that have not arrived. One neighbour that announces what does not exist is not enough.
     pub(crate) fn is_overloaded(&self) -> bool {
         let waits =
-            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * BATCH;
+            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * MAX_BATCH;
         if self.neighbours.iter().any(waits) {
             return true;
         }
@@ -247,19 +258,7 @@ impl Broadcast {
         }
     }
 
-    fn keep(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: &Bytes,
-        round: u16,
-        from: Option<u32>,
-    ) {
-        self.history
-            .insert(now, id, content.clone(), round, from, &self.config);
-    }
-
-    fn on_gossip(
+    fn on_content(
         &mut self,
         now: Instant,
         from: u32,
@@ -287,14 +286,19 @@ impl Broadcast {
         let round = hops.saturating_add(1).min(MAX_ROUND);
         self.counters.received += 1;
         self.counters.max_hops = self.counters.max_hops.max(hops);
-        self.keep(now, id, &content, round, Some(from));
         if let Some(sources) = self.missing.take(&id) {
             for (peer, _) in &sources {
                 self.missing_ended(*peer);
             }
             self.optimize(now, from, round, &sources, out);
         }
-        self.push(now, id, &content, round, Some(from), out);
+        let kept = Content {
+            bytes: content.clone(),
+            round,
+            from: Some(from),
+        };
+        self.push(now, id, &kept, out);
+        self.history.insert(now, id, kept, &self.config);
         out.push(Out::Received {
             from,
             content,
@@ -303,17 +307,10 @@ impl Broadcast {
     }
 
     /// Pushes a message to the eager neighbours, and queues its id for the others.
-    fn push(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: &Bytes,
-        round: u16,
-        from: Option<u32>,
-        out: &mut Vec<Out>,
-    ) {
+    fn push(&mut self, now: Instant, id: MessageId, message: &Content, out: &mut Vec<Out>) {
+        let Content { bytes, round, from } = message;
         let flood = self.config.flood && from.is_none();
-        // An own message goes at least to one neighbour at once, even if all have pruned this node.
+        // An own message goes to at least one neighbour at once, even if all neighbours have pruned this node.
         let may_push = |neighbour: &Neighbour| !neighbour.congested;
         let pushes = |neighbour: &Neighbour| may_push(neighbour) && neighbour.eager;
         let needs_one = from.is_none() && !self.neighbours.iter().any(pushes);
@@ -323,12 +320,12 @@ impl Broadcast {
             .find(|neighbour| needs_one && may_push(neighbour));
         let chosen = chosen.map(|neighbour| neighbour.peer);
         for neighbour in &mut self.neighbours {
-            if Some(neighbour.peer) == from {
+            if Some(neighbour.peer) == *from {
                 continue;
             }
             let is_eager = neighbour.eager || flood || chosen == Some(neighbour.peer);
             if is_eager && !neighbour.congested {
-                let (content, scope) = (content.clone(), Scope::Swarm(round));
+                let (content, scope) = (bytes.clone(), Scope::Swarm(*round));
                 out.push(Out::Gossip(
                     neighbour.peer,
                     Gossip::Content { id, content, scope },
@@ -340,8 +337,9 @@ impl Broadcast {
                 self.counters.not_announced += 1;
                 continue;
             }
-            neighbour.lazy.push(IHave { id, round });
-            self.dispatch.get_or_insert(now + self.config.dispatch);
+            neighbour.lazy.push(IHave { id, round: *round });
+            self.dispatch
+                .get_or_insert(now + self.config.dispatch_delay);
         }
     }
 }

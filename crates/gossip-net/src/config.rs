@@ -19,37 +19,36 @@ pub struct Config {
     pub broadcast: BroadcastConfig,
     /// How many topics the node takes part in. Default 256.
     pub max_topics: usize,
-    /// How many bytes of content wait for a neighbour. Default 1 MiB. Own messages use at most a quarter, so that a burst of
+    /// How many bytes of content may wait for a neighbour. Default 1 MiB. Own messages use at most a quarter, so that a burst of
     /// own messages leaves room for those of others. From three quarters, the neighbour gets ids instead.
-    pub queue: usize,
-    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. A neighbour that takes nothing for
-    /// longer is evicted.
-    pub stalled: Duration,
+    pub max_queue_bytes: usize,
+    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. Then the neighbour is evicted.
+    pub stall_timeout: Duration,
     /// How many dials may be in flight. Default 8. Further dials wait.
     pub max_dials: usize,
     /// How long a dial may take. Default 5 s.
     pub dial_timeout: Duration,
-    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Further ones are
-    /// dropped before they are decoded.
-    pub control_rate: u32,
+    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Further messages
+    /// are dropped before they are decoded.
+    pub max_control_rate: u32,
     /// How many invalid messages in a row a link may send before it is closed. Default 32.
     pub max_invalid: u32,
     /// How long a link between two Bowline peers stays open in silence after another link has replaced it. Default 1 s, and
     /// twice as long if the peer has sent nothing over the other link yet.
-    pub drain: Duration,
-    /// Like [`Self::drain`], for a link to iroh. Default 10 s, because iroh does not say which of two links it uses.
-    pub iroh_drain: Duration,
+    pub drain_time: Duration,
+    /// Like [`Self::drain_time`], for a link to iroh. Default 10 s, because iroh does not say which of two links it uses.
+    pub iroh_drain_time: Duration,
 }
 
 /// The settings of the membership protocol, HyParView.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MembershipConfig {
-    /// How many neighbours a node has. Default 5, as in the paper and in iroh-gossip.
-    pub active: usize,
+    /// How many neighbours a node has at the most. Default 5, as in the paper and in iroh-gossip.
+    pub max_active: usize,
     /// How many further peers a node remembers as possible neighbours. Default 30, as in the paper. The node remembers as many
     /// peers again that did not answer.
-    pub passive: usize,
+    pub max_passive: usize,
     /// How many steps the walk for a joining peer takes. Default 6, as in the paper.
     pub active_walk: u16,
     /// The number of remaining steps at which a walk adds the joining peer to the remembered peers. Default 3, as in the paper.
@@ -57,20 +56,20 @@ pub struct MembershipConfig {
     /// How many steps a Shuffle takes. Default 6, as in the paper.
     pub shuffle_walk: u16,
     /// How often a node exchanges remembered peers. Default 60 s, as in iroh-gossip.
-    pub shuffle: Duration,
+    pub shuffle_interval: Duration,
     /// How long a request to become a neighbour waits for its answer. Default 500 ms, as in iroh-gossip.
-    pub request: Duration,
+    pub request_timeout: Duration,
     /// How often a node contacts a peer that is not a neighbour. Default 10 s: the halves of a split network find each other
     /// within 10 s.
-    pub contact: Duration,
-    /// For how long a peer that did not answer is not asked to become a neighbour. Default 10 min. It is still contacted.
-    pub aside: Duration,
+    pub contact_interval: Duration,
+    /// How long a peer that did not answer is set aside: it is contacted, but not asked to become a neighbour. Default 10 min.
+    pub set_aside_time: Duration,
     /// After how much silence a neighbour is probed. Default 2 s.
-    pub silence: Duration,
+    pub silence_timeout: Duration,
     /// How long a probed neighbour may take to answer. Default 2 s. A neighbour that died silently is noticed
     /// within 4 s.
-    pub patience: Duration,
-    /// How often strangers may evict a neighbour. Default one per second.
+    pub probe_timeout: Duration,
+    /// The time between two evictions that strangers cause. Default 1 s.
     pub eviction_gap: Duration,
 }
 
@@ -80,32 +79,32 @@ pub struct MembershipConfig {
 pub struct BroadcastConfig {
     /// How long a node waits for a message that a neighbour has announced before it asks for the message. Default 160 ms.
     /// iroh-gossip asks after 80 ms, which in a network of 1,000 peers is often before the message arrives by itself.
-    pub graft: Duration,
+    pub graft_delay: Duration,
     /// How long a node waits for the answer of a neighbour before it asks another one. Default 100 ms, which is a long round
     /// trip. The time doubles with each attempt.
-    pub graft_again: Duration,
+    pub graft_retry_delay: Duration,
     /// How long ids are collected before they are sent. Default 5 ms, as in iroh-gossip.
-    pub dispatch: Duration,
+    pub dispatch_delay: Duration,
     /// The number of hops that another path must save before it is used. Default 4. The paper has 7.
-    pub optimization: u16,
-    /// Like [`Self::optimization`], for a path that becomes known after the message has arrived. Default 2: the tree gets
-    /// shorter with each message.
-    pub late_optimization: u16,
+    pub optimization_threshold: u16,
+    /// Like [`Self::optimization_threshold`], for a path that becomes known after the message has arrived. Default 2: the tree
+    /// gets shorter with each message.
+    pub late_optimization_threshold: u16,
     /// The number of neighbours that get contents before the tree has formed. Default 4. The other neighbours get ids, so that
-    /// the first message causes fewer duplicates.
-    pub eager: usize,
-    /// How long the content of a message can be asked for. Default 30 s, as in iroh-gossip.
+    /// the first message causes fewer duplicates. A Graft of a lazy neighbour may exceed this number.
+    pub max_eager: usize,
+    /// How long the content of a message is kept for neighbours that ask for it. Default 30 s, as in iroh-gossip.
     pub content_retention: Duration,
     /// How many bytes of content are kept. Default 8 MiB.
-    pub max_content: usize,
-    /// For how long the id of a message is remembered. Default 90 s, as in iroh-gossip.
+    pub max_content_bytes: usize,
+    /// How long the id of a message is remembered. Default 90 s, as in iroh-gossip.
     pub id_retention: Duration,
     /// How many ids are remembered. Default 131,072, which take 6 MiB. Ids that expire early are counted.
     pub max_ids: usize,
     /// The number of missing messages that are noted per neighbour that announced them. Default 1,024.
     pub max_missing: usize,
     /// How long a node keeps asking for a missing message. Default 10 s.
-    pub missing: Duration,
+    pub graft_timeout: Duration,
     /// Whether a node pushes its own messages to all neighbours. Default false. It saves the graft of the first hop and costs
     /// redundant messages.
     pub flood: bool,
@@ -119,14 +118,14 @@ impl Default for Config {
             membership: MembershipConfig::default(),
             broadcast: BroadcastConfig::default(),
             max_topics: 256,
-            queue: 1 << 20,
-            stalled: Duration::from_secs(3),
+            max_queue_bytes: 1 << 20,
+            stall_timeout: Duration::from_secs(3),
             max_dials: 8,
             dial_timeout: Duration::from_secs(5),
-            control_rate: 100,
+            max_control_rate: 100,
             max_invalid: 32,
-            drain: Duration::from_secs(1),
-            iroh_drain: Duration::from_secs(10),
+            drain_time: Duration::from_secs(1),
+            iroh_drain_time: Duration::from_secs(10),
         }
     }
 }
@@ -134,17 +133,17 @@ impl Default for Config {
 impl Default for MembershipConfig {
     fn default() -> Self {
         Self {
-            active: 5,
-            passive: 30,
+            max_active: 5,
+            max_passive: 30,
             active_walk: 6,
             passive_walk: 3,
             shuffle_walk: 6,
-            shuffle: Duration::from_secs(60),
-            request: Duration::from_millis(500),
-            contact: Duration::from_secs(10),
-            aside: Duration::from_secs(600),
-            silence: Duration::from_secs(2),
-            patience: Duration::from_secs(2),
+            shuffle_interval: Duration::from_secs(60),
+            request_timeout: Duration::from_millis(500),
+            contact_interval: Duration::from_secs(10),
+            set_aside_time: Duration::from_secs(600),
+            silence_timeout: Duration::from_secs(2),
+            probe_timeout: Duration::from_secs(2),
             eviction_gap: Duration::from_secs(1),
         }
     }
@@ -153,18 +152,18 @@ impl Default for MembershipConfig {
 impl Default for BroadcastConfig {
     fn default() -> Self {
         Self {
-            graft: Duration::from_millis(160),
-            graft_again: Duration::from_millis(100),
-            dispatch: Duration::from_millis(5),
-            optimization: 4,
-            late_optimization: 2,
-            eager: 4,
+            graft_delay: Duration::from_millis(160),
+            graft_retry_delay: Duration::from_millis(100),
+            dispatch_delay: Duration::from_millis(5),
+            optimization_threshold: 4,
+            late_optimization_threshold: 2,
+            max_eager: 4,
             content_retention: Duration::from_secs(30),
-            max_content: 8 << 20,
+            max_content_bytes: 8 << 20,
             id_retention: Duration::from_secs(90),
             max_ids: 131_072,
             max_missing: 1024,
-            missing: Duration::from_secs(10),
+            graft_timeout: Duration::from_secs(10),
             flood: false,
         }
     }
@@ -190,42 +189,42 @@ setters! {
         with_membership membership MembershipConfig,
         with_broadcast broadcast BroadcastConfig,
         with_max_topics max_topics usize,
-        with_queue queue usize,
-        with_stalled stalled Duration,
+        with_max_queue_bytes max_queue_bytes usize,
+        with_stall_timeout stall_timeout Duration,
         with_max_dials max_dials usize,
         with_dial_timeout dial_timeout Duration,
-        with_control_rate control_rate u32,
+        with_max_control_rate max_control_rate u32,
         with_max_invalid max_invalid u32,
-        with_drain drain Duration,
-        with_iroh_drain iroh_drain Duration,
+        with_drain_time drain_time Duration,
+        with_iroh_drain_time iroh_drain_time Duration,
     }
     MembershipConfig {
-        with_active active usize,
-        with_passive passive usize,
+        with_max_active max_active usize,
+        with_max_passive max_passive usize,
         with_active_walk active_walk u16,
         with_passive_walk passive_walk u16,
         with_shuffle_walk shuffle_walk u16,
-        with_shuffle shuffle Duration,
-        with_request request Duration,
-        with_contact contact Duration,
-        with_aside aside Duration,
-        with_silence silence Duration,
-        with_patience patience Duration,
+        with_shuffle_interval shuffle_interval Duration,
+        with_request_timeout request_timeout Duration,
+        with_contact_interval contact_interval Duration,
+        with_set_aside_time set_aside_time Duration,
+        with_silence_timeout silence_timeout Duration,
+        with_probe_timeout probe_timeout Duration,
         with_eviction_gap eviction_gap Duration,
     }
     BroadcastConfig {
-        with_graft graft Duration,
-        with_graft_again graft_again Duration,
-        with_dispatch dispatch Duration,
-        with_optimization optimization u16,
-        with_late_optimization late_optimization u16,
-        with_eager eager usize,
+        with_graft_delay graft_delay Duration,
+        with_graft_retry_delay graft_retry_delay Duration,
+        with_dispatch_delay dispatch_delay Duration,
+        with_optimization_threshold optimization_threshold u16,
+        with_late_optimization_threshold late_optimization_threshold u16,
+        with_max_eager max_eager usize,
         with_content_retention content_retention Duration,
-        with_max_content max_content usize,
+        with_max_content_bytes max_content_bytes usize,
         with_id_retention id_retention Duration,
         with_max_ids max_ids usize,
         with_max_missing max_missing usize,
-        with_missing missing Duration,
+        with_graft_timeout graft_timeout Duration,
         with_flood flood bool,
     }
 }

@@ -4,12 +4,13 @@
 //! bytes to send with [`Core::poll_transmit`].
 
 mod api;
-pub use api::TopicStatus;
 mod input;
 mod links;
 mod output;
 #[cfg(test)]
 mod tests;
+
+pub use api::TopicStatus;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -86,7 +87,7 @@ pub struct LinkCounters {
     pub stalled: u64,
 }
 
-/// Where a message was in what its sender sent: the rank of the link, the stream and the frame.
+/// The position of a message among those of its sender: the rank of the link, the stream and the frame.
 type Position = (u64, u64, u64);
 
 /// Decides whether a peer may take part in a topic.
@@ -149,7 +150,8 @@ impl Core {
         }
     }
 
-    /// Decides which peers may take part in a topic. Messages of others are ignored, and others are not asked.
+    /// Sets the function that decides which peers may take part in a topic. The node ignores messages of other peers, and does
+    /// not contact them.
     pub fn with_gate(
         mut self,
         gate: impl Fn(&TopicId, &Id) -> bool + Send + Sync + 'static,
@@ -158,8 +160,8 @@ impl Core {
         self
     }
 
-    /// Decides which messages are delivered and forwarded. It gets the topic, the neighbour and the content. It must be fast,
-    /// because it delays all topics of the node.
+    /// Sets the function that decides which messages are delivered and forwarded. The function gets the topic, the neighbour and
+    /// the content. It must be fast, because it delays all topics of the node.
     pub fn with_validation(
         mut self,
         validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
@@ -168,7 +170,7 @@ impl Core {
         self
     }
 
-    /// The next thing to do.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -183,7 +185,7 @@ impl Core {
             .outboxes
             .iter()
             .filter(|(_, outbox)| !outbox.is_empty());
-        let stalls = stalls.map(|(_, outbox)| outbox.moved + self.config.stalled);
+        let stalls = stalls.map(|(_, outbox)| outbox.last_progress + self.config.stall_timeout);
         let links = self
             .arbiter
             .poll_timeout(&self.config, |peer| self.is_used(peer));
@@ -194,7 +196,7 @@ impl Core {
             .min()
     }
 
-    /// Does what is due.
+    /// Carries out what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let topics = self.topics.iter();
         let due =
@@ -223,17 +225,16 @@ impl Core {
         self.sweep();
     }
 
-    /// Whether a topic has the peer as a neighbour, or something waits for it.
+    /// Whether a topic has the peer as a neighbour, or a message waits for the peer.
     fn is_used(&self, peer: u32) -> bool {
-        let waits = self
-            .outboxes
-            .get(&peer)
-            .is_some_and(|outbox| !outbox.is_empty());
-        waits
-            || self
-                .topics
-                .values()
-                .any(|entry| entry.topic.membership().is_neighbour(peer))
+        let mut topics = self.topics.values();
+        self.has_messages_for(peer)
+            || topics.any(|entry| entry.topic.membership().is_neighbour(peer))
+    }
+
+    fn has_messages_for(&self, peer: u32) -> bool {
+        let outbox = self.outboxes.get(&peer);
+        outbox.is_some_and(|outbox| !outbox.is_empty())
     }
 
     /// Forgets peers that nothing refers to.
@@ -243,7 +244,7 @@ impl Core {
         }
         let mut used = BTreeSet::new();
         for entry in self.topics.values_mut() {
-            let held = entry.topic.handles().collect::<BTreeSet<_>>();
+            let held = entry.topic.membership().handles().collect::<BTreeSet<_>>();
             entry.latest.retain(|peer, _| held.contains(peer));
             used.extend(held);
         }

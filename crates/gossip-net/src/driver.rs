@@ -11,7 +11,7 @@ mod reader;
 mod subscription;
 mod writer;
 
-use crate::{AsyncRead, Dialect, Id, LinkId, wire::PeerData};
+use crate::{AsyncRead, Id, LinkId, LinkProtocol, wire::PeerData};
 
 pub use gossip::{Builder, Gossip};
 pub use subscription::{Receiver, Sender, Subscription};
@@ -27,8 +27,8 @@ pub enum LinkEvent {
         link: LinkId,
         /// The end that opened the link: this node or the peer.
         dialed_by: Id,
-        /// What the two ends have agreed on.
-        dialect: Dialect,
+        /// The protocol on which the two ends have agreed.
+        protocol: LinkProtocol,
     },
     /// The peer has opened a stream.
     Stream {

@@ -76,7 +76,7 @@ pub enum JoinError {
     /// No peer became a neighbour by the deadline.
     #[error("no peer of the topic became a neighbour in time")]
     TimedOut,
-    /// The node takes part in as many topics as it may.
+    /// The node already takes part in `Config::max_topics` topics.
     #[error("the node already takes part in {limit} topics")]
     TooManyTopics {
         /// The limit.

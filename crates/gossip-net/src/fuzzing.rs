@@ -1,10 +1,9 @@
-//! What the fuzz targets feed: the decoders of bytes from strangers. Each returns normally on any input, or the input is a
-//! finding.
+//! The functions that the fuzz targets call. They decode bytes from strangers, and must not panic on any input.
 
 use std::time::{Duration, Instant};
 
 use crate::{
-    Config, Core, Dialect, Id, LinkId, TopicId,
+    Config, Core, Id, LinkId, LinkProtocol, TopicId,
     wire::{AddrInfo, Frames, Message, PeerData},
 };
 
@@ -40,7 +39,7 @@ pub fn peer_data(data: &[u8]) {
 }
 
 /// A node that gets messages from two peers. The first byte of each part says from which one, how long it is, and how much time
-/// passes before it. Only differences to the start matter.
+/// passes before it. The times count from `start`.
 pub fn gossip_core(start: Instant, data: &[u8]) {
     let peer = |number: u8| {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);
@@ -53,8 +52,8 @@ pub fn gossip_core(start: Instant, data: &[u8]) {
     let mut core = Core::new(me, 7, Config::default());
     let topic = TopicId::from_bytes([5; 32]);
     assert!(core.subscribe(now, topic, &[]).is_ok());
-    core.handle_link_up(now, LinkId(1), one, one, Dialect::Bowline);
-    core.handle_link_up(now, LinkId(2), other, me, Dialect::Iroh);
+    core.handle_link_up(now, LinkId(1), one, one, LinkProtocol::Bowline);
+    core.handle_link_up(now, LinkId(2), other, me, LinkProtocol::Iroh);
     let mut rest = data;
     let mut number = 0;
     while let [first, tail @ ..] = rest {

@@ -145,8 +145,15 @@ macro_rules! shown_in_hex {
 shown_in_hex!(Id TopicId MessageId);
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The base point of the curve: a valid id.
+    pub(crate) fn base_point() -> Id {
+        let mut point = [0x66; 32];
+        point[0] = 0x58;
+        Id::from_bytes(point).unwrap()
+    }
 
     /// The smallest y that is no coordinate of a point.
     fn off_the_curve() -> [u8; 32] {
@@ -158,16 +165,13 @@ mod tests {
     #[test]
     fn an_id_off_the_curve_is_refused() {
         assert_eq!(Id::from_bytes(off_the_curve()), Err(IdError::NotOnCurve));
-        let mut point = [0x66; 32];
-        point[0] = 0x58;
+        let point = *base_point().as_bytes();
         assert!(Id::from_bytes(point).is_ok(), "the base point");
     }
 
     #[test]
     fn only_the_peer_id_of_an_ed25519_key_is_an_id() {
-        let mut point = [0x66; 32];
-        point[0] = 0x58;
-        let id = Id::from_bytes(point).unwrap();
+        let id = base_point();
         assert_eq!(Id::from_peer_id(&id.to_peer_id()), Ok(id));
         assert_eq!(
             Id::from_peer_id(&[0x12, 0x20, 1, 2]),

@@ -13,7 +13,7 @@
 //!
 //! A *neighbour* is a peer of the topic with which messages are exchanged. An *eager* neighbour gets contents, and a *lazy*
 //! neighbour gets ids. A *Graft* message asks for a content, and a *Prune* message asks for ids only. A *link* is a connection
-//! to a peer. The *dialect* of a link says whether the peer is Bowline or iroh.
+//! to a peer. The *protocol* of a link is Bowline's or iroh's: the two ends have agreed on it.
 //!
 //! [`Core`] holds all topics and links of a node, without I/O. With the feature `tokio`, [`Gossip`] runs it over [`Links`].
 //!
@@ -41,7 +41,7 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use gossip_net::{Bytes, Config, Core, Dialect, Event, Id, LinkId, MessageId, Output, TopicId, wire};
+//! use gossip_net::{Bytes, Config, Core, LinkProtocol, Event, Id, LinkId, MessageId, Output, TopicId, wire};
 //!
 //! let now = Instant::now();
 //! let topic = TopicId::from_name("greetings");
@@ -52,7 +52,7 @@
 //! core.subscribe(now, topic, &[])?;
 //!
 //! // A peer opens a link and asks to be a neighbour.
-//! core.handle_link_up(now, LinkId(1), peer, peer, Dialect::Bowline);
+//! core.handle_link_up(now, LinkId(1), peer, peer, LinkProtocol::Bowline);
 //! let asks = wire::Message::Swarm(wire::Swarm::Neighbor { priority: wire::Priority::High, data: None });
 //! core.handle_message(now, LinkId(1), (0, 0), topic, asks);
 //! assert_eq!(core.poll_output(), Some(Output::Event(topic, Event::NeighborUp(peer))));
@@ -90,7 +90,7 @@ pub mod wire;
 use std::time::Instant;
 
 pub use self::core::{Core, LinkCounters, Output, TopicStatus};
-pub use arbiter::{Dialect, LinkId, Probe};
+pub use arbiter::{LinkId, LinkProtocol, Probe};
 #[cfg(feature = "tokio")]
 pub use async_trait::async_trait;
 pub use broadcast::Counters;

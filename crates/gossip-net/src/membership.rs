@@ -9,7 +9,7 @@ mod tests;
 mod views;
 mod walks;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     MembershipConfig,
@@ -19,18 +19,20 @@ use crate::{
 };
 use views::{Kind, Neighbour, Rate, Request, Root, Views};
 
-/// How many steps of a walk are believed, whatever the wire says.
+/// The highest number of steps of a walk. A higher number from the wire is lowered.
 const MAX_TTL: u16 = 16;
 /// How many requests to become a neighbour are in flight.
 const MAX_REQUESTS: usize = 3;
-/// The oldest neighbours, which strangers never evict.
+/// How many of the oldest neighbours strangers cannot evict.
 const PROTECTED: usize = 2;
-/// The peers in an answer that precedes a Disconnect: as many as in a Shuffle without its origin.
-const ANSWER: usize = 7;
+/// How many peers the ShuffleReply before a Disconnect names: as many as a Shuffle without its origin.
+const MAX_GOODBYE_NODES: usize = 7;
 /// How many walks per second a node starts for peers that join.
 const MAX_WALKS: u32 = 1024;
-/// How many Shuffles of others per second a node answers. Each answer may need a dial, and the sender chooses whom.
+/// How many Shuffles of others per second a node answers. Each answer may need a dial to a peer that the sender chooses.
 const MAX_REPLIES: u32 = 8;
+/// How long a ShuffleReply may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The membership of one node in one topic.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct Membership {
     next_contact: Instant,
     /// When the next refill may ask, after a refusal.
     next_refill: Instant,
-    /// How often in a row a request was refused.
+    /// How many requests in a row were refused.
     refusals: u32,
     /// Until when a ShuffleReply of a peer that is not a neighbour is expected.
     expects_reply: Option<Instant>,
@@ -64,8 +66,8 @@ impl Membership {
             last_eviction: None,
             walks: Rate::default(),
             replies: Rate::default(),
-            next_shuffle: now + rng.jittered(config.shuffle),
-            next_contact: now + rng.jittered(config.contact),
+            next_shuffle: now + rng.jittered(config.shuffle_interval),
+            next_contact: now + rng.jittered(config.contact_interval),
             next_refill: now,
             refusals: 0,
             expects_reply: None,
@@ -168,7 +170,7 @@ impl Membership {
         }
     }
 
-    /// The host gives up a neighbour.
+    /// The host evicts a neighbour.
     pub(crate) fn handle_evicted(
         &mut self,
         now: Instant,
@@ -222,7 +224,7 @@ impl Membership {
             self.drop_neighbour(from, cause, out);
         } else if refused && !self.views.active.is_empty() {
             self.refusals = (self.refusals + 1).min(6);
-            let pause = self.config.request * 2_u32.pow(self.refusals) / 4;
+            let pause = self.config.request_timeout * 2_u32.pow(self.refusals) / 4;
             self.next_refill = now + self.rng.jittered(pause);
         }
         match alive {
@@ -237,19 +239,19 @@ impl Membership {
         if self.views.is_pending(peer) {
             return;
         }
-        let until = now + self.config.request;
+        let until = now + self.config.request_timeout;
         self.views.pending.push(Request { peer, until, kind });
-        self.expects(now);
+        self.expect_reply(now);
         out.push(Out::Swarm(peer, Swarm::Neighbor { high }));
     }
 
-    /// Peers that this node asks may refuse, and then name others.
-    fn expects(&mut self, now: Instant) {
-        self.expects_reply = Some(now + std::time::Duration::from_secs(5));
+    /// A peer that this node asks may refuse, and then names other peers in a ShuffleReply.
+    fn expect_reply(&mut self, now: Instant) {
+        self.expects_reply = Some(now + REPLY_TIMEOUT);
     }
 
     fn has_room(&self) -> bool {
-        self.views.active.len() < self.config.active
+        self.views.active.len() < self.config.max_active
     }
 
     fn may_evict(&self, now: Instant) -> bool {
@@ -303,7 +305,7 @@ impl Membership {
     fn dismiss(&mut self, now: Instant, peer: u32, alive: bool, out: &mut Vec<Out>) {
         self.views.take_pending(peer);
         self.views.answered(now, peer);
-        let nodes = self.some_peers(peer, ANSWER);
+        let nodes = self.some_peers(peer, MAX_GOODBYE_NODES);
         out.push(Out::Swarm(peer, Swarm::ShuffleReply { nodes }));
         out.push(Out::Swarm(peer, Swarm::Disconnect { alive }));
     }
@@ -332,7 +334,7 @@ impl Membership {
     fn remember(&mut self, peer: u32) {
         if peer != self.me {
             self.views
-                .remember(peer, self.config.passive, &mut self.rng);
+                .remember(peer, self.config.max_passive, &mut self.rng);
         }
     }
 }

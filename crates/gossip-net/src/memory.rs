@@ -14,7 +14,9 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{AsyncWrite, Dialect, Id, LinkError, LinkEvent, LinkId, Links, async_trait, rng::Rng};
+use crate::{
+    AsyncWrite, Id, LinkError, LinkEvent, LinkId, LinkProtocol, Links, async_trait, rng::Rng,
+};
 use pipe::Pipe;
 
 /// A network in memory. A clone is a handle to the same network.
@@ -26,7 +28,7 @@ pub struct MemoryNetwork {
 }
 
 struct Inner {
-    peers: BTreeMap<Id, (mpsc::UnboundedSender<LinkEvent>, Dialect)>,
+    peers: BTreeMap<Id, (mpsc::UnboundedSender<LinkEvent>, LinkProtocol)>,
     links: BTreeMap<LinkId, Link>,
     next: u64,
 }
@@ -47,7 +49,7 @@ pub struct MemoryLinks {
 
 impl MemoryNetwork {
     /// A network without peers. The latency of each pair lies between the two times.
-    pub fn new(seed: u64, least: Duration, most: Duration) -> Self {
+    pub fn new(seed: u64, min_latency: Duration, max_latency: Duration) -> Self {
         let inner = Inner {
             peers: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -56,14 +58,14 @@ impl MemoryNetwork {
         Self {
             inner: Arc::new(Mutex::new(inner)),
             seed,
-            latency: (least, most),
+            latency: (min_latency, max_latency),
         }
     }
 
-    /// Adds a peer. A link speaks Bowline's dialect if both ends do.
-    pub fn attach(&self, me: Id, dialect: Dialect) -> Arc<MemoryLinks> {
+    /// Adds a peer. A link has Bowline's protocol if both ends do.
+    pub fn attach(&self, me: Id, protocol: LinkProtocol) -> Arc<MemoryLinks> {
         let (sender, events) = mpsc::unbounded_channel();
-        self.lock().peers.insert(me, (sender, dialect));
+        self.lock().peers.insert(me, (sender, protocol));
         Arc::new(MemoryLinks {
             me,
             network: self.clone(),
@@ -143,14 +145,14 @@ impl Links for MemoryLinks {
     async fn connect(&self, peer: &Id, _: &[u8], _: Instant) -> Result<LinkId, LinkError> {
         let network = &self.network;
         sleep(network.latency(&self.me, peer)).await;
-        let (link, dialect) = {
+        let (link, protocol) = {
             let mut inner = network.lock();
-            let dialect_of = |id| inner.peers.get(id).map(|(_, dialect)| *dialect);
-            let (Some(mine), Some(theirs)) = (dialect_of(&self.me), dialect_of(peer)) else {
+            let protocol_of = |id| inner.peers.get(id).map(|(_, protocol)| *protocol);
+            let (Some(mine), Some(theirs)) = (protocol_of(&self.me), protocol_of(peer)) else {
                 let reason = "there is no such peer".to_owned();
                 return Err(LinkError::Unreachable { reason });
             };
-            let both = mine == Dialect::Bowline && theirs == Dialect::Bowline;
+            let both = mine == LinkProtocol::Bowline && theirs == LinkProtocol::Bowline;
             inner.next += 1;
             let link = LinkId(inner.next);
             let ends = (self.me, *peer);
@@ -165,9 +167,9 @@ impl Links for MemoryLinks {
             (
                 link,
                 if both {
-                    Dialect::Bowline
+                    LinkProtocol::Bowline
                 } else {
-                    Dialect::Iroh
+                    LinkProtocol::Iroh
                 },
             )
         };
@@ -178,7 +180,7 @@ impl Links for MemoryLinks {
                 peer: me,
                 link,
                 dialed_by,
-                dialect,
+                protocol,
             },
         );
         sleep(network.latency(&self.me, peer)).await;
@@ -188,7 +190,7 @@ impl Links for MemoryLinks {
                 peer: *peer,
                 link,
                 dialed_by,
-                dialect,
+                protocol,
             },
         );
         Ok(link)

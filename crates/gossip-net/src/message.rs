@@ -2,13 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::{
-    MessageId,
-    event::DownCause,
-    wire::{IHave, Scope},
-};
+/// A message of the broadcast protocol names no peers, so the cores use the message of the wire.
+pub(crate) use crate::wire::Gossip;
+use crate::{event::DownCause, wire::Scope};
 
-/// A message of the membership protocol.
+/// A message of the membership protocol. Unlike [`crate::wire::Swarm`], it names peers by their handles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Swarm {
     Join,
@@ -32,23 +30,7 @@ pub(crate) enum Swarm {
     },
 }
 
-/// A message of the broadcast protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Gossip {
-    Content {
-        id: MessageId,
-        content: Bytes,
-        scope: Scope,
-    },
-    Prune,
-    Graft {
-        id: Option<MessageId>,
-        round: u16,
-    },
-    IHave(Vec<IHave>),
-}
-
-/// What a topic wants done.
+/// What a topic asks its host to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Out {
     Swarm(u32, Swarm),

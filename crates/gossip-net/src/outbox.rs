@@ -25,7 +25,7 @@ pub(crate) struct Outbox {
     /// The bytes in `data`.
     bytes: usize,
     /// When something was taken, or put into the empty outbox.
-    pub(crate) moved: Instant,
+    pub(crate) last_progress: Instant,
     pub(crate) congested: bool,
 }
 
@@ -35,7 +35,7 @@ impl Outbox {
             control: VecDeque::new(),
             data: VecDeque::new(),
             bytes: 0,
-            moved: now,
+            last_progress: now,
             congested: false,
         }
     }
@@ -85,7 +85,7 @@ impl Outbox {
             taken.push(item);
         }
         if !taken.is_empty() {
-            self.moved = now;
+            self.last_progress = now;
         }
         taken
     }
@@ -99,7 +99,7 @@ impl Outbox {
 
     fn touch(&mut self, now: Instant) {
         if self.is_empty() {
-            self.moved = now;
+            self.last_progress = now;
         }
     }
 }

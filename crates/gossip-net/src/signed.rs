@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, Id, TopicId};
 
-/// What the signature covers begins with this, so that a signature of another protocol is of no use here.
+/// The signed bytes begin with this text, so that no signature of another protocol is valid here.
 const DOMAIN: &[u8] = b"bowline-gossip-signed:";
-/// What a payload has in addition to its data at the most.
+/// How many bytes a payload has at the most in addition to its data.
 pub const SIGNED_OVERHEAD: usize = 32 + 10 + 10 + 5 + 64;
 /// How many sequence numbers below an author's highest one may still arrive.
 const WINDOW: u64 = 64;
-/// How many authors are remembered.
+/// How many authors are remembered. If more authors sign within the tolerance, payloads of a forgotten author can be replayed.
 const MAX_AUTHORS: usize = 65_536;
 
 /// Why a payload is refused.
@@ -139,7 +139,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// The payload is refused. Nothing about its author is remembered then.
+    /// The payload is refused. Then nothing about its author is remembered.
     pub fn open(&mut self, now: u64, payload: &[u8]) -> Result<Signed, SignedError> {
         let Payload {
             key,
@@ -182,7 +182,7 @@ impl Verifier {
 
     fn remember(&mut self, now: u64, tolerance: u64, key: Id, sequence: u64, time: u64) {
         if !self.authors.contains_key(&key) && self.authors.len() >= MAX_AUTHORS {
-            // The payloads of an author that was silent for so long are refused for their time.
+            // The time of the last payload of such an author is too far from now, so the payload cannot be replayed.
             self.authors
                 .retain(|_, author| now.abs_diff(author.time) <= tolerance);
             if self.authors.len() >= MAX_AUTHORS {

@@ -2,18 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::{
-    MessageId,
-    broadcast::{Broadcast, Counters},
+    broadcast::Broadcast,
     config::Config,
     membership::Membership,
     message::{Gossip, Out, Swarm},
 };
 
 /// How long the last messages of a former neighbour are still accepted.
-const FORMER: Duration = Duration::from_secs(5);
+const FORMER_RETENTION: Duration = Duration::from_secs(5);
 /// How many former neighbours are remembered.
 const MAX_FORMER: usize = 8;
 
@@ -37,35 +34,12 @@ impl Topic {
         &self.membership
     }
 
-    pub(crate) fn eager_and_lazy(&self) -> (usize, usize) {
-        self.broadcast.eager_and_lazy()
+    pub(crate) fn broadcast(&self) -> &Broadcast {
+        &self.broadcast
     }
 
-    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
-        self.broadcast.has_seen(id)
-    }
-
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.broadcast.is_overloaded()
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        self.broadcast.counters()
-    }
-
-    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
-        self.membership.handles()
-    }
-
-    pub(crate) fn publish(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: Bytes,
-        everywhere: bool,
-        out: &mut Vec<Out>,
-    ) -> Option<usize> {
-        self.broadcast.publish(now, id, content, everywhere, out)
+    pub(crate) fn broadcast_mut(&mut self) -> &mut Broadcast {
+        &mut self.broadcast
     }
 
     pub(crate) fn handle_swarm(
@@ -106,14 +80,6 @@ impl Topic {
         });
     }
 
-    pub(crate) fn handle_congestion(&mut self, now: Instant, peer: u32, congested: bool) {
-        self.broadcast.handle_congestion(now, peer, congested);
-    }
-
-    pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
-        self.broadcast.handle_replaced(now, peer);
-    }
-
     /// Calls the membership, and tells the broadcasts which neighbours have come and gone.
     pub(crate) fn with_membership(
         &mut self,
@@ -133,7 +99,7 @@ impl Topic {
                     if self.former.len() >= MAX_FORMER {
                         self.former.remove(0);
                     }
-                    self.former.push((*peer, now + FORMER));
+                    self.former.push((*peer, now + FORMER_RETENTION));
                 }
                 _ => {}
             }

@@ -116,9 +116,9 @@ pub enum Gossip {
         /// How far the message goes.
         scope: Scope,
     },
-    /// The receiver shall push ids only.
+    /// The sender asks for ids instead of contents.
     Prune,
-    /// The receiver shall push messages again, and the named message at once.
+    /// The sender asks for contents again, and for the named message at once.
     Graft {
         /// The message that is missing.
         id: Option<MessageId>,
@@ -196,9 +196,9 @@ impl Message {
 
 /// Decodes all peers, and keeps the first [`MAX_NODES`].
 fn first_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerInfo>, D::Error> {
-    /// A peer that is passed over. Its id is not checked.
+    /// A peer that is skipped. Its id is not checked.
     #[derive(Deserialize)]
-    struct Passed<'a>(
+    struct Skipped<'a>(
         #[allow(dead_code)] [u8; 32],
         #[allow(dead_code)]
         #[serde(borrow)]
@@ -221,7 +221,7 @@ fn first_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PeerInf
                 nodes.push(node);
             }
             if nodes.len() == MAX_NODES {
-                while seq.next_element::<Passed<'de>>()?.is_some() {}
+                while seq.next_element::<Skipped<'de>>()?.is_some() {}
             }
             Ok(nodes)
         }

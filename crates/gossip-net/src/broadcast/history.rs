@@ -34,12 +34,13 @@ struct Seen {
     at: u64,
 }
 
+/// A message without its id.
 #[derive(Debug)]
-struct Content {
-    bytes: Bytes,
-    round: u16,
-    /// Who delivered the message. Own messages have none.
-    from: Option<u32>,
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    pub(super) round: u16,
+    /// The neighbour that delivered the message. Own messages have none.
+    pub(super) from: Option<u32>,
 }
 
 impl History {
@@ -95,9 +96,7 @@ impl History {
         &mut self,
         now: Instant,
         id: MessageId,
-        bytes: Bytes,
-        round: u16,
-        from: Option<u32>,
+        content: Content,
         config: &BroadcastConfig,
     ) {
         while self.seen.len() >= config.max_ids.max(1) {
@@ -114,9 +113,9 @@ impl History {
         let (seed, first, seen) = (self.seed, self.first, &self.seen);
         let rehash = |number: &u32| hash(seed, &seen[number.wrapping_sub(first) as usize].id);
         self.table.insert_unique(hash(seed, &id), number, rehash);
-        self.bytes += bytes.len();
-        self.contents.push_back(Content { bytes, round, from });
-        while self.bytes > config.max_content && self.drop_content() {}
+        self.bytes += content.bytes.len();
+        self.contents.push_back(content);
+        while self.bytes > config.max_content_bytes && self.drop_content() {}
     }
 
     pub(super) fn next_expiry(&self, config: &BroadcastConfig) -> Option<Instant> {

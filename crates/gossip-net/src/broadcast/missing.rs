@@ -7,7 +7,7 @@ use std::{
 
 use crate::MessageId;
 
-/// The delay between attempts doubles at most so often.
+/// How many times the delay between attempts doubles at the most.
 const MAX_DOUBLINGS: u32 = 4;
 
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl Missing {
-    /// Notes that a neighbour has a message. Returns whether this is news.
+    /// Notes that a neighbour has a message. Returns false if the neighbour has announced the message before.
     pub(super) fn note(
         &mut self,
         now: Instant,
@@ -52,7 +52,7 @@ impl Missing {
         is_new
     }
 
-    /// The message has arrived, or is given up. Returns who had announced it.
+    /// Removes a message that has arrived or was missing for too long. Returns the neighbours that announced it.
     pub(super) fn take(&mut self, id: &MessageId) -> Option<Vec<(u32, u16)>> {
         let entry = self.messages.remove(id)?;
         self.due.remove(&(entry.due, *id));
@@ -71,19 +71,19 @@ impl Missing {
         Some(first.1)
     }
 
-    pub(super) fn is_over(&self, id: &MessageId, now: Instant, keep: Duration) -> bool {
+    pub(super) fn is_over(&self, id: &MessageId, now: Instant, timeout: Duration) -> bool {
         self.messages
             .get(id)
-            .is_none_or(|entry| now >= entry.since + keep)
+            .is_none_or(|entry| now >= entry.since + timeout)
     }
 
-    /// Whom to ask now. The sources take turns.
+    /// The neighbour to ask now. The sources take turns.
     pub(super) fn next_source(
         &mut self,
         id: &MessageId,
         now: Instant,
-        again: Duration,
-        keep: Duration,
+        retry_delay: Duration,
+        timeout: Duration,
     ) -> Option<(u32, u16)> {
         let entry = self.messages.get_mut(id)?;
         let round = entry.attempts as usize / entry.sources.len().max(1);
@@ -95,7 +95,7 @@ impl Missing {
             .get(entry.attempts as usize % entry.sources.len().max(1))
             .copied();
         entry.attempts = entry.attempts.saturating_add(1);
-        entry.due = (now + again * 2_u32.pow(doublings)).min(entry.since + keep);
+        entry.due = (now + retry_delay * 2_u32.pow(doublings)).min(entry.since + timeout);
         self.due.insert((entry.due, *id));
         source
     }

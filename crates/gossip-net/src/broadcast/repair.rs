@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{BATCH, BATCH_GAP, Broadcast};
+use super::{BATCH_GAP, Broadcast, MAX_BATCH};
 use crate::{
     MessageId,
     message::{Gossip, Out},
@@ -53,7 +53,7 @@ impl Broadcast {
             }
             if self
                 .missing
-                .note(now, ihave.id, from, ihave.round, self.config.graft)
+                .note(now, ihave.id, from, ihave.round, self.config.graft_delay)
             {
                 self.neighbours[at].missing += 1;
             }
@@ -68,17 +68,19 @@ impl Broadcast {
 
     /// Asks a neighbour for a missing message.
     pub(super) fn graft(&mut self, now: Instant, id: MessageId, out: &mut Vec<Out>) {
-        if self.missing.is_over(&id, now, self.config.missing) {
+        if self.missing.is_over(&id, now, self.config.graft_timeout) {
             self.counters.never_arrived += 1;
             for (peer, _) in self.missing.take(&id).unwrap_or_default() {
                 self.missing_ended(peer);
             }
             return;
         }
-        if let Some((peer, round)) =
-            self.missing
-                .next_source(&id, now, self.config.graft_again, self.config.missing)
-        {
+        if let Some((peer, round)) = self.missing.next_source(
+            &id,
+            now,
+            self.config.graft_retry_delay,
+            self.config.graft_timeout,
+        ) {
             self.counters.grafts += 1;
             self.make_source(peer);
             out.push(Out::Gossip(
@@ -91,13 +93,15 @@ impl Broadcast {
         }
     }
 
-    /// Sends the queued ids. Those for a full queue wait until it has room.
+    /// Sends the queued ids. The ids for a neighbour with a full queue wait until the queue has room.
     pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
         for neighbour in &mut self.neighbours {
             if neighbour.congested {
                 continue;
             }
-            let rest = neighbour.lazy.split_off(neighbour.lazy.len().min(BATCH));
+            let rest = neighbour
+                .lazy
+                .split_off(neighbour.lazy.len().min(MAX_BATCH));
             for part in std::mem::replace(&mut neighbour.lazy, rest).chunks(MAX_IHAVES) {
                 out.push(Out::Gossip(neighbour.peer, Gossip::IHave(part.to_vec())));
             }

@@ -126,7 +126,7 @@ fn a_graft_is_answered_from_the_kept_contents_as_long_as_they_are_kept() {
 #[test]
 fn contents_and_ids_are_bounded_and_ids_that_expire_early_are_counted() {
     let config = BroadcastConfig::default()
-        .with_max_content(25)
+        .with_max_content_bytes(25)
         .with_max_ids(4);
     let mut node = Node::new(1, config);
     for number in 0..6 {

@@ -63,7 +63,7 @@ impl Broadcast {
         let Some(&(peer, best)) = sources.iter().min_by_key(|(_, round)| *round) else {
             return;
         };
-        if peer == from || round < best.saturating_add(self.config.optimization) {
+        if peer == from || round < best.saturating_add(self.config.optimization_threshold) {
             return;
         }
         self.make_source(peer);
@@ -88,7 +88,10 @@ impl Broadcast {
         let Some((round, parent)) = self.history.delivery(&ihave.id) else {
             return;
         };
-        let is_shorter = round > ihave.round.saturating_add(self.config.late_optimization);
+        let is_shorter = round
+            > ihave
+                .round
+                .saturating_add(self.config.late_optimization_threshold);
         if is_shorter && parent != from && !self.is_pruned(parent) {
             self.make_source(from);
             out.push(Out::Gossip(

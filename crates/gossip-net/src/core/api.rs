@@ -12,8 +12,8 @@ use crate::{
     wire::{PeerData, PeerInfo},
 };
 
-/// A neighbour that has taken nothing for so long does not hold up publishing.
-const HOLDS_UP: Duration = Duration::from_millis(250);
+/// How long publishers wait at the most for a neighbour that takes nothing.
+const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
 /// What is known about a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub struct TopicStatus {
     pub lazy: usize,
     /// How many further members are remembered.
     pub remembered: usize,
-    /// What has happened.
+    /// The counters of the topic.
     pub counters: Counters,
 }
 
 impl Core {
-    /// This node.
+    /// The id of this node.
     pub fn id(&self) -> Id {
         self.me
     }
@@ -49,7 +49,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// The node takes part in as many topics as it may.
+    /// The node already takes part in [`crate::Config::max_topics`] topics.
     pub fn subscribe(
         &mut self,
         now: Instant,
@@ -132,32 +132,37 @@ impl Core {
             return Err(PublishError::TooLarge { length, limit });
         }
         let entry = self.topics.get(&topic).ok_or(PublishError::Left)?;
-        if entry.topic.has_seen(&id) {
+        if entry.topic.broadcast().has_seen(&id) {
             return Err(PublishError::Duplicate);
         }
         let neighbours = entry.topic.membership().neighbours().collect::<Vec<_>>();
         if neighbours.is_empty() {
             return Err(PublishError::NoNeighbour);
         }
-        if entry.topic.is_overloaded()
-            || neighbours.into_iter().any(|peer| self.holds_up(now, peer))
+        if entry.topic.broadcast().is_overloaded()
+            || neighbours
+                .into_iter()
+                .any(|peer| self.delays_publishers(now, peer))
         {
             self.wants_room = true;
             return Err(PublishError::Busy);
         }
         let mut count = None;
         self.with_topic(now, topic, |topic, out| {
-            count = topic.publish(now, id, content, everywhere, out)
+            count = topic
+                .broadcast_mut()
+                .publish(now, id, content, everywhere, out)
         });
         count.ok_or(PublishError::Duplicate)
     }
 
     /// Whether own messages must wait for a neighbour.
-    pub(super) fn holds_up(&self, now: Instant, peer: u32) -> bool {
+    fn delays_publishers(&self, now: Instant, peer: u32) -> bool {
         let Some(outbox) = self.outboxes.get(&peer) else {
             return false;
         };
-        outbox.bytes() >= self.config.queue / 4 && now < outbox.moved + HOLDS_UP
+        outbox.bytes() >= self.config.max_queue_bytes / 4
+            && now < outbox.last_progress + MAX_PUBLISH_DELAY
     }
 
     /// The neighbours in a topic.
@@ -172,23 +177,23 @@ impl Core {
             .collect()
     }
 
-    /// All topics.
+    /// The status of all topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         let statuses = self.topics.iter().map(|(id, entry)| {
-            let (eager, lazy) = entry.topic.eager_and_lazy();
+            let (eager, lazy) = entry.topic.broadcast().eager_and_lazy();
             TopicStatus {
                 topic: *id,
                 neighbors: self.neighbors(id),
                 eager,
                 lazy,
                 remembered: entry.topic.membership().remembered(),
-                counters: entry.topic.counters(),
+                counters: entry.topic.broadcast().counters(),
             }
         });
         statuses.collect()
     }
 
-    /// What has happened on the links.
+    /// The counters of all links.
     pub fn link_counters(&self) -> LinkCounters {
         self.counters
     }
@@ -200,20 +205,16 @@ impl Core {
 
     /// The network of this host has changed: neighbours are probed, and other peers are contacted.
     pub fn handle_network_change(&mut self, now: Instant) {
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_network_change(now, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_network_change(now, out)
+        });
     }
 
-    /// Gives up a neighbour in all topics.
+    /// Drops a neighbour in all topics.
     pub(super) fn evict(&mut self, now: Instant, peer: u32, cause: DownCause) {
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_evicted(now, peer, cause, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_evicted(now, peer, cause, out)
+        });
     }
 
     pub(super) fn event(&mut self, topic: TopicId, event: Event) {

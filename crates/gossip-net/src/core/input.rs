@@ -5,19 +5,20 @@ use std::time::Instant;
 use super::{Core, Position};
 use crate::{
     LinkId, TopicId,
-    arbiter::Dialect,
+    arbiter::LinkProtocol,
     membership::Membership,
-    message::{Gossip, Out, Swarm},
+    message::{Out, Swarm},
     peers::ME,
     topic::Topic,
     wire::{self, Message, PeerData, PeerInfo, Priority},
 };
 
 impl Core {
-    /// Whether a frame of a link may be decoded. Too many membership messages are dropped, because they cost more than others.
+    /// Whether a frame of a link may be decoded. Membership messages beyond the rate are dropped, because they cost more than
+    /// other messages.
     pub fn admit(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> bool {
-        let is_ok =
-            !Message::is_swarm(frame) || self.arbiter.admit(now, link, self.config.control_rate);
+        let is_ok = !Message::is_swarm(frame)
+            || self.arbiter.admit(now, link, self.config.max_control_rate);
         self.counters.over_rate += u64::from(!is_ok);
         is_ok
     }
@@ -136,18 +137,12 @@ impl Core {
     }
 
     fn on_gossip(&mut self, now: Instant, peer: u32, topic: TopicId, message: wire::Gossip) {
-        let message = match message {
-            wire::Gossip::Content { id, content, scope } => {
-                if !self.is_valid(peer, &topic, &id, &content) {
-                    self.counters.refused += 1;
-                    return;
-                }
-                Gossip::Content { id, content, scope }
-            }
-            wire::Gossip::Prune => Gossip::Prune,
-            wire::Gossip::Graft { id, round } => Gossip::Graft { id, round },
-            wire::Gossip::IHave(found) => Gossip::IHave(found),
-        };
+        if let wire::Gossip::Content { id, content, .. } = &message
+            && !self.is_valid(peer, &topic, id, content)
+        {
+            self.counters.refused += 1;
+            return;
+        }
         self.with_topic(now, topic, |topic, out| {
             topic.handle_gossip(now, peer, message, out)
         });
@@ -165,7 +160,7 @@ impl Core {
         ) else {
             return true;
         };
-        entry.topic.has_seen(id) || validation(topic, &peer, content)
+        entry.topic.broadcast().has_seen(id) || validation(topic, &peer, content)
     }
 
     /// The handles of peers that a message names, without this node and those that the host does not allow.
@@ -181,7 +176,7 @@ impl Core {
         handles
     }
 
-    /// Calls a topic and carries out what it wants.
+    /// Calls a topic and carries out its effects.
     pub(super) fn with_topic(
         &mut self,
         now: Instant,
@@ -205,6 +200,16 @@ impl Core {
         call: impl FnOnce(&mut Membership, &mut Vec<Out>),
     ) {
         self.with_topic(now, id, |topic, out| topic.with_membership(now, out, call));
+    }
+
+    pub(super) fn with_all_memberships(
+        &mut self,
+        now: Instant,
+        call: impl Fn(&mut Membership, &mut Vec<Out>),
+    ) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.with_membership(now, topic, &call);
+        }
     }
 
     /// The message with ids and addresses, or nothing if it has no use for the receiver.
@@ -243,7 +248,7 @@ impl Core {
             .arbiter
             .current(to)
             .and_then(|link| self.arbiter.get(link));
-        let to_iroh = link.is_some_and(|link| link.dialect == Dialect::Iroh);
+        let to_iroh = link.is_some_and(|link| link.protocol == LinkProtocol::Iroh);
         let mut room = wire::MAX_IROH_FRAME - 64;
         let mut named = Vec::new();
         for &node in nodes {

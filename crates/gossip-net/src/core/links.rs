@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Core, Output};
 use crate::{
     Id, LinkId,
-    arbiter::{Dialect, NewLink, Probe, Verdict},
+    arbiter::{LinkProtocol, NewLink, Probe, Verdict},
 };
 
 impl Core {
@@ -16,17 +16,17 @@ impl Core {
         link: LinkId,
         peer: Id,
         dialed_by: Id,
-        dialect: Dialect,
+        protocol: LinkProtocol,
     ) {
         if peer == self.me {
             self.close(now, link, "a link to this node itself");
             return;
         }
         let handle = self.peers.intern(peer);
-        if dialect == Dialect::Iroh {
+        if protocol == LinkProtocol::Iroh {
             self.peers.speaks_iroh(handle);
         }
-        tracing::debug!(?link, %peer, %dialed_by, ?dialect, "a link is up");
+        tracing::debug!(?link, %peer, %dialed_by, ?protocol, "a link is up");
         self.counters.opened += 1;
         self.dials.remove(&handle);
         self.waiting.retain(|waiting| *waiting != handle);
@@ -36,8 +36,8 @@ impl Core {
             peer: handle,
             dialed_by,
             lower: self.me.min(peer),
-            dialect,
-            burst: 4.0 * f64::from(self.config.control_rate),
+            protocol,
+            burst: 4.0 * f64::from(self.config.max_control_rate),
         };
         self.arbiter.handle_up(now, new, &mut verdicts);
         self.apply(now, verdicts);
@@ -48,28 +48,26 @@ impl Core {
     /// A link is closed, by either end.
     pub fn handle_link_closed(&mut self, now: Instant, link: LinkId) {
         let lasted = self.arbiter.get(link).map(|link| now - link.up);
-        let Some((peer, was_current, carried)) = self.arbiter.handle_closed(link) else {
+        let Some((peer, was_current, has_sent)) = self.arbiter.handle_closed(link) else {
             return;
         };
         tracing::debug!(?link, ?lasted, was_current, "a link is closed");
         self.counters.closed += 1;
-        self.counters.lost += u64::from(was_current && carried);
+        self.counters.lost += u64::from(was_current && has_sent);
         let millis = lasted.map_or(0, |lasted| lasted.as_millis());
         self.counters.lasted_ms += u64::try_from(millis).unwrap_or(0);
         if self.arbiter.current(peer).is_some() {
             // What was on its way over the closed link may be lost.
-            if carried {
+            if has_sent {
                 self.announce_again(now, peer);
             }
             self.wake(peer);
             return;
         }
         self.outboxes.remove(&peer);
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_link_gone(now, peer, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_link_gone(now, peer, out)
+        });
     }
 
     /// A dial has failed.
@@ -96,11 +94,9 @@ impl Core {
             return;
         }
         self.outboxes.remove(&peer);
-        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
-            self.with_membership(now, topic, |membership, out| {
-                membership.handle_unreachable(now, peer, out)
-            });
-        }
+        self.with_all_memberships(now, |membership, out| {
+            membership.handle_unreachable(now, peer, out)
+        });
     }
 
     pub(super) fn apply(&mut self, now: Instant, verdicts: Vec<Verdict>) {
@@ -143,17 +139,15 @@ impl Core {
 
     fn announce_again(&mut self, now: Instant, peer: u32) {
         for entry in self.topics.values_mut() {
-            entry.topic.handle_replaced(now, peer);
+            entry.topic.broadcast_mut().handle_replaced(now, peer);
         }
     }
 
     /// Wakes the writer of the link that is used now.
     fn wake(&mut self, peer: u32) {
-        let waits = self
-            .outboxes
-            .get(&peer)
-            .is_some_and(|outbox| !outbox.is_empty());
-        if let Some(link) = self.arbiter.current(peer).filter(|_| waits) {
+        if let Some(link) = self.arbiter.current(peer)
+            && self.has_messages_for(peer)
+        {
             self.outputs.push_back(Output::Transmit(link));
         }
     }

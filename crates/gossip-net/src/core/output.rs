@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Core, Output};
 use crate::{
-    DownCause, Event, LinkId, Received, TopicId,
+    DownCause, Event, LinkId, MessageId, Received, TopicId,
     message::{Gossip, Out, Swarm},
     outbox::{Outbox, Transmit},
-    wire::{self, Message, Scope},
+    wire::{Message, Scope},
 };
 
 /// How many peers wait for a dial.
@@ -33,11 +33,11 @@ impl Core {
         }
         self.arbiter.handle_sent(now, link);
         let left = outbox.bytes();
-        if outbox.congested && left <= self.config.queue / 2 {
+        if outbox.congested && left <= self.config.max_queue_bytes / 2 {
             outbox.congested = false;
             self.set_congested(now, peer, false);
         }
-        if self.wants_room && left < self.config.queue / 4 {
+        if self.wants_room && left < self.config.max_queue_bytes / 4 {
             self.wants_room = false;
             self.outputs.push_back(Output::Room);
         }
@@ -118,31 +118,22 @@ impl Core {
     }
 
     fn send_gossip(&mut self, now: Instant, to: u32, topic: TopicId, message: Gossip) {
-        let message = match message {
+        let (frame, is_data) = match message {
             Gossip::Content { id, content, scope } => {
-                let frame = self.encode_content(id, content, scope);
-                self.enqueue(now, to, Transmit::Frame(topic, frame), true);
-                return;
+                (self.encode_content(id, content, scope), true)
             }
-            Gossip::Prune => wire::Gossip::Prune,
-            Gossip::Graft { id, round } => wire::Gossip::Graft { id, round },
-            Gossip::IHave(found) => wire::Gossip::IHave(found),
+            message => (encode(&Message::Gossip(message)), false),
         };
-        let frame = encode(&Message::Gossip(message));
-        self.enqueue(now, to, Transmit::Frame(topic, frame), false);
+        self.enqueue(now, to, Transmit::Frame(topic, frame), is_data);
     }
 
-    fn encode_content(&mut self, id: crate::MessageId, content: Bytes, scope: Scope) -> Bytes {
+    fn encode_content(&mut self, id: MessageId, content: Bytes, scope: Scope) -> Bytes {
         if let Some((of, with, frame)) = &self.encoded
             && (*of, *with) == (id, scope)
         {
             return frame.clone();
         }
-        let frame = encode(&Message::Gossip(wire::Gossip::Content {
-            id,
-            content,
-            scope,
-        }));
+        let frame = encode(&Message::Gossip(Gossip::Content { id, content, scope }));
         self.encoded = Some((id, scope, frame.clone()));
         frame
     }
@@ -168,7 +159,7 @@ impl Core {
             self.counters.undialed += u64::from(link.is_none());
             return;
         }
-        let is_full = outbox.bytes() >= self.config.queue / 4 * 3;
+        let is_full = outbox.bytes() >= self.config.max_queue_bytes / 4 * 3;
         if is_full && !outbox.congested {
             outbox.congested = true;
             self.set_congested(now, to, true);
@@ -180,22 +171,24 @@ impl Core {
 
     fn set_congested(&mut self, now: Instant, peer: u32, congested: bool) {
         for entry in self.topics.values_mut() {
-            entry.topic.handle_congestion(now, peer, congested);
+            entry
+                .topic
+                .broadcast_mut()
+                .handle_congestion(now, peer, congested);
         }
     }
 
     /// Evicts peers that take nothing.
     pub(super) fn evict_stalled(&mut self, now: Instant) {
-        let stalled = self
-            .outboxes
-            .iter()
-            .filter(|(_, outbox)| !outbox.is_empty() && now >= outbox.moved + self.config.stalled);
+        let stalled = self.outboxes.iter().filter(|(_, outbox)| {
+            !outbox.is_empty() && now >= outbox.last_progress + self.config.stall_timeout
+        });
         for peer in stalled.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             let Some(link) = self.arbiter.current(peer) else {
                 // The dial has its own deadline.
                 self.outboxes
                     .entry(peer)
-                    .and_modify(|outbox| outbox.moved = now);
+                    .and_modify(|outbox| outbox.last_progress = now);
                 continue;
             };
             self.stalled(now, peer, link);

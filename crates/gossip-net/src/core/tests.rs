@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Dialect, DownCause, Probe, Transmit,
+    DownCause, LinkProtocol, Probe, Transmit,
     wire::{AddrInfo, Message, PeerInfo, Priority, Swarm},
 };
 
@@ -54,9 +54,9 @@ impl Node {
         }
     }
 
-    fn up(&mut self, link: u64, peer: Id, dialed_by: Id, dialect: Dialect) {
+    fn up(&mut self, link: u64, peer: Id, dialed_by: Id, protocol: LinkProtocol) {
         self.core
-            .handle_link_up(self.now, LinkId(link), peer, dialed_by, dialect);
+            .handle_link_up(self.now, LinkId(link), peer, dialed_by, protocol);
         self.settle();
     }
 
@@ -92,6 +92,16 @@ impl Node {
     }
 }
 
+/// The data of a peer with one socket address.
+fn at(address: [u8; 4], port: u16) -> PeerData {
+    let direct = vec![(address, port).into()];
+    AddrInfo {
+        direct,
+        ..AddrInfo::default()
+    }
+    .encode()
+}
+
 fn neighbor() -> Message {
     Message::Swarm(Swarm::Neighbor {
         priority: Priority::High,
@@ -105,8 +115,8 @@ fn of_two_simultaneous_links_both_ends_keep_the_dial_of_the_lower_id() {
     for (me, peer) in [(low, high), (high, low)] {
         for (first, second) in [(low, high), (high, low)] {
             let mut node = Node::new(me);
-            node.up(1, peer, first, Dialect::Bowline);
-            node.up(2, peer, second, Dialect::Bowline);
+            node.up(1, peer, first, LinkProtocol::Bowline);
+            node.up(2, peer, second, LinkProtocol::Bowline);
             let kept = if first == low { 1 } else { 2 };
             assert_eq!(node.core.current_link(&peer), Some(LinkId(kept)));
             node.hear(kept, neighbor());
@@ -126,8 +136,8 @@ fn a_second_link_of_the_same_dialer_replaces_the_first() {
     let (low, high) = pair();
     for dialer in [low, high] {
         let mut node = Node::new(low);
-        node.up(1, high, dialer, Dialect::Bowline);
-        node.up(2, high, dialer, Dialect::Bowline);
+        node.up(1, high, dialer, LinkProtocol::Bowline);
+        node.up(2, high, dialer, LinkProtocol::Bowline);
         assert_eq!(node.core.current_link(&high), Some(LinkId(2)));
     }
 }
@@ -137,10 +147,10 @@ fn an_old_link_is_probed_and_stays_only_if_it_answers() {
     let (low, high) = pair();
     for (outcome, kept) in [(Probe::Alive, 1), (Probe::Dead, 2), (Probe::Unknown, 2)] {
         let mut node = Node::new(high);
-        node.up(1, low, low, Dialect::Bowline);
+        node.up(1, low, low, LinkProtocol::Bowline);
         node.hear(1, neighbor());
         node.wait(Duration::from_secs(6), Some(1));
-        node.up(2, low, high, Dialect::Bowline);
+        node.up(2, low, high, LinkProtocol::Bowline);
         assert_eq!(node.probes, [LinkId(1)]);
         assert_eq!(
             node.core.current_link(&low),
@@ -163,9 +173,9 @@ fn the_newest_link_to_iroh_is_used_and_the_older_one_closes_after_iroh_has_moved
  {
     let (low, high) = pair();
     let mut node = Node::new(high);
-    node.up(1, low, low, Dialect::Iroh);
+    node.up(1, low, low, LinkProtocol::Iroh);
     node.hear(1, neighbor());
-    node.up(2, low, high, Dialect::Iroh);
+    node.up(2, low, high, LinkProtocol::Iroh);
     assert_eq!(node.core.current_link(&low), Some(LinkId(2)));
     node.wait(Duration::from_secs(60), Some(1));
     assert_eq!(node.closed, [], "iroh still uses the older link");
@@ -179,7 +189,7 @@ fn the_newest_link_to_iroh_is_used_and_the_older_one_closes_after_iroh_has_moved
 fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
     let (low, high) = pair();
     let mut node = Node::new(low);
-    node.up(1, high, high, Dialect::Bowline);
+    node.up(1, high, high, LinkProtocol::Bowline);
     let disconnect = Message::Swarm(Swarm::Disconnect {
         alive: true,
         respond: false,
@@ -201,11 +211,7 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
 #[test]
 fn iroh_is_told_only_about_peers_that_it_can_dial() {
     let (low, high) = pair();
-    let direct = AddrInfo {
-        direct: vec![([192, 0, 2, 1], 1).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
+    let direct = at([192, 0, 2, 1], 1);
     let multiaddr = AddrInfo {
         multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
         ..AddrInfo::default()
@@ -221,12 +227,12 @@ fn iroh_is_told_only_about_peers_that_it_can_dial() {
             data: Some(multiaddr),
         },
     ];
-    for (dialect, told) in [
-        (Dialect::Iroh, vec![id(3)]),
-        (Dialect::Bowline, vec![id(3), id(4)]),
+    for (protocol, told) in [
+        (LinkProtocol::Iroh, vec![id(3)]),
+        (LinkProtocol::Bowline, vec![id(3), id(4)]),
     ] {
         let mut node = Node::new(low);
-        node.up(1, high, high, dialect);
+        node.up(1, high, high, protocol);
         node.hear(1, neighbor());
         node.hear(
             1,
@@ -249,25 +255,16 @@ fn iroh_is_told_only_about_peers_that_it_can_dial() {
         };
         let mut named = nodes.iter().map(|node| node.id).collect::<Vec<_>>();
         named.sort_by_key(|named| *named != id(3));
-        assert_eq!(named, told, "{dialect:?}");
+        assert_eq!(named, told, "{protocol:?}");
     }
 }
 
 #[test]
 fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     let (low, high) = pair();
-    let told = AddrInfo {
-        direct: vec![([192, 0, 2, 1], 1).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
-    let hearsay = AddrInfo {
-        direct: vec![([198, 51, 100, 9], 53).into()],
-        ..AddrInfo::default()
-    }
-    .encode();
+    let (told, hearsay) = (at([192, 0, 2, 1], 1), at([198, 51, 100, 9], 53));
     let mut node = Node::new(low);
-    node.up(1, high, high, Dialect::Bowline);
+    node.up(1, high, high, LinkProtocol::Bowline);
     node.hear(1, Message::Swarm(Swarm::Join(Some(told.clone()))));
     node.hear(
         1,
@@ -305,7 +302,7 @@ fn at_most_eight_dials_are_in_flight_and_the_next_starts_when_one_ends() {
 fn peers_that_nothing_refers_to_are_forgotten() {
     let (low, high) = pair();
     let mut node = Node::new(low);
-    node.up(1, high, high, Dialect::Bowline);
+    node.up(1, high, high, LinkProtocol::Bowline);
     node.hear(1, neighbor());
     for number in 0..400_u16 {
         let secret = [&number.to_le_bytes()[..], &[9; 30]].concat();
@@ -328,7 +325,7 @@ fn peers_that_nothing_refers_to_are_forgotten() {
 fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
     let (low, high) = pair();
     let mut node = Node::new(low);
-    node.up(1, high, high, Dialect::Bowline);
+    node.up(1, high, high, LinkProtocol::Bowline);
     node.hear(1, neighbor());
     let mut number = 0_u32;
     let mut publish = |node: &mut Node| {

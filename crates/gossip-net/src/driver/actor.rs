@@ -1,4 +1,4 @@
-//! The core behind a lock, and what carries out its outputs.
+//! The core behind a lock. The actor carries out the outputs of the core.
 
 use std::{
     collections::HashMap,
@@ -65,7 +65,7 @@ impl Actor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the core, and carries out what it wants.
+    /// Calls the core, and carries out its outputs.
     pub(super) fn with<T>(self: &Arc<Self>, call: impl FnOnce(&mut State, Instant) -> T) -> T {
         let mut state = self.lock();
         let result = call(&mut state, now());

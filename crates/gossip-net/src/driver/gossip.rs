@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many events wait for a subscriber by default.
-const CAPACITY: usize = 2048;
+const DEFAULT_CAPACITY: usize = 2048;
 /// How many streams of one link are read at a time.
 const MAX_STREAMS: usize = 512;
 
@@ -77,9 +77,9 @@ impl Gossip {
     ///
     /// # Errors
     ///
-    /// The node takes part in as many topics as it may, or has shut down.
+    /// The node already takes part in [`Config::max_topics`] topics, or has shut down.
     pub fn subscribe(&self, topic: TopicId, peers: &[PeerInfo]) -> Result<Subscription, JoinError> {
-        self.subscribe_with_capacity(topic, peers, CAPACITY)
+        self.subscribe_with_capacity(topic, peers, DEFAULT_CAPACITY)
     }
 
     /// Like [`Self::subscribe`]. A subscriber that falls behind by more than `capacity` events loses the oldest ones.
@@ -124,12 +124,12 @@ impl Gossip {
         Ok(subscription)
     }
 
-    /// All topics.
+    /// The status of all topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         self.actor.with(|state, _| state.core.topics())
     }
 
-    /// What has happened on the links.
+    /// The counters of all links.
     pub fn link_counters(&self) -> LinkCounters {
         self.actor.with(|state, _| state.core.link_counters())
     }
@@ -174,7 +174,7 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 peer,
                 link,
                 dialed_by,
-                dialect,
+                protocol,
             } => {
                 streams.insert(link, Arc::new(()));
                 let notify = Arc::new(Notify::new());
@@ -183,7 +183,7 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 actor.with(|state, now| {
                     state
                         .core
-                        .handle_link_up(now, link, peer, dialed_by, dialect)
+                        .handle_link_up(now, link, peer, dialed_by, protocol)
                 });
             }
             LinkEvent::Stream {
@@ -225,7 +225,7 @@ async fn tick(actor: Arc<Actor>) {
         match actor.arm() {
             Some(due) if due <= now() => {
                 actor.with(|state, now| state.core.handle_timeout(now));
-                // The core may always have something to do.
+                // A core that always has something to do must not starve other tasks.
                 tokio::task::yield_now().await;
             }
             Some(due) => tokio::select! {

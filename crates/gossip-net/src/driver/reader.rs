@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// How long a stream may take to bring its header.
-const HEADER: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is read at once.
-const PIECE: usize = 16 << 10;
+const PIECE_BYTES: usize = 16 << 10;
 
-/// Reads one stream until its end. Dropping the future loses only what the peer has not been told to have arrived.
+/// Reads one stream until its end. A dropped future loses at most one incomplete frame.
 pub(super) async fn run(
     actor: Arc<Actor>,
     link: LinkId,
@@ -26,10 +26,10 @@ pub(super) async fn run(
     let mut frames = Frames::new(limit);
     let mut number = 0;
     loop {
-        frames.buffer().reserve(PIECE);
+        frames.buffer().reserve(PIECE_BYTES);
         let read = match frames.topic() {
             Some(_) => reader.read_buf(frames.buffer()).await,
-            None => match timeout(HEADER, reader.read_buf(frames.buffer())).await {
+            None => match timeout(HEADER_TIMEOUT, reader.read_buf(frames.buffer())).await {
                 Ok(read) => read,
                 Err(_) => {
                     actor.with(|state, now| state.core.handle_invalid(now, link));

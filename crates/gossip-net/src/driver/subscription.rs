@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{Bytes, Event, Id, JoinError, MessageId, PublishError, TopicId, wire::PeerInfo};
 
-/// How often a waiting publisher looks again, in case a slow neighbour no longer counts.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often a waiting publisher tries again, because a neighbour that takes nothing delays it only for a short time.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Leaves the topic when the last handle is dropped.
 pub(super) struct TopicGuard {
@@ -26,6 +26,11 @@ impl TopicGuard {
     /// The guard of a handle that the state has counted.
     pub(super) fn new(actor: Arc<Actor>, topic: TopicId) -> Self {
         Self { actor, topic }
+    }
+
+    fn neighbors(&self) -> Vec<Id> {
+        self.actor
+            .with(|state, _| state.core.neighbors(&self.topic))
     }
 }
 
@@ -192,7 +197,7 @@ impl Sender {
             {
                 return outcome;
             }
-            let again = deadline.min(now() + LOOK_AGAIN);
+            let again = deadline.min(now() + RETRY_INTERVAL);
             let _ = timeout_at(again.into(), room).await;
         }
     }
@@ -207,10 +212,7 @@ impl Sender {
 
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
-        let topic = self.guard.topic;
-        self.guard
-            .actor
-            .with(|state, _| state.core.neighbors(&topic))
+        self.guard.neighbors()
     }
 }
 
@@ -237,7 +239,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// There is none at the deadline, or the node has shut down.
+    /// There is no neighbour at the deadline, or the node has shut down.
     pub async fn joined(&self, deadline: Instant) -> Result<(), JoinError> {
         loop {
             let room = self.guard.actor.room.notified();
@@ -258,9 +260,6 @@ impl Receiver {
 
     /// The neighbours.
     pub fn neighbors(&self) -> Vec<Id> {
-        let topic = self.guard.topic;
-        self.guard
-            .actor
-            .with(|state, _| state.core.neighbors(&topic))
+        self.guard.neighbors()
     }
 }

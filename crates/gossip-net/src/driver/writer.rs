@@ -16,11 +16,11 @@ use super::actor::Actor;
 use crate::{AsyncWrite, LinkError, LinkId, TopicId, Transmit, wire::put_header};
 
 /// How much is taken from the core at once.
-const BATCH: usize = 64 << 10;
+const BATCH_BYTES: usize = 64 << 10;
 /// How much is written at once. The write of each piece has its own deadline.
-const PIECE: usize = 8 << 10;
+const PIECE_BYTES: usize = 8 << 10;
 /// How long the write of one piece may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 
 type Streams = HashMap<TopicId, Box<dyn AsyncWrite + Send + Unpin>>;
 
@@ -33,7 +33,7 @@ pub(super) async fn run(actor: Weak<Actor>, link: LinkId, notify: Arc<Notify>) {
             let Some(actor) = actor.upgrade() else {
                 return;
             };
-            let batch = actor.with(|state, now| state.core.poll_transmit(now, link, BATCH));
+            let batch = actor.with(|state, now| state.core.poll_transmit(now, link, BATCH_BYTES));
             if batch.is_empty() {
                 break;
             }
@@ -85,7 +85,7 @@ async fn write(
             Transmit::Frame(topic, frame) => {
                 let mut bytes = Vec::with_capacity(frame.len());
                 if let Entry::Vacant(vacant) = streams.entry(topic) {
-                    vacant.insert(timeout(PATIENCE, actor.links.open(link)).await??);
+                    vacant.insert(timeout(WRITE_TIMEOUT, actor.links.open(link)).await??);
                     put_header(&mut bytes, &topic);
                 }
                 bytes.extend_from_slice(&frame);
@@ -95,12 +95,12 @@ async fn write(
                     bytes.extend_from_slice(&frame);
                 }
                 if let Some(stream) = streams.get_mut(&topic) {
-                    for piece in bytes.chunks(PIECE) {
-                        timeout(PATIENCE, stream.write_all(piece))
+                    for piece in bytes.chunks(PIECE_BYTES) {
+                        timeout(WRITE_TIMEOUT, stream.write_all(piece))
                             .await?
                             .map_err(LinkError::from)?;
                     }
-                    timeout(PATIENCE, stream.flush())
+                    timeout(WRITE_TIMEOUT, stream.flush())
                         .await?
                         .map_err(LinkError::from)?;
                 }
@@ -108,7 +108,7 @@ async fn write(
             Transmit::Finish(topic) => {
                 if let Some(mut stream) = streams.remove(&topic) {
                     // The peer may be gone, which ends the stream as well.
-                    let _ = timeout(PATIENCE, stream.shutdown()).await?;
+                    let _ = timeout(WRITE_TIMEOUT, stream.shutdown()).await?;
                 }
             }
         }

@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// A longer time between two steps means that this node was asleep or overloaded. Its neighbours are not to blame.
-const STALL: Duration = Duration::from_secs(2);
-/// How long the answer to a contact counts.
-const CONTACT_ANSWER: Duration = Duration::from_secs(3);
+const MAX_STEP_GAP: Duration = Duration::from_secs(2);
+/// How long a contacted peer may take to answer.
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Membership {
     /// A message of any kind has arrived from the peer.
@@ -38,7 +38,7 @@ impl Membership {
 
     /// The network has changed: neighbours are probed and other peers are contacted now.
     pub(crate) fn handle_network_change(&mut self, now: Instant, out: &mut Vec<Out>) {
-        let silent_since = now.checked_sub(self.config.silence).unwrap_or(now);
+        let silent_since = now.checked_sub(self.config.silence_timeout).unwrap_or(now);
         for neighbour in &mut self.views.active {
             neighbour.heard = neighbour.heard.min(silent_since);
         }
@@ -51,7 +51,7 @@ impl Membership {
         let mut next = self.next_shuffle.min(self.next_contact);
         for neighbour in &self.views.active {
             let due = match neighbour.probed {
-                None => neighbour.heard + self.config.silence,
+                None => neighbour.heard + self.config.silence_timeout,
                 Some(probed) => self.next_probe(neighbour.heard, probed),
             };
             next = next.min(due);
@@ -77,10 +77,13 @@ impl Membership {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Out>) {
         let slept = now - self.last_step;
-        let due = self.poll_timeout().is_some_and(|due| now > due + STALL);
-        if slept > STALL && due {
+        let due = self
+            .poll_timeout()
+            .is_some_and(|due| now > due + MAX_STEP_GAP);
+        if slept > MAX_STEP_GAP && due {
             for neighbour in &mut self.views.active {
-                (neighbour.heard, neighbour.probed) = (now - self.config.silence.min(slept), None);
+                (neighbour.heard, neighbour.probed) =
+                    (now - self.config.silence_timeout.min(slept), None);
             }
         }
         self.last_step = now;
@@ -104,12 +107,12 @@ impl Membership {
         }
         self.views.aside.retain(|(_, until)| now < *until);
         if now >= self.next_shuffle {
-            self.next_shuffle = now + self.rng.jittered(self.config.shuffle);
+            self.next_shuffle = now + self.rng.jittered(self.config.shuffle_interval);
             self.shuffle(now, out);
         }
         if now >= self.next_contact {
             let isolated = self.views.active.is_empty();
-            let gap = self.config.contact / if isolated { 10 } else { 1 };
+            let gap = self.config.contact_interval / if isolated { 10 } else { 1 };
             self.next_contact = now + self.rng.jittered(gap);
             self.contact(now, out);
         }
@@ -126,7 +129,7 @@ impl Membership {
                     .views
                     .next_askable()
                     .unwrap_or(now)
-                    .max(now + self.config.request / 4);
+                    .max(now + self.config.request_timeout / 4);
                 return;
             };
             // A single neighbour is fragile. It may also be the only one that names this node to others.
@@ -137,7 +140,7 @@ impl Membership {
 
     fn wants_refill(&self) -> bool {
         let requests = self.views.requests();
-        let open = self.views.active.len() + requests < self.config.active;
+        let open = self.views.active.len() + requests < self.config.max_active;
         open && requests < MAX_REQUESTS && !self.views.passive.is_empty()
     }
 
@@ -146,12 +149,16 @@ impl Membership {
         if !self.views.active.is_empty() {
             return;
         }
+        let mut due = Vec::new();
         for root in &mut self.views.roots {
             if now >= root.due {
                 root.asked(now, &mut self.rng);
-                out.push(Out::Swarm(root.peer, Swarm::Join));
-                self.expects_reply = Some(now + Duration::from_secs(5));
+                due.push(root.peer);
             }
+        }
+        for peer in due {
+            self.expect_reply(now);
+            out.push(Out::Swarm(peer, Swarm::Join));
         }
     }
 
@@ -161,27 +168,28 @@ impl Membership {
         let is_known = self.views.passive.contains(&peer)
             || self.views.aside.iter().any(|(aside, _)| *aside == peer);
         if is_known || is_root {
-            let until = now + self.config.aside;
-            self.views.put_aside(peer, until, self.config.passive);
+            let until = now + self.config.set_aside_time;
+            self.views.put_aside(peer, until, self.config.max_passive);
         }
     }
 
     fn next_probe(&self, heard: Instant, probed: Instant) -> Instant {
-        let last = heard + self.config.silence + self.config.patience;
-        (probed + self.config.patience / 2).min(last.max(probed + self.config.patience / 4))
+        let last = heard + self.config.silence_timeout + self.config.probe_timeout;
+        (probed + self.config.probe_timeout / 2)
+            .min(last.max(probed + self.config.probe_timeout / 4))
     }
 
     fn probe_neighbours(&mut self, now: Instant, out: &mut Vec<Out>) {
         let (mut lost, mut silent) = (Vec::new(), Vec::new());
         for neighbour in &mut self.views.active {
-            if now >= neighbour.heard + self.config.silence + self.config.patience
+            if now >= neighbour.heard + self.config.silence_timeout + self.config.probe_timeout
                 && neighbour.probed.is_some()
             {
                 lost.push(neighbour.peer);
-            } else if now >= neighbour.heard + self.config.silence
+            } else if now >= neighbour.heard + self.config.silence_timeout
                 && neighbour
                     .probed
-                    .is_none_or(|probed| now >= probed + self.config.patience / 2)
+                    .is_none_or(|probed| now >= probed + self.config.probe_timeout / 2)
             {
                 neighbour.probed = Some(now);
                 silent.push(neighbour.peer);
@@ -193,8 +201,11 @@ impl Membership {
         for peer in lost {
             self.drop_neighbour(peer, DownCause::TimedOut, out);
             self.dismiss(now, peer, true, out);
-            self.views
-                .put_aside(peer, now + self.config.aside, self.config.passive);
+            self.views.put_aside(
+                peer,
+                now + self.config.set_aside_time,
+                self.config.max_passive,
+            );
         }
     }
 
@@ -232,7 +243,7 @@ impl Membership {
         let mut nodes = self.rng.sample(active, 3);
         nodes.extend(self.rng.sample(self.views.passive.clone(), 4));
         nodes.push(self.me);
-        self.expects(now);
+        self.expect_reply(now);
         let (origin, ttl) = (self.me, self.config.shuffle_walk);
         out.push(Out::Swarm(to, Swarm::Shuffle { origin, nodes, ttl }));
     }
@@ -254,8 +265,8 @@ impl Membership {
             false => self.rng.pick(&lost),
         };
         if let Some(peer) = choice {
-            self.contacted = Some((peer, now + CONTACT_ANSWER));
-            self.expects(now);
+            self.contacted = Some((peer, now + CONTACT_TIMEOUT));
+            self.expect_reply(now);
             self.send_contact(peer, out);
         }
     }

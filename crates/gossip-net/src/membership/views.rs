@@ -11,8 +11,8 @@ use crate::rng::Rng;
 const MAX_ROOTS: usize = 16;
 /// How many strangers get an answer within a second.
 const MAX_ANSWERED: usize = 16_384;
-/// How long a peer that refused is not asked again: longer than the time in which it answers only once.
-const COOLING: Duration = Duration::from_millis(1500);
+/// How long a peer that refused is not asked again: longer than the second in which the peer answers only once.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(1500);
 /// How many peers that refused are remembered.
 const MAX_COOLING: usize = 32;
 /// How many peers are owed an answer.
@@ -228,7 +228,7 @@ impl Views {
         if self.cooling.len() >= MAX_COOLING {
             self.cooling.remove(0);
         }
-        self.cooling.push((peer, now + COOLING));
+        self.cooling.push((peer, now + REFUSAL_PAUSE));
     }
 
     /// Remembered peers that may be asked now.

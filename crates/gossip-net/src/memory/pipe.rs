@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// How many bytes are on their way at most, as with a flow-control window.
-const CAPACITY: usize = 256 << 10;
+const WINDOW: usize = 256 << 10;
 
 pub(super) struct Pipe {
     latency: Duration,
@@ -83,7 +83,7 @@ impl AsyncWrite for Writer {
             if pipe.is_cut {
                 return Poll::Ready(Err(super::broken()));
             }
-            let length = bytes.len().min(CAPACITY - pipe.bytes);
+            let length = bytes.len().min(WINDOW - pipe.bytes);
             if length == 0 && !bytes.is_empty() {
                 pipe.writer = Some(cx.waker().clone());
                 return Poll::Pending;

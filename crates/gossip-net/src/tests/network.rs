@@ -194,7 +194,8 @@ impl Network {
         let content = Bytes::copy_from_slice(&id[..8]);
         let now = self.instant();
         self.call(sender, |topic, out| {
-            topic.publish(now, MessageId::from_bytes(id), content, true, out);
+            let id = MessageId::from_bytes(id);
+            topic.broadcast_mut().publish(now, id, content, true, out);
         });
     }
 

@@ -9,7 +9,7 @@ use super::{MAX_DATA, PeerData};
 
 /// How many addresses of each kind are read and written.
 const MAX_ADDRESSES: usize = 8;
-/// A longer multiaddr is passed over.
+/// A longer multiaddr is skipped.
 const MAX_MULTIADDR: usize = 128;
 
 /// The addresses of a peer. iroh reads the relay and the socket addresses. Bowline adds multiaddrs behind them.

@@ -1,12 +1,5 @@
 use super::*;
-use crate::TopicId;
-
-/// The base point of the curve: a valid id.
-pub(crate) fn base_point() -> Id {
-    let mut bytes = [0x66; 32];
-    bytes[0] = 0x58;
-    Id::from_bytes(bytes).unwrap()
-}
+use crate::{TopicId, id::tests::base_point};
 
 fn encoded(message: Message) -> Vec<u8> {
     let mut out = Vec::new();
@@ -173,9 +166,21 @@ fn thousands_of_nodes_in_a_shuffle_are_read_and_the_first_32_are_kept() {
         panic!("not decoded")
     };
     assert_eq!(kept.len(), MAX_NODES);
-    let mut cut = encoded(nodes(5000));
-    cut.truncate(1000);
-    assert!(Message::decode(&cut[4..]).is_err());
+    let shuffle = Message::Swarm(Swarm::Shuffle {
+        origin: base_point(),
+        nodes: vec![info(None); 5000],
+        ttl: 6,
+    });
+    let read = Message::decode(&encoded(shuffle)[4..]);
+    assert!(
+        matches!(&read, Ok(Message::Swarm(Swarm::Shuffle { nodes, ttl: 6, .. })) if nodes.len() == MAX_NODES),
+        "{read:?}"
+    );
+    for length in [1000, 100_000] {
+        let mut cut = encoded(nodes(5000));
+        cut.truncate(length);
+        assert!(Message::decode(&cut[4..]).is_err(), "{length} bytes");
+    }
 }
 
 #[test]
@@ -227,8 +232,21 @@ fn the_ninth_address_of_a_kind_is_left_out() {
         direct,
         multiaddrs: vec![Bytes::from_static(&[4]); 9],
     };
-    let read = AddrInfo::decode(&addresses.encode());
-    assert_eq!((read.direct.len(), read.multiaddrs.len()), (8, 8));
+    // No relay, the addresses 192.0.2.1:1 and so on, and multiaddrs of one byte.
+    let raw = |count: u8| {
+        let direct = (1..=count).flat_map(|port| [0, 192, 0, 2, 1, port]);
+        let multiaddrs = (1..=count).flat_map(|_| [1, 4]);
+        let bytes = [0, count].into_iter().chain(direct).chain([count]);
+        Bytes::from_iter(bytes.chain(multiaddrs))
+    };
+    let written = addresses.encode();
+    assert_eq!(written.0, raw(8));
+    assert_eq!(
+        AddrInfo::decode(&PeerData(raw(9))),
+        AddrInfo::decode(&written)
+    );
+    assert_eq!(AddrInfo::decode(&written).direct, addresses.direct[..8]);
+    assert_eq!(AddrInfo::decode(&written).multiaddrs.len(), 8);
 }
 
 #[test]
@@ -268,7 +286,6 @@ fn a_wrong_header_and_a_frame_over_the_limit_are_refused() {
     assert_eq!(frames.next_frame(), Err(WireError::Header { length: 1 }));
     for (length, fits) in [(4096_u32, true), (4097, false)] {
         let mut frames = Frames::new(4096);
-        put_header(&mut Vec::new(), &TopicId::from_bytes([0; 32]));
         let mut bytes = Vec::new();
         put_header(&mut bytes, &TopicId::from_bytes([0; 32]));
         bytes.extend_from_slice(&length.to_be_bytes());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gossip_net::{
-    Bytes, Dialect, LinkEvent, LinkId, Links, MessageId,
+    Bytes, LinkEvent, LinkId, LinkProtocol, Links, MessageId,
     memory::{MemoryLinks, MemoryNetwork},
     wire::{Frames, Gossip, Message, Priority, Scope, Swarm, put_header},
 };
@@ -22,8 +22,12 @@ pub(crate) struct Attacker {
 }
 
 impl Attacker {
-    pub(crate) async fn connect(network: &MemoryNetwork, number: u32, dialect: Dialect) -> Self {
-        let links = network.attach(id(number), dialect);
+    pub(crate) async fn connect(
+        network: &MemoryNetwork,
+        number: u32,
+        protocol: LinkProtocol,
+    ) -> Self {
+        let links = network.attach(id(number), protocol);
         let link = links.connect(&id(0), &[], after(1.0)).await.unwrap();
         let mut stream = links.open(link).await.unwrap();
         let mut header = Vec::new();
@@ -53,7 +57,7 @@ impl Attacker {
     }
 
     /// Reads and forgets what the node sends.
-    pub(crate) fn read_on(&self) {
+    pub(crate) fn keep_reading(&self) {
         let links = self.links.clone();
         tokio::spawn(async move {
             loop {
@@ -66,7 +70,7 @@ impl Attacker {
         });
     }
 
-    /// All that the node sends within this time. Other events of the link are passed over.
+    /// All that the node sends within this time. Other events of the link are skipped.
     pub(crate) async fn hear(&mut self, time: Duration) -> Vec<Message> {
         let mut heard = Vec::new();
         let end = Instant::now() + time;

@@ -1,7 +1,8 @@
 //! Peers that do not follow the protocol. Each test speaks the wire format over a link of its own.
 
 use gossip_net::{
-    Bytes, Config, Dialect, DownCause, Event, Links, MessageId,
+    Bytes, Config, DownCause, Event, LinkProtocol, Links, MessageId, Subscription,
+    memory::MemoryNetwork,
     wire::{Gossip, IHave, Message, PeerInfo, Priority, Scope, Swarm, put_header},
 };
 use tokio::{
@@ -12,8 +13,29 @@ use tokio::{
 use crate::{
     after,
     attacker::{Attacker, content, graft},
-    id, info, network, node, topic,
+    id, info, message, network, node, topic,
 };
+
+/// A node that takes part in the topic, and a peer that has a link to the node.
+struct Attack {
+    network: MemoryNetwork,
+    victim: gossip_net::Gossip,
+    subscription: Subscription,
+    attacker: Attacker,
+}
+
+async fn attack(protocol: LinkProtocol) -> Attack {
+    let network = network(1);
+    let victim = node(&network, 0, Config::default());
+    let subscription = victim.subscribe(topic(), &[]).unwrap();
+    let attacker = Attacker::connect(&network, 9, protocol).await;
+    Attack {
+        network,
+        victim,
+        subscription,
+        attacker,
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
@@ -26,7 +48,7 @@ async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
         .await
         .unwrap();
     subscription.publish("secret", after(1.0)).await.unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     for _ in 0..100 {
         attacker.send(graft(b"secret")).await;
         sleep(Duration::from_millis(9)).await;
@@ -48,11 +70,13 @@ async fn a_graft_from_a_stranger_gets_no_message_and_one_goodbye_per_second() {
 
 #[tokio::test(start_paused = true)]
 async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
-    let mut watcher = Attacker::connect(&network, 8, Dialect::Bowline).await;
+    let Attack {
+        network,
+        mut subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Bowline).await;
+    let mut watcher = Attacker::connect(&network, 8, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     watcher.become_neighbour().await;
     attacker.send(content(b"far", u16::MAX)).await;
@@ -62,16 +86,7 @@ async fn round_65535_is_delivered_and_forwarded_with_a_bounded_round() {
             round: u16::MAX,
         }])))
         .await;
-    loop {
-        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
-            .await
-            .unwrap()
-            .unwrap()
-        {
-            assert_eq!(message.hops(), 65_536);
-            break;
-        }
-    }
+    assert_eq!(message(&mut subscription).await.hops(), 65_536);
     let heard = watcher.hear(Duration::from_secs(1)).await;
     assert!(heard.contains(&content(b"far", 127)), "{heard:?}");
 }
@@ -95,7 +110,7 @@ async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_nev
         .is_ok()
     {}
     for number in 100..200 {
-        let mut attacker = Attacker::connect(&network, number, Dialect::Bowline).await;
+        let mut attacker = Attacker::connect(&network, number, LinkProtocol::Bowline).await;
         attacker.send(Message::Swarm(Swarm::Join(None))).await;
         attacker.become_neighbour().await;
     }
@@ -113,11 +128,13 @@ async fn storms_of_join_and_high_neighbor_evict_one_neighbour_per_second_and_nev
 
 #[tokio::test(start_paused = true)]
 async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let _subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
-    attacker.read_on();
+    let Attack {
+        victim,
+        subscription: _subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Bowline).await;
+    attacker.keep_reading();
     attacker.become_neighbour().await;
     for number in 0..50_u32 {
         let id = |at: u32| MessageId::of(&(number * 100 + at).to_le_bytes());
@@ -141,10 +158,12 @@ async fn ihaves_that_are_never_fulfilled_are_bounded_and_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_only_invalid_messages_is_evicted_and_its_link_closed() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let Attack {
+        network,
+        mut subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     for number in 0..32_u8 {
         // A content that does not hash to the id, ids off the curve, and no message at all.
@@ -182,26 +201,19 @@ async fn a_peer_that_sends_only_invalid_messages_is_evicted_and_its_link_closed(
 
 #[tokio::test(start_paused = true)]
 async fn streams_without_a_header_end_after_ten_seconds_and_delay_nobody() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let mut subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let Attack {
+        victim,
+        mut subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Bowline).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(attacker.links.open(attacker.link).await.unwrap());
     }
     attacker.become_neighbour().await;
     attacker.send(content(b"through", 0)).await;
-    loop {
-        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
-            .await
-            .unwrap()
-            .unwrap()
-        {
-            assert_eq!(message.content, "through");
-            break;
-        }
-    }
+    assert_eq!(message(&mut subscription).await.content, "through");
     sleep(Duration::from_secs(11)).await;
     assert_eq!(victim.link_counters().invalid, 20);
 }
@@ -219,7 +231,7 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
                 .unwrap(),
         );
     }
-    let rate = async |count: u32, from: u32, reader: &mut gossip_net::Subscription| {
+    let rate = async |count: u32, from: u32, reader: &mut Subscription| {
         let start = Instant::now();
         for number in from..from + count {
             let mut bytes = vec![0; 1024];
@@ -235,7 +247,7 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
         start.elapsed()
     };
     let before = rate(2000, 0, &mut readers[0]).await;
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 9, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     assert_eq!(subscription.neighbors().len(), 3);
     // The first burst fills the attacker's window and queue. Publishers wait for it for a quarter of a second at most.
@@ -266,7 +278,7 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
         "{:?}",
         start.elapsed()
     );
-    let mut attacker = Attacker::connect(&network, 10, Dialect::Bowline).await;
+    let mut attacker = Attacker::connect(&network, 10, LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     let start = Instant::now();
     nodes[0].shut_down(after(1.0)).await;
@@ -275,10 +287,12 @@ async fn a_neighbour_that_never_reads_is_evicted_slows_nobody_down_and_delays_no
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_disconnect_on_an_older_stream_does_not_part_neighbours() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Iroh).await;
+    let Attack {
+        victim,
+        subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Iroh).await;
     let mut newer = attacker.links.open(attacker.link).await.unwrap();
     let mut bytes = Vec::new();
     put_header(&mut bytes, &topic());
@@ -311,10 +325,12 @@ async fn a_stale_disconnect_on_an_older_stream_does_not_part_neighbours() {
 
 #[tokio::test(start_paused = true)]
 async fn floods_of_shuffles_are_dropped_before_they_are_decoded_and_cause_no_dials() {
-    let network = network(1);
-    let victim = node(&network, 0, Config::default());
-    let _subscription = victim.subscribe(topic(), &[]).unwrap();
-    let mut attacker = Attacker::connect(&network, 9, Dialect::Bowline).await;
+    let Attack {
+        victim,
+        subscription: _subscription,
+        mut attacker,
+        ..
+    } = attack(LinkProtocol::Bowline).await;
     attacker.become_neighbour().await;
     let before = victim.link_counters();
     for number in 0..2000 {

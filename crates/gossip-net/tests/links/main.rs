@@ -15,7 +15,8 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use gossip_net::{
-    Builder, Config, Dialect, Gossip, Id, TopicId, memory::MemoryNetwork, wire::PeerInfo,
+    Builder, Config, Event, Gossip, Id, LinkProtocol, Received, Subscription, TopicId,
+    memory::MemoryNetwork, wire::PeerInfo,
 };
 
 /// The id of the peer with this number.
@@ -37,8 +38,22 @@ fn network(seed: u64) -> MemoryNetwork {
 }
 
 fn node(network: &MemoryNetwork, number: u32, config: Config) -> Gossip {
-    let links = network.attach(id(number), Dialect::Bowline);
+    let links = network.attach(id(number), LinkProtocol::Bowline);
     Builder::new(id(number), u64::from(number) + 1, config, links as Arc<_>).spawn()
+}
+
+/// The next message.
+async fn message(subscription: &mut Subscription) -> Received {
+    loop {
+        if let Event::Received(message) =
+            tokio::time::timeout(Duration::from_secs(60), subscription.recv())
+                .await
+                .unwrap()
+                .unwrap()
+        {
+            return message;
+        }
+    }
 }
 
 fn topic() -> TopicId {

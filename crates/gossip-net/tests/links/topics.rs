@@ -6,35 +6,27 @@ use std::sync::{
 };
 
 use gossip_net::{
-    Builder, Config, Dialect, DownCause, Event, JoinError, PublishError, Subscription, TopicId,
-    wire::Scope,
+    Builder, Config, DownCause, Event, Gossip, JoinError, LinkProtocol, PublishError, Subscription,
+    TopicId, wire::Scope,
 };
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::{after, id, info, network, node, topic};
+use crate::{after, id, info, message, network, node, topic};
 
-/// The next message.
-async fn message(subscription: &mut Subscription) -> gossip_net::Received {
-    loop {
-        if let Event::Received(message) = timeout(Duration::from_secs(60), subscription.recv())
-            .await
-            .unwrap()
-            .unwrap()
-        {
-            return message;
-        }
-    }
+/// Two nodes that are neighbours in the topic, because the second one has joined by the first one.
+async fn neighbours() -> ([Gossip; 2], [Subscription; 2]) {
+    let network = network(1);
+    let nodes = [0, 1].map(|number| node(&network, number, Config::default()));
+    let first = nodes[0].subscribe(topic(), &[]).unwrap();
+    let peers = [info(0)];
+    let joining = nodes[1].subscribe_and_join(topic(), &peers, after(5.0));
+    let second = joining.await.unwrap();
+    (nodes, [first, second])
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_says_how_far_it_has_come_and_by_whom_it_was_sent() {
-    let network = network(1);
-    let nodes = [0, 1].map(|number| node(&network, number, Config::default()));
-    let mut first = nodes[0].subscribe(topic(), &[]).unwrap();
-    let second = nodes[1]
-        .subscribe_and_join(topic(), &[info(0)], after(5.0))
-        .await
-        .unwrap();
+    let (_nodes, [mut first, second]) = neighbours().await;
     first.joined(after(5.0)).await.unwrap();
     assert_eq!(second.publish("to all", after(1.0)).await, Ok(1));
     let received = message(&mut first).await;
@@ -76,13 +68,7 @@ async fn publishing_without_a_neighbour_waits_for_one_until_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_of_the_longest_length_is_published_and_a_longer_or_repeated_one_is_refused() {
-    let network = network(1);
-    let nodes = [0, 1].map(|number| node(&network, number, Config::default()));
-    let mut first = nodes[0].subscribe(topic(), &[]).unwrap();
-    let second = nodes[1]
-        .subscribe_and_join(topic(), &[info(0)], after(5.0))
-        .await
-        .unwrap();
+    let (_nodes, [mut first, second]) = neighbours().await;
     let longest = vec![7; 4057];
     assert_eq!(second.publish(longest.clone(), after(1.0)).await, Ok(1));
     assert_eq!(message(&mut first).await.content, longest);
@@ -199,7 +185,7 @@ async fn a_join_whose_first_dial_fails_is_repeated_until_the_peer_is_there() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_the_validation_refuses_is_neither_delivered_nor_forwarded() {
     let network = network(1);
-    let links = network.attach(id(1), Dialect::Bowline);
+    let links = network.attach(id(1), LinkProtocol::Bowline);
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let middle = Builder::new(id(1), 1, Config::default(), links as Arc<_>).validate(
@@ -224,13 +210,7 @@ async fn a_message_that_the_validation_refuses_is_neither_delivered_nor_forwarde
 
 #[tokio::test(start_paused = true)]
 async fn shutting_down_sends_what_waits_and_says_goodbye() {
-    let network = network(1);
-    let nodes = [0, 1].map(|number| node(&network, number, Config::default()));
-    let mut watching = nodes[0].subscribe(topic(), &[]).unwrap();
-    let mut leaving = nodes[1]
-        .subscribe_and_join(topic(), &[info(0)], after(5.0))
-        .await
-        .unwrap();
+    let (nodes, [mut watching, mut leaving]) = neighbours().await;
     for number in 0..50_u8 {
         leaving
             .publish(vec![number; 1000], after(1.0))
