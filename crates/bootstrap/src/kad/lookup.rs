@@ -106,11 +106,40 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             waiting: 0,
             scouting: false,
         };
-        for seed in seeds {
-            let distance = Key::of(seed.id.clone().into()).distance(&target);
-            lookup.add(distance, seed, None, 1);
-        }
+        lookup.seed(seeds);
         lookup
+    }
+
+    /// Adds peers that this node knows. Returns whether the lookup did not know one of them.
+    pub(crate) fn seed(&mut self, seeds: impl IntoIterator<Item = PeerInfo<Id, A>>) -> bool {
+        let before = self.candidates.len();
+        for seed in seeds {
+            let distance = Key::of(seed.id.clone().into()).distance(&self.target);
+            self.add(distance, seed, None, 1);
+        }
+        self.candidates.len() > before
+    }
+
+    /// Whether the lookup needs more seeds: fewer than k peers have answered. If nobody has answered among 2 k peers, this node
+    /// may be offline, and more requests would only remove its entries.
+    pub(crate) fn is_short(&self) -> bool {
+        let k = self.limits.k;
+        let answered = self.answerers().take(k).count();
+        let most = if answered > 0 {
+            MAX_REQUESTS * k
+        } else {
+            2 * k
+        };
+        answered < k && self.requests < most
+    }
+
+    pub(crate) fn target(&self) -> Key {
+        self.target
+    }
+
+    /// Whether a peer with this key was named already.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        self.candidates.contains_key(&key.distance(&self.target))
     }
 
     /// The next peer to ask, by its distance from the target. It counts as asked from then on.

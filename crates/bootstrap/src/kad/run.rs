@@ -10,6 +10,7 @@ use super::{
     query::{Kind, Purpose, Query, Stage},
     requests::Wants,
     store::Publication,
+    table::Entry,
     view::{KadEvent, Outcome, QueryError, QueryId},
 };
 
@@ -103,7 +104,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     if !lookup.is_done() {
                         return None;
                     }
-                    if lookup.scout() {
+                    if self.seed_again(lookup) || lookup.scout() {
                         continue;
                     }
                     if lookup.answerers().next().is_none() {
@@ -141,14 +142,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// A lookup from the entries nearest to the key. `None`: the table is empty.
     fn lookup(&self, now: Instant, key: &[u8]) -> Option<Lookup<Id, A>> {
         let target = Key::of(key);
-        let mut seeds = self
-            .table
-            .closest(&target, self.config.k, |entry| !entry.is_failing());
+        let mut seeds = self.seeds(&target, |_| true);
         if seeds.is_empty() {
             // Failing entries are the last resort.
-            seeds = self.table.closest(&target, self.config.k, |_| true);
+            let all = self.table.closest(&target, self.config.k, |_| true);
+            seeds = all.into_iter().map(|entry| entry.info.clone()).collect();
         }
-        let seeds = seeds.into_iter().map(|entry| entry.info.clone());
         let limits = Limits {
             k: self.config.k,
             alpha: self.config.alpha,
@@ -156,6 +155,27 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             reach: self.size.reach(now, self.config.k),
         };
         (self.table.len() > 0).then(|| Lookup::new(target, self.local_key, limits, seeds))
+    }
+
+    /// The nearest entries that can be asked and that `accepts` takes.
+    fn seeds(&self, target: &Key, accepts: impl Fn(&Key) -> bool) -> Vec<PeerInfo<Id, A>> {
+        let usable = |entry: &Entry<Id, A>| {
+            !entry.is_failing() && !self.peers.is_suspect(&entry.info.id) && accepts(&entry.key)
+        };
+        let nearest = self.table.closest(target, self.config.k, usable);
+        nearest
+            .into_iter()
+            .map(|entry| entry.info.clone())
+            .collect()
+    }
+
+    /// Adds the next entries of the table to a lookup that would end with too few peers: an answer names at most k peers, and
+    /// many of them may be gone. Returns whether there are any.
+    fn seed_again(&self, lookup: &mut Lookup<Id, A>) -> bool {
+        lookup.is_short() && {
+            let seeds = self.seeds(&lookup.target(), |key| !lookup.knows(key));
+            lookup.seed(seeds)
+        }
     }
 
     fn ask(

@@ -161,10 +161,36 @@ fn a_request_to_a_peer_that_is_being_probed_holds_no_lookup_up() {
     else {
         panic!()
     };
-    // An answer names the 20 nearest peers that its sender knows. Half of these are the silent ones.
-    assert!(peers.len() >= 10, "{}", peers.len());
+    assert_eq!(peers.len(), 19);
     assert!(peers.iter().all(|found| !silent.contains(&found.id)));
     assert!(net.now - start < SECOND, "{:?}", net.now - start);
+}
+
+#[test]
+fn a_lookup_finds_k_living_peers_although_those_that_it_knows_of_first_are_gone() {
+    // In the network of 40, all peers from which the lookup begins are gone.
+    for (size, gone, found, near) in [(30, 10, 19, 19), (40, 20, 19, 19), (200, 10, 20, 17)] {
+        let mut net = Network::of(size, 6, config());
+        let target = bootstrap::kad::Key::of("x");
+        for peer in net.nearest(&target, gone) {
+            net.kill(net.index[&peer]);
+        }
+        for _ in 0..5 {
+            let node = net.any_honest();
+            let Outcome::Closest { peers, .. } = net
+                .query(node, |kad, now| kad.closest(now, b"x".to_vec()))
+                .unwrap()
+            else {
+                panic!()
+            };
+            let mut nearest = net.nearest(&target, 21);
+            nearest.retain(|id| *id != net.nodes[node].id);
+            nearest.truncate(20);
+            let good = peers.iter().filter(|peer| nearest.contains(&peer.id));
+            let (all, good) = (peers.len(), good.count());
+            assert!(all == found && good >= near, "{size}: {all}, {good} near");
+        }
+    }
 }
 
 #[test]
