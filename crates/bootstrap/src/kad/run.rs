@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{
     Kad,
     key::Key,
+    keys_where,
     lookup::{Ask, Limits, Lookup},
     message::{PeerInfo, Request},
     query::{Kind, Purpose, Query, Stage},
@@ -36,21 +37,13 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// Queries that wait for a peer try again.
     pub(super) fn touch_waiting(&mut self) {
-        let waiting = self
-            .queries
-            .iter()
-            .filter(|(_, query)| matches!(query.stage, Stage::Waiting));
-        self.touched.extend(waiting.map(|(id, _)| *id));
+        let is_waiting = |query: &Query<Id, A>| matches!(query.stage, Stage::Waiting);
+        self.touched.extend(keys_where(&self.queries, is_waiting));
     }
 
     /// Ends the queries whose time is over, with what they have.
     pub(super) fn expire_queries(&mut self, now: Instant) {
-        let late = self
-            .queries
-            .iter()
-            .filter(|(_, query)| query.deadline <= now);
-        let late: Vec<QueryId> = late.map(|(id, _)| *id).collect();
-        for id in late {
+        for id in keys_where(&self.queries, |query| query.deadline <= now) {
             if let Some(mut query) = self.queries.remove(&id) {
                 let answered = match &query.stage {
                     Stage::Looking(lookup) => lookup.answerers().next().is_some(),

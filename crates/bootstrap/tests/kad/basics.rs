@@ -37,13 +37,7 @@ fn a_value_a_provider_and_a_peer_are_found_by_any_other_node() {
     else {
         panic!()
     };
-    assert_eq!(
-        providers
-            .iter()
-            .map(|provider| provider.id)
-            .collect::<Vec<_>>(),
-        [Id(4)]
-    );
+    assert_eq!(ids(&providers), [Id(4)]);
     assert_eq!(providers[0].addresses, [net.nodes[4].address]);
     let Outcome::Found { peer, reached } = net.query(19, |kad, now| kad.find(now, Id(5))).unwrap()
     else {
@@ -61,10 +55,7 @@ fn a_value_a_provider_and_a_peer_are_found_by_any_other_node() {
     };
     let mut nearest = net.nearest(&bootstrap::kad::Key::of("x"), 21);
     nearest.retain(|id| *id != Id(20));
-    assert_eq!(
-        peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
-        nearest[..20]
-    );
+    assert_eq!(ids(&peers), nearest[..20]);
 }
 
 #[test]
