@@ -53,7 +53,7 @@ pub enum Origin {
 
 impl Origin {
     /// Whether many nodes have the same candidates from this origin and may lose them at the same time.
-    pub fn is_list(self) -> bool {
+    pub fn is_shared(self) -> bool {
         matches!(self, Self::List | Self::File | Self::DnsAddr)
     }
 

@@ -80,7 +80,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         if candidate.peer.is_some() && candidate.peer == self.local {
             return false;
         }
-        let listed = candidate.origin.is_list();
+        let shared = candidate.origin.is_shared();
         let room = (self.config.max_candidates, self.config.max_addresses);
         let (peers, attempts) = (&self.peers, &self.attempts);
         let put = self
@@ -91,8 +91,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             });
         match put {
             Put::New(key) => {
-                let others = self.book.iter().any(|(_, entry)| !entry.is_listed());
-                let wait = listed && others && self.peers.len() < self.config.target;
+                let others = self.book.iter().any(|(_, entry)| !entry.is_shared());
+                let wait = shared && others && self.peers.len() < self.config.target;
                 let due = if wait {
                     after(now, self.config.list_delay)
                 } else {

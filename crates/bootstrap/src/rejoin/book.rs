@@ -126,7 +126,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         };
         let (key, entry) = self
             .iter()
-            .filter(|(key, entry)| !entry.is_kept() && !entry.is_listed() && may_go(*key, entry))
+            .filter(|(key, entry)| !entry.is_kept() && !entry.is_shared() && may_go(*key, entry))
             .max_by_key(|(key, entry)| (usefulness(entry), *key))?;
         let (origin, never, _, dials) = usefulness(entry);
         let is_visitor = !never && entry.longest.is_none();

@@ -70,12 +70,12 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
     }
 
     /// Many nodes may lose this peer at the same time.
-    pub(super) fn is_listed(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         !self.is_kept()
             && self
                 .addresses
                 .iter()
-                .any(|(_, origins)| origins.iter().any(|origin| origin.is_list()))
+                .any(|(_, origins)| origins.iter().any(|origin| origin.is_shared()))
     }
 
     pub(super) fn is_lost(&self, now: Instant) -> bool {
