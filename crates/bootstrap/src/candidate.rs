@@ -45,7 +45,8 @@ pub enum Origin {
     Lan,
     /// The routing table of a DHT.
     Routing,
-    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else.
+    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else. A candidate
+    /// with such addresses only is forgotten a day after the peer was last connected.
     Claimed,
     /// A third party.
     Other,

@@ -85,7 +85,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let (peers, attempts) = (&self.peers, &self.attempts);
         let put = self
             .book
-            .put(candidate, self.config.base, room, |key, entry| {
+            .put(now, candidate, self.config.base, room, |key, entry| {
                 let connected = entry.identity().is_some_and(|peer| peers.contains(peer));
                 !connected && attempts.values().all(|attempt| attempt.key != key)
             });
@@ -302,6 +302,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             }
         }
         self.attempts.retain(|_, attempt| attempt.until > now);
+        for key in self.book.expire(now) {
+            self.abandon_all(key);
+        }
         self.start_due(now);
         while let Some((purpose, key)) = self
             .wishes
@@ -333,9 +336,11 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             let room = (config.max_candidates, config.max_addresses);
             let peers = &self.peers;
             if local
-                && let Put::New(key) = self.book.put(candidate, config.base, room, |_, entry| {
-                    !entry.identity().is_some_and(|peer| peers.contains(peer))
-                })
+                && let Put::New(key) =
+                    self.book
+                        .put(now, candidate, config.base, room, |_, entry| {
+                            !entry.identity().is_some_and(|peer| peers.contains(peer))
+                        })
                 && let Some(entry) = self.book.get_mut(key)
             {
                 entry.last_connected = Some(now);

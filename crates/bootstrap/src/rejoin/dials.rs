@@ -143,6 +143,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             .changed
             .is_some_and(|at| now.saturating_duration_since(at) < config.lost_window);
         for (_, entry) in self.book.of_mut(peer) {
+            entry.see(now);
             if lasted {
                 entry.longest = entry.longest.max(Some(stayed));
                 if entry.is_shared() {
