@@ -250,8 +250,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Returns whether the peer
-    /// is a candidate. A dial that the user makes elsewhere needs no report.
+    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Each candidate at which
+    /// the peer answered last gets a dial. Returns whether there is such a candidate. A dial that the user makes elsewhere
+    /// needs no report.
     pub fn handle_user_dial(&mut self, now: Instant, peer: &Id) -> bool {
         let connected = self.peers.contains(peer);
         let mut keys = Vec::new();
