@@ -45,7 +45,8 @@ pub enum Origin {
     Lan,
     /// The routing table of a DHT.
     Routing,
-    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else.
+    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else. A candidate
+    /// with such addresses only is forgotten a day after the peer was last connected.
     Claimed,
     /// A third party.
     Other,
@@ -53,7 +54,7 @@ pub enum Origin {
 
 impl Origin {
     /// Whether many nodes have the same candidates from this origin and may lose them at the same time.
-    pub fn is_list(self) -> bool {
+    pub fn is_shared(self) -> bool {
         matches!(self, Self::List | Self::File | Self::DnsAddr)
     }
 

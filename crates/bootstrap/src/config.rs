@@ -29,10 +29,12 @@ pub struct RejoinConfig {
     /// How long a connection must last to count for [`Self::wanted`]. Default 3 s: longer than the exchange of a bootstrap
     /// peer that closes afterwards, and short enough that two nodes that know only each other are joined within 10 s.
     pub settled: Duration,
-    /// How many settled peers make the node joined. Default 1: two nodes that know only each other are a network.
+    /// How many settled peers make the node [`crate::State::Joined`]: this figure decides what the node reports, not how many
+    /// peers it dials, which is [`Self::target`]. Default 1: two nodes that know only each other are a network.
     pub wanted: usize,
-    /// The core dials candidates until so many peers are connected. Default 8: the loss of a few peers isolates nobody. Lost
-    /// peers and peers to keep are dialed beyond that.
+    /// The core dials candidates until so many peers are connected: this figure decides how many peers the node dials, not what
+    /// it reports, which is [`Self::wanted`]. Default 8: the loss of a few peers isolates nobody. Lost peers and peers to keep
+    /// are dialed beyond that.
     pub target: usize,
     /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and an older one
     /// would only repeat its packets at growing intervals.

@@ -380,6 +380,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     }
 }
 
+/// The keys of the entries that `is` accepts. The map may be changed while the caller reads them.
+fn keys_where<K: Copy + Ord, V>(map: &BTreeMap<K, V>, is: impl Fn(&V) -> bool) -> Vec<K> {
+    let accepted = map.iter().filter(|(_, value)| is(value));
+    accepted.map(|(key, _)| *key).collect()
+}
+
 fn check_key(key: &[u8], limit: usize) -> Result<(), QueryError> {
     let length = key.len();
     match length {

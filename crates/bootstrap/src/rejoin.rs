@@ -80,19 +80,19 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         if candidate.peer.is_some() && candidate.peer == self.local {
             return false;
         }
-        let listed = candidate.origin.is_list();
+        let shared = candidate.origin.is_shared();
         let room = (self.config.max_candidates, self.config.max_addresses);
         let (peers, attempts) = (&self.peers, &self.attempts);
         let put = self
             .book
-            .put(candidate, self.config.base, room, |key, entry| {
+            .put(now, candidate, self.config.base, room, |key, entry| {
                 let connected = entry.identity().is_some_and(|peer| peers.contains(peer));
                 !connected && attempts.values().all(|attempt| attempt.key != key)
             });
         match put {
             Put::New(key) => {
-                let others = self.book.iter().any(|(_, entry)| !entry.is_listed());
-                let wait = listed && others && self.peers.len() < self.config.target;
+                let others = self.book.iter().any(|(_, entry)| !entry.is_shared());
+                let wait = shared && others && self.peers.len() < self.config.target;
                 let due = if wait {
                     after(now, self.config.list_delay)
                 } else {
@@ -250,8 +250,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Returns whether the peer
-    /// is a candidate. A dial that the user makes elsewhere needs no report.
+    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Each candidate at which
+    /// the peer answered last gets a dial. Returns whether there is such a candidate. A dial that the user makes elsewhere
+    /// needs no report.
     pub fn handle_user_dial(&mut self, now: Instant, peer: &Id) -> bool {
         let connected = self.peers.contains(peer);
         let mut keys = Vec::new();
@@ -302,6 +303,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             }
         }
         self.attempts.retain(|_, attempt| attempt.until > now);
+        for key in self.book.expire(now) {
+            self.abandon_all(key);
+        }
         self.start_due(now);
         while let Some((purpose, key)) = self
             .wishes
@@ -333,9 +337,11 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             let room = (config.max_candidates, config.max_addresses);
             let peers = &self.peers;
             if local
-                && let Put::New(key) = self.book.put(candidate, config.base, room, |_, entry| {
-                    !entry.identity().is_some_and(|peer| peers.contains(peer))
-                })
+                && let Put::New(key) =
+                    self.book
+                        .put(now, candidate, config.base, room, |_, entry| {
+                            !entry.identity().is_some_and(|peer| peers.contains(peer))
+                        })
                 && let Some(entry) = self.book.get_mut(key)
             {
                 entry.last_connected = Some(now);

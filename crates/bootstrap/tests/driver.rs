@@ -276,6 +276,48 @@ async fn a_dnsaddr_name_that_fails_is_told_once_asked_at_the_backoff_s_pace_and_
     );
 }
 
+/// One name gives a peer. The other fails, gives the same peer for a time, and fails again.
+#[tokio::test(start_paused = true)]
+async fn a_dnsaddr_name_that_fails_neither_hastens_the_others_nor_silences_their_failures() {
+    let record = format!("dnsaddr=/ip4/192.0.2.1/tcp/1/p2p/{}", PeerId::random());
+    let broken = Arc::new(Mutex::new(vec!["_dnsaddr.bad.example"]));
+    let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+    let (names, failing) = (asked.clone(), broken.clone());
+    let look_up = TxtLookup::new(move |name| {
+        let fails = failing.lock().expect("no panic").contains(&&*name);
+        names.lock().expect("no panic").push(name);
+        let answer = match fails {
+            true => Err("no such name".to_owned()),
+            false => Ok(vec![record.clone().into_bytes()]),
+        };
+        std::future::ready(answer)
+    });
+    let names = ["good.example", "bad.example"].map(|name| (name.to_owned(), None));
+    let source = sources::dnsaddr(names.into(), look_up, 7);
+    let (mut driver, _handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let told = async |driver: &mut _| problems(&events(driver, 301 * SECOND).await);
+    let count = |name: &str| {
+        let asked = asked.lock().expect("no panic");
+        asked.iter().filter(|one| one.contains(name)).count()
+    };
+    let failure = |name: &str| format!("cannot resolve /dnsaddr/{name}.example: no such name");
+    assert_eq!(told(&mut driver).await, [failure("bad")]);
+    assert_eq!(count("good"), 6, "once a minute");
+    assert!(count("bad") >= 40, "{} questions", count("bad"));
+    broken
+        .lock()
+        .expect("no panic")
+        .push("_dnsaddr.good.example");
+    assert_eq!(told(&mut driver).await, [failure("good")]);
+    broken.lock().expect("no panic").clear();
+    assert_eq!(told(&mut driver).await, [""; 0], "both name the same peer");
+    broken
+        .lock()
+        .expect("no panic")
+        .push("_dnsaddr.bad.example");
+    assert_eq!(told(&mut driver).await, [failure("bad")]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn records_that_change_in_each_round_keep_a_hundred_candidates_and_no_more() {
     let records = Arc::new(Mutex::new(Vec::new()));

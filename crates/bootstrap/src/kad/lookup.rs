@@ -1,8 +1,11 @@
 //! One iterative lookup: which peer to ask next, and when the nearest peers are found.
 //!
 //! A lookup asks at most α peers at a time, the nearest first, until the nearest β have answered, and then the others of the
-//! nearest k together. It ends when the nearest k peers that did not fail have answered. With a reach, it goes on to all peers
-//! within the reach, at most 4 k of them: an attacker who has put peers around the target cannot take all places.
+//! nearest k together. It ends when the nearest k peers that did not fail have answered. With a reach, it also asks all other
+//! peers within the reach, at most 4 k in all: an attacker who has put peers around the target cannot take all places.
+//!
+//! An answer names at most k peers, and many of them may be gone. If fewer than k peers have answered at the end, the lookup
+//! continues with further entries of the routing table.
 //!
 //! If far more peers are within the reach than the size of the network lets expect, the lookup *scouts*: it asks the peers
 //! around the target for their own neighbours, because their answers about the target would only name the crowd.
@@ -106,11 +109,40 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             waiting: 0,
             scouting: false,
         };
-        for seed in seeds {
-            let distance = Key::of(seed.id.clone().into()).distance(&target);
-            lookup.add(distance, seed, None, 1);
-        }
+        lookup.seed(seeds);
         lookup
+    }
+
+    /// Adds peers that this node knows. Returns whether the lookup did not know one of them.
+    pub(crate) fn seed(&mut self, seeds: impl IntoIterator<Item = PeerInfo<Id, A>>) -> bool {
+        let before = self.candidates.len();
+        for seed in seeds {
+            let distance = Key::of(seed.id.clone().into()).distance(&self.target);
+            self.add(distance, seed, None, 1);
+        }
+        self.candidates.len() > before
+    }
+
+    /// Whether the lookup needs more seeds: fewer than k peers have answered. If nobody has answered among 2 k peers, this node
+    /// may be offline, and more requests would only remove its entries.
+    pub(crate) fn is_short(&self) -> bool {
+        let k = self.limits.k;
+        let answered = self.answerers().take(k).count();
+        let most = if answered > 0 {
+            MAX_REQUESTS * k
+        } else {
+            2 * k
+        };
+        answered < k && self.requests < most
+    }
+
+    pub(crate) fn target(&self) -> Key {
+        self.target
+    }
+
+    /// Whether a peer with this key was named already.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        self.candidates.contains_key(&key.distance(&self.target))
     }
 
     /// The next peer to ask, by its distance from the target. It counts as asked from then on.
@@ -195,7 +227,7 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         }
     }
 
-    /// A peer takes longer than others: the lookup goes on without it, until it answers.
+    /// A peer takes longer than others: the lookup does not wait for it any more, but takes a late answer.
     pub(crate) fn slow(&mut self, distance: Distance, ask: Ask) {
         if let Some(candidate) = self.candidates.get_mut(&distance) {
             let state = candidate.state_of(ask);

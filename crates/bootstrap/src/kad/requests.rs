@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{
     Kad,
     key::{Distance, Key},
+    keys_where,
     lookup::Ask,
     message::{MAX_ADDRESSES, PeerInfo, Request, Response},
     query::{Kind, Stage},
@@ -24,7 +25,7 @@ pub(super) struct Pending<Id, A> {
     pub(super) wants: Wants,
     expects: Expects,
     sent: Instant,
-    /// Until when a lookup waits. `None`: the lookup has gone on.
+    /// Until when a lookup waits. `None`: the lookup does not wait any more.
     patience: Option<Instant>,
     until: Instant,
     connected: bool,
@@ -190,21 +191,13 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.requests.values().any(|pending| pending.is_of(peer))
     }
 
-    /// Requests that take too long: lookups go on without them, and later they are given up.
+    /// Requests that take too long: lookups stop waiting for them first, and later they are given up.
     pub(super) fn expire_requests(&mut self, now: Instant) {
-        let slow = self
-            .requests
-            .iter()
-            .filter(|(_, pending)| pending.patience.is_some_and(|at| at <= now));
-        let slow: Vec<RequestId> = slow.map(|(request, _)| *request).collect();
-        slow.into_iter()
-            .for_each(|request| self.lose_patience(request));
-        let late = self
-            .requests
-            .iter()
-            .filter(|(_, pending)| pending.until <= now);
-        let late: Vec<RequestId> = late.map(|(request, _)| *request).collect();
-        for request in late {
+        let is_slow = |pending: &Pending<Id, A>| pending.patience.is_some_and(|at| at <= now);
+        for request in keys_where(&self.requests, is_slow) {
+            self.lose_patience(request);
+        }
+        for request in keys_where(&self.requests, |pending| pending.until <= now) {
             if let Some(pending) = self.requests.remove(&request) {
                 self.events.push_back(KadEvent::Cancel { request });
                 self.fail(now, &pending, Failure::Unreachable);
@@ -214,14 +207,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// The connection of a peer is being probed: its requests count as failed until it answers.
     pub(super) fn lose_patience_with(&mut self, peer: &Id) {
-        let of_peer = self
-            .requests
-            .iter()
-            .filter(|(_, pending)| pending.peer.id == *peer);
-        let of_peer: Vec<RequestId> = of_peer.map(|(request, _)| *request).collect();
-        of_peer
-            .into_iter()
-            .for_each(|request| self.lose_patience(request));
+        for request in keys_where(&self.requests, |pending| pending.is_of(peer)) {
+            self.lose_patience(request);
+        }
     }
 
     fn lose_patience(&mut self, request: RequestId) {

@@ -31,7 +31,7 @@ impl Rtt {
         });
     }
 
-    /// After this wait, a lookup goes on without the peer. `most` bounds it.
+    /// How long a lookup waits for the peer. `most` bounds it.
     pub(crate) fn patience(&self, connected: bool, most: Duration) -> Duration {
         let (Estimate(estimate), first) = match connected {
             true => (self.warm, Duration::from_secs(1)),

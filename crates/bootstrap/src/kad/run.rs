@@ -5,11 +5,13 @@ use std::time::Instant;
 use super::{
     Kad,
     key::Key,
+    keys_where,
     lookup::{Ask, Limits, Lookup},
     message::{PeerInfo, Request},
     query::{Kind, Purpose, Query, Stage},
     requests::Wants,
     store::Publication,
+    table::Entry,
     view::{KadEvent, Outcome, QueryError, QueryId},
 };
 
@@ -35,21 +37,13 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// Queries that wait for a peer try again.
     pub(super) fn touch_waiting(&mut self) {
-        let waiting = self
-            .queries
-            .iter()
-            .filter(|(_, query)| matches!(query.stage, Stage::Waiting));
-        self.touched.extend(waiting.map(|(id, _)| *id));
+        let is_waiting = |query: &Query<Id, A>| matches!(query.stage, Stage::Waiting);
+        self.touched.extend(keys_where(&self.queries, is_waiting));
     }
 
     /// Ends the queries whose time is over, with what they have.
     pub(super) fn expire_queries(&mut self, now: Instant) {
-        let late = self
-            .queries
-            .iter()
-            .filter(|(_, query)| query.deadline <= now);
-        let late: Vec<QueryId> = late.map(|(id, _)| *id).collect();
-        for id in late {
+        for id in keys_where(&self.queries, |query| query.deadline <= now) {
             if let Some(mut query) = self.queries.remove(&id) {
                 let answered = match &query.stage {
                     Stage::Looking(lookup) => lookup.answerers().next().is_some(),
@@ -103,7 +97,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     if !lookup.is_done() {
                         return None;
                     }
-                    if lookup.scout() {
+                    if self.seed_again(lookup) || lookup.scout() {
                         continue;
                     }
                     if lookup.answerers().next().is_none() {
@@ -141,14 +135,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// A lookup from the entries nearest to the key. `None`: the table is empty.
     fn lookup(&self, now: Instant, key: &[u8]) -> Option<Lookup<Id, A>> {
         let target = Key::of(key);
-        let mut seeds = self
-            .table
-            .closest(&target, self.config.k, |entry| !entry.is_failing());
+        let mut seeds = self.seeds(&target, |_| true);
         if seeds.is_empty() {
             // Failing entries are the last resort.
-            seeds = self.table.closest(&target, self.config.k, |_| true);
+            let all = self.table.closest(&target, self.config.k, |_| true);
+            seeds = all.into_iter().map(|entry| entry.info.clone()).collect();
         }
-        let seeds = seeds.into_iter().map(|entry| entry.info.clone());
         let limits = Limits {
             k: self.config.k,
             alpha: self.config.alpha,
@@ -156,6 +148,27 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             reach: self.size.reach(now, self.config.k),
         };
         (self.table.len() > 0).then(|| Lookup::new(target, self.local_key, limits, seeds))
+    }
+
+    /// The nearest entries that can be asked and that `accepts` takes.
+    fn seeds(&self, target: &Key, accepts: impl Fn(&Key) -> bool) -> Vec<PeerInfo<Id, A>> {
+        let usable = |entry: &Entry<Id, A>| {
+            !entry.is_failing() && !self.peers.is_suspect(&entry.info.id) && accepts(&entry.key)
+        };
+        let nearest = self.table.closest(target, self.config.k, usable);
+        nearest
+            .into_iter()
+            .map(|entry| entry.info.clone())
+            .collect()
+    }
+
+    /// Adds the next entries of the table to a lookup that would end with too few peers: an answer names at most k peers, and
+    /// many of them may be gone. Returns whether there are any.
+    fn seed_again(&self, lookup: &mut Lookup<Id, A>) -> bool {
+        lookup.is_short() && {
+            let seeds = self.seeds(&lookup.target(), |key| !lookup.knows(key));
+            lookup.seed(seeds)
+        }
     }
 
     fn ask(

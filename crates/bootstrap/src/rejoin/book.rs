@@ -1,6 +1,10 @@
 //! The bounded table of candidates.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::entry::Entry;
 use crate::{Candidate, Origin};
@@ -79,6 +83,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
     /// less trusted.
     pub(super) fn put(
         &mut self,
+        now: Instant,
         candidate: Candidate<Id, A>,
         base: Duration,
         (candidates, addresses): (usize, usize),
@@ -105,7 +110,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         if let Some(peer) = &candidate.peer {
             self.by_peer.insert(peer.clone(), key);
         }
-        let mut entry = Entry::new(candidate.peer.clone(), base);
+        let mut entry = Entry::new(now, candidate.peer.clone(), base);
         entry.merge(candidate, addresses);
         self.entries.insert(key, entry);
         Put::New(key)
@@ -126,7 +131,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         };
         let (key, entry) = self
             .iter()
-            .filter(|(key, entry)| !entry.is_kept() && !entry.is_listed() && may_go(*key, entry))
+            .filter(|(key, entry)| !entry.is_kept() && !entry.is_shared() && may_go(*key, entry))
             .max_by_key(|(key, entry)| (usefulness(entry), *key))?;
         let (origin, never, _, dials) = usefulness(entry);
         let is_visitor = !never && entry.longest.is_none();
@@ -153,6 +158,14 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         let all = entry.addresses.iter().map(|(address, _)| address.clone());
         let all = Candidate::new(Some(peer.clone()), all.collect(), origin);
         self.withdraw(&all)
+    }
+
+    /// Forgets the candidates that were only claimed and are gone for long. Returns their keys.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Key> {
+        let old = self.iter().filter(|(_, entry)| entry.is_outdated(now));
+        let old: Vec<Key> = old.map(|(key, _)| key).collect();
+        old.iter().for_each(|key| self.remove(*key));
+        old
     }
 
     fn remove(&mut self, key: Key) {

@@ -143,9 +143,10 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             .changed
             .is_some_and(|at| now.saturating_duration_since(at) < config.lost_window);
         for (_, entry) in self.book.of_mut(peer) {
+            entry.see(now);
             if lasted {
                 entry.longest = entry.longest.max(Some(stayed));
-                if entry.is_listed() {
+                if entry.is_shared() {
                     entry.lost_until = None;
                     entry.backoff.reset();
                     if !own {
@@ -187,7 +188,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                 continue;
             };
             let cap = cap(config, entry, now, true);
-            if due <= now && entry.is_listed() && !own {
+            if due <= now && entry.is_shared() && !own {
                 entry.due = Some(after(now, self.jitter.up_to(cap)));
             } else if due > after(now, cap) {
                 entry.due = Some(after(now, entry.backoff.redraw(cap, &mut self.jitter)));
@@ -218,7 +219,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             entry.backoff.reset();
             entry.due = Some(now);
             // A peer that was lost before the change gets its quick pace again.
-            if entry.longest.is_some() && !entry.is_listed() && recent < max {
+            if entry.longest.is_some() && !entry.is_shared() && recent < max {
                 entry.lose(now, window);
                 recent += 1;
             }

@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::{Backoff, Candidate, Origin};
 
+/// How long after the last connection a candidate is kept whose addresses are all [`Origin::Claimed`]: the host at these
+/// addresses may have nothing to do with the peer, and is not dialed for ever.
+const CLAIM_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// One candidate with its history.
 #[derive(Debug)]
 pub(super) struct Entry<Id, A> {
@@ -19,6 +23,8 @@ pub(super) struct Entry<Id, A> {
     /// The peer was lost and is dialed at a quick pace until then.
     pub(super) lost_until: Option<Instant>,
     pub(super) dials: u64,
+    /// When the peer was last known to be connected, or was first named.
+    seen: Instant,
     pub(super) last_connected: Option<Instant>,
     pub(super) longest: Option<Duration>,
     /// How often the peer was offered for each purpose.
@@ -26,7 +32,7 @@ pub(super) struct Entry<Id, A> {
 }
 
 impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
-    pub(super) fn new(peer: Option<Id>, base: Duration) -> Self {
+    pub(super) fn new(now: Instant, peer: Option<Id>, base: Duration) -> Self {
         Self {
             peer,
             answered: None,
@@ -35,6 +41,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
             due: None,
             lost_until: None,
             dials: 0,
+            seen: now,
             last_connected: None,
             longest: None,
             offers: Vec::new(),
@@ -70,12 +77,12 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
     }
 
     /// Many nodes may lose this peer at the same time.
-    pub(super) fn is_listed(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         !self.is_kept()
             && self
                 .addresses
                 .iter()
-                .any(|(_, origins)| origins.iter().any(|origin| origin.is_list()))
+                .any(|(_, origins)| origins.iter().any(|origin| origin.is_shared()))
     }
 
     pub(super) fn is_lost(&self, now: Instant) -> bool {
@@ -86,6 +93,17 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
     pub(super) fn lose(&mut self, now: Instant, window: Duration) {
         let is_shown = self.shown().next().is_some();
         self.lost_until = now.checked_add(window).filter(|_| is_shown);
+    }
+
+    /// The peer is connected now, or was until now.
+    pub(super) fn see(&mut self, now: Instant) {
+        self.seen = now;
+    }
+
+    /// Whether the peer is known only by its own claim and was away for [`CLAIM_LIFE`].
+    pub(super) fn is_outdated(&self, now: Instant) -> bool {
+        let away = now.saturating_duration_since(self.seen);
+        away >= CLAIM_LIFE && self.due.is_some() && self.shown().next().is_none()
     }
 
     /// The addresses that are more than a claim of the peer.

@@ -106,7 +106,7 @@ async fn ask(resolver: TokioResolver, name: &str) -> Answer {
 /// The source names at most 100 addresses at a time, and withdraws those that the records named longest ago.
 ///
 /// The names are asked at the start, and again when the node needs peers: after a minute, or at once when the network has
-/// changed. A record must name its peer, because otherwise the owner of the address decides which peer it is. One round takes
+/// changed. A name that fails is asked again after pauses of its own. A record must name its peer, because otherwise the owner of the address decides which peer it is. One round takes
 /// at most 100 addresses and asks for at most 32 names in all, to a depth of 4, one after the other and 5 s each. `seed`
 /// spreads the pauses after failures.
 ///
@@ -119,23 +119,38 @@ pub fn dnsaddr(
     Task::new(move |finds| run(names, look_up, seed, finds))
 }
 
+/// A name of the configuration, with its own pauses: a name that fails neither hastens nor silences the others.
+struct Name {
+    name: String,
+    peer: Option<PeerId>,
+    backoff: Backoff,
+    /// When the name may be asked again.
+    next: Instant,
+    /// Whether the user knows that the name fails.
+    reported: bool,
+}
+
 async fn run(
     names: Vec<(String, Option<PeerId>)>,
     look_up: TxtLookup,
     seed: u64,
     mut finds: Finds<PeerId, Multiaddr>,
 ) {
-    let (mut backoff, mut jitter) = (Backoff::new(FAILED.0), Jitter::new(seed));
-    let mut reported = false;
+    let mut jitter = Jitter::new(seed);
+    let name = |(name, peer)| Name {
+        name,
+        peer,
+        backoff: Backoff::new(FAILED.0),
+        next: Instant::now(),
+        reported: false,
+    };
+    let mut names: Vec<Name> = names.into_iter().map(name).collect();
     // The addresses that were named last, the oldest first.
     let mut latest = VecDeque::new();
     loop {
-        let (found, failures) = expand(&names, &look_up).await;
-        // A failure is reported when it begins, and not each time that it is found again.
-        for failure in failures.iter().filter(|_| !reported) {
-            finds.problem(failure.clone()).await;
-        }
-        reported = !failures.is_empty();
+        let now = Instant::now();
+        let due: Vec<&mut Name> = names.iter_mut().filter(|name| name.next <= now).collect();
+        let found = ask_all(due, &look_up, &mut jitter, &finds).await;
         for (peer, address) in outdated(&mut latest, &found) {
             finds
                 .withdrawn(Candidate::new(Some(peer), vec![address], Origin::DnsAddr))
@@ -146,22 +161,14 @@ async fn run(
                 .candidate(Candidate::new(Some(peer), addresses, Origin::DnsAddr))
                 .await;
         }
-        let pause = match failures.is_empty() {
-            true => {
-                backoff.reset();
-                FRESH
-            }
-            false => {
-                let cap = if finds.need().isolated {
-                    FAILED.1
-                } else {
-                    FAILED.2
-                };
-                backoff.next(cap, &mut jitter)
-            }
+        let Some(next) = names.iter().map(|name| name.next).min() else {
+            return;
         };
-        if wait(Instant::now() + pause, &mut finds).await {
-            backoff.reset();
+        if wait(next, &mut finds).await {
+            for name in &mut names {
+                name.backoff.reset();
+                name.next = Instant::now();
+            }
         }
     }
 }
@@ -196,31 +203,60 @@ async fn wait(next: Instant, finds: &mut Finds<PeerId, Multiaddr>) -> bool {
     }
 }
 
-/// Asks for all names. Returns the peers with their addresses, in the order of the records, and the failures.
-async fn expand(
-    names: &[(String, Option<PeerId>)],
+/// Asks for these names, and sets when each is asked again. Returns the peers with their addresses, in the order of the records.
+async fn ask_all(
+    names: Vec<&mut Name>,
     look_up: &TxtLookup,
-) -> (Vec<(PeerId, Vec<Multiaddr>)>, Vec<SourceError>) {
+    jitter: &mut Jitter,
+    finds: &Finds<PeerId, Multiaddr>,
+) -> Vec<(PeerId, Vec<Multiaddr>)> {
     let mut expansion = Expansion::default();
-    let mut failures = Vec::new();
-    for (name, peer) in names {
-        let before = expansion.found().len();
-        expansion.begin(name, *peer);
-        let mut reason = None;
-        while let Some(query) = expansion.poll_query() {
-            let answer = timeout(LOOK_UP, (look_up.0)(format!("_dnsaddr.{}", query.name()))).await;
-            match answer.unwrap_or_else(|_| Err(format!("no answer within {LOOK_UP:?}"))) {
-                Ok(records) => expansion.handle_answer(&query, &records),
-                Err(error) => reason = Some(error),
+    for name in names {
+        let pause = match ask_one(name, &mut expansion, look_up).await {
+            None => {
+                name.backoff.reset();
+                name.reported = false;
+                FRESH
             }
-        }
-        if expansion.found().len() == before {
-            let name = name.clone();
-            failures.push(match reason {
-                Some(reason) => SourceError::Resolve { name, reason },
-                None => SourceError::Empty { name },
-            });
+            Some(failure) => {
+                // A failure is reported when it begins, and not each time that it is found again.
+                if !std::mem::replace(&mut name.reported, true) {
+                    finds.problem(failure).await;
+                }
+                let cap = if finds.need().isolated {
+                    FAILED.1
+                } else {
+                    FAILED.2
+                };
+                name.backoff.next(cap, jitter)
+            }
+        };
+        name.next = Instant::now() + pause;
+    }
+    expansion.into_peers()
+}
+
+/// Asks for a name, and for those to which its records lead. Returns why no record named a peer. A name that needs no question
+/// in this round has not failed.
+async fn ask_one(
+    name: &Name,
+    expansion: &mut Expansion,
+    look_up: &TxtLookup,
+) -> Option<SourceError> {
+    let before = expansion.named();
+    let (mut asked, mut reason) = (false, None);
+    expansion.begin(&name.name, name.peer);
+    while let Some(query) = expansion.poll_query() {
+        asked = true;
+        let answer = timeout(LOOK_UP, (look_up.0)(format!("_dnsaddr.{}", query.name()))).await;
+        match answer.unwrap_or_else(|_| Err(format!("no answer within {LOOK_UP:?}"))) {
+            Ok(records) => expansion.handle_answer(&query, &records),
+            Err(error) => reason = Some(error),
         }
     }
-    (expansion.into_peers(), failures)
+    let name = name.name.clone();
+    (asked && expansion.named() == before).then_some(match reason {
+        Some(reason) => SourceError::Resolve { name, reason },
+        None => SourceError::Empty { name },
+    })
 }

@@ -39,7 +39,7 @@ const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// with those of its `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id.
 ///
 /// Only addresses of the sender and of its network are believed. The source remembers at most 256 peers, 16 from one sender,
-/// reads at most 200 packets per second and names at most 16 new peers per second. It asks at most once per second, and
+/// and keeps 128 places for the first peer of each sender. The source reads at most 200 packets per second and names at most 16 new peers per second. It asks at most once per second, and
 /// answers at most once per second through each of at most 16 interfaces. Packets travel over IPv4.
 pub fn lan(
     local: PeerId,

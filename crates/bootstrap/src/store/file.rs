@@ -179,7 +179,8 @@ impl PeerFile {
     }
 }
 
-/// Opens the file, or makes it, for this user only. A symbolic link is refused, because its target may be another program's file.
+/// Opens the file, or makes it, for this user only: permissions of others are taken away. A symbolic link is refused, because
+/// its target may be another program's file.
 fn open_private(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -190,7 +191,16 @@ fn open_private(path: &Path) -> io::Result<fs::File> {
         let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
     }
-    options.open(path)
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            // A file system without permissions refuses this, and the file is of use there too.
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
+    }
+    Ok(file)
 }
 
 /// A database that meets pages which cannot be may panic.

@@ -258,6 +258,10 @@ async fn the_file_is_for_its_user_only_and_no_symbolic_link_is_followed() {
     store.close(Duration::from_secs(5)).await;
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Store::open(&path, StoreConfig::default()));
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "of a file that others could read");
     fs::remove_file(&path).unwrap();
 
     symlink(&target, &path).unwrap();

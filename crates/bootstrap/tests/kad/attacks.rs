@@ -260,11 +260,5 @@ fn a_provider_is_stored_only_for_its_sender() {
     let bootstrap::kad::Reply::Answer(Response::GetProviders { providers, .. }) = reply else {
         panic!()
     };
-    assert_eq!(
-        providers
-            .iter()
-            .map(|provider| provider.id)
-            .collect::<Vec<_>>(),
-        [Id(7)]
-    );
+    assert_eq!(ids(&providers), [Id(7)]);
 }

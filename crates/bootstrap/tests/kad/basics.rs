@@ -37,13 +37,7 @@ fn a_value_a_provider_and_a_peer_are_found_by_any_other_node() {
     else {
         panic!()
     };
-    assert_eq!(
-        providers
-            .iter()
-            .map(|provider| provider.id)
-            .collect::<Vec<_>>(),
-        [Id(4)]
-    );
+    assert_eq!(ids(&providers), [Id(4)]);
     assert_eq!(providers[0].addresses, [net.nodes[4].address]);
     let Outcome::Found { peer, reached } = net.query(19, |kad, now| kad.find(now, Id(5))).unwrap()
     else {
@@ -61,10 +55,7 @@ fn a_value_a_provider_and_a_peer_are_found_by_any_other_node() {
     };
     let mut nearest = net.nearest(&bootstrap::kad::Key::of("x"), 21);
     nearest.retain(|id| *id != Id(20));
-    assert_eq!(
-        peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
-        nearest[..20]
-    );
+    assert_eq!(ids(&peers), nearest[..20]);
 }
 
 #[test]
@@ -161,10 +152,36 @@ fn a_request_to_a_peer_that_is_being_probed_holds_no_lookup_up() {
     else {
         panic!()
     };
-    // An answer names the 20 nearest peers that its sender knows. Half of these are the silent ones.
-    assert!(peers.len() >= 10, "{}", peers.len());
+    assert_eq!(peers.len(), 19);
     assert!(peers.iter().all(|found| !silent.contains(&found.id)));
     assert!(net.now - start < SECOND, "{:?}", net.now - start);
+}
+
+#[test]
+fn a_lookup_finds_k_living_peers_although_those_that_it_knows_of_first_are_gone() {
+    // In the network of 40, all peers from which the lookup begins are gone.
+    for (size, gone, found, near) in [(30, 10, 19, 19), (40, 20, 19, 19), (200, 10, 20, 17)] {
+        let mut net = Network::of(size, 6, config());
+        let target = bootstrap::kad::Key::of("x");
+        for peer in net.nearest(&target, gone) {
+            net.kill(net.index[&peer]);
+        }
+        for _ in 0..5 {
+            let node = net.any_honest();
+            let Outcome::Closest { peers, .. } = net
+                .query(node, |kad, now| kad.closest(now, b"x".to_vec()))
+                .unwrap()
+            else {
+                panic!()
+            };
+            let mut nearest = net.nearest(&target, 21);
+            nearest.retain(|id| *id != net.nodes[node].id);
+            nearest.truncate(20);
+            let good = peers.iter().filter(|peer| nearest.contains(&peer.id));
+            let (all, good) = (peers.len(), good.count());
+            assert!(all == found && good >= near, "{size}: {all}, {good} near");
+        }
+    }
 }
 
 #[test]

@@ -383,6 +383,10 @@ impl Network {
     }
 }
 
+pub(crate) fn ids(peers: &[PeerInfo<Id, Addr>]) -> Vec<Id> {
+    peers.iter().map(|peer| peer.id).collect()
+}
+
 /// An address in a /16 that no other number below 50,000 has.
 pub(crate) fn own_subnet(number: usize) -> Addr {
     // 11.0.0.0 to 99.255.0.0, then 101.0.0.0 to 125.255.0.0 and so on: all public.

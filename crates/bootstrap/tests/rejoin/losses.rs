@@ -205,21 +205,32 @@ fn a_peer_that_dialed_this_node_is_redialed_at_the_addresses_it_told() {
 
 #[test]
 fn a_peer_that_closes_at_once_again_and_again_is_dialed_at_the_backoff_s_pace() {
-    let mut host = Host::new(RejoinConfig::default());
-    host.add(1, &[1], Origin::List);
-    let (from, mut dials) = (host.now, 0u32);
-    while host.now - from < 300 * SECOND {
-        let due = host.dials();
-        dials += u32::try_from(due.len()).expect("few");
-        if let Some(dial) = due.first() {
-            host.core.handle_answered(host.now, dial.attempt, &1);
-            host.connect(1);
-            host.pass(100 * MS);
-            host.disconnect(1);
-        } else {
-            host.pass(10 * MS);
+    // A bootstrap peer that had lasted would wait long from its first loss on, and any other peer would have the quick pace.
+    for origin in [Origin::List, Origin::Saved] {
+        let mut early = 0;
+        for seed in 0..20 {
+            let mut host = Host::seeded(seed, RejoinConfig::default());
+            host.add(1, &[1], origin);
+            let from = host.now;
+            let (mut dials, mut failures) = (0, 0);
+            while host.now - from < 300 * SECOND {
+                if let Some(dial) = host.dials().first() {
+                    dials += 1;
+                    early += u32::from(host.now - from < 2 * SECOND);
+                    host.core.handle_answered(host.now, dial.attempt, &1);
+                    host.connect(1);
+                    host.pass(100 * MS);
+                    host.disconnect(1);
+                    let view = host.view(1);
+                    assert!(!view.lost && view.failures > failures, "{view:?}");
+                    failures = view.failures;
+                } else {
+                    host.pass(10 * MS);
+                }
+            }
+            // With n dials, the mean delay is half of the ceiling: 0.125 s, 0.25 s, … 5 s, and then 5 s for each.
+            assert!((45..=85).contains(&dials), "{dials} dials in 300 s");
         }
+        assert!((50..=90).contains(&early), "{early} in the first 2 s");
     }
-    // With n dials, the mean delay is half of the ceiling: 0.125 s, 0.25 s, … 5 s, and then 5 s for each.
-    assert!((45..=85).contains(&dials), "{dials} dials in 300 s");
 }

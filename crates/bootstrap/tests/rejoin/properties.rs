@@ -103,7 +103,9 @@ impl Model {
             }
             Input::Changed => self.core.handle_changed(now),
             Input::UserDial(peer) => {
-                self.by_user += 1;
+                let candidates = self.core.candidates(now);
+                let of_peer = candidates.iter().filter(|view| view.peer == Some(peer));
+                self.by_user += of_peer.count();
                 self.core.handle_user_dial(now, &peer);
             }
             Input::Pass(ms) => self.pass(Duration::from_millis(ms)),

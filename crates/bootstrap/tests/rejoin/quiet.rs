@@ -82,6 +82,41 @@ fn a_peer_that_only_claims_its_addresses_is_dialed_at_the_ordinary_pace_while_pe
 }
 
 #[test]
+fn a_peer_that_only_claims_its_addresses_is_forgotten_a_day_after_its_last_connection() {
+    let day = 24 * 3600 * SECOND;
+    for (stays, origin) in [
+        (10 * SECOND, Origin::Claimed),
+        (2 * day, Origin::Claimed),
+        (SECOND, Origin::Saved),
+    ] {
+        let mut host = connected(origin, 1);
+        host.pass(stays);
+        host.disconnect(1);
+        host.pass(day - MS);
+        assert!(host.dials().len() > 300);
+        assert_eq!(host.core.candidates(host.now).len(), 1);
+        host.pass(day);
+        let is_kept = origin == Origin::Saved;
+        assert_eq!(host.core.candidates(host.now).len(), usize::from(is_kept));
+        assert_eq!(host.dials().is_empty(), !is_kept);
+    }
+    // A connection keeps the candidate, and a new claim begins a new day.
+    let mut host = connected(Origin::Claimed, 1);
+    host.pass(3 * day);
+    host.disconnect(1);
+    host.pass(day / 2);
+    host.connect(1);
+    host.disconnect(1);
+    host.pass(day - SECOND);
+    assert!(host.dials().len() > 400);
+    host.pass(400 * SECOND);
+    assert!(host.core.candidates(host.now).is_empty());
+    host.add(1, &[1], Origin::Claimed);
+    host.pass(day / 2);
+    assert!(host.dials().len() > 100);
+}
+
+#[test]
 fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
     let mut host = connected(Origin::Peer, 8);
     host.core.handle_quiet(host.now, &1);

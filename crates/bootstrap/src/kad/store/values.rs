@@ -9,6 +9,7 @@ use std::{
 use super::{Refusal, share};
 use crate::kad::{
     key::{Distance, Key},
+    keys_where,
     message::Record,
     validate::Namespaces,
 };
@@ -101,12 +102,9 @@ impl<Id: Clone + Ord> Values<Id> {
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        let expired = self
-            .values
-            .iter()
-            .filter(|(_, stored)| stored.expires <= now);
-        let expired: Vec<Distance> = expired.map(|(distance, _)| *distance).collect();
-        expired.iter().for_each(|distance| self.remove(distance));
+        for distance in keys_where(&self.values, |stored| stored.expires <= now) {
+            self.remove(&distance);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -24,6 +24,7 @@ pub(crate) struct Expansion {
     asked: BTreeSet<String>,
     waiting: VecDeque<Query>,
     found: Vec<(PeerId, Multiaddr)>,
+    named: usize,
 }
 
 /// A name to ask, and what led to it.
@@ -74,6 +75,12 @@ impl Expansion {
         }
     }
 
+    /// How often a record has named an address of a peer, repetitions included.
+    pub(crate) fn named(&self) -> usize {
+        self.named
+    }
+
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn found(&self) -> &[(PeerId, Multiaddr)] {
         &self.found
     }
@@ -91,6 +98,7 @@ impl Expansion {
     }
 
     fn add(&mut self, peer: PeerId, address: Multiaddr) {
+        self.named += 1;
         let found = (peer, address);
         if self.found.len() < MAX_ADDRESSES && !self.found.contains(&found) {
             self.found.push(found);

@@ -19,6 +19,9 @@ use crate::{Candidate, Found, Jitter, Need, Origin};
 pub(super) const MAX_INTERFACES: usize = 16;
 /// The most pairs of a peer and a sender that are remembered.
 const MAX_SEEN: usize = 256;
+/// The most pairs at which a sender can have a second one. The rest is for senders without any: a few senders, whose addresses
+/// may be forged, leave room for all others.
+const MAX_SHARED: usize = MAX_SEEN / 2;
 /// The most peers that one sender may announce. A sender is a host, which may run several nodes.
 const MAX_PER_SENDER: usize = 16;
 /// The most addresses of a peer from one sender.
@@ -180,7 +183,8 @@ impl Lan {
             .keys()
             .filter(|(_, sender)| *sender == source)
             .count();
-        let room = self.seen.len() < MAX_SEEN && of_sender < MAX_PER_SENDER;
+        let most = if of_sender == 0 { MAX_SEEN } else { MAX_SHARED };
+        let room = self.seen.len() < most && of_sender < MAX_PER_SENDER;
         let known = self.seen.get(&key);
         let is_old = known.is_some_and(|seen| seen.addresses == addresses);
         let fits = known.is_some() || room;

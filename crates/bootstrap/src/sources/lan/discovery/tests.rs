@@ -158,6 +158,32 @@ fn one_sender_fills_only_its_share_and_thousands_of_announcements_are_bounded() 
 }
 
 #[test]
+fn sixteen_senders_that_announce_sixteen_peers_each_leave_room_for_the_first_peer_of_others() {
+    let mut now = Instant::now();
+    let mut lan = node(now, 1, HERE);
+    let announce = |lan: &mut Lan, now, from, peers: usize| {
+        for _ in 0..peers {
+            let packet = announcement(PeerId::random(), sender(from), 1..2);
+            lan.handle_packet(now, sender(from), &packet);
+        }
+        found(lan).len()
+    };
+    let mut taken = 0;
+    for from in 100..116 {
+        taken += announce(&mut lan, now, from, 16);
+        now += SECOND;
+    }
+    assert_eq!(taken, 8 * 16 + 8);
+    let others = (120..=239).map(|from| {
+        now += SECOND;
+        announce(&mut lan, now, from, 2)
+    });
+    assert_eq!(others.sum::<usize>(), 120);
+    now += SECOND;
+    assert_eq!(announce(&mut lan, now, 250, 1), 0, "256 in all");
+}
+
+#[test]
 fn of_new_peers_only_sixteen_a_second_are_named_and_of_packets_two_hundred_are_read() {
     let now = Instant::now();
     let mut lan = node(now, 1, HERE);
