@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CustomExtension, date_time_ymd};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use transport_tcp::{Keypair, PeerId, Security, UpgradeError};
@@ -17,6 +18,15 @@ use crate::{
         server_config, tls_connect,
     },
 };
+
+/// How much work the listener may do for one refusal. Client and listener share a thread; a busy machine does not add to it.
+const MAX_WORK: Duration = Duration::from_secs(2);
+
+/// The processor time of this thread.
+fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap()
+}
 
 /// What a listener makes of a client that presents this.
 async fn refused(presented: Option<Presented>) -> String {
@@ -33,7 +43,13 @@ async fn refused(presented: Option<Presented>) -> String {
     let attacked = timeout(PATIENCE, async {
         tokio::join!(victim.inbound(far), attack)
     });
+    // The paused clock moves only if the refusal waits for a deadline.
+    tokio::time::pause();
+    let (begun, work) = (Instant::now(), worked());
     let error = attacked.await.expect("it ends").0.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::ZERO, "refusing waited");
+    assert!(worked() - work < MAX_WORK, "refusing took long");
+    tokio::time::resume();
     assert!(matches!(error, UpgradeError::Tls(_)), "{error}");
     crate::support::chain(&error)
 }
