@@ -15,6 +15,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
+/// How many requests of the flood may be sent while an honest peer waits for its slot or its circuit. A quiet machine sends as
+/// many in less than a second; 200 to 900 are sent during the wait. A busy machine slows both down.
+const MAX_DURING: usize = 2_500;
+
 /// A relay that limits loopback addresses like all others.
 fn strict(limits: LimitsConfig) -> Node {
     let relaying = RelayConfig::default().with_server(RelayServerConfig::new(
@@ -66,16 +70,15 @@ async fn ten_thousand_reserves_from_one_subnet_cost_no_other_subnet_a_slot() {
     while asked.load(Ordering::Relaxed) < 1_000 {
         tokio::task::yield_now().await;
     }
-    let begun = Instant::now();
+    let before = asked.load(Ordering::Relaxed);
     let honest = from(
         [127, 9, 9, 9],
         RelayConfig::default().with_reserve_at([relay_at]),
     );
     reached_at(&honest).await;
-    let took = begun.elapsed();
-    let during = asked.load(Ordering::Relaxed);
-    println!("a slot after {took:?}, when {during} requests of the flood had been sent");
-    assert!(during < 10_000, "the flood had ended");
+    let during = asked.load(Ordering::Relaxed) - before;
+    println!("{during} requests of the flood were sent while the honest peer waited for its slot");
+    assert!(during < MAX_DURING, "{during}");
     let answers = within(flood).await.unwrap();
     assert_eq!(answers.len(), 10_000);
     let held = relay.slots().unwrap();
@@ -126,13 +129,14 @@ async fn a_thousand_sources_from_three_subnets_do_not_cut_one_target_off() {
     while asked.load(Ordering::Relaxed) < 2_000 {
         tokio::task::yield_now().await;
     }
-    let begun = Instant::now();
+    let before = asked.load(Ordering::Relaxed);
     let honest = from([127, 9, 9, 9], RelayConfig::default());
     let connection = within(honest.dial([target_at])).await.unwrap();
-    let took = begun.elapsed();
-    let during = asked.load(Ordering::Relaxed);
-    println!("a circuit after {took:?}, when {during} requests of the flood had been sent");
-    assert!(during < 5_000, "the flood had ended");
+    let during = asked.load(Ordering::Relaxed) - before;
+    println!(
+        "{during} requests of the flood were sent while the honest peer waited for its circuit"
+    );
+    assert!(during < MAX_DURING, "{during}");
     assert!(connection.ping().await.is_ok());
     let taken = within(flood).await.unwrap();
     let taken = taken.iter().flatten().count();
