@@ -40,7 +40,7 @@
 //! - Only candidates with a peer id are offered for a purpose ([`Rejoin::handle_wanted`]).
 //! - A lost peer without a known address is not dialed. Report the addresses that peers tell about themselves as candidates of
 //!   [`Origin::Peer`], but only where a connection shows the peer. Other announced addresses are [`Origin::Claimed`]: the
-//!   core neither dials them at the quick pace nor has them saved.
+//!   core neither dials them at the quick pace nor has them saved. With the feature `libp2p`, `announced` tells the two apart.
 //! - The LAN source uses IPv4. It announces this node with addresses of its interfaces, and does not say goodbye.
 //!
 //! ```
@@ -63,6 +63,8 @@
 //! assert!(core.poll_timeout().unwrap() <= now + Duration::from_millis(250));
 //! ```
 
+#[cfg(feature = "libp2p")]
+mod announced;
 mod backoff;
 mod candidate;
 mod config;
@@ -81,6 +83,8 @@ mod store;
 
 use std::task::{Context, Poll};
 
+#[cfg(feature = "libp2p")]
+pub use announced::announced;
 pub use backoff::{Backoff, Jitter};
 pub use candidate::{Candidate, Found, Need, Origin};
 pub use config::RejoinConfig;

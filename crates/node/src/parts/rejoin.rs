@@ -21,8 +21,8 @@ use std::{
 };
 
 use bootstrap::{
-    Candidate, Driver, DriverEvent, Handle, Origin, PeerSource, RejoinEvent, SourceError, State,
-    Store, sources::TxtLookup,
+    Driver, DriverEvent, Handle, PeerSource, RejoinEvent, SourceError, State, Store,
+    sources::TxtLookup,
 };
 use conn_state::{Closing, Direction};
 use futures::{FutureExt, future::BoxFuture};
@@ -138,9 +138,7 @@ impl Rejoin {
     /// Notes the addresses that a peer announces, so that the core can dial the peer there after a loss.
     fn note_announced(&self, connection: &Connection, listen: &[Multiaddr]) {
         let relay = |relay: &PeerId| Some(self.context.connection(relay)?.address().clone());
-        let (shown, claimed) = announced::sort(connection, listen, relay);
-        for (addresses, origin) in [(shown, Origin::Peer), (claimed, Origin::Claimed)] {
-            let candidate = Candidate::new(Some(connection.peer()), addresses, origin);
+        for candidate in announced::candidates(connection, listen, relay) {
             self.handle
                 .with(|core, now| core.handle_candidate(now, candidate));
         }
