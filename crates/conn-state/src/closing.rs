@@ -30,8 +30,8 @@ pub enum Closing {
     Unresponsive,
     /// Nothing was received for too long: [`Liveness`](crate::Liveness) found it dead, or its transport's idle timeout passed.
     Silent,
-    /// This host lost the address that the connection used, and the peer did not answer a probe.
-    AddressLost,
+    /// The peer did not answer a probe after this host had lost the address that the connection used, or had been asleep.
+    Stale,
     /// It was transient for longer than [`Policy::max_age`](crate::Policy::max_age), or its handshake took longer than
     /// [`Limits`](crate::Limits) allow.
     TooLongTransient,
@@ -57,7 +57,7 @@ impl fmt::Display for Closing {
             Self::Superseded => "superseded and drained",
             Self::Unresponsive => "unresponsive",
             Self::Silent => "silent for too long",
-            Self::AddressLost => "silent after this host lost its address",
+            Self::Stale => "silent after this host lost its address or was asleep",
             Self::TooLongTransient => "transient for too long",
             Self::Violation => "protocol violation by the peer",
             Self::Shutdown => "shutdown",

@@ -25,7 +25,7 @@ impl Connection {
     /// Closes the connection for `reason`. The close is graceful unless the peer is silent or has violated a protocol.
     pub(crate) fn close_for(&self, reason: Closing) {
         match reason {
-            Closing::Unresponsive | Closing::Silent | Closing::AddressLost | Closing::Violation => {
+            Closing::Unresponsive | Closing::Silent | Closing::Stale | Closing::Violation => {
                 self.abort_for(reason)
             }
             _ => {

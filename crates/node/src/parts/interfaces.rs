@@ -23,8 +23,7 @@ use crate::{
 };
 
 /// The time that a peer has to answer a probe. The node does not close a connection whose address is gone at once, because an
-/// address that moves to another interface is soon back, and a QUIC connection can continue from another address. While this
-/// machine has no network at all, no peer can answer, so the probe waits for a network.
+/// address that moves to another interface is soon back, and a QUIC connection can continue from another address.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The watch of the network interfaces.
@@ -36,6 +35,32 @@ pub(crate) struct Interfaces {
     watches: Mutex<Option<(interfaces::Watch, dns_config::Watch)>>,
 }
 
+/// The connections that need a probe. While this machine has no network, no peer can answer, so the probe waits for a network.
+#[derive(Debug, Default)]
+struct Suspects {
+    /// The addresses that this machine has lost.
+    lost: BTreeSet<IpAddr>,
+    /// This machine or this process was asleep, so any connection may be dead.
+    all: bool,
+}
+
+impl Suspects {
+    /// The suspects, if their probe must begin now.
+    fn take_due(&mut self, has_network: bool) -> Option<Self> {
+        let is_due = has_network && (self.all || !self.lost.is_empty());
+        is_due.then(|| std::mem::take(self))
+    }
+
+    /// Whether a connection with this local address may be dead. Without a known address, only a sleep makes it a suspect.
+    fn has(&self, local: Option<&Multiaddr>) -> bool {
+        let may_have_used = |ip: IpAddr| match ip.is_unspecified() {
+            true => self.lost.iter().any(|lost| lost.is_ipv4() == ip.is_ipv4()),
+            false => self.lost.contains(&ip),
+        };
+        self.all || local.and_then(address::ip).is_some_and(may_have_used)
+    }
+}
+
 impl Interfaces {
     pub(crate) fn new(context: Context) -> Self {
         Self {
@@ -45,30 +70,20 @@ impl Interfaces {
         }
     }
 
-    /// Probes each connection that `is_suspect` selects by its local address. A probe is one ping.
-    fn probe(&self, is_suspect: impl Fn(Option<&Multiaddr>) -> bool) {
+    /// Probes the suspects. A probe is one ping.
+    fn probe(&self, suspects: &Suspects) {
         for connection in self.context.connections() {
-            if is_suspect(connection.local().as_ref()) {
+            if suspects.has(connection.local().as_ref()) {
                 let context = self.context.clone();
                 self.context.spawn(async move {
                     if !connection.answers(PROBE).await {
-                        tracing::debug!(peer = %connection.peer(), "a connection is closed because the network has changed");
-                        context.close(connection.id(), Closing::AddressLost);
+                        tracing::debug!(peer = %connection.peer(), "the peer did not answer a probe after a change of the network or a sleep");
+                        context.close(connection.id(), Closing::Stale);
                     }
                 });
             }
         }
     }
-}
-
-/// Whether a connection with this local address used one of the addresses, as far as its transport knows.
-fn may_have_used(local: Option<&Multiaddr>, gone: &[IpAddr]) -> bool {
-    local
-        .and_then(address::ip)
-        .is_some_and(|ip| match ip.is_unspecified() {
-            true => gone.iter().any(|gone| gone.is_ipv4() == ip.is_ipv4()),
-            false => gone.contains(&ip),
-        })
 }
 
 impl Part for Interfaces {
@@ -92,7 +107,7 @@ impl Part for Interfaces {
             let Some((mut watch, mut dns)) = watches else {
                 return;
             };
-            let (mut lost, mut routes) = (BTreeSet::new(), routes::list());
+            let (mut suspects, mut routes) = (Suspects::default(), routes::list());
             loop {
                 // The first read covers changes before the watch began.
                 let gone = self.context.read_interfaces();
@@ -100,17 +115,16 @@ impl Part for Interfaces {
                 if gone.is_none() && before != routes {
                     self.context.note_network_change();
                 }
-                lost.extend(gone.into_iter().flatten());
-                if !lost.is_empty() && self.context.has_network() {
-                    let lost: Vec<IpAddr> = std::mem::take(&mut lost).into_iter().collect();
-                    self.probe(|local| may_have_used(local, &lost));
+                suspects.lost.extend(gone.into_iter().flatten());
+                if let Some(due) = suspects.take_due(self.context.has_network()) {
+                    self.probe(&due);
                 }
                 // A wait for the interfaces that is dropped may forget its notice, but the list is read next in any case.
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = watch.changed() => {}
                     () = dns.changed() => self.context.report(Change::Network),
-                    () = self.woke.notified() => self.probe(|_| true),
+                    () = self.woke.notified() => suspects.all = true,
                 }
             }
         }
@@ -126,7 +140,14 @@ mod tests {
 
     #[test]
     fn a_connection_is_probed_if_its_address_is_gone_or_its_wildcard_may_have_used_it() {
-        let gone = ["192.0.2.1".parse().unwrap()];
+        let lost = Suspects {
+            lost: ["192.0.2.1".parse().unwrap()].into(),
+            all: false,
+        };
+        let asleep = Suspects {
+            all: true,
+            ..Suspects::default()
+        };
         for (local, expected) in [
             ("/ip4/192.0.2.1/tcp/1", true),
             ("/ip4/192.0.2.2/tcp/1", false),
@@ -134,9 +155,25 @@ mod tests {
             ("/ip6/::/udp/1/quic-v1", false),
         ] {
             let local = local.parse().unwrap();
-            assert_eq!(may_have_used(Some(&local), &gone), expected, "{local}");
+            assert_eq!(lost.has(Some(&local)), expected, "{local}");
+            assert!(asleep.has(Some(&local)), "{local}");
         }
-        assert!(!may_have_used(None, &gone));
+        assert!(!lost.has(None) && asleep.has(None));
+    }
+
+    #[test]
+    fn a_probe_waits_until_the_machine_has_a_network_and_happens_once() {
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut suspects = Suspects::default();
+        assert!(suspects.take_due(true).is_none(), "nothing has happened");
+        for (lost, all) in [(Some(address), false), (None, true)] {
+            suspects.lost.extend(lost);
+            suspects.all |= all;
+            assert!(suspects.take_due(false).is_none());
+            let due = suspects.take_due(true).unwrap();
+            assert_eq!((due.lost.first().copied(), due.all), (lost, all));
+            assert!(suspects.take_due(true).is_none());
+        }
     }
 
     /// Passes bytes on to `end` until `silenced` fires. Then it holds its two connections and passes nothing on.
@@ -163,6 +200,29 @@ mod tests {
     #[cfg(feature = "tcp")]
     #[tokio::test]
     async fn a_silent_connection_is_closed_if_its_address_is_gone_and_one_that_answers_stays() {
+        let lost = Suspects {
+            lost: ["127.0.0.1".parse().unwrap()].into(),
+            all: false,
+        };
+        only_the_silent_connection_is_closed(|part| part.probe(&lost)).await;
+    }
+
+    #[cfg(feature = "tcp")]
+    #[tokio::test]
+    async fn after_a_sleep_every_connection_is_probed_and_one_that_answers_stays() {
+        let has_network = interfaces::list()
+            .unwrap()
+            .iter()
+            .any(|ip| !ip.is_loopback());
+        if has_network {
+            let woke = |part: &Interfaces| part.handle(Instant::now(), &Change::Woke);
+            only_the_silent_connection_is_closed(woke).await;
+        }
+    }
+
+    /// Two connections, of which one is silent when `happen` causes the probe.
+    #[cfg(feature = "tcp")]
+    async fn only_the_silent_connection_is_closed(happen: impl FnOnce(&Interfaces)) {
         use crate::{Event, Keypair, Node};
         let node = || Node::builder(Keypair::generate_ed25519()).build().unwrap();
         let (here, answering, silent) = (node(), node(), node());
@@ -176,16 +236,14 @@ mod tests {
         here.dial([listen(&answering).await]).await.unwrap();
         let mut events = here.events();
         silenced.cancel();
-        let part = here.part::<Interfaces>().unwrap();
-        let lost = ["127.0.0.1".parse().unwrap()];
-        part.probe(|local| may_have_used(local, &lost));
+        happen(&here.part::<Interfaces>().unwrap());
         let (peer, reason) = loop {
             let event = tokio::time::timeout(Duration::from_secs(20), events.next());
             if let Event::Disconnected { peer, reason, .. } = event.await.unwrap().unwrap() {
                 break (peer, reason);
             }
         };
-        assert_eq!((peer, reason), (silent.peer_id(), Closing::AddressLost));
+        assert_eq!((peer, reason), (silent.peer_id(), Closing::Stale));
         let rest = here.connection(answering.peer_id()).unwrap();
         assert!(rest.answers(Duration::from_secs(10)).await);
     }
