@@ -1,6 +1,6 @@
 //! The forms in which people write a setting: a TOML value, a quoted value, or the text of a variable.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer,
@@ -171,6 +171,14 @@ impl Form for bool {
 
 impl Form for usize {
     const WANTED: &'static str = "a whole number, 0 or more";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Form for NonZeroUsize {
+    const WANTED: &'static str = "a whole number, 1 or more";
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()

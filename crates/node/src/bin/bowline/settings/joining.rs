@@ -1,6 +1,6 @@
 //! The settings about joining the network: `[bootstrap]`.
 
-use std::{path::Path, time::Duration};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use node::{BootstrapConfig, Multiaddr, bootstrap::RejoinConfig, multiaddr::Protocol};
 
@@ -56,15 +56,9 @@ fn figures(
     let time = |key: &str, setting: &Setting<f64>, default| {
         seconds(&place(&format!("bootstrap.{key}")), setting.0, default)
     };
-    let number = |key: &str, setting: &Setting<usize>, default| match setting.0 {
-        Some(0) => {
-            let place = place(&format!("bootstrap.{key}"));
-            Err(Failure::usage(format!("{place}: write 1 or more")))
-        }
-        given => Ok(given.unwrap_or(default)),
-    };
-    let wanted = number("wanted", &section.wanted, config.wanted)?;
-    let target = number("target", &section.target, config.target.max(wanted))?;
+    let number = |setting: &Setting<NonZeroUsize>, default| setting.0.map_or(default, usize::from);
+    let wanted = number(&section.wanted, config.wanted);
+    let target = number(&section.target, config.target.max(wanted));
     if target < wanted {
         return Err(Failure::usage(format!(
             "{}: the node would stop dialing at {target} peers and never have the {wanted} wanted peers: write {wanted} or more",
@@ -83,7 +77,7 @@ fn figures(
     let cap = time("cap_s", &section.cap_s, config.cap)?;
     let base = time("base_s", &section.base_s, config.base)?;
     let attempt = time("attempt_s", &section.attempt_s, config.attempt)?;
-    let dials = number("max_dials", &section.max_dials, config.max_in_flight)?;
+    let dials = number(&section.max_dials, config.max_in_flight);
     let max_lost = section.max_lost.0.unwrap_or(config.max_lost);
     let per_peer = config.max_per_peer;
     Ok(config

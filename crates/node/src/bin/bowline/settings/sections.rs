@@ -1,6 +1,6 @@
 //! The sections of the TOML file, as people write them. No value is checked beyond its form.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -67,8 +67,8 @@ pub(crate) struct BootstrapSection {
     pub(crate) keep: List<','>,
     pub(crate) mdns: Setting<bool>,
     pub(crate) saved: Setting<bool>,
-    pub(crate) wanted: Setting<usize>,
-    pub(crate) target: Setting<usize>,
+    pub(crate) wanted: Setting<NonZeroUsize>,
+    pub(crate) target: Setting<NonZeroUsize>,
     pub(crate) attempt_s: Setting<f64>,
     pub(crate) lasted_s: Setting<f64>,
     pub(crate) settled_s: Setting<f64>,
@@ -78,5 +78,5 @@ pub(crate) struct BootstrapSection {
     pub(crate) isolated_cap_s: Setting<f64>,
     pub(crate) cap_s: Setting<f64>,
     pub(crate) max_lost: Setting<usize>,
-    pub(crate) max_dials: Setting<usize>,
+    pub(crate) max_dials: Setting<NonZeroUsize>,
 }
