@@ -5,7 +5,9 @@ pub mod bowline;
 pub mod bulk;
 pub mod forwarder;
 pub mod peers;
+pub mod place;
 pub mod process;
+pub mod program;
 pub mod sandbox;
 pub mod table;
 

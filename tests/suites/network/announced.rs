@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tests::harness::place::Place;
 
 use crate::Report;
-use crate::place::{Place, has, wait};
+use crate::nodes::{Nodes, has, wait};
 
 /// The time until the node announces an observed address.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -29,10 +30,7 @@ ip link set wan up
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let [here, near, far] = [Place::new()?, Place::new()?, Place::new()?];
-    let script = HERE
-        .replace("NEAR", &near.id().to_string())
-        .replace("FAR", &far.id().to_string());
-    here.shell(&script)?;
+    here.shell_with(HERE, &[("NEAR", &near), ("FAR", &far)])?;
     near.shell("ip address add 10.1.0.2/24 dev lan\nip link set lan up")?;
     far.shell(FAR)?;
     let _node = here.up(&[])?;
@@ -72,10 +70,7 @@ fn observed(report: &mut Report) -> Result<()> {
         nft 'add table ip nat; add chain ip nat before { type nat hook prerouting priority dstnat; }'
         nft add rule ip nat before ip daddr 44.0.0.1 tcp dport 4077 dnat to 10.1.0.2
     ";
-    let cables = cables
-        .replace("HERE", &here.id().to_string())
-        .replace("FAR", &far.id().to_string());
-    gateway.shell(&cables)?;
+    gateway.shell_with(cables, &[("HERE", &here), ("FAR", &far)])?;
     here.shell(
         "ip address add 10.1.0.2/24 dev lan\nip link set lan up\nip route add default via 10.1.0.1",
     )?;

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tests::harness::bowline::PATIENCE;
+use tests::harness::place::Place;
 use tests::harness::process::{Deadline, Process};
 
 use crate::Report;
-use crate::place::{Node, Place, has, wait};
+use crate::nodes::{Node, Nodes, has, wait};
 
 /// The time limit from a change to all of its effects.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -46,13 +47,6 @@ ip address add 198.51.100.1/24 dev bridge
 ip link set bridge up
 ";
 
-/// The kernel drops packets for up to a second after a link has come up.
-const READY: &str = "
-for link in LINKS; do
-    until ip -brief link show $link | grep -q ' UP '; do sleep 0.02; done
-done
-";
-
 struct Scene {
     here: Place,
     there: Place,
@@ -66,10 +60,10 @@ struct Scene {
 impl Scene {
     fn set() -> Result<Self> {
         let (here, there) = (Place::new()?, Place::new()?);
-        here.shell(&LAY_CABLES.replace("THERE", &there.id().to_string()))?;
+        here.shell_with(LAY_CABLES, &[("THERE", &there)])?;
         there.shell(FAR_ENDS)?;
-        here.shell(&READY.replace("LINKS", "stable first second"))?;
-        there.shell(&READY.replace("LINKS", "stable first second bridge"))?;
+        here.until_up("stable first second")?;
+        there.until_up("stable first second bridge")?;
         let listen = format!("/ip4/{RELAY}/tcp/4001");
         let relay = there.up(&["--relay-server", "--listen", &listen])?;
         let at = format!("{listen}/p2p/{}", relay.id());

@@ -8,9 +8,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tests::harness::place::Place;
 
 use crate::Report;
-use crate::place::{Place, wait};
+use crate::nodes::{Nodes, wait};
 
 /// The time until the node holds its slot.
 const GRANTED: Duration = Duration::from_secs(5);
@@ -57,11 +58,8 @@ fn outside(ip: &str) -> String {
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let [gateway, behind, holder, third] =
         [Place::new()?, Place::new()?, Place::new()?, Place::new()?];
-    let script = GATEWAY
-        .replace("RELAY", &behind.id().to_string())
-        .replace("HOLDER", &holder.id().to_string())
-        .replace("THIRD", &third.id().to_string());
-    gateway.shell(&script)?;
+    let others = [("RELAY", &behind), ("HOLDER", &holder), ("THIRD", &third)];
+    gateway.shell_with(GATEWAY, &others)?;
     behind.shell(BEHIND)?;
     holder.shell(&outside("44.1.0.2"))?;
     third.shell(&outside("44.2.0.2"))?;

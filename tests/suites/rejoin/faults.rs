@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tests::harness::Home;
+use tests::harness::place::Place;
 use tests::harness::process::{Deadline, Signal};
 
 use crate::Sizes;
 use crate::figures::Bound;
 use crate::network::{Mode, flags};
-use crate::place::{self, Place};
 use crate::report::{Outcome, Report};
 use crate::watched::{PATIENCE, Watched, wait_until};
 
@@ -139,7 +139,7 @@ pub(crate) fn run(report: &Report, sizes: Sizes) {
             for seconds in lengths(fault, sizes) {
                 for mode in Mode::ALL {
                     let case = format!("{}, {seconds:>2} s", fault.name);
-                    if !place::available() {
+                    if !Place::is_available() {
                         report.skip(&case, mode.name(), "no network namespaces");
                         continue;
                     }
@@ -167,8 +167,7 @@ impl Scene {
     /// Starts both nodes, and waits until their connection has lasted.
     fn set(mode: Mode) -> Result<Self> {
         let (here, router, there) = (Place::new()?, Place::new()?, Place::new()?);
-        let cables = ROUTER.replace("HOST", &here.id());
-        router.shell(&cables.replace("THERE", &there.id()))?;
+        router.shell_with(ROUTER, &[("HOST", &here), ("THERE", &there)])?;
         for (place, ip, gateway) in [(&here, HOST, "10.1.0.1"), (&there, THERE, "10.2.0.1")] {
             place.shell(&format!(
                 "ip address add {ip}/24 dev net; ip link set net up; ip route add default via {gateway}"
@@ -179,13 +178,13 @@ impl Scene {
         let home = Home::new()?;
         let mut up = flags("--listen", &mode.listen(THERE));
         up.push("--no-mdns".to_owned());
-        let node = there.up(&home, &up)?;
+        let node = Watched::up_in(&there, &home, &up)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin-peer"));
         command.args(["--ping-every", EVERY_MS]);
         // The host has a new address after some faults.
         command.args(flags("--listen", &mode.listen("0.0.0.0")));
         command.args(flags("--keep", &node.addresses()));
-        let host = here.start("rejoin-peer", &command)?;
+        let host = Watched::start_in(&here, "rejoin-peer", &command)?;
         let mut scene = Self {
             here,
             router,

@@ -12,11 +12,11 @@ use std::time::Instant;
 use anyhow::Result;
 use tests::harness::Home;
 use tests::harness::peers::{Peer, Stack};
+use tests::harness::place::Place;
 use tests::harness::process::Deadline;
 
 use crate::Sizes;
 use crate::figures::Bound;
-use crate::place::{self, Place};
 use crate::report::{Outcome, Report};
 use crate::watched::{PATIENCE, Watched};
 
@@ -33,7 +33,7 @@ enum First {
 }
 
 pub(crate) fn run(report: &Report, _: Sizes) {
-    if !place::available() {
+    if !Place::is_available() {
         return report.skip(CASE, "bowline, go, js", "no network namespaces");
     }
     thread::scope(|scope| {
@@ -66,11 +66,11 @@ impl Lan {
         hub.shell("ip link add bridge type bridge mcast_snooping 0; ip link set bridge up")?;
         let hosts = [Place::new()?, Place::new()?];
         for (number, host) in (1..).zip(&hosts) {
-            hub.shell(&format!(
-                "ip link add port{number} type veth peer name lan netns {}
-                ip link set port{number} master bridge up",
-                host.id()
-            ))?;
+            let cable = format!(
+                "ip link add port{number} type veth peer name lan netns HOST
+                ip link set port{number} master bridge up"
+            );
+            hub.shell_with(&cable, &[("HOST", host)])?;
             host.shell(&format!(
                 "ip address add 10.9.0.{number}/24 dev lan; ip link set lan up; ip route add default dev lan"
             ))?;
@@ -83,7 +83,11 @@ impl Lan {
     fn foreign(&self, host: usize, peer: &Peer) -> Result<Watched> {
         let address = format!("/ip4/10.9.0.{}/tcp/4001", host + 1);
         let mut command: Command = peer.command(&["listen", "--mdns"], Stack::TcpTls);
-        self.hosts[host].start(&peer.name, command.args(["--addr", &address]))
+        Watched::start_in(
+            &self.hosts[host],
+            &peer.name,
+            command.args(["--addr", &address]),
+        )
     }
 }
 
@@ -105,8 +109,8 @@ fn connected(node: &mut Watched, peer: &str) -> Result<Instant> {
 
 fn alone() -> Result<Outcome> {
     let (lan, homes) = (Lan::new()?, [Home::new()?, Home::new()?]);
-    let mut first = lan.hosts[0].up(&homes[0], &[])?;
-    let mut second = lan.hosts[1].up(&homes[1], &[])?;
+    let mut first = Watched::up_in(&lan.hosts[0], &homes[0], &[])?;
+    let mut second = Watched::up_in(&lan.hosts[1], &homes[1], &[])?;
     let ids = [first.id().to_owned(), second.id().to_owned()];
     let found = connected(&mut first, &ids[1])?.max(connected(&mut second, &ids[0])?);
     let mut outcome = outcome();
@@ -120,12 +124,12 @@ fn with(peer: &Peer, first: First) -> Result<Outcome> {
     let (lan, home) = (Lan::new()?, Home::new()?);
     let (mut node, mut foreign) = match first {
         First::Bowline => {
-            let node = lan.hosts[0].up(&home, &[])?;
+            let node = Watched::up_in(&lan.hosts[0], &home, &[])?;
             (node, lan.foreign(1, peer)?)
         }
         First::Foreign => {
             let foreign = lan.foreign(1, peer)?;
-            (lan.hosts[0].up(&home, &[])?, foreign)
+            (Watched::up_in(&lan.hosts[0], &home, &[])?, foreign)
         }
     };
     let started = node.started.max(foreign.started);

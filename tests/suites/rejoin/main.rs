@@ -11,7 +11,6 @@ mod foreign;
 mod forgotten;
 mod lan;
 mod network;
-mod place;
 mod report;
 mod saved;
 mod watched;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::harness::Home;
+use tests::harness::place::Place;
 use tests::harness::process::{Deadline, Event, Process, Signal};
 
 /// The longest time for a start, and for anything else that only a broken node makes longer.
@@ -71,6 +72,18 @@ impl Watched {
     pub(crate) fn up(home: &Home, flags: &[String]) -> Result<Self> {
         let mut command = home.bowline_with_data(&["up", "--json"]);
         Self::start("bowline", command.args(flags))
+    }
+
+    /// Starts a program in the place, and waits for its ready line.
+    pub(crate) fn start_in(place: &Place, name: &str, command: &Command) -> Result<Self> {
+        Self::start(name, &mut place.inside(command))
+    }
+
+    /// Starts `bowline up` in the place, with mDNS unless the flags say otherwise.
+    pub(crate) fn up_in(place: &Place, home: &Home, flags: &[String]) -> Result<Self> {
+        let mut command = home.bowline_with_data(&["up", "--json"]);
+        command.env_remove("BOWLINE_BOOTSTRAP__MDNS");
+        Self::start_in(place, "bowline", command.args(flags))
     }
 
     pub(crate) fn id(&self) -> &str {

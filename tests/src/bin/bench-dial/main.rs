@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use tests::harness::forwarder::Forwarder;
+use tests::harness::program::on_a_worker;
 use tokio::net::TcpSocket;
 
 /// The allocator of the `bowline` binary, which this stands for.
@@ -48,8 +49,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // A runtime's main future lives on a thread of its own, to which every wake-up is a long way.
-    tokio::spawn(run(Cli::parse().command)).await?
+    on_a_worker(run(Cli::parse().command)).await
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod bowline;
 mod measure;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tests::harness::program::on_a_worker;
 
 /// The allocator of the `bowline` binary, which this stands for.
 #[global_allocator]
@@ -92,8 +93,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // A runtime's main future lives on a thread of its own, to which every wake-up is a long way.
-    tokio::spawn(run(Cli::parse().command)).await?
+    on_a_worker(run(Cli::parse().command)).await
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ use node::{
     transport_tcp::{Security, UpgradeConfig},
 };
 use serde_json::json;
+use tests::harness::program::on_a_worker;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -60,14 +61,13 @@ enum Transport {
 async fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let command = Cli::parse().command;
-    // A runtime's main future lives on a thread of its own, to which every wake-up is a long way.
-    tokio::spawn(async move {
+    on_a_worker(async move {
         match command {
             Command::Servers { transport, count } => servers(transport, count).await,
             Command::Join { peers, wanted } => join(start, peers, wanted).await,
         }
     })
-    .await?
+    .await
 }
 
 /// TLS is the only security over TCP, as at the other end of the comparison.

@@ -3,7 +3,7 @@
 
 mod echo;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use node::{
     error_chain,
 };
 use serde_json::{Value, json};
+use tests::harness::program::{end, say};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -71,13 +72,7 @@ async fn main() -> ExitCode {
         Command::Listen { reserve, stack } => listen(reserve, stack.transport).await,
         Command::Echo { address, bytes, .. } => dial(address, bytes).await,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&json!({"event": "error", "message": format!("{error:#}")}));
-            ExitCode::FAILURE
-        }
-    }
+    end(done)
 }
 
 async fn listen(relays: Vec<Multiaddr>, transport: Transport) -> anyhow::Result<()> {
@@ -200,13 +195,6 @@ fn reservation(node: &Node, event: &ClientEvent) -> Option<Value> {
         }
         _ => return None,
     })
-}
-
-/// Prints one line at once.
-fn say(line: &Value) {
-    let mut out = io::stdout().lock();
-    // Whoever drove this program is gone if it cannot be told.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn stdin_closed() -> oneshot::Receiver<()> {

@@ -1,13 +1,13 @@
 //! A peer of the suite `network`. It shows what a node and a relay say on the wire, as JSON lines.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use node::relay_slots::{Answer, driver, wire::HOP_PROTOCOL};
 use node::{Config, Event, Events, Keypair, Multiaddr, Node};
-use serde_json::{Value, json};
+use serde_json::json;
+use tests::harness::program::{end, say};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -29,13 +29,7 @@ async fn main() -> ExitCode {
         Command::Watch { address } => watch(address).await,
         Command::Reserve { address } => reserve(address).await,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&json!({"event": "error", "message": format!("{error:#}")}));
-            ExitCode::FAILURE
-        }
-    }
+    end(done)
 }
 
 fn start() -> Result<(Node, Events)> {
@@ -72,11 +66,4 @@ async fn reserve(address: Multiaddr) -> Result<()> {
     say(&json!({"event": "reserved", "addresses": addresses}));
     node.shutdown().await;
     Ok(())
-}
-
-/// Prints one line at once.
-fn say(line: &Value) {
-    let mut out = io::stdout().lock();
-    // A closed standard output means that the suite is gone.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

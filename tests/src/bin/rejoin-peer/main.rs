@@ -1,6 +1,5 @@
 //! A host of the suite `rejoin`: a node that keeps its peers connected, and pings them without a pause.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Parser;
 use node::{BootstrapConfig, Config, Connection, Event, Events, Keypair, Multiaddr, Node};
-use serde_json::{Value, json};
+use serde_json::json;
+use tests::harness::program::{end, say};
 use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 
@@ -33,13 +33,7 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&json!({"event": "error", "message": format!("{error:#}")}));
-            ExitCode::FAILURE
-        }
-    }
+    end(run(Cli::parse()).await)
 }
 
 async fn run(cli: Cli) -> Result<()> {
@@ -124,11 +118,4 @@ async fn report(mut events: Events) -> Result<()> {
         };
         say(&line);
     }
-}
-
-/// Prints one line at once.
-fn say(line: &Value) {
-    let mut out = io::stdout().lock();
-    // A closed standard output means that the suite is gone.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

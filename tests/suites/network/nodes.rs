@@ -1,4 +1,4 @@
-//! A network namespace with nodes in it, and questions to the nodes.
+//! Nodes in network namespaces, and questions to the nodes.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,18 +7,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 use tests::harness::bowline::{Home, PATIENCE, Up};
+use tests::harness::place::Place;
 use tests::harness::process::{Deadline, Event, Finished, Process, run};
-use tests::harness::sandbox::{Plan, Sandbox};
 
 /// The pause between two looks at a node.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A network namespace. Dropping it ends every process in it.
-pub(crate) struct Place {
-    sandbox: Sandbox,
-    _folder: TempDir,
+/// Nodes in a place, and programs that ask them.
+pub(crate) trait Nodes {
+    /// Starts `bowline up` here, and waits for its ready line.
+    fn up(&self, args: &[&str]) -> Result<Node>;
+
+    /// Runs `bowline ARGS --json` here to its end.
+    fn bowline(&self, args: &[&str]) -> Result<Finished>;
+
+    /// The first JSON line of `bowline ARGS`, which must succeed.
+    fn says(&self, args: &[&str]) -> Result<Value>;
+
+    /// Starts a peer that prints what it sees of a node.
+    fn peer(&self, args: &[&str]) -> Result<Process>;
+
+    /// The addresses in a relay's answer to a new holder in this network.
+    fn reserved(&self, relay: &str) -> Result<Vec<String>>;
 }
 
 /// A running `bowline up` in a place.
@@ -28,38 +39,12 @@ pub(crate) struct Node {
     socket: String,
 }
 
-impl Place {
-    /// A network with a loopback interface.
-    pub(crate) fn new() -> Result<Self> {
-        let folder = TempDir::with_prefix("bowline-network-").context("no temporary folder")?;
-        let plan = Plan::default().with_own_network();
-        let sandbox = plan.start(&["sleep", "infinity"], &folder.path().join("log"))?;
-        sandbox.shell("ip link set lo up")?;
-        Ok(Self {
-            sandbox,
-            _folder: folder,
-        })
-    }
-
-    /// The name of this network for `ip link`.
-    pub(crate) fn id(&self) -> u32 {
-        self.sandbox.id()
-    }
-
-    /// Runs commands of the shell in this network.
-    pub(crate) fn shell(&self, script: &str) -> Result<()> {
-        self.sandbox.shell(script)
-    }
-
-    /// Starts `bowline up` here, and waits for its ready line.
-    pub(crate) fn up(&self, args: &[&str]) -> Result<Node> {
+impl Nodes for Place {
+    fn up(&self, args: &[&str]) -> Result<Node> {
         let home = Home::new()?;
         let mut command = home.bowline_with_data(&["up", "--json"]);
         command.args(args);
-        let up = Up::start(
-            &mut self.sandbox.inside(&command),
-            Deadline::within(PATIENCE),
-        )?;
+        let up = Up::start(&mut self.inside(&command), Deadline::within(PATIENCE))?;
         let socket = up
             .ready
             .text("admin")
@@ -72,17 +57,15 @@ impl Place {
         })
     }
 
-    /// Runs `bowline ARGS --json` here to its end.
-    pub(crate) fn bowline(&self, args: &[&str]) -> Result<Finished> {
+    fn bowline(&self, args: &[&str]) -> Result<Finished> {
         let home = Home::new()?;
         let mut command = home.bowline(args);
         command.arg("--json");
-        let mut inside = self.sandbox.inside(&command);
+        let mut inside = self.inside(&command);
         run("bowline", &mut inside, Deadline::within(PATIENCE))
     }
 
-    /// The first JSON line of `bowline ARGS`, which must succeed.
-    pub(crate) fn says(&self, args: &[&str]) -> Result<Value> {
+    fn says(&self, args: &[&str]) -> Result<Value> {
         let finished = self.bowline(args)?;
         ensure!(
             finished.code == Some(0),
@@ -95,15 +78,13 @@ impl Place {
         Ok(serde_json::from_str(line)?)
     }
 
-    /// Starts a peer that prints what it sees of a node.
-    pub(crate) fn peer(&self, args: &[&str]) -> Result<Process> {
+    fn peer(&self, args: &[&str]) -> Result<Process> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_network-peer"));
         command.args(args);
-        Process::spawn("network-peer", &mut self.sandbox.inside(&command))
+        Process::spawn("network-peer", &mut self.inside(&command))
     }
 
-    /// The addresses in a relay's answer to a new holder in this network.
-    pub(crate) fn reserved(&self, relay: &str) -> Result<Vec<String>> {
+    fn reserved(&self, relay: &str) -> Result<Vec<String>> {
         let mut peer = self.peer(&["reserve", relay])?;
         let said = peer.next(Deadline::within(PATIENCE))?;
         ensure!(said.kind() == "reserved", "the peer says {}", said.0);
