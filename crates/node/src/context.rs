@@ -259,6 +259,11 @@ impl Context {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+    #[cfg(feature = "quic")]
+    use std::{
+        io,
+        net::{SocketAddr, UdpSocket},
+    };
     use std::{
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
         time::Instant,
@@ -306,5 +311,54 @@ mod tests {
         core.local.read_interfaces(|| Ok(vec![old])).unwrap();
         assert_eq!(context.read_interfaces(), Some(vec![old]));
         assert_eq!(count.load(Relaxed), 1);
+    }
+
+    /// Counts the sockets that are bound again.
+    #[cfg(feature = "quic")]
+    #[derive(Debug, Default)]
+    struct Rebinds {
+        count: AtomicUsize,
+        inner: transport_quic::Tuned,
+    }
+
+    #[cfg(feature = "quic")]
+    impl transport_quic::UdpBinder for Rebinds {
+        fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+            self.inner.bind(address)
+        }
+
+        fn rebind(
+            &self,
+            address: SocketAddr,
+            former: &[Arc<tokio::net::UdpSocket>],
+        ) -> io::Result<UdpSocket> {
+            self.count.fetch_add(1, Relaxed);
+            self.inner.rebind(address, former)
+        }
+    }
+
+    #[cfg(feature = "quic")]
+    #[tokio::test]
+    async fn each_quic_socket_is_bound_again_when_the_network_has_changed() {
+        let (binder, mut kept) = (Arc::new(Rebinds::default()), None);
+        let builder = Node::builder(Keypair::generate_ed25519()).binder(binder.clone());
+        let built = builder.build_with(|context| {
+            kept = Some(context.clone());
+            Vec::new()
+        });
+        let ((node, _), context) = (built.unwrap(), kept.unwrap());
+        for _ in 0..2 {
+            let address = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
+            node.listen(address).await.unwrap();
+        }
+        let before = binder.count.load(Relaxed);
+        let old = "192.0.2.99".parse().unwrap();
+        let core = context.core().unwrap();
+        core.local.read_interfaces(|| Ok(vec![old])).unwrap();
+        assert_eq!(context.read_interfaces(), Some(vec![old]));
+        assert_eq!(binder.count.load(Relaxed) - before, 2);
+        // The routes have changed, and no address.
+        context.note_network_change();
+        assert_eq!(binder.count.load(Relaxed) - before, 4);
     }
 }

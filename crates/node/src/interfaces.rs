@@ -1,8 +1,8 @@
 //! The IP addresses of this machine's network interfaces, and notices of their changes.
 //!
-//! On Linux the kernel reports changes of addresses, of interfaces and their carriers, and of routes over a netlink socket. After each message the node reads
-//! the whole list, so a lost message does no harm. On other systems, and if the system refuses the socket, the node reads the
-//! list twice per second.
+//! On Linux the kernel reports changes of addresses, of interfaces and their carriers, and of routes over a netlink socket. After
+//! each message the node reads the whole list, so a lost message does no harm. On other systems, and if the system refuses the
+//! socket, the node reads the list twice per second.
 
 pub(crate) mod routes;
 

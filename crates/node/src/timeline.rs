@@ -175,14 +175,27 @@ mod tests {
     use super::*;
     use crate::{event::EventSender, part::Change};
 
-    #[tokio::test]
-    async fn states_and_public_events_come_in_the_order_in_which_they_happened() {
-        let (peer, now) = (PeerId::random(), Instant::now());
+    /// A timeline with what it follows. The test delivers the public events.
+    fn start(
+        now: Instant,
+    ) -> (
+        SharedTracker<PeerId>,
+        Arc<Connections>,
+        EventSender,
+        Timeline,
+    ) {
         let config = TrackerConfig::default();
         let tracker = SharedTracker::new(now, PeerId::random(), Recommended::default(), config);
         let connections = Connections::new(tracker.clone(), LimitsConfig::default());
         let sender = EventSender::new(16);
-        let mut timeline = Timeline::new(sender.subscribe(), Arc::clone(&connections));
+        let timeline = Timeline::new(sender.subscribe(), Arc::clone(&connections));
+        (tracker, connections, sender, timeline)
+    }
+
+    #[tokio::test]
+    async fn states_and_public_events_come_in_the_order_in_which_they_happened() {
+        let (peer, now) = (PeerId::random(), Instant::now());
+        let (tracker, connections, sender, mut timeline) = start(now);
         connections.observe(Box::new(move |change, position| {
             if let Change::Public(event) = change {
                 sender.send(position, event.clone());
@@ -220,11 +233,7 @@ mod tests {
     fn a_change_of_a_state_waits_for_an_earlier_event_that_is_still_being_delivered() {
         use std::{sync::mpsc, thread};
         let (peer, now) = (PeerId::random(), Instant::now());
-        let config = TrackerConfig::default();
-        let tracker = SharedTracker::new(now, PeerId::random(), Recommended::default(), config);
-        let connections = Connections::new(tracker.clone(), LimitsConfig::default());
-        let sender = EventSender::new(16);
-        let mut timeline = Timeline::new(sender.subscribe(), Arc::clone(&connections));
+        let (tracker, connections, sender, mut timeline) = start(now);
         let (started, delivering) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let gate = std::sync::Mutex::new((started, released));

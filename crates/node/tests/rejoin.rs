@@ -100,6 +100,44 @@ async fn a_node_joins_through_its_list_and_rejoins_after_the_peer_was_restarted(
     there.shutdown().await;
 }
 
+/// The value of a metric without labels.
+#[cfg(feature = "metrics")]
+fn metric(node: &Node, name: &str) -> u64 {
+    let text = node.metrics();
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .unwrap_or_else(|| panic!("{name}: {text}"))
+        .parse()
+        .unwrap()
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn the_metrics_have_the_state_the_candidates_and_the_dials() {
+    let (there, gone) = (node(), node());
+    let list = [listen(&there, TCP).await, listen(&gone, TCP).await];
+    gone.shutdown().await;
+    let here = joining(BootstrapConfig::default());
+    assert_eq!(metric(&here, "bowline_network_state"), 0);
+    assert_eq!(metric(&here, "bowline_network_candidates"), 0);
+    assert_eq!(metric(&here, "bowline_network_dials_total"), 0);
+    here.shutdown().await;
+
+    let here = joining(BootstrapConfig::default().with_list(list));
+    here.joined(soon()).await.unwrap();
+    assert_eq!(metric(&here, "bowline_network_state"), 3);
+    assert_eq!(metric(&here, "bowline_network_candidates"), 2);
+    while metric(&here, "bowline_network_dials_failed_total") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let view = candidate(&here, gone.peer_id()).unwrap();
+    let dials = metric(&here, "bowline_network_dials_total");
+    assert!(dials > view.dials, "{dials}: {view:?}");
+    here.shutdown().await;
+    there.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_node_redials_a_peer_that_dialed_it_at_the_address_that_the_peer_announced() {
     let here = joining(BootstrapConfig::default().with_redial(true));

@@ -14,8 +14,7 @@ pub(crate) fn list() -> BTreeSet<String> {
     let four = read("/proc/net/route");
     let six = read("/proc/net/ipv6_route");
     let four = four.lines().filter_map(v4);
-    let all: BTreeSet<String> = four.chain(six.lines().filter_map(v6)).collect();
-    all
+    four.chain(six.lines().filter_map(v6)).collect()
 }
 
 fn read(path: &str) -> String {
@@ -44,8 +43,7 @@ fn v4(line: &str) -> Option<String> {
     else {
         return None;
     };
-    let has_gateway = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
-    has_gateway.then(|| [interface, destination, mask, gateway, metric].join(" "))
+    has_gateway(flags).then(|| [interface, destination, mask, gateway, metric].join(" "))
 }
 
 /// Destination, source, next hop, metric, counters, flags and interface.
@@ -66,8 +64,12 @@ fn v6(line: &str) -> Option<String> {
     else {
         return None;
     };
-    let has_gateway = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0);
-    has_gateway.then(|| [interface, destination, length, hop, metric].join(" "))
+    has_gateway(flags).then(|| [interface, destination, length, hop, metric].join(" "))
+}
+
+/// Whether the flags in hexadecimal have that of a gateway.
+fn has_gateway(flags: &str) -> bool {
+    u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & GATEWAY != 0)
 }
 
 #[cfg(test)]

@@ -15,4 +15,6 @@ mod keeping;
 mod limits;
 mod names;
 mod racing;
+#[cfg(feature = "bootstrap")]
+mod rejoining;
 mod serving;

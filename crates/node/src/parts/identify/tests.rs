@@ -180,12 +180,18 @@ fn through_a_proxy_to(address: SocketAddr) -> Node {
     builder.dialer(Arc::new(dialer)).build().unwrap()
 }
 
-#[tokio::test]
-async fn a_peer_behind_a_proxy_is_told_no_private_or_loopback_address() {
+/// Two nodes that are not connected. The first node's dialer reaches the second at its address, whatever the target is.
+async fn pair_through_a_proxy() -> (Node, Node, Multiaddr) {
     let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
     let listening = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
     let listening = listening.unwrap().remove(0);
     let here = through_a_proxy_to(address::socket(&listening).unwrap());
+    (here, there, listening)
+}
+
+#[tokio::test]
+async fn a_peer_behind_a_proxy_is_told_no_private_or_loopback_address() {
+    let (here, there, _) = pair_through_a_proxy().await;
     here.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap())
         .await
         .unwrap();
@@ -219,10 +225,7 @@ async fn a_peer_behind_a_proxy_is_told_no_private_or_loopback_address() {
 
 #[tokio::test]
 async fn a_dialer_that_did_not_use_its_proxy_leaves_the_peer_its_own_audience() {
-    let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
-    let listening = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
-    let listening = listening.unwrap().remove(0);
-    let here = through_a_proxy_to(address::socket(&listening).unwrap());
+    let (here, _there, listening) = pair_through_a_proxy().await;
     let connection = here.dial([listening]).await.unwrap();
     assert_eq!(connection.audience(), Reach::Machine);
 }
