@@ -210,8 +210,8 @@ fn a_peer_that_was_killed_and_is_back_has_one_connection_within_a_second_and_one
             story,
         } = comes_back(listen);
         println!("{listen}: two connections for {held} ticks, until: {reason}");
-        // The peer's reset ended the connection, and no time limit of the survivor.
-        assert_eq!(reason, "connection lost", "{listen}");
+        // A reset ended the connection, and no time limit of the survivor.
+        assert!(reason.starts_with("connection lost"), "{listen}: {reason}");
         assert!(held < Ticks::PER_SECOND, "{listen}: {held} ticks");
         assert_is_one_story(&story);
     }
