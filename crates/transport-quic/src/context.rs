@@ -93,7 +93,7 @@ impl Context {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn meter(&self) -> MutexGuard<'_, Meter> {
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,7 +124,8 @@ impl Context {
         let source = incoming.remote_address().ip();
         let validated = incoming.remote_address_validated();
         let now = Instant::now().into_std();
-        let verdict = self.meter().handle_incoming(now, source, validated);
+        let id = incoming.orig_dst_cid();
+        let verdict = self.meter().handle_incoming(now, source, validated, id);
         match verdict {
             Verdict::Admit => Judgement::Admit(HalfOpen {
                 context: Arc::clone(self),

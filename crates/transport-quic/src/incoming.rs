@@ -63,10 +63,17 @@ impl Incoming {
     /// Gives the handshake back if its address is validated already.
     pub fn retry(self) -> Result<(), Self> {
         let Self { quinn, half_open } = self;
-        quinn.retry().map_err(|error| Self {
-            quinn: Box::new(error.into_incoming()),
-            half_open,
-        })
+        let id = quinn.orig_dst_cid();
+        match quinn.retry() {
+            Ok(()) => {
+                half_open.context.meter().handle_asked(id);
+                Ok(())
+            }
+            Err(error) => Err(Self {
+                quinn: Box::new(error.into_incoming()),
+                half_open,
+            }),
+        }
     }
 
     /// Runs the handshake. Once it has succeeded, the dialer's address is validated. Dropping

@@ -7,12 +7,17 @@
 //! unvalidated handshakes. Reads no clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
+use quinn_proto::ConnectionId;
+
 use crate::config::Config;
+
+/// How many ids of handshakes that were asked for a token are remembered: about 6 KiB.
+const MAX_ASKED: usize = 256;
 
 /// What becomes of an inbound handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,9 @@ pub(crate) struct Meter {
     /// Bucket content in billionths of a handshake: no rounding at any rate.
     level: u64,
     filled: Option<Instant>,
+    /// The connection ids of the handshakes that were asked for a token, the latest last. The first flight of a handshake may
+    /// have several datagrams, and each that comes after the answer to the first looks like a newcomer.
+    asked: VecDeque<ConnectionId>,
 }
 
 const WHOLE: u64 = 1_000_000_000;
@@ -56,15 +64,17 @@ impl Meter {
             sources: BTreeMap::new(),
             level: u64::from(config.retry_above) * WHOLE,
             filled: None,
+            asked: VecDeque::new(),
         }
     }
 
-    /// Decides about a handshake that arrives from `source`.
+    /// Decides about a handshake that arrives from `source`. `id` is the connection id to which its first packets are sent.
     pub(crate) fn handle_incoming(
         &mut self,
         now: Instant,
         source: IpAddr,
         validated: bool,
+        id: ConnectionId,
     ) -> Verdict {
         if validated {
             if self.validated >= self.max_validated {
@@ -74,18 +84,31 @@ impl Meter {
             return Verdict::Admit;
         }
         self.fill(now);
+        if self.asked.contains(&id) {
+            // The answer to the first packet may be lost.
+            return Verdict::Retry;
+        }
         let source = block(source);
         let from_there = self.sources.get(&source).copied().unwrap_or(0);
         if self.level < WHOLE
             || self.unvalidated >= self.max_unvalidated
             || from_there >= self.max_per_address
         {
+            self.handle_asked(id);
             return Verdict::Retry;
         }
         self.level -= WHOLE;
         self.unvalidated += 1;
         self.sources.insert(source, from_there + 1);
         Verdict::Admit
+    }
+
+    /// The handshake with this id is asked for a token.
+    pub(crate) fn handle_asked(&mut self, id: ConnectionId) {
+        if self.asked.len() == MAX_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(id);
     }
 
     /// An admitted handshake has ended.
@@ -126,6 +149,8 @@ fn block(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -138,9 +163,16 @@ mod tests {
         Meter::new(&config)
     }
 
+    /// A handshake whose id nobody has seen before.
+    fn incoming(meter: &mut Meter, now: Instant, source: IpAddr, validated: bool) -> Verdict {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = ConnectionId::new(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        meter.handle_incoming(now, source, validated, id)
+    }
+
     fn admitted(meter: &mut Meter, now: Instant, tries: usize) -> usize {
         (0..tries)
-            .filter(|_| meter.handle_incoming(now, HERE, false) == Verdict::Admit)
+            .filter(|_| incoming(meter, now, HERE, false) == Verdict::Admit)
             .count()
     }
 
@@ -149,7 +181,7 @@ mod tests {
         let mut meter = meter(1000);
         let now = Instant::now();
         assert_eq!(admitted(&mut meter, now, 1000), 1000);
-        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
+        assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Retry);
     }
 
     #[test]
@@ -159,7 +191,7 @@ mod tests {
         let mut let_in = 0;
         for millis in 0..10_000 {
             let now = start + Duration::from_millis(millis);
-            if meter.handle_incoming(now, HERE, false) == Verdict::Admit {
+            if incoming(&mut meter, now, HERE, false) == Verdict::Admit {
                 meter.handle_end(HERE, false);
                 let_in += 1;
             }
@@ -184,10 +216,10 @@ mod tests {
         let mut meter = meter(1);
         let now = Instant::now();
         for _ in 0..10 {
-            assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, HERE, true), Verdict::Admit);
         }
-        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
-        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
+        assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Admit);
+        assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Retry);
     }
 
     #[test]
@@ -198,19 +230,19 @@ mod tests {
         let mut meter = Meter::new(&config);
         let now = Instant::now();
         for _ in 0..3 {
-            assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Admit);
         }
-        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Retry);
+        assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Retry);
         for _ in 0..2 {
-            assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, HERE, true), Verdict::Admit);
         }
-        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Refuse);
+        assert_eq!(incoming(&mut meter, now, HERE, true), Verdict::Refuse);
 
         meter.handle_end(HERE, false);
-        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Refuse);
-        assert_eq!(meter.handle_incoming(now, HERE, false), Verdict::Admit);
+        assert_eq!(incoming(&mut meter, now, HERE, true), Verdict::Refuse);
+        assert_eq!(incoming(&mut meter, now, HERE, false), Verdict::Admit);
         meter.handle_end(HERE, true);
-        assert_eq!(meter.handle_incoming(now, HERE, true), Verdict::Admit);
+        assert_eq!(incoming(&mut meter, now, HERE, true), Verdict::Admit);
     }
 
     #[test]
@@ -223,14 +255,14 @@ mod tests {
         let other_six: IpAddr = "2001:db8:0:2::1".parse().unwrap();
         for (first, second, other) in [(HERE, mapped, six(9)), (six(1), six(2), other_six)] {
             let mut meter = Meter::new(&config);
-            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Admit);
-            assert_eq!(meter.handle_incoming(now, second, false), Verdict::Admit);
-            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Retry);
-            assert_eq!(meter.handle_incoming(now, other, false), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, first, false), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, second, false), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, first, false), Verdict::Retry);
+            assert_eq!(incoming(&mut meter, now, other, false), Verdict::Admit);
             meter.handle_end(second, false);
-            assert_eq!(meter.handle_incoming(now, first, false), Verdict::Admit);
+            assert_eq!(incoming(&mut meter, now, first, false), Verdict::Admit);
         }
-        meter.handle_incoming(now, HERE, false);
+        incoming(&mut meter, now, HERE, false);
         meter.handle_end(HERE, false);
         assert!(meter.sources.is_empty(), "nothing is kept of a source");
     }
@@ -238,7 +270,7 @@ mod tests {
     #[test]
     fn a_rate_of_zero_asks_every_newcomer() {
         let mut meter = meter(0);
-        let verdict = meter.handle_incoming(Instant::now(), HERE, false);
+        let verdict = incoming(&mut meter, Instant::now(), HERE, false);
         assert_eq!(verdict, Verdict::Retry);
     }
 
@@ -250,5 +282,36 @@ mod tests {
         let before = now - Duration::from_secs(5);
         assert_eq!(admitted(&mut meter, before, 100), 0);
         assert_eq!(admitted(&mut meter, now, 100), 0);
+    }
+
+    #[test]
+    fn the_rest_of_a_flight_whose_first_datagram_was_asked_for_a_token_is_no_new_handshake() {
+        let mut meter = meter(1);
+        let start = Instant::now();
+        let [first, second] = [[1; 8], [2; 8]].map(|id| ConnectionId::new(&id));
+        assert_eq!(
+            meter.handle_incoming(start, HERE, false, first),
+            Verdict::Admit
+        );
+        assert_eq!(
+            meter.handle_incoming(start, HERE, false, second),
+            Verdict::Retry
+        );
+        let later = start + Duration::from_secs(5);
+        assert_eq!(
+            meter.handle_incoming(later, HERE, false, second),
+            Verdict::Retry
+        );
+        assert_eq!(
+            meter.handle_incoming(later, HERE, true, second),
+            Verdict::Admit
+        );
+        assert_eq!(incoming(&mut meter, later, HERE, false), Verdict::Admit);
+
+        for number in 0..MAX_ASKED + 10 {
+            meter.handle_asked(ConnectionId::new(&number.to_le_bytes()));
+        }
+        assert_eq!(meter.asked.len(), MAX_ASKED);
+        assert!(!meter.asked.contains(&second), "the oldest are forgotten");
     }
 }
