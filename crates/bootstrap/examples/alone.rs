@@ -1,5 +1,5 @@
-//! The crate used alone: it drives plain TCP connects. A server on loopback goes down and comes back, and the program shows how
-//! long the way back takes. `cargo run -p bootstrap --example alone`.
+//! Uses this crate alone, over plain TCP. A server on loopback stops and starts again, and the program prints the time until it
+//! is connected again. `cargo run -p bootstrap --example alone`.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The addresses that a peer announces, as candidates.
 //!
-//! A peer may announce the addresses of others, so that this node dials them again and again. An address counts as the peer's
-//! own only if a connection shows that the peer, or a relay of this node, is there.
+//! A hostile peer may announce the addresses of other hosts, so that this node dials those hosts again and again. An address
+//! counts as the peer's own only if a connection shows that the peer, or a relay of this node, is there.
 
 use std::net::IpAddr;
 
@@ -15,12 +15,13 @@ use crate::{Candidate, Origin};
 const MAX_SHOWN: usize = 8;
 const MAX_CLAIMED: usize = 4;
 
-/// Candidates of the addresses that a connected peer announces: one of [`Origin::Peer`] with the addresses at which a connection
-/// shows the peer, and one of [`Origin::Claimed`] with the others.
+/// Two candidates with the addresses that a connected peer announces. The first candidate has the origin [`Origin::Peer`] and the
+/// addresses at which a connection shows the peer. The second candidate has the origin [`Origin::Claimed`] and the other
+/// addresses.
 ///
-/// `at` is the IP address of the peer, unless a relay is in between. `relay` returns the IP address of a connected relay: the
-/// relay shows that its circuits are there. Host names are left out, because their owner chooses where they lead. The host leaves
-/// out the addresses that such a peer must not name, such as those of this node's private network.
+/// `at` is the IP address of the peer; `None` if the connection uses a relay. `relay` returns the IP address of a connected
+/// relay, because circuit addresses of that relay count as shown. Host names are left out, because their owner chooses their
+/// addresses. The caller leaves out the addresses that such a peer must not name, such as those of this node's private network.
 ///
 /// ```
 /// use bootstrap::{Origin, PeerId, announced};

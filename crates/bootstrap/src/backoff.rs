@@ -1,11 +1,11 @@
-//! Backoff with full jitter: each delay is uniform in (0, min(cap, base · 2ⁿ)], and `n` counts the dials since the last reset.
+//! Backoff with full jitter: each delay is uniform in (0, min(cap, base · 2ⁿ)], where n counts the dials since the last reset.
 
 use std::time::Duration;
 
 /// The shortest ceiling of a delay. A base or cap of zero would otherwise dial without a pause.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// A sequence of delays. Who owns the backoff passes the cap each time, because the cap depends on the situation.
+/// A sequence of delays. The caller passes the cap each time, because the cap depends on the situation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     base: Duration,
@@ -18,30 +18,30 @@ impl Backoff {
         Self { base, steps: 0 }
     }
 
-    /// The next delay, and a step: the ceiling of the delay after it is twice as high, up to the cap.
+    /// Returns the next delay and doubles the ceiling of the delay after it, up to the cap.
     pub fn next(&mut self, cap: Duration, jitter: &mut Jitter) -> Duration {
         let delay = self.redraw(cap, jitter);
         self.steps = self.steps.saturating_add(1);
         delay
     }
 
-    /// A delay with the present ceiling, without a step.
+    /// Returns a delay with the present ceiling, and leaves the ceiling unchanged.
     pub fn redraw(&self, cap: Duration, jitter: &mut Jitter) -> Duration {
         jitter.up_to(self.ceiling(cap))
     }
 
-    /// The longest that the next delay can be.
+    /// The maximum of the next delay.
     pub fn ceiling(&self, cap: Duration) -> Duration {
         let factor = 1u32.checked_shl(self.steps).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(cap).max(LEAST)
     }
 
-    /// The delays start again at the base.
+    /// Starts again at the base.
     pub fn reset(&mut self) {
         self.steps = 0;
     }
 
-    /// Skips the steps whose ceiling is below `cap`: the next delay is uniform in the whole of it.
+    /// Skips the steps whose ceiling is below `cap`. The next delay is then uniform in (0, `cap`].
     pub fn raise(&mut self, cap: Duration) {
         self.reset();
         while self.steps < u32::BITS && self.ceiling(cap) < cap {
@@ -55,7 +55,7 @@ impl Backoff {
     }
 }
 
-/// A seeded source of random delays (SplitMix64). Delays need to differ between nodes and need no secrecy.
+/// A seeded source of random delays (SplitMix64). The delays must differ between nodes, but need not be secret.
 #[derive(Debug, Clone)]
 pub struct Jitter(u64);
 

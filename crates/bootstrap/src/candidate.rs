@@ -9,7 +9,7 @@ pub struct Candidate<Id, A> {
     pub peer: Option<Id>,
     /// Where the peer may be reached, the best address first. The core keeps [`crate::RejoinConfig::max_addresses`] of them.
     pub addresses: Vec<A>,
-    /// Who named the peer.
+    /// The kind of source that named the peer.
     pub origin: Origin,
 }
 
@@ -24,12 +24,12 @@ impl<Id, A> Candidate<Id, A> {
     }
 }
 
-/// Who named a candidate, in the order of trust. A less trusted origin never displaces an address or a candidate of a more
-/// trusted one.
+/// The kind of source that named a candidate, in the order of trust. A less trusted origin never displaces an address or a
+/// candidate of a more trusted origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The user: a connection to this peer must be kept.
+    /// The user, who wants a connection to this peer at all times.
     Kept,
     /// The bootstrap list of the configuration.
     List,
@@ -45,8 +45,8 @@ pub enum Origin {
     Lan,
     /// The routing table of a DHT.
     Routing,
-    /// The peer itself, for an address at which nothing has shown the peer. The address may belong to somebody else. A candidate
-    /// with such addresses only is forgotten a day after the peer was last connected.
+    /// The peer itself, for an address at which no connection has shown the peer. The address may belong to somebody else. A
+    /// candidate that has only such addresses is forgotten a day after the peer was last connected.
     Claimed,
     /// A third party.
     Other,
@@ -82,7 +82,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a source has found.
+/// A finding of a source.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Found<Id, A> {
@@ -90,15 +90,15 @@ pub enum Found<Id, A> {
     Candidate(Candidate<Id, A>),
     /// The source no longer names these addresses of a peer. If no origin names any address, the candidate is forgotten.
     Withdrawn(Candidate<Id, A>),
-    /// The source has a problem that its user should know, such as a line that is no address.
+    /// The source has a problem that the user should know, such as a line without a valid address.
     Problem(crate::SourceError),
 }
 
-/// How many further peers the node is looking for. A source may search more often while this is high.
+/// How many further peers the node is looking for. A source may search more often while many peers are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Need {
-    /// How many peers are missing up to [`crate::RejoinConfig::target`].
+    /// How many peers are missing to reach [`crate::RejoinConfig::target`].
     pub peers: usize,
     /// Whether no peer is connected.
     pub isolated: bool,

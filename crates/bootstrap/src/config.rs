@@ -10,18 +10,18 @@ pub struct RejoinConfig {
     /// round trips.
     pub base: Duration,
     /// The longest delay for a peer that was lost a short time ago. Default 1.5 s: a peer that restarts is dialed within 1.5 s
-    /// of its being up.
+    /// after it is up again.
     pub lost_cap: Duration,
-    /// How long after its loss a peer is dialed at [`Self::lost_cap`]. Default 2 min: most restarts and network failures are
-    /// over by then.
+    /// How long after its loss a peer is dialed at the pace of [`Self::lost_cap`]. Default 2 min: most restarts and network
+    /// failures are over by then.
     pub lost_window: Duration,
-    /// How many lost peers are dialed at [`Self::lost_cap`] at a time, in addition to the peers to keep. Default 16: about 21
-    /// dials per second if all of them are gone. A further loss displaces the oldest one.
+    /// How many lost peers are dialed at the pace of [`Self::lost_cap`] at the same time, in addition to the peers to keep.
+    /// Default 16: about 21 dials per second if all of them are gone. A further lost peer displaces the one that was lost first.
     pub max_lost: usize,
     /// The longest delay while no peer is connected. Default 10 s: a network that comes back is found within 10 s, and a
     /// bootstrap peer with 10,000 waiting nodes gets 2,000 dials per second.
     pub isolated_cap: Duration,
-    /// The longest delay otherwise. Default 300 s: a peer that is away for long costs little.
+    /// The longest delay in all other cases. Default 300 s: a peer that is away for a long time costs little.
     pub cap: Duration,
     /// How long a connection must last to reset the backoff of its peer. Default 10 s. Peers that accept a connection only to
     /// close it do so sooner.
@@ -29,34 +29,34 @@ pub struct RejoinConfig {
     /// How long a connection must last to count for [`Self::wanted`]. Default 3 s: longer than the exchange of a bootstrap
     /// peer that closes afterwards, and short enough that two nodes that know only each other are joined within 10 s.
     pub settled: Duration,
-    /// How many settled peers make the node [`crate::State::Joined`]: this figure decides what the node reports, not how many
-    /// peers it dials, which is [`Self::target`]. Default 1: two nodes that know only each other are a network.
+    /// The number of settled peers from which on the node is [`crate::State::Joined`]. This figure only decides what the node
+    /// reports. [`Self::target`] decides how many peers it dials. Default 1: two nodes that know only each other are a network.
     pub wanted: usize,
-    /// The core dials candidates until so many peers are connected: this figure decides how many peers the node dials, not what
-    /// it reports, which is [`Self::wanted`]. Default 8: the loss of a few peers isolates nobody. Lost peers and peers to keep
-    /// are dialed beyond that.
+    /// The number of connected peers up to which the core dials candidates. [`Self::wanted`] decides what the node reports.
+    /// Default 8: the loss of a few peers does not isolate the node. The core dials lost peers and peers to keep even if the
+    /// target is reached.
     pub target: usize,
-    /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and an older one
-    /// would only repeat its packets at growing intervals.
+    /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and a longer dial would
+    /// only repeat its packets at growing intervals.
     pub attempt: Duration,
     /// How many dials may be in flight. Default 64: [`Self::max_lost`] × [`Self::max_per_peer`], so that lost peers which do
     /// not answer never delay each other.
     pub max_in_flight: usize,
-    /// How many dials of one peer may be in flight. Default 4: four mean delays of a lost peer are as long as a dial. One more
-    /// dial abandons the oldest one.
+    /// How many dials of one peer may be in flight. Default 4, because four mean delays of a lost peer are as long as a dial. A
+    /// further dial of the peer abandons the oldest dial.
     pub max_per_peer: usize,
-    /// The mean time between the starts of ordinary dials. Default 50 ms, which is 20 dials per second: 100 candidates whose dials
-    /// fail at once get as much while no peer is connected, and of more candidates the one that has waited longest is first. So
-    /// nobody who names candidates makes the node send more. These dials are not counted: dials of lost peers, which
-    /// [`Self::max_lost`] and [`Self::lost_cap`] bound; dials of the peers to keep, each at the pace of its backoff; and the dials
-    /// that the user wants ([`crate::Rejoin::handle_user_dial`]).
+    /// The mean time between the starts of ordinary dials. Default 50 ms, which is 20 dials per second. That is the pace of 100
+    /// candidates whose dials fail at once while no peer is connected. If there are more candidates, the one that has waited
+    /// longest is first. A source that names many candidates therefore does not make the node send more. Three kinds of dials do
+    /// not count: dials of lost peers, which [`Self::max_lost`] and [`Self::lost_cap`] bound; dials of the peers to keep, each at
+    /// the pace of its backoff; and the dials that the user wants ([`crate::Rejoin::handle_user_dial`]).
     pub dial_interval: Duration,
-    /// How many ordinary dials may start without a pause, after a rest. Default 64, which is [`Self::max_in_flight`]: a start or a
-    /// change of the network is no slower than without the pace.
+    /// How many ordinary dials may start without a pause, if none has started for some time. Default 64, which is
+    /// [`Self::max_in_flight`]: the pace does not slow down a start or a change of the network.
     pub dial_burst: u32,
     /// How many candidates are kept. Default 1,024: more than a node dials in an hour.
     pub max_candidates: usize,
-    /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports, two address families.
+    /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports with two address families each.
     pub max_addresses: usize,
     /// How long a candidate of the bootstrap list waits at first if peers of another origin are known. Default 0.5 s. Saved
     /// peers and peers on the LAN are often connected by then, and spare the bootstrap peers the load.

@@ -1,7 +1,7 @@
 //! The core and its sources on tokio. This file sleeps and forwards; the core decides.
 //!
-//! Backpressure: a source is asked for its next finding when the core has taken the last one. Cancel-safety: each future of this
-//! file may be dropped at any time, and nothing is lost.
+//! Backpressure: the driver asks a source for its next finding when the core has taken the previous one. Cancel-safety: each
+//! future of this file may be dropped at any time, and nothing is lost.
 
 use std::{
     fmt,
@@ -24,15 +24,15 @@ use crate::{
 /// How often the driver looks whether the host was asleep.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the host has to do or to know.
+/// An event for the host, which must act on it or may want to know it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DriverEvent<Id, A> {
     /// An event of the core.
     Rejoin(RejoinEvent<Id, A>),
-    /// A source has a problem. Log it.
+    /// A source has a problem, which the host should log.
     Problem(SourceError),
-    /// The host was asleep for so long. The core knows.
+    /// The host was asleep for this long. The core has been told already.
     Resumed(Duration),
 }
 
@@ -218,7 +218,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Handle<Id, A> {
         result
     }
 
-    /// The addresses, the carrier or the routes of this host have changed. The core redials and the sources search again.
+    /// Reports that the addresses, the carrier or the routes of this host have changed. The core redials and the sources search
+    /// again.
     pub fn changed(&self) {
         changed(&self.0);
         self.0.touched.notify_one();

@@ -1,4 +1,4 @@
-//! What can go wrong in a source.
+//! The problems of a source.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -6,7 +6,7 @@ use std::{io, path::PathBuf, sync::Arc};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// A line of a file is no address of a peer.
+    /// A line of a file is not the address of a peer.
     #[error("{}:{line}: {text:?} is not an address of a peer, such as /ip4/192.0.2.1/tcp/4077/p2p/12D3KooW…", path.display())]
     Line {
         /// The file.
@@ -16,7 +16,7 @@ pub enum SourceError {
         /// The line's first 80 characters.
         text: String,
     },
-    /// More lines of a file are no addresses than are named one by one.
+    /// Further lines of a file are not addresses. The first bad lines were reported one by one.
     #[error("{}: {lines} further lines are not addresses of peers", path.display())]
     Lines {
         /// The file.
@@ -24,22 +24,22 @@ pub enum SourceError {
         /// The number of lines.
         lines: usize,
     },
-    /// A file has more candidates, or more bytes, than are read.
+    /// A file has more candidates or bytes than the source reads.
     #[error("{}: only the first {limit} {unit} are read", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// What is read at the most.
+        /// The limit.
         limit: usize,
-        /// What the limit counts.
+        /// The unit of the limit.
         unit: &'static str,
     },
-    /// A file cannot be read. The candidates that were read before stay.
+    /// A file cannot be read. The candidates of the previous read stay.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Arc<io::Error>,
     },
     /// A `/dnsaddr` name could not be resolved.
@@ -61,7 +61,7 @@ pub enum SourceError {
     SetAside {
         /// The file.
         path: PathBuf,
-        /// Where it is now.
+        /// The path to which the damaged file was moved.
         aside: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -71,23 +71,23 @@ pub enum SourceError {
     Store {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Records of saved peers are unreadable and were passed over.
+    /// Records of saved peers are unreadable and were ignored.
     #[error("{}: {records} records of saved peers are unreadable and were ignored", path.display())]
     Records {
         /// The file.
         path: PathBuf,
-        /// How many.
+        /// The number of records.
         records: usize,
     },
     /// The LAN cannot be searched.
     #[error("cannot search the LAN for peers: {what}")]
     Lan {
-        /// What failed.
+        /// The operation that failed.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: Arc<io::Error>,
     },
 }

@@ -1,5 +1,5 @@
-//! What the fuzz targets feed: the decoders of bytes from strangers. Each returns normally on any input, or the input is a
-//! finding.
+//! Entry points of the fuzz targets: the decoders of this crate that read bytes from strangers. An input on which one
+//! of them panics is a finding.
 
 /// A packet on the LAN.
 #[cfg(feature = "mdns")]
@@ -11,7 +11,7 @@ pub fn mdns_packet(data: &[u8]) {
     }
 }
 
-/// A record of the file of saved peers. The first byte says how many of the next bytes are the key.
+/// A record of the file of saved peers. The first byte is the number of the following bytes that form the key.
 #[cfg(feature = "store")]
 pub fn saved_record(data: &[u8]) {
     use crate::SavedPeer;

@@ -1,5 +1,4 @@
-//! The core of Kademlia: the routing table, the lookups and the store behind one set of verbs. It reads no clock and opens no
-//! socket.
+//! The core of a Kademlia DHT: the routing table, the lookups and the store. It reads no clock and opens no socket.
 //!
 //! The host reports connections, requests and answers with the `handle_*` methods, takes all events with [`Kad::poll_event`],
 //! and calls [`Kad::handle_timeout`] at [`Kad::poll_timeout`].
@@ -14,16 +13,16 @@
 //! # Invariants
 //!
 //! - Only a peer that has answered is in the routing table. At most 2 per bucket and 3 per table are in one IPv4 /16 or IPv6 /32.
-//! - A table below its minimum asks the connected servers, and the host for more, until it is full again. A query without any
-//!   peer waits for one until its own deadline.
-//! - A lookup sends at most 12 k requests and keeps at most 28 k candidates. An answer adds at most k of them.
+//! - If the table has too few entries, the core asks the connected servers for peers and the host for connections, until the
+//!   table is full again. A query without any peer waits for a peer until the deadline of the query.
+//! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates. An answer adds at most k candidates.
 //! - Values, providers, publications, queries and requests in flight are bounded by [`KadConfig`] and by the constants here.
-//! - Addresses that the preset does not accept are neither dialed nor told. A peer without any address does not exist.
+//! - Addresses that the preset does not accept are neither dialed nor passed on. The core ignores a peer without any address.
 //!
 //! # Limitations
 //!
-//! - Lookups do not use disjoint paths. Their defence is the reach: see [`Kad::put`] and [`Kad::get`].
-//! - Values of other peers live in memory and are gone after a restart.
+//! - Lookups do not use disjoint paths. Their defence against Sybil peers is the reach: see [`Kad::put`] and [`Kad::get`].
+//! - The node keeps the values of other peers in memory only, so a restart loses them.
 //!
 //! ```
 //! use std::time::Instant;
@@ -135,8 +134,8 @@ pub struct Kad<Id, A> {
 }
 
 impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
-    /// A node named `local`. `place` says where an address leads; for multiaddrs it is `place_of`. Nodes need different seeds,
-    /// because equal seeds act in step.
+    /// A node named `local`. `place` returns the place of an address; for multiaddrs, use `place_of`. Nodes need different seeds,
+    /// because nodes with equal seeds act in step.
     pub fn new(
         now: Instant,
         local: Id,
@@ -203,9 +202,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         )
     }
 
-    /// Looks for a value. The query ends when [`KadConfig::quorum`] peers have returned a valid value, or when all peers near
-    /// the key were asked: the nearest k, and all that are nearer than the k-th nearest of an honest network is expected to be,
-    /// at most 4 k. Peers with a worse value than the best one get the best one.
+    /// Looks for a value. The query ends when [`KadConfig::quorum`] peers have returned a valid value, or when all peers near the
+    /// key were asked. The peers near the key are the nearest k peers, and all peers that are nearer than the expected distance
+    /// of the k-th nearest honest peer, at most 4 · k peers in all. Peers that have returned a worse value get the best value.
     ///
     /// # Errors
     ///
@@ -219,7 +218,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.start_for_host(now, key, Kind::Get(values))
     }
 
-    /// Stores a value at the peers near its key, which are chosen as for [`Kad::get`], and again every
+    /// Stores a value at the peers near its key, which are chosen as for [`Kad::get`]. The node stores the value again every
     /// [`KadConfig::republish`] until [`Kad::unpublish`].
     ///
     /// # Errors
@@ -244,7 +243,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.publish(now, Publication::Value(record))
     }
 
-    /// Tells the peers near a key that this node provides it, and again every [`KadConfig::republish`] until
+    /// Tells the peers near a key that this node provides the key. The node repeats this every [`KadConfig::republish`] until
     /// [`Kad::unpublish`].
     ///
     /// # Errors
@@ -258,7 +257,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.publish(now, Publication::Provider(key))
     }
 
-    /// Looks for at least `count` providers of a key, or for all that the peers near it know. At most 256 are returned.
+    /// Looks for at least `count` providers of a key, or for all providers that the peers near the key know. Returns at most 256
+    /// providers.
     ///
     /// # Errors
     ///
@@ -285,12 +285,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         )
     }
 
-    /// The node does not publish this key any more. Other peers keep it until it expires. Returns whether it was published.
+    /// Stops publishing a key. Other peers keep the key until it expires. Returns whether the node published it.
     pub fn unpublish(&mut self, key: &[u8]) -> bool {
         self.published.remove(key)
     }
 
-    /// Ends a query. Its event [`KadEvent::Done`] says that it was stopped.
+    /// Ends a query, which causes the event [`KadEvent::Done`] with [`QueryError::Stopped`].
     pub fn stop(&mut self, query: QueryId) {
         if self
             .queries

@@ -1,4 +1,4 @@
-//! Joins the network, and rejoins it after a loss of its peers, its network or its process.
+//! Joins a peer-to-peer network, and rejoins it after a restart or after a loss of peers or of the network.
 //!
 //! ```text
 //!  list, file, /dnsaddr, saved peers, LAN ── PeerSource ──► candidates ─┐
@@ -12,9 +12,9 @@
 //!     └──────────────────────── the last peer is gone ────────────────────────────────┘
 //! ```
 //!
-//! A *candidate* is a peer that may be dialed, with the addresses that are known of it. A *source* names candidates; its
-//! *origin* says how far it is trusted. A connection has *settled* after 3 s and has *lasted* after 10 s. A peer is *lost* if
-//! its connection had lasted and is gone.
+//! A *candidate* is a peer that may be dialed, with its known addresses. A *source* names candidates. The *origin* of a candidate
+//! is the kind of its source, which decides how far the candidate is trusted. A connection has *settled* after 3 s and has
+//! *lasted* after 10 s. A peer is *lost* if its connection had lasted and is gone.
 //!
 //! [`Rejoin`] is the core, for any type of peer id and address. With the feature `tokio`, `Driver` runs the core and its
 //! sources. [`sources`] has the sources for libp2p's peers. `Store` saves peers across restarts (feature `store`). `kad` is a
@@ -29,7 +29,7 @@
 //! - A dial in flight never delays the next one. The number of dials in flight is bounded, for each peer and in all, and the
 //!   candidate that has waited longest is dialed first.
 //! - At most 64 ordinary dials start at once, and then 20 per second. Dials of lost peers and of peers to keep do not wait for
-//!   this pace: lost peers are at most 16, and the user names the peers to keep.
+//!   this pace: at most 16 peers count as lost, and the user names the peers to keep.
 //! - A less trusted origin displaces no candidate and no address of a more trusted one.
 //! - The core reads no clock and opens no socket: the host passes `now` and a seed.
 //! - The memory and the packets that a source, a name server, a host on the LAN or a file can cause are bounded.
@@ -38,10 +38,11 @@
 //!
 //! - The core dials nothing itself and does not check who answers. The host authenticates peers.
 //! - Only candidates with a peer id are offered for a purpose ([`Rejoin::handle_wanted`]).
-//! - A lost peer without a known address is not dialed. Report the addresses that peers tell about themselves as candidates of
-//!   [`Origin::Peer`], but only where a connection shows the peer. Other announced addresses are [`Origin::Claimed`]: the
-//!   core neither dials them at the quick pace nor has them saved. With the feature `libp2p`, `announced` tells the two apart.
-//! - The LAN source uses IPv4. It announces this node with addresses of its interfaces, and does not say goodbye.
+//! - A lost peer without a known address is not dialed. Report the addresses that a peer announces as candidates of
+//!   [`Origin::Peer`] if a connection shows that the peer is there. Report its other addresses as [`Origin::Claimed`]: the core
+//!   does not dial them at the quick pace, and they are never saved. With the feature `libp2p`, `announced` sorts the addresses.
+//! - The LAN source does not use IPv6. It announces only addresses of the host's interfaces, and sends no goodbye packet when the
+//!   node stops.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -104,8 +105,8 @@ pub use store::{Loaded, SavedPeer, Store, StoreConfig};
 
 /// Supplies candidate peers.
 ///
-/// A source is polled like a stream: it yields a finding only when the core can take one, so that it cannot outrun the core. A
-/// source that is an async function is easier to write with `sources::Task` (feature `tokio`).
+/// A source is polled like a stream. The driver polls it only when the core can take a finding, so a fast source cannot flood the
+/// core. A source that is an async function is easier to write with `sources::Task` (feature `tokio`).
 ///
 /// ```
 /// use std::task::{Context, Poll};
@@ -135,16 +136,16 @@ pub use store::{Loaded, SavedPeer, Store, StoreConfig};
 /// assert!(source.poll_found(&mut context).is_ready());
 /// ```
 pub trait PeerSource<Id, A>: Send {
-    /// The next finding. `None`: the source has named all that it ever will, and is dropped.
+    /// The next finding. `None`: the source has no further findings, and is dropped.
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found<Id, A>>>;
 
-    /// The node needs more or fewer peers than before. The source is polled afterwards. Default: the need changes nothing.
+    /// The node needs more or fewer peers than before. The source is polled afterwards. Default: nothing happens.
     fn handle_need(&mut self, need: Need) {
         let _ = need;
     }
 
-    /// The network has changed, or the host was asleep: what the source knows may be out of date. The source is polled
-    /// afterwards. Default: a change changes nothing.
+    /// The network has changed, or the host was asleep, so the source's knowledge may be out of date. The source is polled
+    /// afterwards. Default: nothing happens.
     fn handle_changed(&mut self) {}
 }
 

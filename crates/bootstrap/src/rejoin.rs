@@ -1,4 +1,4 @@
-//! The core: from candidates and connections to the next dial. It reads no clock and opens no socket.
+//! The core. It derives the next dial from candidates and connections, and reads no clock and opens no socket.
 //!
 //! The host reports what happens with the `handle_*` methods, takes all events with [`Rejoin::poll_event`], and calls
 //! [`Rejoin::handle_timeout`] at [`Rejoin::poll_timeout`].
@@ -54,7 +54,8 @@ pub struct Rejoin<Id, A> {
 }
 
 impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
-    /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because equal seeds dial in lockstep.
+    /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because nodes with equal seeds dial in
+    /// step.
     pub fn new(local: Option<Id>, seed: u64, config: RejoinConfig) -> Self {
         Self {
             pace: Pace::new(config.dial_burst),
@@ -74,8 +75,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         }
     }
 
-    /// A source names a candidate, or more addresses of one. Returns whether the candidate is in the book now: it is not if the
-    /// book is full of candidates that are as good, or if the candidate has no address or is this node.
+    /// A source names a candidate, or further addresses of a known candidate. Returns whether the candidate is in the book now. A
+    /// candidate is not taken if the book is full of equally good candidates, or if the candidate has no address or is this node.
     pub fn handle_candidate(&mut self, now: Instant, candidate: Candidate<Id, A>) -> bool {
         if candidate.peer.is_some() && candidate.peer == self.local {
             return false;
@@ -123,8 +124,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A peer is connected, for any purpose and by anyone's dial. `address` is where this node reached the peer, if it dialed.
-    /// Report only connections without a limit: a circuit through a relay that is about to end is no way into the network.
+    /// A peer is connected, for any purpose and by anyone's dial. `address` is the address at which this node reached the peer,
+    /// if this node dialed. Report only unlimited connections, because a circuit that its relay soon ends does not connect the
+    /// node to the network.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, address: Option<A>) {
         let (settled, lasted) = (self.config.settled, self.config.lasted);
         let new = self
@@ -170,8 +172,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A connected peer owes an answer and sends nothing. The core dials it like a lost peer, although a connection exists,
-    /// because a transport that has backed off notices the return of the path late. The dial must open a new connection.
+    /// A connected peer owes an answer and sends nothing. The core dials it like a lost peer, although a connection exists. A
+    /// transport that has backed off may notice late that the path works again. The dial must open a new connection.
     pub fn handle_quiet(&mut self, now: Instant, peer: &Id) {
         let Some(connected) = self.peers.set_quiet(peer, true) else {
             return;
@@ -185,7 +187,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A peer that was quiet has sent something over its connection. Dials of it are abandoned.
+    /// A quiet peer has sent something over its connection. The core abandons its dials of the peer.
     pub fn handle_heard(&mut self, now: Instant, peer: &Id) {
         if self.peers.set_quiet(peer, false).is_none() {
             return;
@@ -201,9 +203,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// This host closes its last connection to a peer by its own choice. The addresses that only the peer itself has told are
-    /// forgotten, so that the host does not dial a peer again that it has just closed. A candidate of another origin stays.
-    /// Call this before [`Self::handle_disconnected`].
+    /// This host closes its last connection to a peer by its own choice. The core forgets the addresses that only the peer itself
+    /// has announced, so that the host does not dial the peer again at once. A candidate of another origin stays. Call this
+    /// before [`Self::handle_disconnected`].
     pub fn handle_dismissed(&mut self, now: Instant, peer: &Id) {
         for origin in [Origin::Peer, Origin::Claimed] {
             if let Some(key) = self.book.withdraw_all(peer, origin) {
@@ -213,8 +215,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A dial has reached a peer. If no peer was named for the dial's addresses, the core learns who is there.
-    /// [`Self::handle_connected`] reports the connection itself.
+    /// A dial has reached a peer. If the candidate names no peer, the core learns from this call which peer has answered. Report
+    /// the connection itself with [`Self::handle_connected`].
     pub fn handle_answered(&mut self, now: Instant, attempt: AttemptId, peer: &Id) {
         if let Some(attempt) = self.attempts.remove(&attempt) {
             let connected = self.peers.contains(peer);
@@ -239,9 +241,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The addresses, the carrier or the routes of this host have changed, or the host was asleep ([`crate::Resume`]). All
-    /// candidates that are needed are dialed at once and their backoff starts again. Changes that follow each other within
-    /// [`RejoinConfig::change_gap`] are answered together, at the end of the gap.
+    /// The addresses, the carrier or the routes of this host have changed, or the host was asleep ([`crate::Resume`]). The core
+    /// dials all needed candidates at once and restarts their backoff. Further changes within [`RejoinConfig::change_gap`]
+    /// together cause one more round of dials, at the end of the gap.
     pub fn handle_changed(&mut self, now: Instant) {
         let gap = self
             .changed
@@ -250,9 +252,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The user wants this peer now: the core dials it whatever its backoff, unless it is connected. Each candidate at which
-    /// the peer answered last gets a dial. Returns whether there is such a candidate. A dial that the user makes elsewhere
-    /// needs no report.
+    /// The user wants this peer now. Unless the peer is connected, the core dials it at once, without waiting for its backoff.
+    /// The core dials each candidate at which the peer was the last to answer, and returns whether there is such a candidate.
+    /// Dials that the user makes outside of this core need no report.
     pub fn handle_user_dial(&mut self, now: Instant, peer: &Id) -> bool {
         let connected = self.peers.contains(peer);
         let mut keys = Vec::new();
@@ -267,13 +269,14 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     }
 
     /// A part of the host looks for `count` peers for a purpose. The core offers candidates with [`RejoinEvent::Offered`], now
-    /// and as sources name them: connected peers first, and each peer once per call. Zero: no more.
+    /// and whenever a source names new ones: connected peers first, and each peer once per call. A `count` of zero ends the
+    /// offers.
     pub fn handle_wanted(&mut self, now: Instant, purpose: Purpose, count: usize) {
         self.wishes.set(purpose, count);
         self.advance(now);
     }
 
-    /// What is due by `now` happens.
+    /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
     }

@@ -1,12 +1,12 @@
-//! Whether this host was asleep.
+//! Detects that this host was asleep.
 
 use std::time::{Duration, Instant};
 
-/// Recognizes that the host was suspended or the process was stopped. The caller ticks about once per second and passes its
-/// clocks. The wall clock plays no part, because it is also set by hand and by time servers.
+/// Detects that the host was suspended or the process was stopped. The caller calls [`Self::handle_tick`] about once per second
+/// and passes its clocks. The wall clock is not used, because users and time servers change it, too.
 ///
-/// A process that was stopped (SIGSTOP) sees the gap between two ticks. `Instant` stands still while a Linux host is suspended,
-/// so the suspension shows only in the clock that does not: BOOTTIME − MONOTONIC grows by its length.
+/// If the process was stopped (SIGSTOP), the gap between two ticks is long. While a Linux host is suspended, `Instant` does not
+/// advance, but the clock BOOTTIME does. BOOTTIME − MONOTONIC therefore grows by the length of the suspension.
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     last: Option<Instant>,
@@ -14,14 +14,15 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// A gap of this length between two ticks is a sleep: 5 s. A busy host does not delay a task for that long.
+    /// A gap of this length between two ticks counts as a sleep: 5 s. A busy host does not delay a task for that long.
     pub const GAP: Duration = Duration::from_secs(5);
 
-    /// The growth of the time asleep that is a suspension: 1 s. The two clocks are read one after the other, microseconds apart.
+    /// The least growth of the time asleep that counts as a suspension: 1 s. The two clocks are read within microseconds of each
+    /// other.
     pub const SUSPENDED: Duration = Duration::from_secs(1);
 
-    /// A tick. `asleep` is BOOTTIME − MONOTONIC, where the host has both clocks. Returns how long the host was asleep since the
-    /// last tick.
+    /// A tick. `asleep` is BOOTTIME − MONOTONIC, if the host has both clocks. Returns how long the host was asleep since the last
+    /// tick.
     pub fn handle_tick(&mut self, now: Instant, asleep: Option<Duration>) -> Option<Duration> {
         let gap = self
             .last

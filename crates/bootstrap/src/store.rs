@@ -34,11 +34,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct StoreConfig {
     /// How many peers are saved. Default 256: many more than a node dials to join.
     pub max_peers: usize,
-    /// How many peers of one IPv4 /24, IPv6 /48 or host name are saved, and four times as many of an IPv4 /16 or IPv6 /32.
-    /// Default 4. Half of the places are open to private addresses, and a quarter to host names. So an owner of few networks
-    /// cannot take all places, even by claims of long stays.
+    /// How many peers of one IPv4 /24, IPv6 /48 or host name are saved. Four times as many may be in one IPv4 /16 or IPv6 /32.
+    /// Default 4. Private addresses may take half of all places, and host names a quarter. The owner of a few networks therefore
+    /// cannot take all places, even with false claims of long stays.
     pub max_per_subnet: usize,
-    /// How long a peer is saved that is not seen again. Default 90 days.
+    /// How long a peer stays saved after it was last seen. Default 90 days.
     pub max_age: Duration,
 }
 
@@ -75,14 +75,14 @@ impl StoreConfig {
 /// Saves peers in a file. A thread writes, so that the disk delays nobody: a peer is on the disk within a second after
 /// [`Store::save`].
 ///
-/// Dropping the store writes what waits, in the background. [`Store::close`] waits for it.
+/// If you drop the store, it writes the waiting peers in the background. [`Store::close`] waits until they are written.
 pub struct Store {
     reports: Option<SyncSender<SavedPeer>>,
     written: Option<oneshot::Receiver<()>>,
     path: PathBuf,
 }
 
-/// What a store has read, and the problems of its writer to come.
+/// The peers that a store has loaded, and a channel for later problems of its writer.
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) peers: Vec<SavedPeer>,
@@ -133,9 +133,9 @@ impl Store {
         (store, loaded)
     }
 
-    /// Saves a peer whose connection has lasted: at [`crate::RejoinEvent::Lasted`] with
-    /// [`crate::RejoinConfig::lasted`], and at [`crate::RejoinEvent::Lost`] with the whole stay. Addresses are those at which
-    /// this node reached the peer; with none, the addresses that are saved already stay. Returns at once.
+    /// Saves a peer whose connection has lasted. Call this at [`crate::RejoinEvent::Lasted`], and at
+    /// [`crate::RejoinEvent::Lost`], each with the time `stayed` of the event. The addresses are those at which this node reached
+    /// the peer. If there are none, the saved addresses stay. Returns at once.
     pub fn save(&self, peer: PeerId, addresses: Vec<Multiaddr>, stayed: Duration) {
         if let Some(reports) = &self.reports {
             // If the disk is slower than the reports, the peer is saved when it is reported the next time.
@@ -143,7 +143,7 @@ impl Store {
         }
     }
 
-    /// Writes what waits and closes the file, within this time. Returns whether all of it was written.
+    /// Writes the waiting peers and closes the file, within this time. Returns whether all peers were written.
     pub async fn close(mut self, within: Duration) -> bool {
         self.reports = None;
         match self.written.take() {

@@ -1,4 +1,4 @@
-//! The address book: which addresses each peer may be reached at, who said so, and how the dials ended.
+//! The address book: the addresses of each peer, with their sources and the outcomes of dials.
 
 mod config;
 mod known;
@@ -17,20 +17,21 @@ use known::{Peer, Record, Standing, expiry};
 
 /// Keeps the addresses of many peers within fixed bounds.
 ///
-/// `Id` names a peer and `A` is an address; both are the host's. The book never parses an address. It plans no retries either:
-/// backoff is the dialer's business.
+/// `Id` names a peer and `A` is an address; the host chooses both types. The book never parses an address. It also plans no
+/// retries, because backoff is the task of the dialer.
 ///
-/// # What is kept when there is no room
+/// # The choice of addresses and peers to keep
 ///
-/// A peer has at most [`AddressBookConfig::max_addresses`]. A new address takes the place of a worse one, or is dropped.
-/// Configured addresses are worth the most, then those that once worked, then the others by their [`Source`]. Among equals
-/// the one that was confirmed longest ago gives way. Hearsay takes the place of other hearsay only if that has failed, and
-/// never the place of anything better.
+/// A peer has at most [`AddressBookConfig::max_addresses`]. If there are more, a new address replaces a worse one, or is dropped.
+/// Configured addresses are the best ones, then addresses that once worked, and then all others in the order of their [`Source`].
+/// Among equally good addresses, the one that was confirmed longest ago is replaced. An address from hearsay replaces only
+/// another address from hearsay that has failed.
 ///
-/// The book has at most [`AddressBookConfig::max_peers`]. A new peer takes the place of the one that is worth the least: peers that
-/// were only named by others come first, then those that were connected, those that somebody wanted to dial, those that
-/// were reached, and configured ones. Among equals the peer that was mentioned longest ago gives way. A peer never takes the
-/// place of a better one. A signed record alone does not make a peer better, because a signature costs nothing.
+/// The book has at most [`AddressBookConfig::max_peers`]. If there are more, a new peer replaces the worst peer. From worst to
+/// best, these are the peers that only others have named, the peers that were connected, the peers that somebody wanted to dial,
+/// the peers that were reached, and the configured peers. Among equally good peers, the one that was mentioned longest ago is
+/// replaced. A new peer never replaces a better one. A signed record alone does not make a peer better, because a signature costs
+/// nothing.
 ///
 /// ```
 /// use std::time::Instant;
@@ -74,7 +75,7 @@ impl<Id, A> fmt::Debug for AddressBook<Id, A> {
 }
 
 impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
-    /// An empty book. `size` is the size of an address in bytes, by which [`AddressBookConfig::max_address_bytes`] is kept.
+    /// An empty book. `size` returns the size of an address in bytes, which [`AddressBookConfig::max_address_bytes`] limits.
     pub fn new(config: AddressBookConfig, size: fn(&A) -> usize) -> Self {
         Self {
             config,
@@ -85,11 +86,11 @@ impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
         }
     }
 
-    /// `source` names addresses of `peer`. How many of them the book now has.
+    /// `source` names addresses of `peer`. Returns the number of these addresses that the book now has.
     ///
-    /// A list from [`Source::Identify`] or [`Source::SignedRecord`] is complete: addresses that only this source named before
-    /// and does not name now are forgotten, unless they once worked. Of any list, the first
-    /// [`AddressBookConfig::max_addresses`] count. `ttl` can only shorten the time for which the source is believed.
+    /// A list from [`Source::Identify`] or [`Source::SignedRecord`] is complete: the book forgets the addresses that only this
+    /// source has named and that are missing now, unless they once worked. The book reads at most
+    /// [`AddressBookConfig::max_addresses`] of each list. `ttl` can only shorten the lifetime of the addresses.
     pub fn handle_learned(
         &mut self,
         now: Instant,
@@ -123,11 +124,11 @@ impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
         learned.unwrap_or_default()
     }
 
-    /// A record signed by `peer` has come, with its sequence number, and names `addresses`. The host has verified the
-    /// signature. Whether the record was taken.
+    /// A record that `peer` has signed has arrived, with its sequence number, and names `addresses`. The host has verified the
+    /// signature. Returns whether the book has taken the record.
     ///
-    /// It is not taken if the book has a newer one, or another one with the same number; if it is larger than
-    /// [`AddressBookConfig::max_record_bytes`]; or if there is no room for the peer. Nothing changes then.
+    /// The book does not take the record if it has a newer record or another record with the same number, if the record is larger
+    /// than [`AddressBookConfig::max_record_bytes`], or if there is no room for the peer. In these cases nothing changes.
     pub fn handle_record(
         &mut self,
         now: Instant,
@@ -158,8 +159,8 @@ impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
         true
     }
 
-    /// A dial of an address of `peer` has ended. An address that worked is added if the book does not have it, as one that
-    /// was [`Source::Dialed`].
+    /// A dial of an address of `peer` has ended. If the address worked and the book does not have it, the book adds it with the
+    /// source [`Source::Dialed`].
     pub fn handle_outcome(&mut self, now: Instant, peer: &Id, address: &A, outcome: Outcome) {
         self.handle_timeout(now);
         let worked = expiry(now, Some(self.config.worked), None);
@@ -191,16 +192,16 @@ impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
         }
     }
 
-    /// Forgets all about `peer`, whatever its addresses are worth.
+    /// Forgets `peer` with all of its addresses.
     pub fn handle_forgotten(&mut self, peer: &Id) {
         self.change(peer, None, |peer| *peer = Peer::default());
     }
 
     /// The addresses of `peer` in the order in which to dial them.
     ///
-    /// First those whose latest dial succeeded; then untried ones that are more than hearsay; then those that once worked,
-    /// though their latest dial failed; then untried hearsay; and last what has only failed. Among equals the most trusted
-    /// [`Source`] comes first, and then the one that was confirmed last.
+    /// The order is: addresses whose latest dial succeeded; untried addresses that are not hearsay; addresses that once worked
+    /// but whose latest dial failed; untried hearsay; and addresses that have only failed. Among equal addresses, the most
+    /// trusted [`Source`] comes first, and then the address that was confirmed last.
     pub fn addresses(&self, now: Instant, peer: &Id) -> Vec<KnownAddress<A>> {
         let entry = self.peers.get(peer);
         entry.map_or_else(Vec::new, |entry| entry.peer.best_first(now))
@@ -213,22 +214,22 @@ impl<Id: Ord + Clone, A: Ord + Clone> AddressBook<Id, A> {
         lasts.then_some((record.number, record.bytes.as_slice()))
     }
 
-    /// The peers of which something is known, in order.
+    /// The peers in the book, in order.
     pub fn peers(&self) -> impl Iterator<Item = &Id> {
         self.peers.keys()
     }
 
-    /// The number of peers of which something is known.
+    /// The number of peers in the book.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// Whether nothing is known of anyone.
+    /// Whether the book is empty.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// When [`Self::handle_timeout`] has something to forget.
+    /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.expiries.first().map(|(at, _)| *at)
     }

@@ -2,38 +2,39 @@
 
 use std::fmt;
 
-/// Why a connection is gone, or why the host has to close it. One enum serves the tracker, the host and its reports.
+/// Why a connection is gone, or why the host has to close it. The tracker, the host and its reports share this enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Closing {
-    /// This host closed it, by its own choice.
+    /// This host closed the connection, by its own choice.
     Local,
-    /// The peer closed it.
+    /// The peer closed the connection.
     Remote {
-        /// The application's error code, where the transport carries one (QUIC, and yamux's go-away) and it fits. QUIC's codes
-        /// have up to 62 bits; those that libp2p uses fit.
+        /// The application's error code, if the transport carries one (QUIC, and yamux's go-away) and the code fits into 32 bits.
+        /// QUIC's codes have up to 62 bits, but the codes that libp2p uses fit.
         code: Option<u32>,
     },
     /// The transport broke: a reset, or an error of the socket.
     Lost,
-    /// Its handshake failed.
+    /// The handshake failed.
     Handshake,
-    /// A limit or a rule of this host forbids it.
+    /// A limit or a rule of this host forbids the connection.
     Refused,
-    /// A newcomer displaced it during its handshake: see [`Limits`](crate::Limits).
+    /// A newcomer displaced the connection during its handshake: see [`Limits`](crate::Limits).
     Displaced,
-    /// It was idle, and a newcomer displaced it: see [`Limits`](crate::Limits).
+    /// The connection was idle, and a newcomer displaced it: see [`Limits`](crate::Limits).
     Trimmed,
     /// Another connection to the same peer is kept.
     Superseded,
-    /// It did not answer a probe, and a newer connection to the same peer is there.
+    /// The connection did not answer a probe, and there is a newer connection to the same peer.
     Unresponsive,
-    /// Nothing was received for too long: [`Liveness`](crate::Liveness) found it dead, or its transport's idle timeout passed.
+    /// Nothing was received for too long: [`Liveness`](crate::Liveness) declared the connection dead, or the idle timeout of the
+    /// transport passed.
     Silent,
     /// The peer did not answer a probe after this host had lost the address that the connection used, or had been asleep.
     Stale,
-    /// It was transient for longer than [`Policy::max_age`](crate::Policy::max_age), or its handshake took longer than
-    /// [`Limits`](crate::Limits) allow.
+    /// The connection was transient for longer than [`Policy::max_age`](crate::Policy::max_age), or its handshake took longer
+    /// than [`Limits`](crate::Limits) allows.
     TooLongTransient,
     /// The peer broke the rules of a protocol.
     Violation,

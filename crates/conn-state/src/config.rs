@@ -1,10 +1,10 @@
-//! The numbers a host may set.
+//! The settings of the limits and of the tracker.
 
 use std::time::Duration;
 
-/// How many connections are admitted, from whom and how fast.
+/// The limits on the number and the rate of connections, in all and by their origin.
 ///
-/// The defaults are no looser than go-libp2p's resource manager.
+/// The defaults are at least as strict as those of go-libp2p's resource manager.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LimitsConfig {
@@ -160,17 +160,16 @@ pub struct TrackerConfig {
     /// Events of all peers together. A subscriber that falls behind by more events misses some. Default 65,536.
     ///
     /// An event takes 64 bytes, and its [`Detail`](crate::Detail) at most 144 more. 65,536 events therefore take 4 MiB without
-    /// details, and at most 13 MiB with details. A peer that is remembered only for its events takes about 150 bytes more with
-    /// libp2p's `PeerId` as the id.
+    /// details, and at most 13 MiB with details. A peer that is remembered only because of its events takes about 150 bytes more,
+    /// with libp2p's `PeerId` as the id.
     pub history: usize,
-    /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64, about one
-    /// screen of lines.
+    /// The number of events that [`Tracker::history`](crate::Tracker::history) returns for one peer. Default 64, which is about
+    /// one screen of lines.
     pub history_per_peer: usize,
-    /// The number of connections to one peer that the tracker keeps. Default `None`: the policy alone decides. If a peer has
-    /// more connections for longer than [`Policy::drain`](crate::Policy::drain) and
-    /// [`Policy::patience`](crate::Policy::patience) together, the tracker drains the oldest, and limited connections first.
-    /// During that time, the policy and the other end may close enough of them. A host with [`Limits`](crate::Limits) sets
-    /// this to [`LimitsConfig::max_per_peer`].
+    /// The number of connections to one peer that the tracker keeps. Default `None`: the policy alone decides. If a peer has more
+    /// connections for longer than [`Policy::drain`](crate::Policy::drain) and [`Policy::patience`](crate::Policy::patience)
+    /// together, the tracker drains the oldest, and limited connections first. The delay gives the policy and the other end time
+    /// to close connections themselves. A host with [`Limits`](crate::Limits) sets this to [`LimitsConfig::max_per_peer`].
     pub max_per_peer: Option<usize>,
 }
 

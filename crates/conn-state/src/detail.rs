@@ -79,8 +79,8 @@ impl PartialEq<&str> for Detail {
     }
 }
 
-/// Prints a value with every character that is not printable as a visible escape: control characters such as ESC, line
-/// breaks, and characters that change the direction of the text. The result is one line, of any length.
+/// Prints a value on one line, of any length. Each character that is not printable becomes a visible escape: control
+/// characters such as ESC, line breaks, and characters that change the direction of the text.
 ///
 /// ```
 /// use conn_state::Escaped;

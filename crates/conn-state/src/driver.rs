@@ -27,8 +27,8 @@ pub struct WaitError {
 }
 
 impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
-    /// Waits for the next thing that the host has to do, and handles timeouts meanwhile. Cancel-safe. One task must call it
-    /// again and again: otherwise nothing is closed, probed or drained.
+    /// Waits for the next thing that the host has to do, and handles timeouts meanwhile. Cancel-safe. One task must call this
+    /// method in a loop: otherwise nothing is closed, probed or drained.
     pub async fn next_action(&self) -> Action {
         loop {
             self.catch_up().await;
@@ -96,8 +96,8 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         })
     }
 
-    /// Holds the resource that `make` makes while `peer` is fully connected, and makes a new one each time the peer
-    /// returns. The future never ends; dropping it drops the resource.
+    /// Holds a resource while `peer` is fully connected. `make` makes the resource, and makes a new one each time the peer
+    /// returns. The future never ends. If you drop the future, the resource is dropped, too.
     pub async fn when_connected<R>(&self, peer: &Id, make: impl FnMut() -> R) {
         let (snapshot, mut updates) = self.subscribe_to(peer);
         let mut held = WhenConnected::new(make);

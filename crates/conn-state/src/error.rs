@@ -2,7 +2,7 @@
 
 use crate::{ConnectionId, Phase, prefix::Prefix};
 
-/// Why a tracker did not accept a report. Nothing has changed then.
+/// Why a tracker did not accept a report. A report that is not accepted changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrackError {
@@ -12,7 +12,7 @@ pub enum TrackError {
         /// The connection that was named.
         id: ConnectionId,
     },
-    /// The connection is in a phase in which this cannot happen.
+    /// The report does not fit the phase of the connection.
     #[error("connection {id} is {phase}")]
     WrongPhase {
         /// The connection.
@@ -123,14 +123,14 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// A newer connection has displaced it.
+    /// A newer connection has displaced this one.
     #[error("a newer connection took its place")]
     Displaced,
     /// The peer has twice [`crate::LimitsConfig::max_per_peer`] connections and one more. Some of these connections may be
     /// drained or dead.
     #[error("{limit} connections to this peer are open, which is the limit")]
     TooManyToPeer {
-        /// Twice [`crate::LimitsConfig::max_per_peer`] and one more, or 0 if that is 0.
+        /// Twice [`crate::LimitsConfig::max_per_peer`] plus one, or 0 if `max_per_peer` is 0.
         limit: usize,
     },
     /// The host reported no connection of this id, or the connection has ended.

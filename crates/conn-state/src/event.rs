@@ -1,4 +1,4 @@
-//! What a tracker reports: changes of a peer's state, and what the host has to do.
+//! The output of a tracker: changes of a peer's state, and actions for the host.
 
 use std::{fmt, time::Instant};
 
@@ -6,8 +6,8 @@ use crate::{Closing, ConnectionId, Detail, State};
 
 /// A change of a peer's state.
 ///
-/// Each event's `from` is the `to` of the same peer's event before it, and its `number` is one more. A peer that the tracker
-/// has forgotten meanwhile continues with a higher number.
+/// The `from` of an event equals the `to` of the same peer's previous event, and its `number` is one higher. If the tracker has
+/// forgotten a peer in between, the events of the peer continue with a higher number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event<Id> {
@@ -21,7 +21,7 @@ pub struct Event<Id> {
     pub to: State,
     /// What happened to the connection.
     pub cause: Cause,
-    /// What the host said about it, if anything.
+    /// The host's text about the event, if it has given one.
     pub detail: Option<Detail>,
     /// The connection whose change changed the peer's state.
     pub connection: ConnectionId,
@@ -30,7 +30,7 @@ pub struct Event<Id> {
 }
 
 impl<Id> Event<Id> {
-    /// An event without detail, for tests of code that is handed events.
+    /// An event without detail, for tests of code that receives events.
     pub fn new(
         (peer, number): (Id, u64),
         (from, to): (State, State),
@@ -64,7 +64,7 @@ pub enum Cause {
     LimitImposed,
     /// The connection is being drained because another one replaces it.
     Superseded,
-    /// The connection is kept after all, because the one that had replaced it broke.
+    /// The connection is kept after all, because the connection that had replaced it broke.
     Resumed,
     /// The handshake showed another peer than the one that was dialed.
     OtherPeer,
@@ -87,17 +87,17 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What the host has to do.
+/// An action for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Provoke an answer on this connection, by a ping for example, and report by
-    /// [`handle_alive`](crate::Tracker::handle_alive) as soon as anything is received on it. Silence needs no report.
+    /// Cause an answer on this connection, for example with a ping, and report [`handle_alive`](crate::Tracker::handle_alive) as
+    /// soon as anything arrives. Silence needs no report.
     Probe(ConnectionId),
     /// Open no more streams on this connection.
     Drain(ConnectionId),
-    /// The connection is kept after all: streams may be opened on it again.
+    /// Keep this connection after all: streams may be opened on it again.
     Resume(ConnectionId),
-    /// Close this connection, and report by [`handle_closed`](crate::Tracker::handle_closed) when it is gone.
+    /// Close this connection, and report [`handle_closed`](crate::Tracker::handle_closed) when it is gone.
     Close(ConnectionId, Closing),
 }

@@ -1,9 +1,9 @@
-//! What the fuzz targets feed: the decoder of our own that sees a stranger's bytes. It returns normally on any input, or the
-//! input is a finding.
+//! The entry point of the fuzz target: the decoder of this crate that reads bytes from strangers. An input on which the decoder
+//! panics is a finding.
 
 use crate::upgrade::{Decoder, MAX_DCUTR_MESSAGE, Message, WireError};
 
-/// The bytes of a hole punch's stream, in pieces of a length that the first byte tells.
+/// The bytes of a hole punch's stream, in pieces. The first byte is the length of a piece.
 pub fn dcutr(data: &[u8]) {
     let Some((length, stream)) = data.split_first() else {
         return;

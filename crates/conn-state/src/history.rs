@@ -1,4 +1,4 @@
-//! The latest events of all peers, in one ring. It is what subscribers read from and what is known of the past.
+//! The latest events of all peers, in one ring buffer. Subscribers and queries read from this buffer.
 
 use crate::{Cause, ConnectionId, Detail, State};
 

@@ -1,4 +1,5 @@
-//! Tracks the state of every peer and connection. The changes of each peer form one sequence of events without gaps.
+//! Tracks the state of every peer and connection. The tracker reports the changes of each peer as one sequence of events without
+//! gaps.
 //!
 //! ```text
 //!  handle_inbound ─► handshaking ─┬─► limited ◄─► established ─► draining ─► closed
@@ -124,11 +125,11 @@ pub use usage::Usage;
 pub use when_connected::WhenConnected;
 pub use without_probes::WithoutProbes;
 
-/// The decisions that a host may take into its own hands. [`Recommended`] holds the recommended ones.
+/// The decisions that a host may make itself. [`Recommended`] makes the recommended decisions.
 ///
-/// `Id` names a peer. A policy keeps no state: the same question gets the same answer. The two methods without a
-/// default are the decisions; your own policy can delegate either method to a [`Recommended`] that it owns. The other
-/// methods default to the values of [`Recommended`].
+/// `Id` names a peer. A policy keeps no state: the same question always gets the same answer. Only the two methods without a
+/// default make decisions. Your own policy can delegate either of them to a [`Recommended`] that it owns. The other methods
+/// default to the values of [`Recommended`].
 pub trait Policy<Id>: Send + Sync {
     /// Whether a connection over `route` is [`Phase::Established`] or [`Phase::Limited`] once its handshake has
     /// succeeded. Any other phase counts as established.
@@ -137,7 +138,8 @@ pub trait Policy<Id>: Send + Sync {
     /// Which of two connections to one peer stays.
     fn arbitrate(&self, contest: &Contest<'_, Id>) -> Verdict;
 
-    /// How long a connection may be transient for this reason. After that the host is told to close it.
+    /// How long a connection may be transient for this reason. After this time, the tracker tells the host to close the
+    /// connection.
     fn max_age(&self, reason: Reason) -> Option<Duration> {
         let recommended = Recommended::default();
         match reason {
@@ -163,27 +165,27 @@ pub trait Policy<Id>: Send + Sync {
         Recommended::default().max_transient_per_peer
     }
 
-    /// How long a probe may stay unanswered until the new connection replaces the old one.
+    /// How long a probe may stay unanswered before the new connection replaces the old one.
     fn probe(&self) -> Duration {
         Recommended::default().probe
     }
 
-    /// How long a replaced connection may then stay silent until it is closed. If it answers meanwhile, the contest is
-    /// repeated.
+    /// How long a connection that was replaced in this way may stay silent before it is closed. If it answers during this time,
+    /// the contest is repeated.
     ///
-    /// It is closed sooner if the new connection comes from the same socket of the peer ([`Path::remote`]): once the probe has
-    /// been unanswered for 8 times as long as the new connection's handshake took, and for [`Self::probe`] at least. The
-    /// handshake shows how quickly the path and the peer answer.
+    /// If the new connection comes from the same socket of the peer ([`Path::remote`]), the old connection is closed sooner. The
+    /// probe then must be unanswered for [`Self::probe`], and for 8 times the duration of the new connection's handshake if that
+    /// is longer. The handshake shows how quickly the path and the peer answer.
     fn patience(&self) -> Duration {
         Recommended::default().patience
     }
 
-    /// How long a draining connection must have no open stream until it is closed.
+    /// How long a draining connection must be without an open stream before it is closed.
     fn quiet(&self) -> Duration {
         Recommended::default().quiet
     }
 
-    /// How long a connection may drain until it is closed, whatever streams are open on it.
+    /// How long a connection may drain. After this time it is closed, even if streams are open.
     fn drain(&self) -> Duration {
         Recommended::default().drain
     }

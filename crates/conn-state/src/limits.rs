@@ -83,7 +83,7 @@ pub struct Limits<Id, Peer> {
 }
 
 impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
-    /// Limits of a host without connections.
+    /// The limits of a host without connections.
     pub fn new(config: LimitsConfig) -> Self {
         Self {
             config,
@@ -136,7 +136,7 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// The other end has sent something that advanced the handshake of `id`. A newcomer displaces this handshake only after the
+    /// The other end has sent a message that advanced the handshake of `id`. A newcomer displaces this handshake only after the
     /// silent handshakes of its subnet. A host whose transport does not report progress need not call this method.
     pub fn handle_advanced(&mut self, id: Id) {
         self.handshakes.advance(id);
@@ -183,8 +183,8 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
         Ok(())
     }
 
-    /// An inbound connection has finished its handshake, and the handshake has proved `address`. The connection never was in
-    /// the pool of handshakes.
+    /// An inbound connection has finished its handshake, and the handshake has proved `address`. Use this method for a connection
+    /// that was never in the pool of handshakes.
     ///
     /// # Errors
     ///

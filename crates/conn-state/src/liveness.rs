@@ -7,25 +7,25 @@ use std::{
 
 use crate::Direction;
 
-/// How often a connection is pinged and how much silence it is allowed.
+/// The interval of pings, and the limits on silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LivenessConfig {
-    /// The time between the end of one ping and the start of the next. Default 15 s: below the 30 s after which common NATs
-    /// forget a UDP flow.
+    /// The time between the end of one ping and the start of the next. Default 15 s, which is less than the 30 s after which
+    /// common NATs forget a UDP flow.
     pub interval: Duration,
-    /// How long a ping may take, from the moment it is asked for. Default 10 s: a path of two satellites and a full upload
-    /// queue in front of it.
+    /// How long a ping may take, from [`LivenessEvent::Ping`] on. Default 10 s, which suffices for a path over two satellites
+    /// behind a full upload queue.
     pub timeout: Duration,
-    /// After how many unanswered pings in a row, with nothing received since the first of them began, the connection is
-    /// dead; at least 1. Default 2: one may be the fault of a pause of this process.
+    /// The number of unanswered pings in a row after which the connection is dead, if nothing was received since the first of
+    /// them began. At least 1. Default 2, because a pause of this process can delay one ping.
     pub failures: u32,
-    /// How long a ping may go unanswered, with nothing received in that time, before the connection is quiet. Default 2 s: by
+    /// The time without an answer to a ping, and without any received byte, after which the connection is quiet. Default 2 s: by
     /// then, two packets in a row were lost, or the path is gone. A quiet connection is not dead, but a new dial of the peer may
     /// work sooner.
     pub quiet: Duration,
-    /// How long the listener delays its first ping. The dialer pings at once. Default 1 s: the two ends do not ping in step, so
-    /// that each ping also tests the path at a moment of its own.
+    /// How long the listener delays its first ping. The dialer pings at once. Default 1 s, so that the two ends do not ping in
+    /// step and each ping tests the path at a different moment.
     pub listener_delay: Duration,
 }
 
@@ -77,19 +77,19 @@ impl LivenessConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PingFailure {
-    /// No answer came in time: no pong, or not even a stream to ping on.
+    /// No answer arrived in time, or no stream for the ping could be opened in time.
     TimedOut,
     /// The peer answered, but not with a pong: it does not speak the protocol, reset the stream, or sent other bytes.
     Refused,
 }
 
-/// What the host has to do.
+/// An action or a notice for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LivenessEvent {
-    /// Start a ping, and report how it ends. Give up an earlier one that has not ended.
+    /// Start a ping, and report its outcome. Give up an earlier ping that has not ended.
     Ping,
-    /// The connection is quiet: the peer owes an answer and nothing comes in.
+    /// The connection is quiet: the peer owes an answer, and nothing is received.
     Quiet,
     /// Something was received on a quiet connection.
     Heard,
@@ -97,15 +97,15 @@ pub enum LivenessEvent {
     Dead,
 }
 
-/// Watches one connection. Pings provoke an answer; only silence in the receive direction is held against the peer.
+/// Watches one connection. Pings ask for an answer, and only silence in the receive direction makes a connection dead.
 ///
-/// The host reads from its transport how many bytes it has received on the connection, and gives that number with each
-/// timeout and each failed ping. Any byte counts as life: those of a download, an acknowledgement, the transport's own
-/// keep-alive. A ping that finds no free stream, or that waits behind a full upload, does not kill a connection on which
-/// data flows in. A peer that receives and never sends, and whose transport acknowledges nothing, is not told from a dead
-/// one.
+/// The host passes the number of bytes that the connection has received, with each timeout and each failed ping. Any byte counts
+/// as a sign of life: a download, an acknowledgement, or the keep-alive of the transport. If data arrives, the connection
+/// therefore does not die because a ping finds no free stream or waits behind a full upload. A peer that only receives, over a
+/// transport that acknowledges nothing, cannot be distinguished from a dead peer.
 ///
-/// After each call, drain [`Self::poll_event`] to `None`; at [`Self::poll_timeout`], call [`Self::handle_timeout`].
+/// After each call, call [`Self::poll_event`] until it returns `None`. Call [`Self::handle_timeout`] at the time that
+/// [`Self::poll_timeout`] returns.
 ///
 /// ```
 /// use std::{sync::Arc, time::{Duration, Instant}};
@@ -190,14 +190,14 @@ impl Liveness {
         }
     }
 
-    /// The ping was answered after `rtt`. A late answer, to a ping that was given up, counts as life too.
+    /// The ping was answered after `rtt`. A late answer to a ping that was given up also counts as a sign of life.
     pub fn handle_pong(&mut self, now: Instant, rtt: Duration) {
         self.rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 1);
         self.note_life(now);
         self.end_ping(now);
     }
 
-    /// The ping failed. By now the connection has received `received` bytes in all.
+    /// The ping failed. `received` is the number of bytes that the connection has received so far.
     pub fn handle_ping_failed(&mut self, now: Instant, received: u64, failure: PingFailure) {
         self.note_received(now, received);
         if failure == PingFailure::Refused {
@@ -208,8 +208,8 @@ impl Liveness {
         }
     }
 
-    /// Begins a ping that is due, or gives up one that takes too long. By now the connection has received `received` bytes
-    /// in all.
+    /// Begins a ping that is due, or gives up a ping that takes too long. `received` is the number of bytes that the connection
+    /// has received so far.
     pub fn handle_timeout(&mut self, now: Instant, received: u64) {
         self.note_received(now, received);
         if self.due.is_none_or(|due| due > now) {
@@ -249,17 +249,17 @@ impl Liveness {
         }
     }
 
-    /// Whether the peer owes an answer on this connection and nothing comes in.
+    /// Whether the connection is quiet.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// When [`Self::handle_timeout`] has something to do. `None` once the connection is dead.
+    /// When to call [`Self::handle_timeout`]. `None`: the connection is dead.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What the host has to do.
+    /// The next action or notice for the host.
     pub fn poll_event(&mut self) -> Option<LivenessEvent> {
         match std::mem::take(&mut self.turned) {
             true if self.quiet => Some(LivenessEvent::Quiet),
@@ -268,12 +268,12 @@ impl Liveness {
         }
     }
 
-    /// Whether the connection was found dead.
+    /// Whether the connection is dead.
     pub fn is_dead(&self) -> bool {
         self.stage == Stage::Dead
     }
 
-    /// When the host last reported that something had been received; at first, when the handshake ended.
+    /// When the host last reported received bytes. At first, the end of the handshake.
     pub fn silent_since(&self) -> Instant {
         self.silent_since
     }

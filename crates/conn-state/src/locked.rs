@@ -1,4 +1,4 @@
-//! A tracker behind a lock, and who waits for its news.
+//! A tracker behind a lock, and the tasks that wait for its events and actions.
 
 use std::{hash::Hash, sync::PoisonError, task::Waker, time::Instant};
 

@@ -1,4 +1,4 @@
-//! How a connection reaches its peer.
+//! The path of a connection to its peer.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -7,19 +7,19 @@ use std::{
     time::Instant,
 };
 
-/// What a relay grants a connection.
+/// The limit that a relay sets for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limit {
-    /// When the relay ends the connection; `None` if never.
+    /// When the relay ends the connection. `None`: never.
     pub until: Option<Instant>,
-    /// How many more bytes the relay carries; `None` if any number.
+    /// The number of bytes that the relay still carries. `None`: unlimited.
     pub bytes: Option<u64>,
 }
 
-/// Whether a connection goes through a relay.
+/// Whether a connection uses a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
-    /// From one end to the other.
+    /// No relay is between the two ends.
     Direct,
     /// Through a relay, which may limit the connection.
     Relayed(Option<Limit>),
@@ -42,7 +42,7 @@ pub enum Route {
 pub struct Remote(NonZeroU64);
 
 impl Remote {
-    /// The end at `address`, reached by `transport`: a name, a number or an enum of the host's.
+    /// The end at `address`, over `transport`: a name, a number or an enum that the host chooses.
     pub fn new(transport: impl Hash, address: SocketAddr) -> Self {
         let mut hasher = DefaultHasher::new();
         transport.hash(&mut hasher);
@@ -51,7 +51,7 @@ impl Remote {
     }
 }
 
-/// What the host knows about the way to the peer.
+/// The path of a connection, as far as the host knows it.
 ///
 /// A [`Route`] converts into a path without a remote address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,8 +61,8 @@ pub struct Path {
     pub route: Route,
     /// The other end of a direct connection; `None` if the host does not know it or the connection is relayed.
     ///
-    /// A peer that restarts and dials again from the same UDP port is recognised by it: its old connection is then closed
-    /// as soon as it leaves a probe unanswered.
+    /// The tracker uses this to recognise a peer that restarts and dials again from the same UDP port. The old
+    /// connection of such a peer is closed when a probe on it stays unanswered.
     pub remote: Option<Remote>,
 }
 

@@ -1,4 +1,4 @@
-//! The phases of a connection, which of them may follow which, and the states of a peer.
+//! The phases of a connection, the permitted changes of phase, and the states of a peer.
 
 use std::{fmt, time::Duration};
 
@@ -9,12 +9,13 @@ use crate::Route;
 pub struct ConnectionId(pub(crate) u64);
 
 impl ConnectionId {
-    /// The id as a number, for a map or a core that is keyed by numbers: a slot and how often that slot was used before.
+    /// The id as a number, for a map or a core whose keys are numbers. The number contains a slot and the number of
+    /// earlier uses of that slot.
     pub fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The id that [`Self::as_u64`] gave. A number that no tracker gave is an id that every tracker answers with
+    /// The id from which [`Self::as_u64`] made this number. If no tracker made the number, trackers answer the id with
     /// [`TrackError::Unknown`](crate::TrackError::Unknown).
     ///
     /// ```
@@ -103,7 +104,7 @@ impl Phase {
         }
     }
 
-    /// Whether the peer at the other end has proven who it is and bytes may flow.
+    /// Whether the peer has proved its identity and streams may be used.
     pub fn is_up(self) -> bool {
         matches!(self, Self::Limited | Self::Established | Self::Draining)
     }
@@ -121,10 +122,10 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How well a peer is connected. States are ordered from the worst to the best.
+/// The state of a peer. States are ordered from the worst to the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// There is no connection, or there are only some that are being drained.
+    /// There is no connection, or all connections are being drained.
     NotConnected,
     /// There are connections, but none of them is established.
     Transient(Reason),

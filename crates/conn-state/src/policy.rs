@@ -1,10 +1,10 @@
-//! What a policy decides about, and the recommended policy.
+//! The questions to a policy, and the recommended policy.
 
 use std::time::Duration;
 
 use crate::{Direction, Phase, Policy, Reason, Route};
 
-/// One of two connections to the same peer, of which perhaps only one is kept.
+/// One of two connections to the same peer. A policy may keep both or only one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Contender {
@@ -38,11 +38,11 @@ pub struct Contest<'a, Id> {
     pub local: &'a Id,
     /// The peer.
     pub remote: &'a Id,
-    /// The connection that was there first.
+    /// The connection that was authenticated first.
     pub old: Contender,
     /// The connection that came later.
     pub new: Contender,
-    /// Whether the old connection has answered since the new one came: `None` while that is not known.
+    /// Whether the old connection has answered since the new connection was authenticated. `None`: this is not known yet.
     pub old_answers: Option<bool>,
     /// Whether both connections lead to the same socket of the peer: [`Path::remote`](crate::Path::remote) is known for both
     /// and equal. Either the peer dialed twice from that socket, or both ends dialed at once, or the peer restarted.
@@ -50,7 +50,7 @@ pub struct Contest<'a, Id> {
 }
 
 impl<'a, Id> Contest<'a, Id> {
-    /// A contest of which neither [`Self::old_answers`] nor [`Self::same_remote`] is known.
+    /// A contest in which [`Self::old_answers`] and [`Self::same_remote`] are not known.
     pub fn new(local: &'a Id, remote: &'a Id, old: Contender, new: Contender) -> Self {
         Self {
             local,
@@ -74,12 +74,12 @@ impl<'a, Id> Contest<'a, Id> {
         self
     }
 
-    /// Whether the peer began the new connection before the old one's handshake ended. Both then live, and neither needs a
-    /// probe.
+    /// Whether the peer began the new connection before the handshake of the old connection ended. Both connections are then
+    /// alive, and no probe is needed.
     ///
-    /// An outbound connection is never known to be simultaneous: its dial may have been repeated until a peer was there that
-    /// knows nothing of the old connection. Nor is one from the same socket as the old one: a peer that restarts at once may
-    /// dial again before this host has handled the end of the old handshake.
+    /// The answer is no for two kinds of connections. The dial of an outbound connection may have been repeated until a restarted
+    /// peer answered, which does not know the old connection. A peer that restarts at once may dial again from the same socket
+    /// before this host has handled the end of the old handshake.
     pub fn is_simultaneous(&self) -> bool {
         let is_from_peer = self.new.direction == Direction::Inbound && !self.same_remote;
         is_from_peer && self.old.up_for <= self.new.age
@@ -91,46 +91,46 @@ impl<'a, Id> Contest<'a, Id> {
 pub enum Verdict {
     /// Both connections stay.
     Both,
-    /// It depends on whether the old connection still answers. The host probes it, and the contest is repeated with
-    /// [`Contest::old_answers`].
+    /// The decision depends on whether the old connection still answers. The host probes the old connection, and the contest is
+    /// repeated with [`Contest::old_answers`].
     Probe,
     /// The old connection stays, and the new one is drained.
     Old,
-    /// The new connection stays, and the old one is drained. If the old one did not answer a probe, it is closed as well:
-    /// see [`Policy::patience`].
+    /// The new connection stays, and the old one is drained. If the old connection did not answer a probe, it is also closed
+    /// soon: see [`Policy::patience`].
     New,
 }
 
 /// The recommended rules.
 ///
-/// - A connection that a relay limits is transient. A relayed connection without a limit is a full one.
+/// - A connection that a relay limits is transient. A connection without a limit is called *full*, even if it uses a relay.
 /// - A full connection is kept and a limited one is drained, whichever end dialed.
-/// - Of two live connections that were dialed in opposite directions, the dial of the lower id stays. Both ends therefore
-///   keep the same one without a message about it.
-/// - Of two dials in the same direction, the dialer keeps the newer one. The other end keeps both until the dialer closes
-///   one, because the two ends may have seen the handshakes end in different orders.
-/// - A new connection is never given up for an old one that may be dead. In doubt the old one is probed, and it is replaced
-///   if it does not answer.
+/// - If both ends have dialed and both connections are alive, the dial of the peer with the lower id stays. Both ends therefore
+///   keep the same connection without a message about it.
+/// - If one end has dialed twice, the dialer keeps the newer connection. The other end keeps both connections until the dialer
+///   closes one, because the two ends may have seen the handshakes end in different orders.
+/// - An old connection that may be dead never displaces a new connection. In doubt the old connection is probed, and the new
+///   connection replaces it if it does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recommended {
     /// How long a handshake may take. Default 30 s: a last resort behind the transport's own deadlines.
     pub handshake: Duration,
-    /// How long a limited connection may last. Default unlimited: its relay ends it.
+    /// How long a limited connection may last. Default unlimited, because the relay ends the connection.
     pub limited: Option<Duration>,
     /// How many connections may be handshaking or limited. Default 1,024. At most half of them may be limited.
     pub max_transient: usize,
-    /// How many connections to one peer may be handshaking or limited. Default 32: several dials at once, each to several
-    /// of the peer's addresses.
+    /// How many connections to one peer may be handshaking or limited. Default 32, which suffices for several dials at once, each
+    /// to several of the peer's addresses.
     pub max_transient_per_peer: usize,
-    /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms, a lost packet is sent again in
-    /// that time. The new connection can be used meanwhile.
+    /// How long a probe may stay unanswered. Default 500 ms: with a round trip of 200 ms, a lost packet is sent again in this
+    /// time. The new connection can be used during the probe.
     pub probe: Duration,
-    /// How long a connection that left a probe unanswered may stay silent until it is closed. Default 3 s: a busy or slow
-    /// peer answers in that time, and its streams are not lost. The new connection has replaced it meanwhile.
+    /// How long a connection with an unanswered probe may stay silent before it is closed. Default 3 s: a busy or slow peer
+    /// answers in this time, and its streams are not lost. The new connection is already in use during this time.
     pub patience: Duration,
-    /// How long a draining connection must have no stream until it is closed. Default 1 s, several round trips of a slow
-    /// path: the last bytes are still on their way, and the other end may still open a stream until it sees the
+    /// How long a draining connection must be without a stream before it is closed. Default 1 s, which is several round trips of
+    /// a slow path. The last bytes may still be on their way, and the other end may still open a stream until it learns of the
     /// connection that is kept.
     pub quiet: Duration,
     /// How long draining may take. Default 30 s.

@@ -1,4 +1,4 @@
-//! A tracker that many threads report to and ask.
+//! A tracker that many threads can use at the same time.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use crate::{
     sync::Arc,
 };
 
-/// A [`Tracker`] behind a lock. Clones are handles of one tracker.
+/// A [`Tracker`] behind a lock. Clones are handles to the same tracker.
 ///
-/// A reader never delays a report. Subscribers read events from the tracker's own bounded history: each costs one wake-up,
-/// and one that does not read costs nothing.
+/// A reader never delays a report. Subscribers read events from the tracker's own bounded history. An event costs one wake-up per
+/// subscriber that waits, and a subscriber that does not read costs nothing.
 pub struct SharedTracker<Id> {
     shared: Arc<Shared<Id>>,
 }
@@ -115,8 +115,8 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.change(|tracker| tracker.handle_timeout(now));
     }
 
-    /// What the host has to do next. If there is nothing, the task is woken when there is something, or when
-    /// [`Self::poll_timeout`] becomes sooner. Only one task at a time may poll.
+    /// The next action for the host. If there is none, the task is woken when there is one, or when the time of
+    /// [`Self::poll_timeout`] becomes earlier. Only one task at a time may poll.
     pub fn poll_action(&self, cx: &mut Context<'_>) -> Poll<Action> {
         let mut core = self.shared.ask();
         if let Some(action) = core.tracker.poll_action() {
@@ -149,7 +149,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         self.shared.ask().tracker.connections(now, peer)
     }
 
-    /// One connection; `None` once it is gone.
+    /// One connection. `None`: the connection is gone.
     pub fn connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
         self.shared.ask().tracker.connection(now, id)
     }
@@ -179,7 +179,7 @@ impl<Id: Eq + Hash + Clone> SharedTracker<Id> {
         Subscription::new(Arc::clone(&self.shared), None)
     }
 
-    /// `peer`, unless it is [`State::NotConnected`], and every later event of it.
+    /// Like [`Self::subscribe`], but only for `peer`.
     pub fn subscribe_to(&self, peer: &Id) -> (Snapshot<Id>, Subscription<Id>) {
         Subscription::new(Arc::clone(&self.shared), Some(peer.clone()))
     }

@@ -1,4 +1,4 @@
-//! The states of all peers at one moment, taken without stopping the tracker.
+//! The states of all peers at one moment. The tracker continues while a snapshot is taken.
 
 use std::hash::Hash;
 

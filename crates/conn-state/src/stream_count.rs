@@ -4,11 +4,11 @@ use std::{fmt, hash::Hash, time::Instant};
 
 use crate::{ConnectionId, count::Count, locked::Shared, sync::Arc};
 
-/// Counts the open streams of one connection of a [`SharedTracker`](crate::SharedTracker). Clones count together.
+/// Counts the open streams of one connection of a [`SharedTracker`](crate::SharedTracker). Clones share one count.
 ///
-/// The tracker needs the count to end a drain: it closes a draining connection once no stream is open. A host reports each
-/// stream that opens and each that closes, from any thread. A report takes one atomic instruction. It takes the tracker's
-/// lock only if the connection is being drained and the report is of the first stream or of the last one. The tracker then
+/// The tracker needs the count to end a drain: it closes a draining connection once no stream is open. A host reports each stream
+/// that opens and each that closes, from any thread. A report takes one atomic instruction. It takes the tracker's lock only if
+/// the connection is being drained, and only for the first stream that opens and the last stream that closes. The tracker then
 /// reads the count itself, so that two reports cannot overtake each other.
 ///
 /// Reports about a connection that is gone change nothing.
@@ -56,7 +56,7 @@ impl<Id: Eq + Hash + Clone> StreamCount<Id> {
         }
     }
 
-    /// A stream that was reported by [`Self::handle_opened`] is closed. Where none is open, nothing changes.
+    /// A stream that [`Self::handle_opened`] reported is closed. If no stream is open, nothing changes.
     pub fn handle_closed(&self, now: Instant) {
         if self.count.decrease() {
             self.plan(now);

@@ -1,4 +1,4 @@
-//! Reading events.
+//! Subscriptions to events.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +37,7 @@ pub enum Update<Id> {
 
 /// Every event since the subscription was made, in the order in which they happened.
 ///
-/// A subscription never ends; drop it when you need no more. Any executor can read it, and [`Self::try_next`] needs none.
+/// A subscription never ends. Drop it when you no longer need it. Any executor can read it, and [`Self::try_next`] needs none.
 pub struct Subscription<Id> {
     shared: Arc<Shared<Id>>,
     /// Its name among those that wait.
@@ -115,13 +115,14 @@ impl<Id: Eq + Hash + Clone> Subscription<Id> {
         snapshot
     }
 
-    /// The number of events, of all peers, that come before the next update. The comparison with
-    /// [`SharedTracker::position`](crate::SharedTracker::position) tells the order of an update and something else that happened.
+    /// The number of events, of all peers, that come before the next update. Compare this number with an earlier result of
+    /// [`SharedTracker::position`](crate::SharedTracker::position) to find out whether the next update happened before or after
+    /// that moment.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Waits for the next event, or for the news that events were missed. Cancel-safe.
+    /// Waits for the next event, or for [`Update::Lagged`]. Cancel-safe.
     pub async fn next(&mut self) -> Update<Id> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

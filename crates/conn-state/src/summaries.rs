@@ -9,7 +9,7 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SummariesConfig {
-    /// The least time between two summaries of one key. Default 1 s.
+    /// The minimum time between two summaries of one key. Default 1 s.
     pub interval: Duration,
     /// The number of keys that have their own summaries at the same time. Further keys share one summary. Default 16.
     pub max_keys: usize,
@@ -50,9 +50,9 @@ pub struct Summary<Key, Item> {
     pub latest: Item,
 }
 
-/// Passes the first report of a key on at once, and merges the next ones into one summary per [`SummariesConfig::interval`].
+/// Returns the first report of a key at once, and merges the next reports into one summary per [`SummariesConfig::interval`].
 ///
-/// Per interval there are at most `max_keys + 1` summaries. At most as many reports are kept.
+/// There are at most `max_keys + 1` summaries per interval, and at most that many reports are kept.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -137,18 +137,18 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
         });
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
+    /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let windows = self.windows.values().chain(&self.others);
         windows.map(|window| window.ends).min()
     }
 
-    /// Ends the windows that are over.
+    /// Ends the intervals that are over, and makes their summaries.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.end_windows(now, |window| window.ends <= now);
     }
 
-    /// Ends all windows, so that the summaries include every report. Call this when the host stops.
+    /// Ends all intervals, so that the summaries include every report. Call this when the host stops.
     pub fn handle_end(&mut self, now: Instant) {
         self.end_windows(now, |_| true);
     }

@@ -1,5 +1,5 @@
-//! The locks: the standard library's, or in this crate's unit tests those of a model checker. Integration tests and doctests
-//! have the standard library's.
+//! The locks. The unit tests of this crate use the locks of a model checker. All other code, including integration tests and
+//! doctests, uses those of the standard library.
 
 #[cfg(not(test))]
 pub(crate) use std::{

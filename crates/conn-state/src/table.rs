@@ -1,4 +1,4 @@
-//! Where peers and connections are kept: in slots, which are used again.
+//! The table of peers and connections. Its slots are used again.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 

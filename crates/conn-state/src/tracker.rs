@@ -19,8 +19,8 @@ use crate::{
     table::{Connections, NEVER, NONE, Peers},
 };
 
-/// Knows the phase of every connection and the state of every peer. The host reports what happens; the tracker answers with
-/// events and actions. It reads no clock, opens no socket and closes nothing.
+/// Knows the phase of every connection and the state of every peer. The host reports what happens, and the tracker returns events
+/// and actions. It reads no clock, opens no socket and closes nothing.
 ///
 /// `Id` names a peer; its type is the host's choice.
 pub struct Tracker<Id> {
@@ -175,8 +175,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         slot
     }
 
-    /// A handshake has succeeded and `peer` is at the other end. If other connections to the peer are there, the actions
-    /// that follow say which of them stay.
+    /// A handshake has succeeded, and `peer` is at the other end. If there are other connections to the peer, the following
+    /// actions decide which of them stay.
     ///
     /// # Errors
     ///
@@ -231,8 +231,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// The path of a connection that is up has changed: its route, what its relay grants, or the other end's address. A path
-    /// without a remote address forgets the address.
+    /// The path of a connection that is up has changed: its route, the limit of its relay, or the address of the other end. If
+    /// `path` has no remote address, the tracker forgets the address.
     ///
     /// # Errors
     ///
@@ -262,8 +262,8 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Ok(())
     }
 
-    /// Something was received on a connection. Report it for a connection that [`Action::Probe`] named, whatever was received:
-    /// any byte shows that the other end is alive. For other connections the call is cheap and changes nothing.
+    /// Something was received on a connection. Report this for each connection that [`Action::Probe`] has named. Any byte shows
+    /// that the other end is alive. For other connections the call is cheap and changes nothing.
     pub fn handle_alive(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.connections.find(id) else {
             return;
@@ -283,7 +283,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     ///
     /// # Errors
     ///
-    /// The connection is unknown: it was gone before.
+    /// The connection is unknown, for example because its end was already reported.
     pub fn handle_closed(
         &mut self,
         now: Instant,
@@ -320,7 +320,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
+    /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let (at, _, _) = self.timers.first()?;
         Some(self.instant(*at))
@@ -362,7 +362,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         }
     }
 
-    /// What the host has to do next. Drain it to `None` after each `handle_*`.
+    /// The next action for the host. Call this until it returns `None` after each `handle_*`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

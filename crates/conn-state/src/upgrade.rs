@@ -1,9 +1,9 @@
-//! DCUtR: two peers with a relayed connection dial each other at the same moment, so that their NATs let a direct connection
-//! through. This module is the exchange before the dials.
+//! DCUtR, libp2p's protocol for hole punching. Two peers with a relayed connection dial each other at the same moment, so that
+//! their NATs let a direct connection through. This module implements the exchange of messages before the dials.
 //!
-//! [`Initiator`] is B of the spec: the end that accepted the relayed connection. [`Responder`] is A: the end that dialed it. Both
-//! are state machines without a socket, a clock or a multiaddr. The host passes in bytes, `now` and a function that reads an
-//! address, and gets [`Event`]s.
+//! [`Initiator`] is B of the spec: the end that accepted the relayed connection. [`Responder`] is A: the end that dialed the
+//! relayed connection. Both are state machines that use no socket, no clock and no multiaddr. The host passes bytes, `now` and a
+//! function that reads an address, and receives [`Event`]s.
 //!
 //! ```text
 //!     A, Responder                  relay                   B, Initiator
@@ -20,23 +20,24 @@
 //! ```
 //!
 //! The spec is that of November 2025 (libp2p/specs, `relay/DCUtR.md`). Each attempt has a stream of its own, as in go-, rust- and
-//! js-libp2p. The responder also accepts a further CONNECT on the same stream, as older versions of the spec have it.
+//! js-libp2p. The responder also accepts a further CONNECT on the same stream, which older versions of the spec require.
 //!
 //! # What the host does
 //!
-//! After every call, the host drains `poll_event` to `None`. It calls `handle_timeout` at the instant that `poll_timeout` names. A
-//! new [`Event::Dial`] and either end of the upgrade cancel the dial before. At the end, the host closes the stream after
-//! [`Event::Succeeded`] and resets it after [`Event::Failed`].
+//! After every call, the host calls `poll_event` until it returns `None`. It calls `handle_timeout` at the time that
+//! `poll_timeout` returns. The host cancels a dial when the next [`Event::Dial`] arrives, and when the upgrade ends. At the end,
+//! the host closes the stream after [`Event::Succeeded`] and resets it after [`Event::Failed`].
 //!
 //! # Invariants
 //!
-//! - There is exactly one [`Event::Succeeded`] or [`Event::Failed`], and it is the last event. It needs no help from the peer,
+//! - There is exactly one [`Event::Succeeded`] or [`Event::Failed`], and it is the last event. This does not depend on the peer,
 //!   because every wait has a deadline.
-//! - There are at most [`UpgradeConfig::max_attempts`] punches and one plain dial. Each dials at most
-//!   [`UpgradeConfig::max_addresses`] addresses, and the host's function has accepted each of them.
-//! - Of the peer's messages, only those addresses and one unfinished message of at most [`MAX_DCUTR_MESSAGE`] bytes are kept.
-//! - The two dials start apart by at most half the difference between the relay's two one-way latencies, if the round trip is
-//!   at most [`UpgradeConfig::max_rtt`].
+//! - There are at most [`UpgradeConfig::max_attempts`] punches and one plain dial. Each of these dials at most
+//!   [`UpgradeConfig::max_addresses`] addresses, and the host's function has accepted each address.
+//! - A machine keeps only these addresses of the peer's messages, and one unfinished message of at most [`MAX_DCUTR_MESSAGE`]
+//!   bytes.
+//! - If the round trip takes at most [`UpgradeConfig::max_rtt`], the time between the starts of the two dials is at most half the
+//!   difference between the relay's latencies in the two directions.
 //! - A message out of order ends the upgrade. Only a failed dial leads to another attempt.
 //!
 //! # Limitations
@@ -45,9 +46,10 @@
 //!   swap them as B in their last attempt. Over TCP, that attempt fails here.
 //! - A machine serves one upgrade. The host decides whether to start another one after the direct connection is lost, and
 //!   whether a peer may open another stream after a failed exchange.
-//! - The peer chooses where B's packets of random bytes go. With the defaults that is 16 addresses, three times 10 s, and one
-//!   packet each 10 to 200 ms. A host can answer [`Candidate::Unwanted`], or serve fewer relayed peers at a time.
-//! - Addresses are not predicted. The machine names the addresses that the host observed.
+//! - The peer chooses the destinations of B's packets of random bytes. With the defaults, these are 16 addresses, each of which
+//!   gets one packet per 10 to 200 ms, for three times 10 s. To limit this, a host can answer [`Candidate::Unwanted`], or serve
+//!   fewer relayed peers at the same time.
+//! - The machine does not predict addresses. It names the addresses that the host has observed.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -109,22 +111,22 @@ pub use initiator::Initiator;
 pub use responder::Responder;
 pub use wire::{Decoder, Kind, MAX_DCUTR_MESSAGE, Message, PROTOCOL, WireError};
 
-/// The pause of [`Role::Server`] between two UDP packets of random bytes, drawn anew each time (the spec's step 5).
+/// The range of the random pauses between two UDP packets of random bytes that [`Role::Server`] sends (step 5 of the spec).
 pub const PUNCH_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_millis(200);
 
-/// What the host has to do, in this order.
+/// An action for the host. Carry out the actions in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<A> {
     /// Open a stream on the relayed connection, for [`PROTOCOL`], and report `handle_stream_opened` or
     /// `handle_stream_closed`. Streams of earlier attempts are no longer needed. Only an [`Initiator`] asks for this.
     OpenStream,
-    /// Write these bytes to the stream, without delay: the peer's clock runs.
+    /// Write these bytes to the stream without delay, because the peer measures the time.
     Send(Vec<u8>),
-    /// Dial now. Cancel any dial before this one.
+    /// Dial now. Cancel any earlier dial.
     Dial(Dial<A>),
-    /// There is a direct connection. Cancel the dials that are still under way, prefer the direct connection for every new
-    /// stream, and close the relayed one after a grace period (step 6).
+    /// There is a direct connection. Cancel the running dials, use the direct connection for every new stream, and close the
+    /// relayed connection after a grace period (step 6 of the spec).
     Succeeded {
         /// The number of attempts; 0 if no punch was needed.
         attempts: u8,
@@ -138,7 +140,7 @@ pub enum Event<A> {
     },
 }
 
-/// A dial to make.
+/// A dial that the host makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dial<A> {
@@ -146,15 +148,16 @@ pub struct Dial<A> {
     pub attempt: u8,
     /// The role of this end.
     pub role: Role,
-    /// The instant at which the other end dials too. If it is past, the host is late by that much.
+    /// The time at which the other end dials, too. If this time is past, the host is late.
     pub at: Instant,
-    /// The addresses, in the order of the peer's preference. Dial all of them at once, because the moment counts.
+    /// The addresses, in the order of the peer's preference. Dial all of them at once, because both ends must dial at the same
+    /// moment.
     pub addresses: Vec<A>,
     /// How many of the peer's addresses are left out, and why.
     pub skipped: Skipped,
 }
 
-/// The role of this end, whichever end's packets get through first.
+/// The role of this end. It does not depend on which end's packets arrive first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// An ordinary dial, from any port, as the client.
@@ -162,8 +165,8 @@ pub enum Role {
     /// A's role. TCP: dial from the listening port, and be the client of the handshake, of multistream-select and of the
     /// muxer, even if both ends opened the connection simultaneously. QUIC: dial on the listening socket.
     Client,
-    /// B's role. TCP: dial from the listening port, and be the server of all that runs on the connection. QUIC: do not dial.
-    /// Send a UDP packet of random bytes from the listening socket each [`PUNCH_INTERVAL`]; A's connection comes in.
+    /// B's role. TCP: dial from the listening port, and be the server of all protocols on the connection. QUIC: do not dial. Send
+    /// UDP packets of random bytes from the listening socket, with pauses of [`PUNCH_INTERVAL`], and accept A's connection.
     Server,
 }
 
@@ -184,6 +187,6 @@ impl Role {
 pub enum DialResult {
     /// A direct connection to this peer is established and authenticated.
     Connected,
-    /// No address led to one.
+    /// No address led to a direct connection.
     Failed,
 }

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Tells [`Limits`](crate::Limits) whether a connection is in use. Clones report together.
+/// Tells [`Limits`](crate::Limits) whether a connection is in use. Clones share one count.
 ///
-/// A host reports the streams that show that the connection is needed, from any thread. A host should not report the streams
-/// that peers keep open without a need, such as streams of ping, because a reported stream prevents trimming. A report takes
-/// two atomic instructions and no lock.
+/// The host reports the streams that show that the connection is needed, from any thread. A reported stream prevents that the
+/// connection is closed for a newcomer. The host should therefore not report streams that a peer keeps open without a need, such
+/// as streams of ping. A report takes two atomic instructions and no lock.
 ///
 /// Dropping a clone reports nothing. Call [`Self::handle_closed`] on every path on which a stream ends, also when its task
 /// is cancelled. If a stream stays reported as open, its connection is never trimmed.

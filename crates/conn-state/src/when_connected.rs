@@ -1,12 +1,13 @@
-//! Something that is there only while a peer is fully connected.
+//! A resource that exists only while a peer is fully connected.
 
 use crate::State;
 
-/// Holds a resource while a peer is [`State::Connected`]: made when it becomes that, dropped when it is that no more.
+/// Holds a resource while a peer is [`State::Connected`]. The resource is made when the peer becomes connected, and
+/// dropped when the peer is no longer connected.
 ///
-/// Feed it the peer's states and their numbers, from a snapshot and from events, or let
-/// [`SharedTracker::when_connected`](crate::SharedTracker::when_connected) do it. A peer may leave and return between two
-/// looks, when events were missed. The number shows it: the resource is then made anew.
+/// Pass the peer's states and their numbers to [`Self::handle_state`], from a snapshot and from events, or use
+/// [`SharedTracker::when_connected`](crate::SharedTracker::when_connected). If events were missed, the peer may have
+/// left and returned in between. The number of the state shows this, and the resource is then made again.
 ///
 /// ```
 /// use conn_state::{State, WhenConnected};

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::{Contest, Phase, Policy, Reason, Recommended, Route, Verdict};
 
-/// Wraps a policy for a host that cannot find out whether a connection still answers: it has no ping and sees no packets.
+/// Wraps a policy for a host that cannot find out whether a connection still answers, because it has no ping and sees no packets.
 ///
-/// To a tracker, a connection that leaves a probe unanswered is dead. Where nobody probes, every old connection would look
-/// dead, and live ones would be drained and closed. With this policy both connections stay wherever `P` would probe. The
-/// price is that a dead connection stays until its transport reports its end; new streams go to the newest one, which
-/// [`Tracker::best`](crate::Tracker::best) gives.
+/// A tracker takes a connection with an unanswered probe for dead. If the host does not probe, every old connection would look
+/// dead, and live connections would be drained and closed. With this policy, both connections stay in each case in which `P`
+/// would ask for a probe. A dead connection therefore stays until its transport reports the end. New streams use the newest
+/// connection, which [`Tracker::best`](crate::Tracker::best) returns.
 ///
 /// ```
 /// use conn_state::{Recommended, Tracker, TrackerConfig, WithoutProbes};

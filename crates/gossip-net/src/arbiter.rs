@@ -1,8 +1,8 @@
 //! Chooses the link to use to each peer, and the time at which another link to the peer is closed.
 //!
 //! If two Bowline peers have two live links, the link that the peer with the lower id dialed stays. A second link by the same
-//! dialer replaces the first link, because a peer that still has the first link would not dial. If the older link would stay, it
-//! is probed first, because the peer may have lost it. A link to iroh is used until a newer link is up.
+//! dialer replaces the first link, because a dialer that still had the first link would not dial again. Before the older of two
+//! links is preferred, it is probed, because the peer may have lost it. A link to iroh is used until a newer link is up.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ pub struct LinkId(pub u64);
 /// The protocol on which the two ends of a link have agreed. Both protocols have the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkProtocol {
-    /// `/bowline/gossip/1`: both ends are Bowline, and choose the same one of two links.
+    /// `/bowline/gossip/1`: both ends are Bowline, and choose the same of two links.
     Bowline,
     /// `/iroh-gossip/1`: the peer is iroh-gossip, or behaves like it.
     Iroh,
@@ -31,7 +31,7 @@ pub enum Probe {
     Alive,
     /// The peer has not answered.
     Dead,
-    /// The host cannot probe the link. It counts as alive if a message arrives over it in time.
+    /// The host cannot probe the link. The link counts as alive if a message arrives over it in time.
     Unknown,
 }
 

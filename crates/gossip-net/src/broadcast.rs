@@ -1,4 +1,5 @@
-//! Plumtree: messages are pushed along a tree, and their ids along the other edges, so that a gap in the tree is noticed.
+//! Plumtree: nodes push messages along a tree of neighbours, and send the ids of messages to all other neighbours. A node notices
+//! a gap in the tree because an id arrives without its message.
 
 mod history;
 mod missing;
@@ -32,7 +33,7 @@ const MAX_LAZY: usize = 8192;
 /// When the link of a neighbour is replaced, the ids from this time are announced again.
 const ANNOUNCE_AGAIN_WINDOW: Duration = Duration::from_secs(5);
 
-/// How often something happened in a topic.
+/// The counters of a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -46,7 +47,7 @@ pub struct Counters {
     pub grafts: u64,
     /// Missing messages that did not arrive in time.
     pub never_arrived: u64,
-    /// Announced messages that were not noted, because too many were missing.
+    /// Announced messages that were ignored, because too many messages were missing.
     pub not_noted: u64,
     /// Ids that were forgotten before their time.
     pub forgotten_early: u64,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::wire::MAX_IROH_CONTENT;
 
-/// How a node takes part in its topics.
+/// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The ALPN of raw-key links to iroh. Default `/iroh-gossip/1`. The host offers it after `/bowline/gossip/1`.
+    /// The ALPN of raw-key links to iroh. Default `/iroh-gossip/1`. The host offers this ALPN after `/bowline/gossip/1`.
     pub alpn: Vec<u8>,
     /// The longest content of a message in bytes, without overhead. Default 4,057: iroh-gossip refuses longer frames with its
     /// default settings. At most 1 MiB. All members of a topic need the same value.
@@ -19,10 +19,11 @@ pub struct Config {
     pub broadcast: BroadcastConfig,
     /// How many topics the node takes part in. Default 256.
     pub max_topics: usize,
-    /// How many bytes of content may wait for a neighbour. Default 1 MiB. Own messages use at most a quarter, so that a burst of
-    /// own messages leaves room for those of others. From three quarters, the neighbour gets ids instead.
+    /// How many bytes of content may wait for a neighbour. Default 1 MiB. The node's own messages use at most a quarter, so that
+    /// a burst of own messages leaves room for the messages of other peers. When three quarters are used, the neighbour gets ids
+    /// instead of contents.
     pub max_queue_bytes: usize,
-    /// How long a neighbour may take nothing from a queue that is not empty. Default 3 s. Then the neighbour is evicted.
+    /// The time after which the node evicts a neighbour that reads nothing from a queue that is not empty. Default 3 s.
     pub stall_timeout: Duration,
     /// How many dials may be in flight. Default 8. Further dials wait.
     pub max_dials: usize,
@@ -44,10 +45,10 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MembershipConfig {
-    /// How many neighbours a node has at the most. Default 5, as in the paper and in iroh-gossip.
+    /// The maximum number of neighbours. Default 5, as in the paper and in iroh-gossip.
     pub max_active: usize,
-    /// How many further peers a node remembers as possible neighbours. Default 30, as in the paper. The node remembers as many
-    /// peers again that did not answer.
+    /// How many further peers a node remembers as possible neighbours. Default 30, as in the paper. The node also remembers up to
+    /// the same number of peers that did not answer.
     pub max_passive: usize,
     /// How many steps the walk for a joining peer takes. Default 6, as in the paper.
     pub active_walk: u16,
@@ -62,14 +63,15 @@ pub struct MembershipConfig {
     /// How often a node contacts a peer that is not a neighbour. Default 10 s: the halves of a split network find each other
     /// within 10 s.
     pub contact_interval: Duration,
-    /// How long a peer that did not answer is set aside: it is contacted, but not asked to become a neighbour. Default 10 min.
+    /// How long a peer that did not answer is set aside. During this time, the node contacts the peer, but does not ask it to
+    /// become a neighbour. Default 10 min.
     pub set_aside_time: Duration,
-    /// After how much silence a neighbour is probed. Default 2 s.
+    /// The time of silence after which a neighbour is probed. Default 2 s.
     pub silence_timeout: Duration,
-    /// How long a probed neighbour may take to answer. Default 2 s. A neighbour that died silently is noticed
-    /// within 4 s.
+    /// How long a probed neighbour may take to answer. Default 2 s. The node therefore notices within 4 s that a neighbour has
+    /// died silently.
     pub probe_timeout: Duration,
-    /// The time between two evictions that strangers cause. Default 1 s.
+    /// The minimum time between two evictions that strangers cause. Default 1 s.
     pub eviction_gap: Duration,
 }
 
@@ -78,17 +80,17 @@ pub struct MembershipConfig {
 #[non_exhaustive]
 pub struct BroadcastConfig {
     /// How long a node waits for a message that a neighbour has announced before it asks for the message. Default 160 ms.
-    /// iroh-gossip asks after 80 ms, which in a network of 1,000 peers is often before the message arrives by itself.
+    /// iroh-gossip asks after 80 ms. In a network of 1,000 peers, the message often arrives by itself after that time.
     pub graft_delay: Duration,
     /// How long a node waits for the answer of a neighbour before it asks another one. Default 100 ms, which is a long round
     /// trip. The time doubles with each attempt.
     pub graft_retry_delay: Duration,
     /// How long ids are collected before they are sent. Default 5 ms, as in iroh-gossip.
     pub dispatch_delay: Duration,
-    /// The number of hops that another path must save before it is used. Default 4. The paper has 7.
+    /// The number of hops that another path must save before it is used. Default 4. The default in the paper is 7.
     pub optimization_threshold: u16,
-    /// Like [`Self::optimization_threshold`], for a path that becomes known after the message has arrived. Default 2: the tree
-    /// gets shorter with each message.
+    /// Like [`Self::optimization_threshold`], but for a path that becomes known after the message has arrived. Default 2, so that
+    /// the tree gets shorter with each message.
     pub late_optimization_threshold: u16,
     /// The number of neighbours that get contents before the tree has formed. Default 4. The other neighbours get ids, so that
     /// the first message causes fewer duplicates. A Graft of a lazy neighbour may exceed this number.
@@ -105,7 +107,7 @@ pub struct BroadcastConfig {
     pub max_missing: usize,
     /// How long a node keeps asking for a missing message. Default 10 s.
     pub graft_timeout: Duration,
-    /// Whether a node pushes its own messages to all neighbours. Default false. It saves the graft of the first hop and costs
+    /// Whether a node pushes its own messages to all neighbours. Default false. This saves the Graft of the first hop and costs
     /// redundant messages.
     pub flood: bool,
 }
@@ -236,7 +238,7 @@ impl Config {
         self
     }
 
-    /// The longest frame that is accepted: 4,096 bytes, or what the longest content needs.
+    /// The longest frame that is accepted: 4,096 bytes, or more if the longest content needs more.
     pub fn max_frame(&self) -> usize {
         (self.max_message_size + crate::wire::OVERHEAD + 4).max(4096)
     }

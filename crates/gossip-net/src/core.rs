@@ -28,7 +28,7 @@ use crate::{
     wire::{PeerData, Scope},
 };
 
-/// What the host must do.
+/// An action for the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output {
@@ -43,7 +43,7 @@ pub enum Output {
     },
     /// The link has something to send.
     Transmit(LinkId),
-    /// Find out before the deadline whether a link works.
+    /// Check whether a link works, before the deadline.
     Probe(LinkId, Instant),
     /// Close a link.
     Close(LinkId, &'static str),
@@ -53,7 +53,7 @@ pub enum Output {
     Room,
 }
 
-/// How often something happened on a node.
+/// The counters of a node's links.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkCounters {
@@ -65,7 +65,7 @@ pub struct LinkCounters {
     pub replaced: u64,
     /// Links that were in use when they closed.
     pub lost: u64,
-    /// How long the closed links had lasted, in milliseconds.
+    /// The total duration of the closed links, in milliseconds.
     pub lasted_ms: u64,
     /// Dials that were begun.
     pub dials: u64,

@@ -1,4 +1,4 @@
-//! What can go wrong, one type for each operation.
+//! The errors: one enum per operation.
 
 use std::io;
 
@@ -35,7 +35,7 @@ pub enum WireError {
     /// The frame is not a message.
     #[error("a frame is not a gossip message: {reason}")]
     Malformed {
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
     /// The id of a message is not the hash of its content.

@@ -10,7 +10,7 @@ use crate::{Id, wire::Scope};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DownCause {
-    /// This node made room for another peer. Do not join again for this cause: the node has enough neighbours.
+    /// This node made room for another peer. Do not join again, because the node has enough neighbours.
     Evicted,
     /// The neighbour made room for another peer. The node replaces it by itself.
     EvictedByPeer,
@@ -47,8 +47,8 @@ pub struct Received {
     pub content: Bytes,
     /// The neighbour that sent it, which may not be its author.
     pub via: Id,
-    /// The peers for which the message is meant. The scope of a message to the whole topic also has the number of hops before
-    /// the last hop.
+    /// The peers for which the message is meant. If the message is meant for the whole topic, the scope contains the number of
+    /// hops without the last hop.
     pub scope: Scope,
 }
 

@@ -22,7 +22,7 @@ pub fn gossip_stream(data: &[u8]) {
     }
 }
 
-/// One message. What was decoded is encoded and decoded to the same.
+/// One message. A decoded message must stay the same when it is encoded and decoded again.
 pub fn gossip_message(data: &[u8]) {
     if let Ok(message) = Message::decode(data) {
         let mut again = Vec::new();
@@ -38,8 +38,8 @@ pub fn peer_data(data: &[u8]) {
     assert_eq!(AddrInfo::decode(&found.encode()).direct, found.direct);
 }
 
-/// A node that gets messages from two peers. The first byte of each part says from which one, how long it is, and how much time
-/// passes before it. The times count from `start`.
+/// A node that gets messages from two peers. The first byte of each part encodes the sender, the length, and the time before the
+/// message. The times count from `start`.
 pub fn gossip_core(start: Instant, data: &[u8]) {
     let peer = |number: u8| {
         let secret = ed25519_dalek::SigningKey::from_bytes(&[number; 32]);

@@ -11,24 +11,25 @@
 //!                     Event ──► Receiver
 //! ```
 //!
-//! A *neighbour* is a peer of the topic with which messages are exchanged. An *eager* neighbour gets contents, and a *lazy*
-//! neighbour gets ids. A *Graft* message asks for a content, and a *Prune* message asks for ids only. A *link* is a connection
-//! to a peer. The *protocol* of a link is Bowline's or iroh's: the two ends have agreed on it.
+//! A *neighbour* is a peer of the topic with which the node exchanges messages. An *eager* neighbour gets contents, and a *lazy*
+//! neighbour gets ids. A *Graft* message asks for contents, and a *Prune* message asks for ids only. A *link* is a connection to
+//! a peer. The two ends of a link agree on its *protocol*: Bowline's or iroh's.
 //!
 //! [`Core`] holds all topics and links of a node, without I/O. With the feature `tokio`, [`Gossip`] runs it over [`Links`].
 //!
 //! # Invariants
 //!
 //! - The node always reads every link. No queue lies between a link and the core, so a burst cannot block the reader.
-//! - The queue of a neighbour is bounded. A neighbour whose queue fills gets ids instead of contents, and is evicted if it
-//!   reads nothing for 3 s. It does not delay other neighbours, and it delays publishers by a quarter of a second at most.
-//! - Control messages go before contents.
+//! - The queue of a neighbour is bounded. If the queue of a neighbour fills, the neighbour gets ids instead of contents. If it
+//!   reads nothing for 3 s, it is evicted. It does not delay other neighbours, and it delays publishers by a quarter of a second
+//!   at most.
+//! - Control messages are sent before contents.
 //! - If two Bowline peers have two links to each other, both keep the same link and lose no message.
 //! - A Disconnect that was sent before the peer's latest Neighbor or Join is ignored.
-//! - Strangers evict at most one neighbour per second, and never the two oldest.
-//! - One neighbour always pushes contents, so that a burst does not dissolve the tree.
-//! - Memory is bounded for each topic, link and subscriber. No number from the wire sets a timer, and a high round is lowered
-//!   to a bound.
+//! - Strangers can displace at most one neighbour per second, and never the two oldest neighbours.
+//! - At least one neighbour always pushes contents, so that a burst does not dissolve the tree.
+//! - Memory is bounded for each topic, link and subscriber. No number from the wire sets a timer, and the number of hops in a
+//!   message is bounded.
 //!
 //! # Limitations
 //!
@@ -118,23 +119,23 @@ pub trait Links: Send + Sync + 'static {
     async fn connect(&self, peer: &Id, data: &[u8], deadline: Instant)
     -> Result<LinkId, LinkError>;
 
-    /// Opens a one-way stream. A bidirectional stream whose other half is closed serves as well. The future must not wait for
-    /// the peer.
+    /// Opens a one-way stream. The stream may also be a bidirectional stream whose other half is closed. The future must not wait
+    /// for the peer.
     async fn open(&self, link: LinkId) -> Result<Box<dyn AsyncWrite + Send + Unpin>, LinkError>;
 
-    /// The next event of any link. If the future is dropped, no event may be lost.
+    /// The next event of any link. Dropping the future must not lose an event.
     async fn next(&self) -> LinkEvent;
 
     /// Closes a link, if it is still open. This must not block.
     fn close(&self, link: LinkId, reason: &str);
 
-    /// Finds out whether the peer still answers over a link. Default: [`Probe::Unknown`].
+    /// Checks whether the peer still answers over a link. Default: [`Probe::Unknown`].
     async fn probe(&self, link: LinkId, deadline: Instant) -> Probe {
         let _ = (link, deadline);
         Probe::Unknown
     }
 
-    /// Whether a peer may take part in a topic. Default: every peer may. It is called often, and must not block.
+    /// Whether a peer may take part in a topic. Default: every peer may. The node calls this method often, so it must not block.
     fn allows(&self, topic: &TopicId, peer: &Id) -> bool {
         let _ = (topic, peer);
         true

@@ -1,7 +1,7 @@
 //! HyParView: a few neighbours, and some further peers that can replace them.
 //!
-//! This core makes all decisions about neighbours. It knows peers only as handles, which are numbers, and knows nothing of their
-//! addresses, links and dialects.
+//! This core makes all decisions about neighbours. It knows peers only as handles, which are numbers, and does not know their
+//! addresses, links and protocols.
 
 mod healing;
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl MemoryNetwork {
         }
     }
 
-    /// Adds a peer. A link has Bowline's protocol if both ends do.
+    /// Adds a peer. A link has Bowline's protocol if both ends have it.
     pub fn attach(&self, me: Id, protocol: LinkProtocol) -> Arc<MemoryLinks> {
         let (sender, events) = mpsc::unbounded_channel();
         self.lock().peers.insert(me, (sender, protocol));

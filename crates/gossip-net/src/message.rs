@@ -1,4 +1,4 @@
-//! The messages and reports of a topic's cores, which know peers only as handles.
+//! The messages and reports of the membership and broadcast cores, which know peers only as handles.
 
 use bytes::Bytes;
 

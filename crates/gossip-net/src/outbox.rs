@@ -9,7 +9,7 @@ use crate::TopicId;
 /// How many control messages wait for a peer.
 const MAX_CONTROL: usize = 2048;
 
-/// What is written to a link.
+/// An item to write to a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transmit {
     /// A frame with its length. It goes to the stream of its topic, after the header if the stream is new.

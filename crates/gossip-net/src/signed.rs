@@ -9,7 +9,7 @@ use crate::{Bytes, Id, TopicId};
 
 /// The signed bytes begin with this text, so that no signature of another protocol is valid here.
 const DOMAIN: &[u8] = b"bowline-gossip-signed:";
-/// How many bytes a payload has at the most in addition to its data.
+/// The maximum number of bytes that a payload has in addition to its data.
 pub const SIGNED_OVERHEAD: usize = 32 + 10 + 10 + 5 + 64;
 /// How many sequence numbers below an author's highest one may still arrive.
 const WINDOW: u64 = 64;
@@ -26,13 +26,13 @@ pub enum SignedError {
     /// The signature is not the author's, or belongs to another topic.
     #[error("the signature of the message is wrong")]
     WrongSignature,
-    /// The payload was opened before, or is older than the window of the author's last payloads.
+    /// The payload was opened before, or is older than the window of the author's latest payloads.
     #[error("the message is a replay")]
     Replayed,
     /// The time of the payload is too far from now.
     #[error("the time of the message is {seconds} s away from the time of this host")]
     WrongTime {
-        /// The distance.
+        /// The difference.
         seconds: u64,
     },
 }
@@ -42,7 +42,7 @@ pub enum SignedError {
 pub struct Signed {
     /// The author.
     pub author: Id,
-    /// The number of the payload among those of its author. It grows, and may skip numbers.
+    /// The number of the payload among the author's payloads. The numbers grow, and may have gaps.
     pub sequence: u64,
     /// When the payload was signed, in milliseconds since 1970, as the author says.
     pub time: u64,
@@ -71,8 +71,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Signs with this Ed25519 secret. `sequence` must be higher than any that was used before with the same key and topic: the
-    /// time in microseconds serves, if the clock of the host is not set back.
+    /// Signs with this Ed25519 secret. `sequence` must be higher than all earlier numbers with the same key and topic. You can
+    /// use the time in microseconds, if the clock of the host is never set back.
     pub fn new(secret: &[u8; 32], topic: TopicId, sequence: u64) -> Self {
         let key = SigningKey::from_bytes(secret);
         Self {
@@ -139,7 +139,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// The payload is refused. Then nothing about its author is remembered.
+    /// The payload is refused. In this case the verifier remembers nothing about the author.
     pub fn open(&mut self, now: u64, payload: &[u8]) -> Result<Signed, SignedError> {
         let Payload {
             key,

@@ -79,7 +79,7 @@ pub enum Swarm {
         #[serde(deserialize_with = "first_nodes")]
         nodes: Vec<PeerInfo>,
     },
-    /// The sender wants to be a neighbour, or accepts to be one.
+    /// The sender wants to be a neighbour, or agrees to be one.
     Neighbor {
         /// Whether the receiver may refuse.
         priority: Priority,
@@ -100,7 +100,7 @@ pub enum Swarm {
 pub enum Priority {
     /// The sender has no neighbour.
     High,
-    /// The sender has others.
+    /// The sender has other neighbours.
     Low,
 }
 
@@ -125,11 +125,11 @@ pub enum Gossip {
         /// The round of the IHave that named it.
         round: u16,
     },
-    /// Messages that the sender has.
+    /// The ids of messages that the sender has.
     IHave(Vec<IHave>),
 }
 
-/// How far a message goes, and how far it has come.
+/// The range of a message, and the number of its hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     /// To all members of the topic, with the number of hops so far.
@@ -147,7 +147,7 @@ pub struct IHave {
     pub round: u16,
 }
 
-/// A peer, with what is known of its addresses.
+/// A peer with its known addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// The id of the peer.

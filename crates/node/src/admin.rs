@@ -7,7 +7,7 @@
 //! | `/why?peer=ID` | the latest changes of that peer's state, as JSON |
 //! | `/events` | the state of every peer, then every change of a state, one JSON object per line |
 //! | `/healthz` | status 200 while the process runs |
-//! | `/readyz` | status 200 while the node listens, and 503 otherwise |
+//! | `/readyz` | status 200 while the node is joined or degraded (feature `bootstrap`), and 503 otherwise |
 //! | `/metrics` | counters in the OpenMetrics text format (feature `metrics`) |
 //!
 //! The node's parts add further paths, such as `/slots`. The endpoint answers any other path with 404 and an empty
@@ -18,8 +18,7 @@
 //!
 //! The endpoint accepts a request only if the `Host` header contains `localhost`, an IP address or a name that the user has
 //! listed ([`Listener::with_hosts`]), so that no web page can reach the endpoint through a DNS name of its own. For the same
-//! reason a POST must have the content type
-//! `application/json`.
+//! reason a POST must have the content type `application/json`.
 //!
 //! The number of connections, their duration and the size of requests are limited. Each listener has its own limits, so
 //! clients on TCP cannot lock out the owner of the socket.

@@ -95,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// The node dials nobody by itself before [`Node::begin`]. If the host listens first and calls `begin` afterwards, the first
+    /// The node dials no peer by itself before [`Node::begin`]. If the host listens first and calls `begin` afterwards, the first
     /// dials already start from the sockets of its listeners, so that peers see the ports at which the node can be reached.
     /// Default: the node begins when it is built.
     pub fn listen_first(mut self) -> Self {

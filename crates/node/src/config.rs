@@ -44,12 +44,12 @@ pub struct Config {
     pub negotiation_timeout: Duration,
     /// The time limit of one dial attempt, from the first packet to an authenticated connection. Default 15 s.
     pub dial_timeout: Duration,
-    /// Like [`Self::dial_timeout`], but for loopback and private addresses. Default 5 s, because their hosts are near.
+    /// Like [`Self::dial_timeout`], but for loopback and private addresses. Default 5 s, because these hosts are near.
     pub dial_timeout_private: Duration,
-    /// The time limit of a whole dial, with all of its addresses and look-ups. With `None`, the default, the limit is 60 s, or the
-    /// longer of [`Self::dial_timeout`] and [`Self::dial_timeout_private`] if that is longer. 60 s suffice for 32 silent
-    /// addresses, with 8 simultaneous attempts of 15 s each. Without this limit, 100 silent addresses would hold a dial for over
-    /// 3 minutes.
+    /// The time limit of a whole dial, with all of its addresses and look-ups. With `None`, the default, the limit is 60 s, or
+    /// the longer of [`Self::dial_timeout`] and [`Self::dial_timeout_private`] if that is longer. 60 s suffice for 32 silent
+    /// addresses, with 8 simultaneous attempts of 15 s each. Without this limit, a dial of 100 silent addresses would take over 3
+    /// minutes.
     pub dial_total_timeout: Option<Duration>,
     /// The number of attempts of one dial that run at the same time. Default 8.
     pub dials_per_peer: usize,
@@ -69,8 +69,8 @@ pub struct Config {
     /// The security and multiplexing of TCP connections.
     #[cfg(feature = "tcp")]
     pub upgrade: transport_tcp::UpgradeConfig,
-    /// The settings of QUIC. [`Self::limits`] decides which handshakes with a proved address stay, so the node raises
-    /// [`max_incoming`](transport_quic::Config::max_incoming) to 8 times [`LimitsConfig::max_handshaking`].
+    /// The settings of QUIC. The node raises [`max_incoming`](transport_quic::Config::max_incoming) to 8 times
+    /// [`LimitsConfig::max_handshaking`], because [`Self::limits`] decides which handshakes with a proved address stay.
     #[cfg(feature = "quic")]
     pub quic: transport_quic::Config,
 }

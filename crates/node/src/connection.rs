@@ -214,8 +214,8 @@ impl Connection {
         (micros != u64::MAX).then(|| Duration::from_micros(micros))
     }
 
-    /// The TCP connection below this connection. The kernel measures its round-trip time. If the node dialed through a
-    /// proxy, the TCP connection ends at the proxy.
+    /// The TCP connection under this connection, whose round-trip time the kernel measures. If the node dialed through a proxy,
+    /// the TCP connection ends at the proxy.
     #[cfg(feature = "tcp")]
     pub fn link(&self) -> Option<transport_tcp::Link> {
         self.0.muxed.link()

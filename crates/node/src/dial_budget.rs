@@ -1,8 +1,8 @@
 //! The budget of one dial: a number of addresses, a number of questions to name servers, and the pace of the connects.
 //!
-//! The owner of a DNS name or of an address record chooses the addresses that a dial finds. They may be many, and may belong to
-//! other hosts. TCP, QUIC and the dials of relays therefore share one budget per dial. Dials that repeat by themselves share one
-//! budget, which is renewed slowly.
+//! The owner of a DNS name or of an address record chooses the addresses that a dial finds. There may be many addresses, and they
+//! may belong to other hosts. TCP, QUIC and the dials of relays therefore share one budget per dial. Dials that repeat by
+//! themselves share one budget, which is renewed slowly.
 
 use std::{
     sync::{

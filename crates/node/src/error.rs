@@ -56,7 +56,7 @@ pub enum ListenError {
     Unsupported {
         /// The address asked for.
         address: Multiaddr,
-        /// What is wrong with it, and what to write instead.
+        /// What is wrong with the address, and what to write instead.
         reason: String,
     },
     /// The operating system refused to bind the address.
@@ -171,7 +171,7 @@ pub enum AttemptCause {
     /// No address of the peer is known.
     #[error("no address of this peer is known")]
     NoKnownAddress,
-    /// The dial has reached its limit of addresses. The addresses of host names and of relays count, too.
+    /// The dial has reached its limit of addresses. The addresses of host names and of relays also count.
     #[error("not tried, because a dial tries at most {limit} addresses; it left out {left_out}")]
     NotTried {
         /// The most addresses that a dial tries.

@@ -27,7 +27,7 @@ pub enum Event {
         address: Multiaddr,
     },
     /// The list of addresses at which peers can reach the node changed: a listener started or failed, a network interface
-    /// changed, peers observed an address, or a relay granted or ended a slot. The node tells each peer only those addresses that
+    /// changed, peers observed an address, or a relay granted or ended a slot. The node tells each peer only the addresses that
     /// the peer may be able to use.
     ///
     /// The list is empty before the first event. A node with configured addresses ([`crate::AnnounceConfig::addresses`]) sends

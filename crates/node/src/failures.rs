@@ -1,4 +1,4 @@
-//! Failed inbound connections, merged per subnet, so that unknown peers can flood neither the events nor the log.
+//! Reports of failed inbound connections, merged per subnet, so that unknown peers cannot flood the events or the log.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

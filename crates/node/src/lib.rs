@@ -1,4 +1,4 @@
-//! A peer-to-peer node that combines the six crates of Bowline, and the `bowline` binary.
+//! A peer-to-peer node that combines Bowline's leaf crates, and the `bowline` binary. The node does not use `gossip-net` yet.
 //!
 //! ```text
 //! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays
@@ -20,12 +20,12 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay` and `bootstrap` at the most. The default features add the binary (`cli`) and its
-//! metrics, so use `default-features = false`.
+//! A library needs the features `tcp`, `quic`, `relay` and `bootstrap` at the most. The default features add the binary (`cli`)
+//! and its metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - There is no gossip, no DHT and no hole punching yet: the feature `gossip` adds nothing.
+//! - The node has no gossip, no DHT and no hole punching yet. The feature `gossip` adds nothing.
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.

@@ -1,4 +1,4 @@
-//! The addresses that this node announces: the configured addresses, or those that it detects, and those at relays.
+//! The addresses that this node announces: the configured or the detected addresses, and the addresses at relays.
 //!
 //! The core reads neither the clock nor the interfaces. Its caller passes the bound addresses of listeners, the addresses of the
 //! interfaces, the observed addresses and the addresses at relays.
@@ -21,7 +21,7 @@ use crate::address::{self, announce::AnnounceConfig};
 pub(crate) enum Announcer {
     /// A listener, by its number. Its one address is the address of its socket, possibly a wildcard.
     Listener(u64),
-    /// The peers that see this node's address.
+    /// The peers, which observe this node's address.
     Observers,
     /// A relay at which this node holds a slot.
     Relay(PeerId),

@@ -38,7 +38,7 @@ impl Node {
         (Self(core), events)
     }
 
-    /// Lets the node dial by itself. Only a node from [`crate::Builder::listen_first`] waits for this call.
+    /// Lets the node dial by itself. Only a node that was built with [`crate::Builder::listen_first`] needs this call.
     pub fn begin(&self) {
         self.0.begun.cancel();
     }
@@ -63,7 +63,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// The operating system refuses one of the addresses. In this case the node listens on no address.
+    /// The operating system refuses one of the addresses. In this case the node listens on none of the addresses.
     pub async fn listen_everywhere(&self, port: u16) -> Result<Vec<Multiaddr>, ListenError> {
         let bound = listen::retry_free_port(port, || listen::bind_everywhere(&self.0, port))?;
         Ok(bound
@@ -73,8 +73,8 @@ impl Node {
     }
 
     /// The addresses that this node announces, with its id. They follow the network interfaces, the listeners, the relays and the
-    /// peers' observations, see [`crate::AnnounceConfig`]. The node tells each peer only those addresses that the peer may be
-    /// able to use.
+    /// peers' observations, see [`crate::AnnounceConfig`]. The node tells each peer only the addresses that the peer may be able
+    /// to use.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.0.local.addresses().into_iter();
         addresses
@@ -122,10 +122,10 @@ impl Node {
         self.0.connections.get(id)
     }
 
-    /// Protects the connections of `peer` until the returned value is dropped: the node closes none of them to make room for
-    /// a newcomer. Without protection, it may close an inbound connection that has been idle for
-    /// [`LimitsConfig::trim_idle`](conn_state::LimitsConfig::trim_idle). Open streams of the host's protocols also keep a
-    /// connection open.
+    /// Protects the connections of `peer` until the returned value is dropped: the node closes none of them to make room for a
+    /// newcomer. Without protection, it may close an inbound connection that has been idle for
+    /// [`LimitsConfig::trim_idle`](conn_state::LimitsConfig::trim_idle). A stream that the host has opened, and a stream of the
+    /// peer for one of the host's protocols that has carried a byte, also keep their connection open.
     pub fn protect(&self, peer: PeerId) -> Protection {
         self.0.connections.protect(peer)
     }

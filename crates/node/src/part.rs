@@ -193,7 +193,7 @@ pub(crate) enum Change {
     Quiet { connection: Connection },
     /// A quiet connection has received something.
     Heard { connection: Connection },
-    /// This machine or this process was asleep. Connections may be dead without a notice.
+    /// This machine or this process was asleep. Connections may be dead although no transport has reported it.
     Woke,
 }
 
@@ -334,8 +334,8 @@ pub(crate) enum Source {
     /// The address may be forged. The limits count the connection when the handshake has proved the address. Until then
     /// the transport limits the number of such handshakes.
     Claimed(IpAddr),
-    /// The connection comes through this relay. The relay's address tells nothing about the peer, so the limits count the
-    /// connection under the relay.
+    /// The connection is a circuit of this relay. The relay's address gives no information about the peer, so the limits count
+    /// the connection under the relay.
     Relayed(PeerId),
 }
 

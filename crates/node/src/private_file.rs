@@ -1,7 +1,7 @@
 //! Files and directories that only their owner can use.
 //!
-//! A file appears, or replaces an older file, only when it is complete. A write never follows a symbolic link: it
-//! creates a new file in the same directory, which is then renamed.
+//! A file appears, or replaces an older file, only when it is complete. A write creates a new file in the same directory and then
+//! renames it, so a write never follows a symbolic link.
 
 use std::{
     fs::{self, File, Metadata},

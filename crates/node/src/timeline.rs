@@ -1,7 +1,7 @@
 //! The events of a node and the changes of its peers' states, in the order in which they happened.
 //!
-//! Events and changes of states both have a place: the number of changes of states that happened before. The node queues an event
-//! under the same lock under which connections change, so the places give the right order.
+//! Each event and each change of a state has a place, which is the number of earlier changes of states. The node queues events
+//! under the lock that also protects changes of connections, so the places give the right order.
 
 use std::sync::Arc;
 

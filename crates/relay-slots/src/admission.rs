@@ -1,4 +1,4 @@
-//! The admission rules that ship with the crate, and what an admission rule is shown.
+//! The admission rules of this crate, and the requests that an admission rule receives.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Held {
     }
 }
 
-/// A request for a slot, and the slots that exist already. The counts leave out what is requested.
+/// A request for a slot, and the counts of existing slots. The counts do not include the requested slot.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Reserve<'a, Id> {
@@ -37,7 +37,7 @@ pub struct Reserve<'a, Id> {
     pub slots: usize,
     /// Slots of this peer.
     pub slots_of_peer: usize,
-    /// Slots of each scope around the address: the address or the /64 first, then the wider ones.
+    /// Slots of each scope that contains the address: first the address or the /64, and then the wider scopes.
     pub nearby: &'a [Held],
 }
 
@@ -66,7 +66,7 @@ impl<'a, Id> Reserve<'a, Id> {
     }
 }
 
-/// A request for a circuit, and the circuits that exist already. The counts leave out what is requested.
+/// A request for a circuit, and the counts of existing circuits. The counts do not include the requested circuit.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Connect<'a, Id> {
@@ -74,7 +74,7 @@ pub struct Connect<'a, Id> {
     pub source: &'a Id,
     /// Where its connection comes from. The last 64 bits of an IPv6 address are zero.
     pub origin: Origin,
-    /// The peer to be reached.
+    /// The peer that the source wants to reach.
     pub destination: &'a Id,
     /// All circuits.
     pub circuits: usize,
@@ -114,11 +114,11 @@ impl<'a, Id> Connect<'a, Id> {
     }
 }
 
-/// A token bucket, full at first: `burst` requests at once, then one more per `every`.
+/// A token bucket that is full at first: it admits `burst` requests at once, and then one more per `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rate {
-    /// Requests at once. 0 refuses all of them.
+    /// The number of requests at once. 0 refuses all requests.
     pub burst: u32,
     /// The time until one more request may follow, in whole microseconds.
     pub every: Duration,
@@ -139,7 +139,8 @@ pub struct Rates {
     pub reserve_of_peer: Option<Rate>,
     /// New slots from one subnet.
     pub reserve_of_subnet: Option<Rate>,
-    /// Renewals of one slot. A slot that lasts less than four times [`Rate::every`] may be renewed four times while it lasts.
+    /// Renewals of one slot. A slot that lasts less than four times [`Rate::every`] may still be renewed four times in its
+    /// lifetime.
     pub renew_of_peer: Option<Rate>,
     /// Circuits of one source.
     pub connect_of_peer: Option<Rate>,
@@ -147,14 +148,14 @@ pub struct Rates {
     pub connect_of_subnet: Option<Rate>,
 }
 
-/// Caps on counts, and rates. Each can be set. If go-libp2p has the same cap, the default is not looser than that of go-libp2p.
+/// Caps on counts, and limits on rates. If go-libp2p has the same cap, the default is at least as strict as in go-libp2p.
 ///
-/// Each cap is the highest number that is still admitted. [`crate::Table::admission_mut`] changes caps at run time: slots and
-/// circuits that exist stay, and count.
+/// Each cap is the highest number that is still admitted. [`crate::Table::admission_mut`] changes caps at run time. Existing
+/// slots and circuits stay, and still count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caps {
-    /// All slots. Default 128. Each takes about 300 bytes in the table, and needs a connection.
+    /// All slots. Default 128. Each slot takes about 300 bytes in the table, and needs a connection.
     pub slots: usize,
     /// Slots of one peer. Default 1.
     pub slots_per_peer: usize,
@@ -179,9 +180,9 @@ pub struct Caps {
     pub circuits_from_peer: usize,
     /// Circuits from one IPv4 /24 or IPv6 /48 to one peer. Default 4, so that one subnet cannot fill all of a peer's circuits.
     pub circuits_from_subnet_to_peer: usize,
-    /// The rates of requests. Default: a peer may reserve 8 new slots at once, then one every 10 s; a subnet 32, then one per
-    /// second. A peer may renew 8 times at once, then once per 10 s. A peer may open 16 circuits at once, then one per second;
-    /// a subnet 64, then four per second.
+    /// The rates of requests. Default: a peer may reserve 8 new slots at once, and then one every 10 s. A subnet may reserve 32
+    /// new slots at once, and then one per second. A peer may renew 8 times at once, and then once per 10 s. A peer may open 16
+    /// circuits at once, and then one per second. A subnet may open 64 circuits at once, and then four per second.
     pub rates: Rates,
     /// Whether loopback, link-local and private addresses (RFC 1122, 3927, 1918, 4193) are exempt from the caps and rates per
     /// address and subnet. Default true: clusters and tests are often behind one private address. The range 100.64/10
@@ -217,7 +218,7 @@ impl Default for Caps {
 }
 
 impl Caps {
-    /// No caps and no rates: serves every peer that asks. A peer still holds one slot only.
+    /// No caps and no rates: the relay serves every peer that asks. A peer still holds only one slot.
     pub fn unlimited() -> Self {
         Self {
             slots: usize::MAX,

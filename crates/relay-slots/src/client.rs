@@ -1,4 +1,4 @@
-//! The client's side: keeps a number of reservations, at the best of the relays that it knows.
+//! The client's side. It keeps a number of reservations at the best of its known relays.
 //!
 //! ```text
 //!            handle_candidate          Ask                     Granted
@@ -7,15 +7,15 @@
 //!                              └── backoff ◄───┴────────────────────────────┘ Lost
 //! ```
 //!
-//! The best relay shares no subnet with a relay that is held already; among those, it has the shortest round trip. When a
-//! reservation is lost, another candidate is asked at once. While too few reservations are held, the client asks the lost
-//! relay again after a pause of up to one second, then of up to two, four and so on, up to a minute. A reservation is never
-//! given up for a better relay.
+//! The best relay has the shortest round trip among the relays that share no subnet with a relay at which the client already
+//! holds a slot. When a reservation is lost, the client asks another candidate at once. While the client has too few
+//! reservations, it also asks the lost relay again after a pause of up to one second. The next pauses are up to two seconds, four
+//! seconds and so on, and at most one minute. The client never gives up a reservation for a better relay.
 //!
 //! The client limits the effects of a hostile relay. A relay cannot choose how often the client asks it. The client refuses a
-//! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only
-//! a slot that lasted that long resets the pauses between requests. A relay cannot choose which addresses the client
-//! announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then
+//! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only a
+//! slot that lasted for at least this minimum resets the pauses between requests. A relay cannot choose which addresses the
+//! client announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then
 //! addresses with the same IP address, and then addresses that a probe has confirmed.
 
 mod config;
@@ -71,7 +71,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that knows no relay yet. The seed spreads renewals and retries over time.
+    /// A client without known relays. The seed spreads renewals and retries over time.
     pub fn new(seed: u64, config: ClientConfig) -> Self {
         Self {
             config,
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// A relay must not be asked any more. A reservation there is given up.
+    /// The client must not ask a relay any more. It gives up its reservation at this relay.
     pub fn handle_removed(&mut self, now: Instant, relay: &PeerId) {
         let Some(removed) = self.relays.remove(relay) else {
             return;
@@ -131,8 +131,8 @@ impl Client {
         self.fill(now);
     }
 
-    /// The outcome of [`ClientEvent::Ask`]. `unix` is `now` in seconds since 1970. An answer of a relay that was not asked is
-    /// ignored.
+    /// The outcome of [`ClientEvent::Ask`]. `unix` is `now` in seconds since 1970. The client ignores the answer of a relay that
+    /// it has not asked.
     pub fn handle_answer(&mut self, now: Instant, unix: u64, relay: &PeerId, answer: Answer) {
         let Some(asked) = self.relays.get_mut(relay).filter(|relay| relay.is_asked()) else {
             return;
@@ -223,7 +223,7 @@ impl Client {
         &self.config
     }
 
-    /// The client shuts down: it gives all reservations up, asks no relay any more, and accepts no circuit. The protocol has
+    /// Shuts the client down: it gives up all reservations, asks no more relays, and accepts no more circuits. The protocol has
     /// no message that gives a slot back; the relay frees the slot after the connection is closed.
     pub fn close(&mut self) {
         self.closed = true;
@@ -240,7 +240,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The status to answer instead.
+    /// The status for the answer to the relay.
     pub fn accept(&self, relay: &PeerId) -> Result<(), Status> {
         match self.relays.get(relay) {
             Some(relay) if relay.is_held() || relay.is_asked() => Ok(()),

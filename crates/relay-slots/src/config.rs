@@ -4,18 +4,18 @@ use std::time::Duration;
 
 /// How long slots and circuits last, and how much a circuit may carry. Admission is a separate matter: [`crate::Caps`].
 ///
-/// [`crate::Table::set_config`] changes these values at run time, for what comes after the change.
+/// [`crate::Table::set_config`] changes these values at run time, for later slots and circuits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableConfig {
-    /// How long a slot is granted for, and again at each renewal. Default 1 h, as go-libp2p's relay grants.
+    /// The duration of a slot from its grant, and from each renewal. Default 1 h, as in go-libp2p.
     pub ttl: Duration,
-    /// The grace: how long a slot is kept for a peer that is gone. Default 60 s. A phone that changes its network is back
-    /// by then, and slots of peers that left do not block a full relay for long.
+    /// The grace: how long the table keeps the slot of a disconnected peer. Default 60 s. A phone that changes its network is
+    /// back after this time, and the slots of peers that have left do not block a full relay for long.
     pub grace: Duration,
-    /// How long the peer of a slot may be silent before it is probed. Each peer is probed up to a quarter sooner, so that
-    /// peers that came together are not probed together. Default 30 s, which also keeps the mapping of a NAT alive. `None`:
-    /// no probes.
+    /// How long the peer of a slot may be silent before it is probed. Each probe is sent up to a quarter of this time sooner, so
+    /// that peers that connected together are not probed together. Default 30 s, which also keeps the mapping of a NAT alive.
+    /// `None`: no probes.
     pub heartbeat: Option<Duration>,
     /// How long a probe may stay unanswered before its peer counts as gone. Default 10 s: several retransmissions over a
     /// slow path.
@@ -26,9 +26,9 @@ pub struct TableConfig {
     pub circuit_duration: Option<Duration>,
     /// How many bytes a circuit may carry in each direction. Default 128 KiB, as in go-libp2p. `None`: unlimited.
     pub circuit_data: Option<u64>,
-    /// How many peers and subnets are remembered with their request rates. Default 65,536 (about 4 MiB). Only granted
-    /// requests are remembered, until they no longer affect the rate. While as many entries are in use, a request that
-    /// needs a further entry is refused.
+    /// How many peers and subnets are remembered with their request rates. Default 65,536 (about 4 MiB). Only granted requests
+    /// are remembered, until they no longer affect the rate. While all entries are in use, a request that needs a further entry
+    /// is refused.
     pub max_buckets: usize,
 }
 

@@ -13,15 +13,15 @@
 //!  hop stream  ──► connect             ──► Circuit
 //! ```
 //!
-//! Each function takes a stream on which its protocol has been negotiated. It reads no byte past its message, and each
-//! message has a deadline. A function that owns its stream ends the stream or drops it; the host's streams must reset what is
-//! unfinished when they are dropped.
+//! Each function takes a stream on which its protocol has been negotiated. It reads no byte past its message, and each message
+//! has a deadline. A function that owns its stream ends the stream or drops it. The host's streams must reset an unfinished
+//! stream when it is dropped.
 //!
-//! **Backpressure.** A circuit holds two buffers, and a slow receiver slows its sender down. `next` holds no queue of its
-//! own: what the host does not take stays in the core, at most a few events per slot.
+//! **Backpressure.** A circuit holds two buffers, and a slow receiver slows its sender down. `next` has no queue: events that the
+//! host does not take stay in the core, at most a few per slot.
 //!
-//! **Cancel safety.** `next` loses nothing when its future is dropped. Any other future may be dropped at any time: it drops
-//! its streams, and the table is told that the circuit has ended.
+//! **Cancel safety.** Dropping the future of `next` loses no event. Any other future may be dropped at any time. It then drops
+//! its streams, and reports to the table that the circuit has ended.
 
 mod client;
 mod exchange;
@@ -43,7 +43,7 @@ pub enum DriveError {
     /// The stream broke.
     #[error("the stream broke")]
     Io(#[from] io::Error),
-    /// The bytes are no message, or the message to send is too long.
+    /// The bytes are not a message, or the message to send is too long.
     #[error("not a valid message")]
     Wire(#[from] WireError),
     /// The other end took too long.

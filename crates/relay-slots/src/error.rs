@@ -1,4 +1,4 @@
-//! Refusals, and their statuses on the wire.
+//! Refusals, and their status numbers on the wire.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{id::ConnectionId, scope::Scope};
 pub enum Status {
     /// 100: granted.
     Ok,
-    /// 200: the reservation was refused for a reason that has no number of its own.
+    /// 200: the reservation was refused for another reason.
     ReservationRefused,
     /// 201: a limit of the relay is reached.
     ResourceLimitExceeded,
@@ -24,7 +24,7 @@ pub enum Status {
     MalformedMessage,
     /// 401: the message was not expected at this point.
     UnexpectedMessage,
-    /// A number that the spec does not define. It grants nothing.
+    /// A number that the spec does not define. Such an answer grants nothing.
     Unknown(u32),
 }
 
@@ -62,7 +62,7 @@ impl Status {
         known.unwrap_or(Self::Unknown(code))
     }
 
-    /// What the status means as an answer to a RESERVE, in words for a log or a user.
+    /// The meaning of the status as an answer to a RESERVE, as text for a log or a user.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::ReservationRefused => {
@@ -97,7 +97,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Whose rate was exceeded.
+/// The kind of rate that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RateOf {
     /// The rate of the peer.
@@ -125,7 +125,8 @@ pub enum Refusal {
         /// The limit that is reached.
         limit: usize,
     },
-    /// [`crate::Caps::slots_per_peer`] is reached. A peer that holds a slot never gets this: its slot is renewed.
+    /// [`crate::Caps::slots_per_peer`] is reached. A peer that holds a slot never gets this refusal, because its slot
+    /// is renewed.
     #[error("{limit} slots are held by this peer, which is the limit")]
     SlotsOfPeer {
         /// The limit that is reached.
@@ -142,7 +143,7 @@ pub enum Refusal {
     /// [`crate::Rates::reserve_of_peer`] or [`crate::Rates::reserve_of_subnet`] is exceeded.
     #[error("reservations of {of} follow each other faster than the limit")]
     ReserveRate {
-        /// Whose rate.
+        /// Whether the rate of the peer or of its subnet was exceeded.
         of: RateOf,
     },
     /// [`crate::Rates::renew_of_peer`] is exceeded. The peer keeps its slot.
@@ -177,7 +178,7 @@ pub enum Refusal {
     /// [`crate::Rates::connect_of_peer`] or [`crate::Rates::connect_of_subnet`] is exceeded.
     #[error("circuits of {of} follow each other faster than the limit")]
     ConnectRate {
-        /// Whose rate.
+        /// Whether the rate of the peer or of its subnet was exceeded.
         of: RateOf,
     },
     /// [`crate::TableConfig::max_buckets`] is reached.
@@ -198,10 +199,10 @@ pub enum Refusal {
     /// The destination holds a slot but is not connected at the moment.
     #[error("the destination holds a slot but is not connected")]
     Unreachable,
-    /// [`crate::Admission::may_renew`] said no.
+    /// [`crate::Admission::may_renew`] refused the renewal.
     #[error("this peer may not keep its slot")]
     MayNotRenew,
-    /// A rule of the host refused it.
+    /// A rule of the host refused the request.
     #[error("denied: {reason}")]
     Denied {
         /// The host's reason, for its log. It is not sent.

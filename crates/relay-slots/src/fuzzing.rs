@@ -9,7 +9,7 @@ use crate::{
     wire::{Frames, HopMessage, MAX_RELAY_MESSAGE, StopMessage, Voucher},
 };
 
-/// A stream of hop or stop messages, in pieces as long as the first byte says.
+/// A stream of hop or stop messages, in pieces. The first byte is the length of a piece.
 pub fn messages(data: &[u8]) {
     let Some((piece, data)) = data.split_first() else {
         return;
@@ -24,7 +24,7 @@ pub fn messages(data: &[u8]) {
     }
 }
 
-/// The body of one message. What is read is written, and read again, alike.
+/// The body of one message. A decoded message must stay the same when it is encoded and decoded again.
 pub fn message(body: &[u8]) {
     if let Ok(message) = HopMessage::decode(body)
         && let Ok(bytes) = message.encode()
@@ -70,7 +70,7 @@ pub fn reservation(body: &[u8]) {
     }
 }
 
-/// Terms that a decoder accepted. The terms are within their bounds, or they are refused and change nothing.
+/// Terms that a decoder accepted. Terms that are out of their bounds must be refused and must change nothing.
 pub fn terms(terms: &Terms) {
     let (mut caps, mut table) = (Caps::default(), TableConfig::default());
     if terms.apply(&mut caps, &mut table).is_err() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The host's number for a connection. The host chooses it; no two open connections may have the same one.
+/// The host's number for a connection. The host chooses the number. No two open connections may have the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 

@@ -1,4 +1,4 @@
-//! Slots and circuits of a circuit relay that never leak and never exceed their caps.
+//! Keeps the slots and circuits of a circuit relay, which never leak and never exceed their caps.
 //!
 //! ```text
 //!                handle_reserve                    handle_disconnected, or no answer
@@ -107,8 +107,8 @@ pub use terms::{RateTerm, Terms, TermsError};
 
 /// Decides which peers may hold a slot or open a circuit. [`Caps`] is the default rule.
 ///
-/// The table asks before it changes anything, and shows the counts as they are without the request. It has no caps of
-/// its own, so that the answer is final.
+/// The table asks these rules before it changes anything, and passes the counts without the request. The table itself has no
+/// caps, so the answer is final.
 ///
 /// A rule of your own can add to `Caps`:
 ///
@@ -145,19 +145,19 @@ pub use terms::{RateTerm, Terms, TermsError};
 pub trait Admission<Id> {
     /// Whether one more slot is granted.
     ///
-    /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. A
-    /// refusal then only means that the slot is still counted at the old address.
+    /// The table also asks when a slot is renewed from another address, as if the peer did not hold the slot yet. In this case, a
+    /// refusal only means that the slot is still counted at the old address.
     ///
     /// # Errors
     ///
-    /// Why the slot is refused.
+    /// The reason for which the slot is refused.
     fn reserve(&self, request: &Reserve<'_, Id>) -> Result<(), Refusal>;
 
     /// Whether one more circuit is opened.
     ///
     /// # Errors
     ///
-    /// Why the circuit is refused.
+    /// The reason for which the circuit is refused.
     fn connect(&self, request: &Connect<'_, Id>) -> Result<(), Refusal>;
 
     /// The rates of requests by `peer` from `origin`. Renewals have their own rate. Default: the rates of [`Caps::default`].
@@ -165,8 +165,8 @@ pub trait Admission<Id> {
         Caps::default().rates(peer, origin)
     }
 
-    /// Whether `peer` may renew its slot. If not, the peer is told that it has no permission, and its slot stays until
-    /// it expires. Do not refuse here for lack of room: a peer that holds a slot may count on its renewal.
+    /// Whether `peer` may renew its slot. If not, the relay answers that permission is denied, and the slot stays until it
+    /// expires. Do not refuse a renewal because the relay is full, because a peer that holds a slot relies on its renewal.
     fn may_renew(&self, peer: &Id) -> bool {
         let _ = peer;
         true

@@ -23,7 +23,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// Counts the bytes of one circuit while it carries them. The pump adds to it, and anyone may read it at any time.
+/// Counts the bytes of one circuit. The pump adds to the counts, and any thread may read them at any time.
 #[derive(Debug, Default)]
 pub struct Meter {
     to_destination: AtomicU64,

@@ -33,7 +33,7 @@ pub struct Allowance {
 pub struct Remaining {
     /// When the circuit ends. `None`: the duration is unlimited.
     pub until: Option<Instant>,
-    /// Bytes, in the direction that has less left. `None`: the bytes are unlimited.
+    /// The remaining bytes, in the direction with fewer remaining bytes. `None`: the bytes are unlimited.
     pub bytes: Option<u64>,
 }
 
@@ -102,8 +102,8 @@ impl From<LimitReached> for io::Error {
 /// A stream that counts its bytes in an [`Allowance`] and ends at the limit. Other tasks can read the allowance.
 ///
 /// An honest relay resets the circuit at its limit. A hostile relay could announce a limit and keep the circuit open forever.
-/// This stream therefore fails with [`LimitReached`] at the first byte beyond the limit, in either direction. It also fails
-/// when the time is over, even if both ends are silent. It runs only inside a tokio runtime with a timer.
+/// This stream therefore fails with [`LimitReached`] at the first byte beyond the limit, in either direction. It also fails when
+/// the time is over, even if both ends are silent. The stream needs a tokio runtime with a timer.
 #[derive(Debug)]
 pub struct MeteredStream<S> {
     inner: S,

@@ -12,7 +12,7 @@ pub enum Origin {
     Address(IpAddr),
     /// No IP address: a Unix socket or a pipe. No cap per address applies; the host decides who may connect there.
     Local,
-    /// A circuit of another relay. Its peer may neither reserve a slot nor open a circuit.
+    /// A circuit of another relay. The peer at its other end may neither reserve a slot nor open a circuit.
     Relayed,
 }
 
@@ -66,8 +66,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The network of this kind that `address` is in. `None` if the address has no such network: it is of the other IP
-    /// version, or the kind is [`ScopeKind::Asn`].
+    /// The network of this kind that contains `address`. `None`: the address has the other IP version, or the kind is
+    /// [`ScopeKind::Asn`].
     pub fn new(kind: ScopeKind, address: IpAddr) -> Option<Self> {
         let place = Place::new(Origin::Address(address), None);
         place.scopes().find(|scope| scope.kind == kind)

@@ -1,4 +1,4 @@
-//! The relay's side of the hop and stop protocols, without I/O: requests in, answers out.
+//! The relay's side of the hop and stop protocols, without I/O: it receives requests and returns answers.
 //!
 //! ```text
 //!  hop stream ──► handle_hop ─┬─► Reply: write it, done
@@ -48,7 +48,7 @@ pub struct Server<A = Caps> {
     closing: bool,
 }
 
-/// What to do about a request.
+/// The host's next step for a request.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum HopAnswer {
@@ -56,7 +56,7 @@ pub enum HopAnswer {
     Reply {
         /// The message.
         message: HopMessage,
-        /// Why the table refused the request, if it did. It is for the log: the wire has no field for it.
+        /// Why the table refused the request, if it did. Use it only for the log, because the protocol has no field for it.
         refusal: Option<Refusal>,
     },
     /// A slot was granted or renewed. Call [`Grant::answer`] outside of the lock of this server, pass the result to
@@ -77,7 +77,7 @@ pub enum HopAnswer {
     },
 }
 
-/// What to do about the destination's answer.
+/// The host's next step after the destination's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopAnswer {
@@ -100,11 +100,11 @@ impl Server<Caps> {
         Terms::of(self.table.admission(), self.table.config())
     }
 
-    /// Changes the terms that are given, and returns all terms. Slots and circuits that exist stay.
+    /// Changes the given terms, and returns all terms. Existing slots and circuits stay.
     ///
     /// # Errors
     ///
-    /// A term is out of its bounds. Nothing is changed then.
+    /// A term is out of its bounds. In this case nothing changes.
     pub fn set_terms(&mut self, terms: &Terms) -> Result<Terms, TermsError> {
         let mut config = self.table.config().clone();
         terms.apply(self.table.admission_mut(), &mut config)?;
@@ -129,8 +129,8 @@ impl<A: Admission<PeerId>> Server<A> {
         server
     }
 
-    /// Sets the addresses where the relay can be reached. Each gets the relay's peer id appended. Circuit addresses are left
-    /// out: a relay that is itself behind a relay cannot serve.
+    /// Sets the addresses where the relay can be reached. Each gets the relay's peer id appended. Circuit addresses are left out,
+    /// because a relay that is itself behind a relay cannot serve.
     pub fn set_addresses(&mut self, addresses: Vec<Multiaddr>) {
         self.addresses = with_id(addresses, self.local);
     }
@@ -145,7 +145,7 @@ impl<A: Admission<PeerId>> Server<A> {
         &mut self.table
     }
 
-    /// The slots, in an order that has no meaning but is the same in every run.
+    /// The slots, in an arbitrary order that is the same in every run.
     pub fn slots(&self, now: Instant) -> Vec<Slot> {
         let slots = self.table.slots().map(|slot| Slot {
             peer: *slot.peer,
@@ -158,12 +158,12 @@ impl<A: Admission<PeerId>> Server<A> {
         slots.collect()
     }
 
-    /// The relay shuts down: from now on every request is refused with [`Refusal::Closing`]. Circuits that exist stay.
+    /// Shuts the relay down: from now on every request is refused with [`Refusal::Closing`]. Existing circuits stay.
     pub fn close(&mut self) {
         self.closing = true;
     }
 
-    /// A message was read from a hop stream, or bytes that are no message. `unix` is `now` in seconds since 1970.
+    /// The host has read a message from a hop stream, or bytes that are not a message. `unix` is `now` in seconds since 1970.
     pub fn handle_hop(
         &mut self,
         now: Instant,

@@ -12,14 +12,14 @@ use crate::table::SlotState;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Slot {
-    /// The peer that holds it.
+    /// The peer that holds the slot.
     #[cfg_attr(feature = "serde", serde(rename = "peer_id", with = "text"))]
     pub peer: PeerId,
-    /// The address at which it is counted, if it is counted at an address. The last 64 bits of an IPv6 address are zero.
+    /// The address at which the slot is counted, if it has one. The last 64 bits of an IPv6 address are zero.
     pub address: Option<IpAddr>,
     /// Its state.
     pub state: SlotState,
-    /// How long it lasts, unless it is renewed. In JSON, whole seconds.
+    /// The time until the slot expires, unless it is renewed. In JSON, whole seconds.
     #[cfg_attr(feature = "serde", serde(rename = "expires_s", with = "seconds"))]
     pub expires_in: Duration,
     /// The number of circuits to its peer.

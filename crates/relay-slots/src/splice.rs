@@ -1,8 +1,8 @@
 //! The pump between the two streams of a circuit.
 //!
-//! The pump holds one buffer per direction and reads into it only while it is less than half full, so that a slow receiver
-//! slows its sender down. When one end finishes its direction, the other direction continues. Dropping the future stops the
-//! pump and loses what is in the buffers.
+//! The pump holds one buffer per direction and reads into it only while it is less than half full, so that a slow receiver slows
+//! its sender down. When one end finishes its direction, the other direction continues. Dropping the future stops the pump and
+//! loses the bytes in the buffers.
 
 use std::{
     future::{pending, poll_fn},
@@ -24,11 +24,11 @@ use crate::meter::{Direction, Meter};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpliceConfig {
-    /// Bytes in each direction, exact to the byte. `None`: unlimited.
+    /// The maximum number of bytes in each direction, exact to the byte. `None`: unlimited.
     pub data: Option<u64>,
     /// How long the circuit may be open. `None`: unlimited.
     pub duration: Option<Duration>,
-    /// Bytes of each of the two buffers. Default 32 KiB, which holds two yamux frames of common size.
+    /// The size of each of the two buffers, in bytes. Default 32 KiB, which holds two yamux frames of common size.
     pub buffer: usize,
     /// How long a stream may take to accept the end of its direction. Default 15 s.
     pub close: Duration,
@@ -65,13 +65,13 @@ impl SpliceConfig {
     }
 }
 
-/// How a circuit ended. After all but [`SpliceEnd::Done`] and [`SpliceEnd::Closing`], reset both streams.
+/// How a circuit ended. Reset both streams, except after [`SpliceEnd::Done`] and [`SpliceEnd::Closing`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SpliceEnd {
-    /// Both ends finished, and each was told so of the other.
+    /// Both ends have finished, and each end was told that the other has finished.
     Done,
-    /// The limit of bytes was reached in this direction, and more bytes came. None of the further bytes was handed on.
+    /// The limit of bytes was reached in this direction, and more bytes arrived. The pump forwarded none of the further bytes.
     Data {
         /// The direction.
         direction: Direction,
@@ -80,12 +80,12 @@ pub enum SpliceEnd {
     Duration,
     /// A stream broke, or did not accept the end of its direction in time.
     Failed {
-        /// The direction of the bytes at that moment.
+        /// The direction of the bytes at the time of the failure.
         direction: Direction,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The relay shut down. What it held was handed on, and both ends were told the end.
+    /// The relay shut down. The pump forwarded all bytes in its buffers, and told both ends that the circuit has ended.
     Closing,
     /// The circuit was cut: a connection that carried it was closed, or the relay shut down and could not wait any longer.
     Cut,

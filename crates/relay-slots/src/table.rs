@@ -44,12 +44,12 @@ type AsnLookup = dyn Fn(IpAddr) -> Option<u32> + Send + Sync;
 
 /// The slots and circuits of one relay, by the rules of an [`Admission`].
 ///
-/// The host reports a connection once the peer at its other end is authenticated. Whatever is requested over a connection is
-/// requested by that peer, so that only the holder of a slot renews or releases it. After each call the host takes events
-/// with [`Table::poll_event`] until there are none.
+/// The host reports a connection when the peer at its other end is authenticated. The table attributes every request over the
+/// connection to this peer, so only the holder of a slot can renew or release it. After each call the host takes events with
+/// [`Table::poll_event`] until there are none.
 ///
-/// The table knows the time only from the arguments `now`, in whole milliseconds. A `now` that is earlier than the one
-/// before counts as that one.
+/// The table learns the time only from the arguments `now`, in whole milliseconds. A `now` that is earlier than the previous one
+/// counts as the previous one.
 pub struct Table<Id, A = Caps> {
     config: TableConfig,
     admission: A,
@@ -72,7 +72,7 @@ pub struct Table<Id, A = Caps> {
 }
 
 impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
-    /// An empty table. The seed is a secret: it keeps strangers from choosing addresses that collide in the hash tables. It
+    /// An empty table. Keep the seed secret, so that strangers cannot choose addresses that collide in the hash tables. The seed
     /// also spreads the probes over time.
     pub fn new(now: Instant, seed: u64, admission: A, config: TableConfig) -> Self {
         let hasher = Keyed(seed);
@@ -108,7 +108,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     /// A connection was opened, and `peer` is authenticated at its other end. If a slot of this peer waits in its grace, this
     /// connection keeps the slot from now on.
     ///
-    /// The host chooses the number `connection`. A connection of the same number that is still open counts as closed first.
+    /// The host chooses the number `connection`. If a connection with the same number is still open, it first counts as closed.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -187,14 +187,14 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
 
     /// A RESERVE was received over a connection.
     ///
-    /// It renews the slot that this connection keeps, or else one of the peer's slots that waits in its grace. If there is
-    /// neither, the peer is granted a new slot. If a new slot is refused, the slot of the peer that expires first is renewed
-    /// and passes to this connection.
+    /// The table renews the slot that this connection keeps, or else one of the peer's slots in their grace. If there is no such
+    /// slot, the table grants a new slot. If the rules refuse a new slot, the table takes the peer's slot that expires first,
+    /// renews it, and passes it to this connection.
     ///
     /// # Errors
     ///
-    /// The slot was refused, and nothing was changed. A peer that holds a slot is refused only by
-    /// [`Admission::may_renew`] or if it renews too often ([`crate::Rates::renew_of_peer`]). It keeps its slot.
+    /// The slot was refused, and nothing has changed. A peer that holds a slot is refused only by [`Admission::may_renew`] or if
+    /// it renews too often ([`crate::Rates::renew_of_peer`]), and keeps its slot.
     pub fn handle_reserve(
         &mut self,
         now: Instant,
@@ -229,8 +229,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         Ok(self.granted(renewed, true))
     }
 
-    /// The peer at the other end gives a slot back: the one that this connection keeps, or else one that waits in its grace,
-    /// or else the one that expires first.
+    /// The peer at the other end gives a slot back: the slot that this connection keeps, or else a slot in its grace, or else the
+    /// slot that expires first.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
     ///
     /// # Errors
     ///
-    /// The circuit was refused, and nothing was changed.
+    /// The circuit was refused, and nothing has changed.
     pub fn handle_connect(
         &mut self,
         now: Instant,
@@ -274,8 +274,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         })
     }
 
-    /// The destination accepted the circuit, which may be open for [`TableConfig::circuit_duration`] from now on. Returns
-    /// whether the circuit still exists; if it does not, an event has said so.
+    /// The destination accepted the circuit, which may be open for [`TableConfig::circuit_duration`] from now on. Returns whether
+    /// the circuit still exists. If not, an event has reported its end.
     pub fn handle_opened(&mut self, now: Instant, circuit: CircuitId) -> bool {
         self.advance(now);
         let found = self.find_circuit(circuit);
@@ -324,7 +324,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         &self.admission
     }
 
-    /// The rules of admission, for a change at run time. Slots and circuits that exist stay.
+    /// The rules of admission, for a change at run time. Existing slots and circuits stay.
     pub fn admission_mut(&mut self) -> &mut A {
         &mut self.admission
     }
@@ -334,7 +334,7 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         &self.config
     }
 
-    /// Changes the configuration. Slots and circuits that exist keep their times.
+    /// Changes the configuration. Existing slots and circuits keep their times.
     pub fn set_config(&mut self, config: TableConfig) {
         self.config = config;
     }

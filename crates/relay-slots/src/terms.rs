@@ -1,4 +1,4 @@
-//! The terms of a relay by name, as a file, a flag or an HTTP request gives them.
+//! The terms of a relay by name, as in a file, a flag or an HTTP request.
 
 use std::time::Duration;
 
@@ -158,11 +158,11 @@ impl Terms {
         }
     }
 
-    /// Replaces those caps and durations that these terms name.
+    /// Replaces the caps and durations that these terms name.
     ///
     /// # Errors
     ///
-    /// A term is out of its bounds. Nothing is changed then.
+    /// A term is out of its bounds. In this case nothing changes.
     pub fn apply(&self, caps: &mut Caps, table: &mut TableConfig) -> Result<(), TermsError> {
         (*table, caps.rates) = (self.table(table)?, self.rates(caps.rates)?);
         for (given, place) in [

@@ -28,22 +28,23 @@ pub const STOP_PROTOCOL: &str = "/libp2p/circuit/relay/0.2.0/stop";
 /// The longest message, in bytes without its length prefix. go-libp2p has the same limit.
 pub const MAX_RELAY_MESSAGE: usize = 4096;
 
-/// The longest duration of a circuit that is accepted; longer ones are cut. js-libp2p's relay writes milliseconds where the
-/// spec has seconds, so that its two minutes would be 33 hours.
+/// The longest accepted duration of a circuit. A longer duration is cut to this value. js-libp2p's relay writes milliseconds
+/// instead of seconds, so its two minutes would be 33 hours.
 pub const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// How many addresses of a reservation are read.
 const MAX_MESSAGE_ADDRESSES: usize = 32;
 
-/// What a circuit may carry. A circuit with any such message counts as limited.
+/// The limit of a circuit. A circuit counts as limited if the relay sends any such message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Limit {
     /// How long the circuit may last, in whole seconds on the wire. `None`: unlimited.
     pub duration: Option<Duration>,
-    /// Bytes in each direction. `None`: unlimited.
+    /// The number of bytes in each direction. `None`: unlimited.
     pub data: Option<u64>,
-    /// The duration in seconds before it was cut to [`MAX_DURATION`], if it was: the sender confuses its units.
+    /// If the duration was cut to [`MAX_DURATION`], the duration in seconds before. The sender has then probably confused the
+    /// units of time.
     pub cut_from: Option<u32>,
 }
 
@@ -130,7 +131,7 @@ pub enum HopMessage {
         status: Status,
         /// The reservation, if the message grants a RESERVE.
         reservation: Option<Reservation>,
-        /// What circuits may carry.
+        /// The limit of circuits.
         limit: Option<Limit>,
     },
 }
@@ -142,7 +143,7 @@ pub enum StopMessage {
     Connect {
         /// The source of the circuit.
         peer: PeerId,
-        /// What the circuit may carry.
+        /// The limit of the circuit.
         limit: Option<Limit>,
     },
     /// STATUS: the destination's answer.

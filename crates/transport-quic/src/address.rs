@@ -34,7 +34,7 @@ impl Family {
 pub(crate) enum Host {
     /// An IP address.
     Ip(IpAddr),
-    /// A link-local IPv6 address, and the interface that it belongs to.
+    /// A link-local IPv6 address with its interface.
     Ip6Zone(Ipv6Addr, String),
     /// A name.
     Name(String, Family),
@@ -48,7 +48,7 @@ pub(crate) struct Target {
     pub(crate) peer: Option<PeerId>,
 }
 
-/// The socket address and the peer that `[/ip6zone/…]/ip4|ip6/…/udp/…/quic-v1[/p2p/…]` names.
+/// The socket address and the peer in `[/ip6zone/…]/ip4|ip6/…/udp/…/quic-v1[/p2p/…]`.
 ///
 /// # Errors
 ///

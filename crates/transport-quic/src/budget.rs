@@ -1,8 +1,8 @@
-//! How many inbound streams the peer may have open; the number grows with use.
+//! The number of inbound streams that the peer may have open. The number grows with use.
 //!
-//! quinn sets memory aside for every stream that the peer could open (about 70 bytes each),
-//! so a connection starts with a small credit. The credit doubles when half of it is open at
-//! once, or was used up within a second. Reads no clock.
+//! quinn sets memory aside for every stream that the peer could open (about 70 bytes each), so a
+//! connection starts with a small credit. The credit doubles when half of it is in use at the same
+//! time, or when it is used up within a second. This module reads no clock.
 
 use std::{
     sync::{

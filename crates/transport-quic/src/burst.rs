@@ -1,8 +1,9 @@
 //! Decides whether a socket is busy enough for segmentation offload.
 //!
-//! A connection that once sent two datagrams in one system call keeps a buffer for ten, about
-//! 13 KiB and a third of all that an idle connection holds. A handshake's few datagrams do
-//! not need it; bulk does. So offload is on while a socket sends in quantity. Reads no clock.
+//! A connection that has once sent two datagrams in one system call keeps a buffer for ten
+//! datagrams. This buffer takes about 13 KiB, a third of the memory of an idle connection. Bulk
+//! data needs the buffer, and the few datagrams of a handshake do not. Offload is therefore on only
+//! while a socket sends many datagrams. This module reads no clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

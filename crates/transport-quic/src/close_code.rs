@@ -1,8 +1,9 @@
-//! The numbers that say why a connection or a stream was closed.
+//! The codes with which connections and streams are closed.
 
 use quinn::VarInt;
 
-/// Why a connection or a stream is closed, as the peer is told (libp2p's connection error codes).
+/// The reason for closing a connection or a stream, which the peer receives (libp2p's connection
+/// error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseCode(u32);
 

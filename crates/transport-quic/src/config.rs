@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How the two ends of a connection name and authenticate themselves.
+/// The kind of identity and authentication that both ends of a connection use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Flavour {
@@ -10,8 +10,8 @@ pub enum Flavour {
     /// 1.3.6.1.4.1.53594.1.1, ALPN `libp2p`, any key type (libp2p TLS specification).
     #[default]
     Libp2p,
-    /// Raw public keys on both sides (RFC 7250): the certificate is the 44-byte Ed25519 SPKI.
-    /// For iroh's protocols, and for plain quinn with the same TLS settings.
+    /// Raw public keys on both sides (RFC 7250): the certificate is the 44-byte Ed25519 SPKI. Use
+    /// this for iroh's protocols, and for plain quinn with the same TLS settings.
     RawPublicKey {
         /// The protocols offered as a dialer and accepted as a listener, in order of preference.
         /// At least one.
@@ -31,60 +31,62 @@ pub enum Flavour {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long a handshake may take, dialing or accepting; for a host name, resolution
-    /// included. Default 10 s: ten times the first probe timeout of a path whose round trip is
-    /// not known yet (RFC 9002 section 6.2.2).
+    /// How long a handshake may take, for a dial and for an accepted connection. The resolution of
+    /// a host name counts, too. Default 10 s: ten times the first probe timeout of a path whose
+    /// round trip is not known yet (RFC 9002 section 6.2.2).
     pub handshake_timeout: Duration,
-    /// Silence after which a connection counts as lost. Default 10 s: three keep-alives may
-    /// be lost in a row. The smaller of both ends' values applies. Millisecond
-    /// resolution; zero means never.
+    /// The silence after which a connection counts as lost. Default 10 s, so that three keep-alives
+    /// in a row may be lost. The smaller value of the two ends applies. The resolution is one
+    /// millisecond. Zero means never.
     pub idle_timeout: Duration,
-    /// How often an idle connection sends a packet. Default 3 s: a peer that crashed and
-    /// restarted answers the next packet with a reset, so this bounds how long its crash
-    /// stays unnoticed without a probe. Zero means never.
+    /// The interval at which an idle connection sends packets. Default 3 s: a peer that crashed and
+    /// restarted answers the next packet with a reset, so its crash is noticed within this time
+    /// even without a probe. Zero means never.
     pub keep_alive: Duration,
-    /// Bytes a peer may send on one stream ahead of its reader. Default 10 MiB: 100 MiB/s
-    /// at a round trip of 100 ms.
+    /// The number of bytes that a peer may send on one stream before they are read. Default 10 MiB,
+    /// which allows 100 MiB/s at a round trip of 100 ms.
     pub stream_window: u32,
-    /// The most bytes that a peer may send on all streams of a connection ahead of their
-    /// readers. A connection begins with 4 MiB and gets what 1 Gbit/s fills in its round trip.
-    /// Default 16 MiB: one stream cannot use up the whole connection. This is the most that a
+    /// The number of bytes that a peer may send on all streams of a connection before they are
+    /// read. A connection begins with 4 MiB. Its window then grows to the amount of data that a
+    /// path of 1 Gbit/s carries during its round trip, and at most to this value. Default 16 MiB,
+    /// so that one stream cannot use up the whole window. This value bounds the stream data that a
     /// peer can make an endpoint hold for one connection.
     pub connection_window: u32,
-    /// The most bytes, written but not yet acknowledged, that a connection holds for all its
-    /// streams; it grows like `connection_window`. Default 10 MiB, as for `stream_window`.
+    /// The number of bytes that a connection holds for all its streams after they were written and
+    /// before they are acknowledged. It grows like `connection_window`. Default 10 MiB, as for
+    /// `stream_window`.
     pub send_window: u64,
-    /// Streams a peer may have open at the same time. Default 256. The credit starts at 16
-    /// and doubles while it is used, because quinn sets memory aside for each stream that
-    /// could be opened.
+    /// The number of streams that a peer may have open at the same time. Default 256. The credit of
+    /// a connection starts at 16 and doubles while it is used, because quinn sets memory aside for
+    /// each stream that the peer could open.
     pub max_inbound_streams: u32,
-    /// The largest UDP payload that path MTU discovery tries, in bytes. Default 1452:
-    /// Ethernet's 1500 less the IPv6 and UDP headers.
+    /// The largest UDP payload that path MTU discovery tries, in bytes. Default 1452, which is
+    /// Ethernet's 1500 minus the IPv6 and UDP headers.
     pub mtu_upper_bound: u16,
-    /// UDP payload in bytes before discovery has found more. Default 1200, which every path
-    /// that QUIC v1 works on carries (RFC 9000 section 14).
+    /// The UDP payload in bytes before discovery has found a larger one. Default 1200, which QUIC
+    /// v1 requires of every path (RFC 9000 section 14).
     pub initial_mtu: u16,
     /// Handshakes per second from addresses that nothing has validated. Above this rate, the
     /// endpoint asks a newcomer for a Retry round trip first. Default 64: quinn keeps a failed
-    /// connection for three probe timeouts, about 3 s, and it takes 80 KiB. Forged packets that
-    /// fail at once therefore cost 16 MiB and 64 failed handshakes per second. With go-libp2p's
-    /// rate of 1000 they would cost 250 MB.
+    /// connection, which takes 80 KiB, for three probe timeouts, about 3 s. Forged packets that
+    /// fail at once therefore cost at most 16 MiB and 64 failed handshakes per second. With
+    /// go-libp2p's rate of 1000, they would cost 250 MB.
     pub retry_above: u32,
-    /// Inbound handshakes in progress from addresses that a token has validated. Default 64, as
-    /// in go-libp2p. More are refused.
+    /// Inbound handshakes in progress from addresses that a token has validated. Default 64, as in
+    /// go-libp2p. Further handshakes are refused.
     pub max_incoming: usize,
     /// Inbound handshakes in progress from addresses that nothing has validated yet. Default 32,
     /// half of `max_incoming`. Above this limit, the endpoint asks a newcomer for a Retry round
     /// trip, and the newcomer then counts under `max_incoming`. Spoofed packets therefore cost
     /// other dialers one round trip at most.
     pub max_unvalidated: usize,
-    /// The share of `max_unvalidated` that one IPv4 address, or one IPv6 /64, can use. Default 8:
-    /// a household behind one address starts several nodes at once without a Retry.
+    /// The share of `max_unvalidated` that one IPv4 address, or one IPv6 /64, can use. Default 8,
+    /// so that a household behind one address can start several nodes at once without a Retry.
     pub max_unvalidated_per_address: usize,
-    /// How long a graceful close waits for the peer to acknowledge finished streams. Default
-    /// 1 s: several round trips of any path on Earth, and short enough for a shutdown.
+    /// How long a graceful close waits for the peer to acknowledge finished streams. Default 1 s,
+    /// which is several round trips of any path on Earth, and short enough for a shutdown.
     pub close_timeout: Duration,
-    /// Names and authentication. Default [`Flavour::Libp2p`].
+    /// The kind of identity and authentication. Default [`Flavour::Libp2p`].
     pub flavour: Flavour,
 }
 

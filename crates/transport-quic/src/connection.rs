@@ -22,10 +22,10 @@ use crate::{
     window::Windows,
 };
 
-/// An authenticated connection. Clones are handles of one connection.
+/// An authenticated connection. Clones are handles to the same connection.
 ///
-/// Dropping the last handle and the last stream is [`close`](Self::close) with code 0 in the
-/// background: what was finished is still delivered.
+/// If you drop the last handle and the last stream, the connection closes in the background, like with
+/// [`close`](Self::close) and code 0: finished streams are still delivered.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -138,21 +138,20 @@ impl Connection {
         self.inner.peer
     }
 
-    /// The peer's socket address now; a peer may move (RFC 9000 section 9).
+    /// The present socket address of the peer. A peer may move to another address (RFC 9000 section 9).
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
         canonical(self.quinn().remote_address())
     }
 
-    /// The peer's socket address when the handshake was done.
+    /// The socket address of the peer at the end of the handshake.
     #[must_use]
     pub fn handshake_addr(&self) -> SocketAddr {
         self.inner.handshake_addr
     }
 
-    /// This side's socket address when the handshake was done. The IP address is the one to which the
-    /// peer sent its packets, if this side accepted the connection, and otherwise the address to which
-    /// the endpoint is bound.
+    /// The socket address of this side at the end of the handshake. The IP address is the one to which the peer sent
+    /// its packets, if this side accepted the connection, and otherwise the address to which the endpoint is bound.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr
@@ -170,17 +169,17 @@ impl Connection {
         self.quinn().rtt()
     }
 
-    /// UDP datagrams received on this connection so far. Two equal values show that the peer
-    /// sent nothing that arrived in between. Cheap: one lock and no allocation.
+    /// The number of UDP datagrams received on this connection so far. Two equal values show that no datagram of the
+    /// peer arrived in between. A call costs one lock and no allocation.
     #[must_use]
     pub fn received_datagrams(&self) -> u64 {
         self.quinn().stats().udp_rx.datagrams
     }
 
-    /// Whether a stateless reset by the restarted peer would be recognised. True for a
-    /// connection that this side dialed. For an accepted one it becomes true when the dialer's
-    /// first NEW_CONNECTION_ID frame has arrived: a dialer's first connection id has no reset
-    /// token (RFC 9000 section 10.3).
+    /// Whether this side would recognise a stateless reset by the peer after a restart. The answer is yes for a
+    /// connection that this side dialed. For an accepted connection, the answer is yes when the dialer's first
+    /// NEW_CONNECTION_ID frame has arrived, because a dialer's first connection id has no reset token (RFC 9000 section
+    /// 10.3).
     #[must_use]
     pub fn can_be_reset(&self) -> bool {
         let quinn = self.quinn();
@@ -192,7 +191,7 @@ impl Connection {
         self.quinn().stats().frame_tx.new_connection_id > 0
     }
 
-    /// Figures of this moment.
+    /// The figures of the connection at this moment.
     #[must_use]
     pub fn stats(&self) -> ConnectionStats {
         let stats = self.quinn().stats();
@@ -207,7 +206,7 @@ impl Connection {
         }
     }
 
-    /// The protocol that ALPN settled on.
+    /// The protocol that both ends agreed on by ALPN.
     #[must_use]
     pub fn alpn(&self) -> Option<Vec<u8>> {
         self.quinn()
@@ -217,7 +216,7 @@ impl Connection {
             .protocol
     }
 
-    /// Opens a stream. Waits while the peer allows no more of them. Cancel-safe.
+    /// Opens a stream. Waits while the peer allows no further streams. Cancel-safe.
     ///
     /// # Errors
     ///
@@ -228,16 +227,15 @@ impl Connection {
         Ok(self.stream(send, recv, None))
     }
 
-    /// The next stream that the peer opens; `None` when the connection has ended or is being
-    /// closed by this side. Cancel-safe.
+    /// The next stream that the peer opens. `None`: the connection has ended, or this side is closing it. Cancel-safe.
     pub async fn accept(&self) -> Option<Stream> {
         let (send, recv) = self.unless_closing(self.quinn().accept_bi()).await.ok()?;
         let slot = self.count_in();
         Some(self.stream(send, recv, Some(Arc::new(slot))))
     }
 
-    /// Opens a stream on which only this side sends, for [`Flavour::RawPublicKey`]: libp2p
-    /// peers allow none. Waits while the peer allows no more of them. Cancel-safe.
+    /// Opens a stream on which only this side sends, for [`Flavour::RawPublicKey`]. libp2p peers do not allow such
+    /// streams. Waits while the peer allows no further streams. Cancel-safe.
     ///
     /// [`Flavour::RawPublicKey`]: crate::Flavour::RawPublicKey
     ///
@@ -249,8 +247,8 @@ impl Connection {
         Ok(SendStream::new(send, self.inner.handle.clone(), None))
     }
 
-    /// The next stream on which only the peer sends; `None` when the connection has ended or is
-    /// being closed by this side. Cancel-safe.
+    /// The next stream on which only the peer sends. `None`: the connection has ended, or this side is closing it.
+    /// Cancel-safe.
     pub async fn accept_uni(&self) -> Option<RecvStream> {
         let recv = self.unless_closing(self.quinn().accept_uni()).await.ok()?;
         Some(RecvStream::new(recv, self.inner.handle.clone(), None))
@@ -298,34 +296,31 @@ impl Connection {
 
     /// Starts a graceful close and returns.
     ///
-    /// From now on no stream is opened or accepted. When the peer's QUIC stack has acknowledged
-    /// every finished stream, and at the latest after
-    /// [`Config::close_timeout`](crate::Config::close_timeout), the connection ends and the peer is told
-    /// `code` and `reason`. Streams that are not finished break then. If nothing waits for an
-    /// acknowledgement, the connection ends at once. To wait for the end, call
-    /// [`closed`](Self::closed).
+    /// From now on no stream is opened or accepted. The connection ends when the peer's QUIC stack has acknowledged
+    /// every finished stream, and at the latest after [`Config::close_timeout`](crate::Config::close_timeout). The peer
+    /// then receives `code` and `reason`. Unfinished streams break at this time. If nothing waits for an
+    /// acknowledgement, the connection ends at once. To wait for the end, call [`closed`](Self::closed).
     ///
-    /// The peer's application can read what was delivered after the end if the peer runs this
-    /// crate or quinn. Other stacks may discard what their application has not read yet: where
-    /// that matters, let the peer close first.
+    /// If the peer uses this crate or quinn, its application can still read the delivered bytes after the end. Other
+    /// QUIC stacks may discard bytes that their application has not read yet. If this matters, let the peer close
+    /// first.
     pub fn close(&self, code: CloseCode, reason: &str) {
         self.inner.handle.link.close(code, reason);
     }
 
-    /// Ends the connection at once, without delivering what is not acknowledged yet; also cuts
-    /// a graceful close short. The peer is told `code` and `reason`, and streams fail on both
-    /// sides.
+    /// Ends the connection at once, even during a graceful close. Bytes that are not acknowledged yet may be lost. The
+    /// peer receives `code` and `reason`, and streams fail on both sides.
     pub fn abort(&self, code: CloseCode, reason: &str) {
         self.inner.handle.link.abort(code, reason);
     }
 
-    /// Waits until the connection has ended and says why. Cancel-safe.
+    /// Waits until the connection has ended, and returns the reason. Cancel-safe.
     pub async fn closed(&self) -> CloseReason {
         let error = self.quinn().closed().await;
         self.inner.handle.link.reason(error)
     }
 
-    /// Whether the connection has ended. False while a graceful close still delivers.
+    /// Whether the connection has ended. False while a graceful close still delivers streams.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.inner.handle.link.is_closed()
@@ -337,7 +332,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if nothing came back in time, or the connection ended.
+    /// [`ProbeError`] if no answer arrived in time, or the connection ended.
     pub async fn probe(&self, deadline: Duration) -> Result<(), ProbeError> {
         let quinn = self.quinn();
         let probe = probe::run(quinn, || self.elicit());

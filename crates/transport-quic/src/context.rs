@@ -1,4 +1,4 @@
-//! One endpoint as its handles, its dials and its inbound handshakes share it.
+//! The part of an endpoint that its handles, its dials and its inbound handshakes share.
 
 use std::{
     net::SocketAddr,

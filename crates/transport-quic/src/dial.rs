@@ -1,4 +1,4 @@
-//! From an address to a connection.
+//! Dials an address, and returns a connection.
 
 use std::{
     net::SocketAddr,

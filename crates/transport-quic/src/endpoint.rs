@@ -49,11 +49,11 @@ const QUEUED_BYTES: u64 = 16 << 10;
 /// node may have thousands of peers to tell; quinn's own 20 ms would take a minute for 3,000.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A QUIC endpoint: listens and dials on one UDP socket. Clones are handles of one endpoint.
+/// A QUIC endpoint, which listens and dials on one UDP socket. Clones are handles to the same endpoint.
 ///
-/// Must be made within a tokio runtime. Dropping the last handle ends accepting and dialing.
-/// Established connections live on; when the last of them has ended, the port is free, even if
-/// closed [`Connection`] and [`Stream`](crate::Stream) handles are still held.
+/// An endpoint must be created within a tokio runtime. If you drop the last handle, the endpoint stops accepting and
+/// dialing. Established connections stay open. The port is free when the last connection has ended, even if the program
+/// still holds handles of closed [`Connection`]s and [`Stream`](crate::Stream)s.
 #[derive(Clone)]
 pub struct Endpoint {
     pub(crate) context: Arc<Context>,
@@ -69,7 +69,7 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// Binds `address` with [`Tuned`]. Port 0 takes a free one.
+    /// Binds `address` with [`Tuned`]. Port 0 stands for a free port.
     ///
     /// # Errors
     ///
@@ -130,22 +130,22 @@ impl Endpoint {
         })
     }
 
-    /// The address that the socket is bound to. Known after the endpoint has stopped, too.
+    /// The address to which the socket is bound, also after the endpoint has stopped.
     ///
     /// # Errors
     ///
-    /// None: the signature is that of the standard library's sockets.
+    /// This method does not fail. It has the same signature as in the standard library's sockets.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.context.local_addr())
     }
 
-    /// The number of connections, those in a handshake or being closed included.
+    /// The number of connections, including those in a handshake and those that are being closed.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.context.quinn.open_connections()
     }
 
-    /// Why the endpoint accepts and dials no more; `None` while it works.
+    /// Why the endpoint has stopped accepting and dialing. `None`: the endpoint works.
     #[must_use]
     pub fn stopped(&self) -> Option<EndpointError> {
         self.context.stopped()
@@ -153,9 +153,9 @@ impl Endpoint {
 
     /// The next inbound handshake. Cancel-safe.
     ///
-    /// Asks for a Retry round trip, or refuses, by itself: see [`Config::retry_above`],
-    /// [`Config::max_unvalidated`] and [`Config::max_incoming`]. While nobody waits here,
-    /// newcomers wait, then are refused.
+    /// Under load, the endpoint itself asks newcomers for a Retry round trip or refuses them: see
+    /// [`Config::retry_above`], [`Config::max_unvalidated`] and [`Config::max_incoming`]. While no task calls this
+    /// method, newcomers wait, up to a limit. Further newcomers are refused.
     ///
     /// # Errors
     ///
@@ -185,8 +185,8 @@ impl Endpoint {
         self.context.quinn.set_server_config(None);
     }
 
-    /// Dials `address`. If a peer is `expected`, any other peer is turned away within the
-    /// handshake. Dropping the future cancels the dial.
+    /// Dials `address`. If `expected` names a peer, the handshake refuses any other peer. Dropping the future cancels
+    /// the dial.
     ///
     /// # Errors
     ///
@@ -207,12 +207,13 @@ impl Endpoint {
     /// one, or when one has failed. The first connection wins, and the other attempts are cancelled. Dropping the future
     /// cancels everything.
     ///
-    /// A peer id in the address and `expected` must agree; without either, any peer is accepted.
+    /// If both the address and `expected` name a peer, they must name the same one. If neither does, any peer is
+    /// accepted.
     ///
     /// # Errors
     ///
-    /// [`DialError`], at the latest after [`Config::handshake_timeout`], resolution included; of
-    /// several addresses the error of the last to fail.
+    /// [`DialError`], at the latest after [`Config::handshake_timeout`], which includes the resolution. If several
+    /// addresses failed, the error is that of the last failure.
     pub async fn dial_multiaddr(
         &self,
         address: &Multiaddr,
@@ -222,7 +223,7 @@ impl Endpoint {
             .await
     }
 
-    /// As [`dial_multiaddr`](Self::dial_multiaddr), with options.
+    /// Like [`dial_multiaddr`](Self::dial_multiaddr), but with options.
     ///
     /// # Errors
     ///
@@ -244,13 +245,13 @@ impl Endpoint {
         dialing.run(address, expected, options).await
     }
 
-    /// Moves to a new socket on the same port, or on a free one if the port cannot be had.
-    /// Connections live on. Call it when the network has changed.
+    /// Moves the endpoint to a new socket on the same port, or on a free port if the old port is not available.
+    /// Connections stay open. Call this method when the network has changed.
     ///
     /// # Errors
     ///
-    /// [`BindError::Socket`]; the old socket then stays in use. [`BindError::Stopped`] if the
-    /// endpoint has stopped.
+    /// [`BindError::Socket`]; in this case the old socket stays in use. [`BindError::Stopped`] if the endpoint has
+    /// stopped.
     pub fn rebind(&self) -> Result<(), BindError> {
         if let Some(stopped) = self.stopped() {
             return Err(BindError::Stopped(stopped));
@@ -287,12 +288,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Closes the endpoint and waits until that is done.
+    /// Closes the endpoint and waits for the end.
     ///
-    /// Accepting and dialing end at once. Each connection is closed gracefully with `code` and
-    /// `reason`, as by [`Connection::close`]: what was finished is
-    /// delivered, within [`Config::close_timeout`]. Then the peers are told, which takes at most
-    /// 3 s more, and the port is free. Dropping the future leaves the connections closing.
+    /// Accepting and dialing end at once. Each connection closes gracefully with `code` and `reason`, like with
+    /// [`Connection::close`]: finished streams are delivered within [`Config::close_timeout`]. The endpoint then tells
+    /// the peers, which takes at most 3 s more, and frees the port. If you drop the future, the connections still
+    /// close.
     pub async fn close(&self, code: CloseCode, reason: &str) {
         let context = &self.context;
         context.closing.raise();

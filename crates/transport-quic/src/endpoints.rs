@@ -1,4 +1,4 @@
-//! Several endpoints of one node, and which of them dials where.
+//! Several endpoints of one node, and the choice of the endpoint for a dial.
 
 use std::{
     fmt,
@@ -22,11 +22,12 @@ use crate::{
     resolve::Resolver,
 };
 
-/// The endpoints of one node. Clones are handles of one set.
+/// The endpoints of one node. Clones are handles to the same set.
 ///
-/// A dial starts from the endpoint that the operating system's routes lead out of, so that the
-/// peer sees the address at which this node listens. Where no endpoint fits, a dial starts from
-/// a shared endpoint on a free port, which accepts nothing and is bound when it is first needed.
+/// A dial starts from the endpoint at the local address that the operating system would use, so
+/// that the peer sees the address at which this node listens. If no endpoint fits, the dial starts
+/// from a shared endpoint on a free port. The shared endpoint accepts no connections, and is bound
+/// when it is first needed.
 ///
 /// Must be used within a tokio runtime.
 #[derive(Clone)]
@@ -61,7 +62,8 @@ impl fmt::Debug for Endpoints {
 }
 
 impl Endpoints {
-    /// An empty set, which makes endpoints of `keypair` with `config` on sockets of `binder`.
+    /// An empty set, which creates endpoints with this key pair and configuration on sockets of
+    /// `binder`.
     #[must_use]
     pub fn new(keypair: &Keypair, config: Config, binder: Arc<dyn UdpBinder>) -> Self {
         Self {
@@ -82,7 +84,8 @@ impl Endpoints {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes an endpoint at `address`. [`add`](Self::add) it to let dials start from it.
+    /// Creates an endpoint at `address`. Pass the endpoint to [`add`](Self::add), so that dials can
+    /// start from it.
     ///
     /// # Errors
     ///
@@ -102,20 +105,21 @@ impl Endpoints {
         self.set().added.push(endpoint);
     }
 
-    /// Lets no later dial start from `endpoint`. Its connections stay.
+    /// Removes `endpoint` from the set, so that no later dial starts from it. Its connections stay
+    /// open.
     pub fn remove(&self, endpoint: &Endpoint) {
         self.set()
             .added
             .retain(|other| !Arc::ptr_eq(&other.context, &endpoint.context));
     }
 
-    /// The endpoint to dial `remote` from. No packet is sent, and nothing blocks.
+    /// The endpoint from which to dial `remote`. The call sends no packet and does not block.
     ///
-    /// The operating system is asked which local address leads to `remote`. The first of these
-    /// is taken: an added endpoint that is bound to this address, one bound to the unspecified
-    /// address of the family, a dual-stack one, for a loopback `remote` any one bound to a
-    /// loopback address, and at last the shared endpoint on a free port. Endpoints that have
-    /// stopped leave the set.
+    /// The operating system reports the local address from which it would reach `remote`. The
+    /// method returns the first endpoint of this list: an added endpoint that is bound to this
+    /// local address; one that is bound to the unspecified address of the family; a dual-stack
+    /// endpoint; for a loopback `remote`, any endpoint that is bound to a loopback address; and the
+    /// shared endpoint on a free port. The method removes stopped endpoints from the set.
     ///
     /// # Errors
     ///
@@ -165,11 +169,11 @@ impl Endpoints {
         Ok(local.ip())
     }
 
-    /// Dials `address` from the endpoint that leads there. See [`Endpoint::dial`].
+    /// Dials `address` from the endpoint that [`Self::for_remote`] returns. See [`Endpoint::dial`].
     ///
     /// # Errors
     ///
-    /// [`DialError`], at the latest after [`Config::handshake_timeout`]; at once if there is no
+    /// [`DialError`], at the latest after [`Config::handshake_timeout`], and at once if there is no
     /// route.
     pub async fn dial(
         &self,
@@ -180,7 +184,7 @@ impl Endpoints {
     }
 
     /// Dials a multiaddr of QUIC v1. See [`Endpoint::dial_multiaddr`]. A name is resolved to
-    /// addresses of both families, and each is dialed from the endpoint that leads there.
+    /// addresses of both families, and each address is dialed from its own endpoint.
     ///
     /// # Errors
     ///
@@ -194,7 +198,7 @@ impl Endpoints {
             .await
     }
 
-    /// As [`dial_multiaddr`](Self::dial_multiaddr), with options.
+    /// Like [`dial_multiaddr`](Self::dial_multiaddr), but with options.
     ///
     /// # Errors
     ///
@@ -240,7 +244,7 @@ impl Endpoints {
         all.filter_map(|endpoint| endpoint.rebind().err()).collect()
     }
 
-    /// Closes each endpoint in the set: see [`Endpoint::close`]. No dial can start any more.
+    /// Closes each endpoint in the set: see [`Endpoint::close`]. Afterwards no dial can start.
     pub async fn close(&self, code: CloseCode, reason: &str) {
         let all = {
             let mut set = self.set();

@@ -1,15 +1,16 @@
-//! One error per operation. A message says its own level only; `source()` gives the next one.
+//! One error enum per operation. A message describes its own level only, and `source()` returns the
+//! next level.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use libp2p_identity::{KeyType, PeerId};
 use multiaddr::Multiaddr;
 
-/// Why an endpoint could not be made, or could not get a new socket.
+/// Why an endpoint could not be created, or could not get a new socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The UDP socket could not be made or bound.
+    /// The UDP socket could not be created or bound.
     #[error("cannot bind a UDP socket to {address}")]
     Socket {
         /// The address that should have been bound.
@@ -23,7 +24,7 @@ pub enum BindError {
     /// The TLS library did not accept the key or the settings.
     #[error("cannot set up TLS")]
     Tls(#[source] TlsError),
-    /// Raw public keys are Ed25519 keys; the identity has another type.
+    /// The identity has another type than Ed25519, which raw public keys need.
     #[error("raw public keys need an ed25519 identity, not {found}")]
     KeyType {
         /// The type of the given identity.
@@ -69,13 +70,13 @@ impl TlsError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// This side closed it, or the runtime that drove it is gone.
+    /// This side closed the endpoint, or the runtime that drove it is gone.
     #[error("the endpoint was closed")]
     Closed,
-    /// Its socket failed. All its connections are lost.
+    /// The socket of the endpoint failed. All connections of the endpoint are lost.
     #[error("the UDP socket at {address} failed")]
     Broken {
-        /// The address that it was bound to.
+        /// The address to which the socket was bound.
         address: SocketAddr,
         /// The error of the operating system.
         source: Arc<io::Error>,
@@ -102,7 +103,7 @@ pub enum RouteError {
     Closed,
 }
 
-/// Why a dial gave no connection.
+/// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -121,7 +122,7 @@ pub enum DialError {
     PeerConflict {
         /// The address to be dialed.
         address: Multiaddr,
-        /// The peer that it names.
+        /// The peer that the address names.
         named: Box<PeerId>,
         /// The peer that the caller expects.
         expected: Box<PeerId>,
@@ -150,7 +151,7 @@ pub enum DialError {
         /// How the attempt ended.
         source: CloseReason,
     },
-    /// The endpoint's socket has another address family than the address.
+    /// The socket of the endpoint and the address have different address families.
     #[error("an endpoint at {local} cannot dial {address}: other address family")]
     Family {
         /// The endpoint's address.
@@ -158,13 +159,13 @@ pub enum DialError {
         /// The address to be dialed.
         address: SocketAddr,
     },
-    /// Nobody can be at this address: port 0, or an unspecified IP address.
+    /// No peer can be at this address, because it has port 0 or an unspecified IP address.
     #[error("{address} is not an address that can be dialed")]
     InvalidAddress {
         /// The address to be dialed.
         address: SocketAddr,
     },
-    /// The endpoint does not dial any more.
+    /// The endpoint has stopped and dials no more.
     #[error("cannot dial {address}: the endpoint has stopped")]
     EndpointStopped {
         /// The address to be dialed.
@@ -186,7 +187,7 @@ pub enum DialError {
     /// The TLS library did not accept the settings of this dial.
     #[error("cannot set up TLS")]
     Tls(#[source] TlsError),
-    /// The address is not one of QUIC v1.
+    /// The address is not an address of QUIC v1.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The host name has no address that could be dialed.
@@ -194,7 +195,7 @@ pub enum DialError {
     Resolve(#[from] ResolveError),
 }
 
-/// Why an inbound handshake gave no connection.
+/// Why an inbound handshake failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -227,27 +228,27 @@ pub enum AcceptError {
     Tls(#[source] TlsError),
 }
 
-/// What is wrong with a peer's certificate or raw key.
+/// The fault in a peer's certificate or raw key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// There must be exactly one certificate.
+    /// The peer did not show exactly one certificate.
     #[error("{found} certificates instead of one")]
     Count {
         /// The number of certificates.
         found: usize,
     },
-    /// It does not follow the libp2p TLS specification: a missing, doubled or malformed
-    /// extension, a wrong signature, a time outside its validity.
+    /// The certificate does not follow the libp2p TLS specification. It has a missing, doubled or
+    /// malformed extension, a wrong signature, or is not valid at this time.
     #[error("certificate not acceptable: {0}")]
     Certificate(String),
-    /// It is not the 44-byte SPKI of an Ed25519 key.
+    /// The raw key is not the 44-byte SPKI of an Ed25519 key.
     #[error("not the SPKI of an ed25519 key ({length} bytes)")]
     RawKey {
         /// Its length in bytes.
         length: usize,
     },
-    /// It belongs to another peer.
+    /// The certificate or key belongs to another peer.
     #[error("the peer is {found}, not {expected}")]
     WrongPeer {
         /// The expected peer.
@@ -255,19 +256,19 @@ pub enum CertificateError {
         /// The peer that it belongs to.
         found: Box<PeerId>,
     },
-    /// There was none.
+    /// The peer showed no certificate or key.
     #[error("no certificate")]
     Missing,
 }
 
-/// What is wrong with a multiaddr.
+/// The fault in a multiaddr.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// It does not have the form `/ip4|ip6|dns…/HOST/udp/PORT/quic-v1[/p2p/ID]`.
+    /// The address does not have the form `/ip4|ip6|dns…/HOST/udp/PORT/quic-v1[/p2p/ID]`.
     #[error("{0} is not a quic-v1 address")]
     NotQuic(Multiaddr),
-    /// It has a host name where an IP address is needed.
+    /// The address has a host name instead of an IP address.
     #[error("{0} has a host name, not an IP address")]
     HostName(Multiaddr),
     /// The address is a link-local IPv6 address without a zone, so its interface is unknown.
@@ -298,7 +299,7 @@ pub enum ResolveError {
         /// The resolver's message.
         reason: String,
     },
-    /// The lookup was not done in time.
+    /// The lookup did not end in time.
     #[error("cannot resolve {host} within {after:?}")]
     Timeout {
         /// The name that was looked up.
@@ -327,13 +328,13 @@ pub enum StreamError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// No answer came.
+    /// No answer arrived.
     #[error("the peer did not answer within {waited:?}")]
     Silent {
         /// The time waited.
         waited: Duration,
     },
-    /// The connection ended meanwhile, or had ended before.
+    /// The connection ended during the probe, or had ended before.
     #[error("the connection is closed")]
     Closed(#[source] CloseReason),
 }
@@ -342,10 +343,10 @@ pub enum ProbeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This side closed it, or dropped its last handle.
+    /// This side closed the connection, or dropped its last handle.
     #[error("closed by this side")]
     Local,
-    /// The peer closed it.
+    /// The peer closed the connection.
     #[error("closed by the peer: code {code:#x} {reason:?}")]
     Peer {
         /// The application's code, see [`CloseCode`](crate::CloseCode).
@@ -356,14 +357,15 @@ pub enum CloseReason {
     /// The peer refused the handshake, because it has no room or does not listen.
     #[error("refused by the peer")]
     Refused,
-    /// The peer lost its state, usually by a restart, and said so (RFC 9000 section 10.3).
+    /// The peer has lost its state, usually by a restart, and sent a stateless reset (RFC 9000
+    /// section 10.3).
     #[error("reset by the peer")]
     Reset,
     /// The peer was silent for the idle timeout.
     #[error("timed out")]
     TimedOut,
-    /// The UDP socket of this side's endpoint failed, or the runtime that drove it is gone: see
-    /// [`Endpoint::stopped`](crate::Endpoint::stopped).
+    /// The UDP socket of this side's endpoint failed, or the runtime that drove the endpoint is
+    /// gone: see [`Endpoint::stopped`](crate::Endpoint::stopped).
     #[error("the endpoint's socket failed")]
     SocketFailed,
     /// One side violated the protocol.

@@ -1,7 +1,7 @@
 //! The streams of one connection that are finished but not yet acknowledged.
 //!
-//! A graceful close waits for them. quinn has no count of them, so the sending sides are kept
-//! here from the moment they are finished until the peer has acknowledged them.
+//! A graceful close waits for these streams. quinn does not count them, so this module keeps the
+//! sending sides from the moment they are finished until the peer has acknowledged them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A flag that is raised once and can be waited for.
+//! A flag that is raised at most once. Tasks can wait for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

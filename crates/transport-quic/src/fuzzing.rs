@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets: this crate's decoders of bytes from strangers. Each returns
-//! normally on any input; an input on which one panics is a finding.
+//! Entry points for the fuzz targets: the decoders of this crate that read bytes from strangers. An
+//! input on which one of them panics is a finding.
 
 use multiaddr::{Multiaddr, Protocol};
 use rustls::pki_types::CertificateDer;
@@ -38,7 +38,7 @@ pub fn socket_addr(data: &[u8]) {
     }
 }
 
-/// What a peer shows as its raw public key.
+/// The bytes that a peer presents as its raw public key.
 pub fn raw_key(data: &[u8]) {
     if raw::decode(data).is_some() {
         let (_, key) = data.split_last_chunk().expect("44 bytes");
@@ -46,7 +46,7 @@ pub fn raw_key(data: &[u8]) {
     }
 }
 
-/// What a peer shows as its certificate.
+/// The bytes that a peer presents as its certificate.
 pub fn certificate(data: &[u8]) {
     let _ = verifier::libp2p(&CertificateDer::from(data), None, &Known::default());
 }

@@ -17,10 +17,11 @@ const CERTIFICATE_REQUIRED: u8 = 116;
 
 /// An inbound handshake. Dropping it refuses the peer.
 ///
-/// A source address can be forged until the dialer has shown that it receives there. Charge
-/// limits per address only when it has: before [`accept`](Self::accept) if
-/// [`is_validated`](Self::is_validated), else when `accept` has returned a connection. A host
-/// that has no room for an address that is not validated calls [`retry`](Self::retry).
+/// A source address may be forged until the dialer has proved that it receives packets there. Count
+/// a handshake against a limit per address only after this proof: before [`accept`](Self::accept)
+/// if [`is_validated`](Self::is_validated) is true, and otherwise when `accept` has returned a
+/// connection. If the host has no room for a handshake whose address is not validated, it calls
+/// [`retry`](Self::retry).
 pub struct Incoming {
     /// In a box because `retry` may give it back.
     quinn: Box<quinn::Incoming>,
@@ -42,25 +43,25 @@ impl Incoming {
         Self { quinn, half_open }
     }
 
-    /// The source address; proved only if [`is_validated`](Self::is_validated).
+    /// The source address. It is proved only if [`is_validated`](Self::is_validated) is true.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
         canonical(self.quinn.remote_address())
     }
 
-    /// Whether the dialer came with a token, and so has proved that it receives at its address
+    /// Whether the dialer has sent a token, which proves that it receives packets at its address
     /// (RFC 9000 section 8.1).
     #[must_use]
     pub fn is_validated(&self) -> bool {
         self.quinn.remote_address_validated()
     }
 
-    /// Asks the dialer to prove its address, in one round trip. If it receives there it comes
-    /// back as a new, validated [`Incoming`].
+    /// Asks the dialer to prove its address, which takes one round trip. If the dialer receives
+    /// packets at the address, it returns as a new, validated [`Incoming`].
     ///
     /// # Errors
     ///
-    /// Gives the handshake back if its address is validated already.
+    /// Returns the handshake if its address is validated already.
     pub fn retry(self) -> Result<(), Self> {
         let Self { quinn, half_open } = self;
         let id = quinn.orig_dst_cid();
@@ -76,8 +77,8 @@ impl Incoming {
         }
     }
 
-    /// Runs the handshake. Once it has succeeded, the dialer's address is validated. Dropping
-    /// the future cancels the handshake.
+    /// Runs the handshake. A successful handshake validates the dialer's address. Dropping the
+    /// future cancels the handshake.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-//! Secrets that survive a restart because they come from the identity.
+//! Secrets that are derived from the identity, and are therefore the same after a restart.
 //!
-//! A stateless reset (RFC 9000 section 10.3) works only if the restarted node still
-//! recognises the connection id in the packet and still computes the token it promised for
-//! it. quinn validates ids with one key and computes tokens with another; both come from here.
+//! A stateless reset (RFC 9000 section 10.3) works only if the restarted node still recognises the connection id in the
+//! packet and still computes the token that it promised for the id. quinn validates ids with one key and computes
+//! tokens with another key. This module derives both keys.
 
 use std::{fmt, sync::Arc};
 

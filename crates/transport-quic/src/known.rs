@@ -1,7 +1,7 @@
 //! Proofs of identity that were verified before.
 //!
-//! A peer uses one certificate for as long as it runs, so there is nothing new to verify when it
-//! reconnects: the same bytes lead to the same verdict. Each handshake proves again that the peer
+//! A peer uses one certificate for as long as it runs. When it reconnects, the same bytes lead to
+//! the same result, so they need not be verified again. Each handshake proves again that the peer
 //! holds the key in the certificate.
 
 use std::{

@@ -16,18 +16,16 @@
 //!
 //! # A peer that crashed and restarted
 //!
-//! A restarted peer has forgotten its connections, and the other ends do not know this. The peer
-//! answers their next packet with a stateless reset (RFC 9000 section 10.3) if it recognises the
-//! connection id in the packet and can compute the token that belongs to the id. The keys for the
-//! ids and for the tokens are derived from the identity, so a peer that restarts on the same port
-//! can do both. The other ends send their next packet when a keep-alive is due, at the latest. To
-//! send a packet at once, [`probe`](Connection::probe) the old connection when the same peer opens
-//! a new one.
+//! A restarted peer has forgotten its connections, and the other ends do not know this. The peer answers their next packet with a
+//! stateless reset (RFC 9000 section 10.3) if it recognises the connection id in the packet and can compute the token that
+//! belongs to the id. The keys for the ids and for the tokens are derived from the identity, so a peer that restarts on the same
+//! port can do both. The other ends send their next packet at the latest when a keep-alive is due. To send a packet at once,
+//! [`probe`](Connection::probe) the old connection when the same peer opens a new one.
 //!
-//! A dialer's first connection id has no token (RFC 9000 section 10.3). A dial therefore ends
-//! only when the next ids have been sent, and [`Connection::can_be_reset`] tells the listener
-//! whether they have arrived. If they have not, an unanswered probe together with an unchanged
-//! [`received_datagrams`](Connection::received_datagrams) shows that the old connection is dead.
+//! A dialer's first connection id has no token (RFC 9000 section 10.3). A dial therefore ends only after the dialer has sent
+//! further ids, and [`Connection::can_be_reset`] tells the listener whether these ids have arrived. If they have not arrived, an
+//! unanswered probe and an unchanged [`received_datagrams`](Connection::received_datagrams) together show that the old connection
+//! is dead.
 //!
 //! # How connections end
 //!
@@ -44,8 +42,8 @@
 //! - Dropping a dial or an accept at any await point leaves no connection and no file descriptor.
 //!   An endpoint uses one socket for any number of dials.
 //! - Every handshake has a deadline.
-//! - Forged source addresses use up their own budget only ([`Config::max_unvalidated`]). A dialer
-//!   that has proved its address is not affected.
+//! - Handshakes with forged source addresses use up only their own budget ([`Config::max_unvalidated`]). A dialer that has proved
+//!   its address is not affected.
 //! - An address that no connection has proved gets at most three times the bytes that came from it. Only path challenges may
 //!   exceed this bound: 16 at once and 2 per second, for all addresses together. A peer whose address changes proves the new
 //!   address by the echo of a challenge.
@@ -59,10 +57,10 @@
 //!
 //! # Limitations
 //!
-//! - With TLS 1.3 a dial succeeds before the listener has checked the dialer's certificate. A
-//!   refused dialer sees its new connection close.
-//! - Delivered means acknowledged by the peer's QUIC stack. Its application may not have read the
-//!   data yet, and stacks other than quinn may discard it when the connection closes.
+//! - With TLS 1.3, a dial succeeds before the listener has checked the dialer's certificate. If the listener refuses the
+//!   certificate, the new connection of the dialer closes.
+//! - *Delivered* means that the peer's QUIC stack has acknowledged the data. The peer's application may not have read the data
+//!   yet, and stacks other than quinn may discard it when the connection closes.
 //! - An IPv6 endpoint of the included binders dials IPv6 only. To dial both families, bind two
 //!   endpoints to one port, and add both endpoints to [`Endpoints`].
 //! - The crate has no 0-RTT, no session resumption, no QUIC datagrams, and no QUIC version other
@@ -174,21 +172,20 @@ mod verifier;
 mod window;
 mod zone;
 
-/// Makes the UDP socket under an endpoint.
+/// Creates the UDP sockets of endpoints.
 ///
-/// Only [`bind`](Self::bind) must be implemented. A binder that wraps another one forwards all
-/// three methods to it.
+/// Only [`bind`](Self::bind) must be implemented. A binder that wraps another binder must forward all three methods.
 pub trait UdpBinder: Send + Sync + std::fmt::Debug {
-    /// Binds a UDP socket to `address`; port 0 takes a free one.
+    /// Binds a UDP socket to `address`. Port 0 stands for a free port.
     ///
     /// # Errors
     ///
     /// The error of the operating system.
     fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket>;
 
-    /// Binds the socket that replaces `former` ones of this binder, which are still bound to
-    /// `address`. Unless it takes their port over, this is [`bind`](Self::bind), which fails,
-    /// and the endpoint then asks for a free port.
+    /// Binds a socket that replaces the `former` sockets of this binder, which are still bound to `address`. The new socket takes
+    /// over their port. The default is [`bind`](Self::bind), which fails because the port is taken; the endpoint then asks for a
+    /// free port.
     ///
     /// # Errors
     ///
@@ -202,7 +199,7 @@ pub trait UdpBinder: Send + Sync + std::fmt::Debug {
         self.bind(address)
     }
 
-    /// The faults that [`Misbehaving`] adds to the sockets, in tests. None by default.
+    /// The faults that [`Misbehaving`] adds to the sockets in tests. Default: none.
     fn faults(&self) -> Option<FaultControl> {
         None
     }

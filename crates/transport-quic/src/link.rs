@@ -1,4 +1,5 @@
-//! One connection as its handles, its streams and its endpoint share it, and how it is closed.
+//! The part of a connection that its handles, its streams and its endpoint share, and the closing
+//! of a connection.
 
 use std::{
     collections::BTreeMap,

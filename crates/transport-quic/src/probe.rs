@@ -1,9 +1,9 @@
-//! Checks that the other side still answers.
+//! Checks whether the other side still answers.
 //!
-//! quinn sends no ping on request. It does send MAX_DATA at once, which costs a few bytes, must
-//! be acknowledged, and is invisible to the peer's application. Raising the receive window by
-//! one byte and lowering it again sends exactly one such frame. The peer has one byte of
-//! credit more until the next read, from which quinn withholds it.
+//! quinn sends no ping on request, but sends a MAX_DATA frame at once. Such a frame takes a few
+//! bytes, the peer must acknowledge it, and the peer's application does not notice it. This module
+//! raises the receive window by one byte and lowers it again, which sends exactly one such frame.
+//! The peer then has one more byte of credit, until quinn withholds this byte after the next read.
 
 use std::time::Duration;
 

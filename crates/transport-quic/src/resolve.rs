@@ -70,11 +70,12 @@ impl Resolver {
         }
     }
 
-    /// A resolver that asks these name servers over UDP, or over TCP if an answer is too long.
+    /// A resolver that asks these name servers over UDP, or over TCP if an answer is too long for
+    /// UDP.
     ///
     /// # Errors
     ///
-    /// [`ResolveError::System`] if no resolver can be made of them.
+    /// [`ResolveError::System`] if no resolver can use these servers.
     pub fn with_nameservers(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         let servers = servers.iter().map(|server| {
             let mut config = NameServerConfig::udp_and_tcp(server.ip());

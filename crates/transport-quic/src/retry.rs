@@ -1,10 +1,10 @@
-//! Decides which inbound handshakes are let in, which must first prove their address, and which
+//! Decides which inbound handshakes are admitted, which must first prove their address, and which
 //! are refused.
 //!
-//! Two budgets keep strangers apart: handshakes whose address a token proved, and the others.
-//! Spoofed packets can use up the second budget only; while it is used up, a newcomer pays one
-//! round trip for a token and then falls under the first. A token bucket also bounds the rate of
-//! unvalidated handshakes. Reads no clock.
+//! There are two budgets: one for handshakes whose address a token has proved, and one for all
+//! other handshakes. Spoofed packets can use up only the second budget. While it is used up, a
+//! newcomer needs one more round trip to get a token, and then counts under the first budget. A
+//! token bucket also bounds the rate of unvalidated handshakes. This module reads no clock.
 
 use std::{
     collections::{BTreeMap, VecDeque},

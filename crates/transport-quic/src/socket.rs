@@ -1,5 +1,5 @@
-//! A tokio UDP socket for quinn that can be closed under its users, with segmentation offload
-//! where the system has it.
+//! A tokio UDP socket for quinn. It can be closed while it is in use, and uses segmentation offload if the system
+//! supports it.
 
 use std::{
     collections::BTreeMap,

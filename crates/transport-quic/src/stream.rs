@@ -1,4 +1,4 @@
-//! Streams as both async I/O families know them.
+//! Streams with the I/O traits of both tokio and futures.
 
 use std::{
     fmt, io,
@@ -14,17 +14,17 @@ use crate::{budget::Slot, close_code::CloseCode, link::Handle};
 
 /// A bidirectional stream: a [`SendStream`] and a [`RecvStream`].
 ///
-/// Implements the I/O traits of both `tokio` and `futures`. Shutting it down (closing it)
-/// finishes the sending side and leaves the receiving side open; it does not wait for the peer's
+/// Implements the I/O traits of both `tokio` and `futures`. A shutdown (`close` in `futures`)
+/// finishes the sending side and leaves the receiving side open. It does not wait for the peer's
 /// acknowledgement, but [`wait_delivered`](Self::wait_delivered) does.
 ///
-/// A finished sending side is delivered even if the stream, or every handle of the connection,
-/// is dropped: see [`Connection::close`](crate::Connection::close). Dropping an unfinished one
-/// resets it, so that the peer never takes an abandoned stream for a complete one. Dropping the
-/// receiving side asks the peer to stop sending.
+/// A finished sending side is delivered even if the stream, or every handle of the connection, is
+/// dropped: see [`Connection::close`](crate::Connection::close). If you drop an unfinished sending
+/// side, it is reset, so that the peer never takes an abandoned stream for a complete one. If you
+/// drop the receiving side, the peer is asked to stop sending.
 ///
-/// quinn announces a stream with its first bytes, so the side that opens a stream must write
-/// first.
+/// quinn announces a stream together with its first bytes, so the side that opens a stream must
+/// write first.
 pub struct Stream {
     send: SendStream,
     recv: RecvStream,
@@ -61,13 +61,13 @@ impl Stream {
         Self { send, recv }
     }
 
-    /// Its two sides.
+    /// Splits the stream into its two sides.
     #[must_use]
     pub fn split(self) -> (SendStream, RecvStream) {
         (self.send, self.recv)
     }
 
-    /// Abandons both directions with `code` (RFC 9000 section 3.5).
+    /// Resets the sending side and stops the receiving side with `code` (RFC 9000 section 3.5).
     pub fn reset(self, code: CloseCode) {
         self.recv.stop(code);
         self.send.reset(code);
@@ -110,8 +110,8 @@ impl SendStream {
         self.id
     }
 
-    /// Waits until the peer's QUIC stack has acknowledged everything, after a shutdown. The
-    /// peer's application may not have read it yet. Cancel-safe.
+    /// Waits until the peer's QUIC stack has acknowledged all bytes and the end of the stream. Call
+    /// this after a shutdown. The peer's application may not have read the bytes yet. Cancel-safe.
     ///
     /// # Errors
     ///
@@ -129,7 +129,8 @@ impl SendStream {
         }
     }
 
-    /// Abandons what is not delivered yet with `code` (RFC 9000 section 3.5).
+    /// Resets the sending side with `code` (RFC 9000 section 3.5). Bytes that are not delivered yet
+    /// may be lost.
     pub fn reset(mut self, code: CloseCode) {
         match self.quinn.take() {
             // An error means that the sending side has ended already.

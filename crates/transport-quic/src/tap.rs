@@ -1,7 +1,7 @@
-//! Looks into the packets of a connection for path challenges and their echoes.
+//! Watches the packets of a connection for path challenges and their echoes.
 //!
-//! quinn does not tell when a peer has proved a new address. Its cryptographic interface shows each packet before it is encrypted
-//! and after it is decrypted, which is enough.
+//! quinn does not report when a peer has proved a new address. quinn's cryptographic interface sees each packet before encryption
+//! and after decryption, so this module can detect the proof there.
 
 use std::{any::Any, net::SocketAddr, sync::Arc};
 

@@ -1,9 +1,9 @@
 //! TLS 1.3 for both flavours: mutual, no resumption, no SNI, no key log.
 //!
-//! The certificate and everything that can be shared are made once per endpoint. Each connection
-//! gets its own verifier, because the verifier learns who the peer is: rustls asks it about the
-//! certificate once, and about the handshake's signature once, so each signature is checked
-//! exactly once.
+//! The certificate and everything that connections can share are made once per endpoint. Each
+//! connection gets its own verifier, because the verifier learns the id of the peer. rustls calls
+//! the verifier once for the certificate and once for the signature of the handshake, so each
+//! signature is checked exactly once.
 
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
-//! Bounds what is sent to addresses that nobody has proved (RFC 9000 sections 8.1 and 21.1.1.1).
+//! Bounds the bytes that are sent to unproved addresses (RFC 9000 sections 8.1 and 21.1.1.1).
 //!
-//! quinn-proto checks the threefold bound with one byte instead of the datagram, and sends MTU probes and answers to path
-//! challenges without a check. So the socket counts for itself. An address is proved while a connection lives that has finished
-//! its handshake there, dials it, or has echoed a path challenge that was sent to it. Any other address gets three times the
-//! bytes that arrived from it, except a few challenges: see [`CHALLENGES`].
+//! RFC 9000 allows three times the bytes that arrived from the address. quinn-proto checks this bound for one byte instead of the
+//! whole datagram, and sends MTU probes and answers to path challenges without a check. The socket therefore counts the bytes
+//! itself. An address is proved while there is a connection that has finished its handshake there, that dials the address, or
+//! that has echoed a path challenge to the address. Any other address gets three times the bytes that arrived from it, except a
+//! few challenges: see [`CHALLENGES`].
 //!
-//! The state of one endpoint. Reads no clock.
+//! This module holds the state of one endpoint, and reads no clock.
 
 use std::{
     collections::{HashMap, VecDeque},

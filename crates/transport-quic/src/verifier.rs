@@ -1,4 +1,4 @@
-//! Checks the one certificate of the other side, and remembers whose it is.
+//! Checks the one certificate of the other side, and keeps the peer id in it.
 
 use std::sync::{Arc, OnceLock};
 

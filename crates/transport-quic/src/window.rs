@@ -1,9 +1,11 @@
-//! How many bytes may be in flight on a connection: what its round trip needs, and no more.
+//! The windows of a connection, which bound the bytes in flight. They are no larger than the round
+//! trip requires.
 //!
-//! A window beyond the bandwidth-delay product only fills queues: on a short path it overruns the
-//! receiver's socket buffer, and the losses cost more than the window gains. The window also is
-//! what a peer can make an endpoint hold. So a connection starts with a small window, and gets a
-//! larger one if its round trip is long. Windows only grow. Reads no clock.
+//! A window beyond the bandwidth-delay product only fills queues. On a short path, it overflows the
+//! socket buffer of the receiver, and the losses cost more than the window gains. The window also
+//! bounds the data that a peer can make an endpoint hold. A connection therefore starts with a
+//! small window, and gets a larger one if its round trip is long. Windows only grow. This module
+//! reads no clock.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! IPv6 zones (RFC 4007): the network interface whose link an address belongs to.
+//! IPv6 zones (RFC 4007): the network interface to which an address belongs.
 
 /// The index of the interface that a zone names, by its name or by the index itself. `None`: this machine has no such
 /// interface.

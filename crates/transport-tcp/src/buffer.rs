@@ -1,8 +1,8 @@
-//! Large buffers that exist only while they hold something.
+//! Large buffers that exist only while they hold bytes.
 //!
-//! A connection that idles has none. Those that are given back wait on their thread for the next
-//! connection that needs one, at most [`KEPT`] a thread, so that a busy connection does not ask
-//! the allocator, and through it the kernel, for the same pages again with every read and write.
+//! An idle connection has no such buffer. Each thread keeps at most [`KEPT`] returned buffers for
+//! the next connection that needs one. A busy connection therefore does not request the same pages
+//! from the allocator and the kernel with every read and write.
 
 use std::{
     cell::RefCell,

@@ -1,10 +1,11 @@
-//! Between yamux and the cipher: joins small writes, and ends a connection that yamux has condemned.
+//! The writing side between yamux and the cipher. It joins small writes, and ends a connection after yamux has reported
+//! a violation of the protocol.
 //!
-//! yamux writes a frame's 12-byte header and its body apart. Under a cipher each would be a record and a
-//! system call of its own, so small writes wait here for the next large one, or for a flush.
+//! yamux writes the 12-byte header of a frame and its body separately. With a cipher, each of these writes would cause
+//! its own record and system call. Small writes therefore wait here for the next large write or for a flush.
 //!
-//! When a peer violates the protocol yamux sends a go-away and then goes on serving it until it leaves by
-//! itself. Here the go-away is seen on its way out, and no byte of that peer is read after it.
+//! When a peer violates the protocol, yamux sends a go-away frame, but continues to serve the peer until the peer
+//! leaves. This module notices the go-away frame when it is sent, and reads no byte of the peer afterwards.
 
 use std::{
     io::{self, IoSlice},

@@ -1,20 +1,19 @@
-//! Settings. Each default gives its reason.
+//! The settings, with the reason for each default.
 
 use std::time::Duration;
 
 use crate::{Resolver, Security};
 
-/// TCP keepalive: when to probe whether an idle peer's kernel is still there.
+/// TCP keepalive: when to check whether the kernel of an idle peer still answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Keepalive {
-    /// Idle time before the first probe. Default 15 s: below 30 s, the shortest
-    /// lifetime of NAT mappings in the field.
+    /// Idle time before the first probe. Default 15 s, which is less than 30 s, the shortest lifetime of common NAT mappings.
     pub idle: Duration,
     /// Time between probes. Default 5 s.
     pub interval: Duration,
-    /// Probes without an answer before the connection is dead. Default 3, so that with the other
-    /// defaults a vanished host is noticed after 30 s.
+    /// The number of unanswered probes after which the connection is dead. Default 3, so that with the other defaults the loss of
+    /// a host is noticed after 30 s.
     pub retries: u32,
 }
 
@@ -55,13 +54,13 @@ pub struct DirectConfig {
     /// Resolves `/dns*` and `/dnsaddr` hosts. Default [`Resolver::system`]. `None` refuses such hosts, so that no DNS
     /// question can leave the machine.
     pub resolver: Option<Resolver>,
-    /// TCP_NODELAY. Default true: the muxer already writes whole frames, and Nagle's algorithm
-    /// would hold back the last one for a round trip.
+    /// TCP_NODELAY. Default true, because the muxer already writes whole frames, and Nagle's algorithm would delay the last frame
+    /// by a round trip.
     pub nodelay: bool,
     /// TCP keepalive. Default [`Keepalive::default`]; `None` turns it off.
     pub keepalive: Option<Keepalive>,
-    /// How long one address is tried alone before the next one is tried as well. Default
-    /// 250 ms, as RFC 8305 section 8 recommends.
+    /// The delay after which the next address is tried, if the previous one has not answered. Default 250 ms, as RFC 8305 section
+    /// 8 recommends.
     pub attempt_delay: Duration,
 }
 
@@ -106,15 +105,15 @@ impl DirectConfig {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// Connections the kernel holds until they are accepted. Default 1024: enough for one
-    /// second of a crowd of peers that reconnect at once. The kernel caps it (`net.core.somaxconn`).
+    /// The number of connections that the kernel holds until they are accepted. Default 1024, which suffices for one second if
+    /// many peers reconnect at once. The kernel limits this number (`net.core.somaxconn`).
     pub backlog: u32,
     /// TCP_NODELAY on accepted sockets. Default true, see [`DirectConfig::nodelay`].
     pub nodelay: bool,
     /// TCP keepalive on accepted sockets. Default [`Keepalive::default`]; `None` turns it off.
     pub keepalive: Option<Keepalive>,
-    /// How long accepting pauses when the process is out of file descriptors or memory. Default
-    /// 100 ms: long enough not to spin, short enough not to delay connections once there is room.
+    /// How long the listener pauses if the process has no free file descriptor or memory. Default 100 ms, which is long enough to
+    /// avoid a busy loop, and short enough to accept connections soon after a descriptor becomes free.
     pub exhausted_pause: Duration,
 }
 
@@ -159,43 +158,41 @@ impl ListenConfig {
 ///
 /// The memory that a peer can make one connection keep is bounded by a sum: the cost of the connection, the cost of its open
 /// streams, 512 KiB, and twice the unread payload. The unread payload is at most [`UpgradeConfig::max_receive_bytes`]. Small
-/// unread frames are joined, so that their number does not matter. The bytes of a stream are freed when the stream is
-/// dropped, even if the peer reads nothing. All bytes are freed when the connection ends.
+/// unread frames are joined, so the number of frames does not matter. The bytes of a stream are freed when the stream is dropped,
+/// even if the peer reads nothing. All bytes are freed when the connection ends.
 ///
-/// An open stream costs about 1 KiB. In addition, a stream keeps at most 448 KiB that this side has written and the peer has
-/// not read. A dropped stream counts until the peer has received its reset. There can be 256 dropped streams beyond
-/// [`UpgradeConfig::max_streams`]; with one more, the connection closes.
+/// An open stream costs about 1 KiB. In addition, a stream keeps at most 448 KiB that this side has written and the peer has not
+/// read. A dropped stream counts until the peer has received its reset. There can be 256 dropped streams in addition to
+/// [`UpgradeConfig::max_streams`]. If there are more, the connection closes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpgradeConfig {
-    /// Security protocols, the preferred one first. Default TLS, then Noise: TLS uses the CPU's
-    /// AES and is the one go-libp2p prefers.
+    /// Security protocols, the preferred one first. Default TLS, then Noise, because TLS uses the CPU's AES instructions, and
+    /// go-libp2p prefers TLS.
     pub security: Vec<Security>,
-    /// Deadline for agreeing on the security protocol. Default 5 s: two round trips, even over a
-    /// slow satellite link with a retransmission.
+    /// Deadline for agreeing on the security protocol. Default 5 s, which suffices for two round trips, even over a slow
+    /// satellite link with a retransmission.
     pub negotiate_timeout: Duration,
-    /// Deadline for the TLS or Noise handshake. Default 10 s: two round trips and the work of
-    /// a busy or small peer.
+    /// Deadline for the TLS or Noise handshake. Default 10 s, which suffices for two round trips and the computations of a busy
+    /// or slow peer.
     pub secure_timeout: Duration,
-    /// Deadline for agreeing on the muxer, if the handshake has not settled it. Default 5 s,
-    /// for the reason of [`UpgradeConfig::negotiate_timeout`].
+    /// Deadline for agreeing on the muxer, unless the handshake has already done this. Default 5 s, for the same reason as
+    /// [`UpgradeConfig::negotiate_timeout`].
     pub mux_timeout: Duration,
-    /// How long a graceful close may take; after it the connection is dropped with what is undelivered. Default 1 s:
-    /// some round trips for a peer that reads, and a peer that does not read must not hold a socket for long. Where much
-    /// is finished just before the close, raise it or use
+    /// How long a graceful close may take. After this time, the connection is dropped and undelivered bytes are lost. Default 1
+    /// s, which is several round trips for a peer that reads. A peer that does not read must not hold a socket for long. If your
+    /// program finishes large streams just before the close, raise this value or use
     /// [`Stream::wait_delivered`](crate::Stream::wait_delivered).
     pub close_timeout: Duration,
-    /// Streams of one connection, both directions together. Default 512. One more outbound stream is
-    /// an error, one more inbound stream is reset.
+    /// The number of streams of one connection, in both directions together. Default 512. A further outbound stream is an error,
+    /// and a further inbound stream is reset.
     pub max_streams: usize,
-    /// Inbound streams of one connection. Default 256, what go-libp2p allows a peer. Further
-    /// ones are reset.
+    /// The number of inbound streams of one connection. Default 256, as in go-libp2p. Further streams are reset.
     pub max_inbound_streams: usize,
-    /// Inbound streams that wait to be accepted. Default 256; further ones are reset.
+    /// The number of inbound streams that wait to be accepted. Default 256. Further streams are reset.
     pub max_pending_inbound: usize,
-    /// Bytes by which the receive windows of one connection's streams may together exceed
-    /// yamux's initial 256 KiB each. Default 16 MiB: one stream fills a path of 1 Gbit/s and
-    /// 130 ms.
+    /// The number of bytes by which the receive windows of all streams of one connection may together exceed yamux's initial 256
+    /// KiB per stream. Default 16 MiB, with which one stream can use a path of 1 Gbit/s and 130 ms.
     pub window_headroom: usize,
 }
 
@@ -270,8 +267,7 @@ impl UpgradeConfig {
         self
     }
 
-    /// The most received bytes that one connection may hold unread: the sum of all receive
-    /// windows that the peer can have been granted.
+    /// The maximum number of received and unread bytes of one connection: the sum of the receive windows that the peer can have.
     pub fn max_receive_bytes(&self) -> usize {
         self.muxer_streams()
             .saturating_mul(yamux::DEFAULT_CREDIT as usize)

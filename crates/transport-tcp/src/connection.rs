@@ -8,11 +8,11 @@ use crate::{
     handle::Handle,
 };
 
-/// A secured and multiplexed connection. Clones are handles of one connection.
+/// A secured and multiplexed connection. Clones are handles to the same connection.
 ///
-/// A task of its own drives it. Every handle and every [`Stream`] keeps it open. Dropping the last of them starts
-/// [`Connection::close`] in the background: what was finished is delivered within
-/// [`close_timeout`](crate::UpgradeConfig::close_timeout), if the runtime lives as long.
+/// Each connection has a task that drives it. Every handle and every [`Stream`] keeps the connection open. If you drop the last
+/// of them, [`Connection::close`] starts in the background: finished streams are delivered within
+/// [`close_timeout`](crate::UpgradeConfig::close_timeout), if the runtime lives long enough.
 #[derive(Clone)]
 pub struct Connection {
     handle: Arc<Handle>,
@@ -74,7 +74,7 @@ impl Connection {
         }
     }
 
-    /// How many bytes the connection has received so far, frame headers included. Any growth shows that the peer is there.
+    /// How many bytes the connection has received so far, including frame headers. Any growth shows that the peer is alive.
     pub fn received_bytes(&self) -> u64 {
         self.handle.shared.received()
     }
@@ -94,8 +94,8 @@ impl Connection {
         Ok(Stream::new(lease, self.handle.clone()))
     }
 
-    /// The next stream that the peer opened, or `None` once the connection is closed, or is being closed by this side,
-    /// and no stream is left. Cancel-safe: a dropped call loses no stream.
+    /// The next stream that the peer opened. `None`: no stream is left, and the connection is closed or this side is closing it.
+    /// Cancel-safe: dropping the future loses no stream.
     pub async fn accept(&self) -> Option<Stream> {
         let shared = &self.handle.shared;
         loop {
@@ -114,15 +114,15 @@ impl Connection {
 
     /// Starts a graceful close and returns at once; [`Connection::closed`] waits for its end.
     ///
-    /// No stream reads or writes from now on, and what was received and not read is discarded, except on streams that
-    /// the peer had finished. Everything that was written to streams before is delivered, then the
-    /// peer is told, and the socket is closed once the peer has closed its side. After
-    /// [`close_timeout`](crate::UpgradeConfig::close_timeout) the connection is dropped.
+    /// From now on, streams neither read nor write. Received bytes that were not read are discarded, except on streams that the
+    /// peer has finished. The connection delivers all bytes that were written to streams before, and then tells the peer. It
+    /// closes the socket when the peer has closed its side. After [`close_timeout`](crate::UpgradeConfig::close_timeout) the
+    /// connection is dropped in any case.
     pub fn close(&self) {
         self.handle.shared.wish(Wish::Close);
     }
 
-    /// Drops the connection at once, with everything that is unsent.
+    /// Drops the connection at once. Unsent bytes are lost.
     pub fn abort(&self) {
         self.handle.shared.wish(Wish::Abort);
     }

@@ -1,7 +1,8 @@
 //! The number and the pace of a dial's connects.
 //!
-//! The owner of a DNS name chooses the addresses that a dial finds. They may be many, and may belong to other hosts. A dial
-//! therefore makes a bounded number of connects. Addresses that refuse at once do not increase the pace of the connects.
+//! The owner of a DNS name chooses the addresses that a dial finds. There may be many addresses, and they may belong to other
+//! hosts. A dial therefore makes a bounded number of connects. Addresses that refuse at once do not increase the pace of the
+//! connects.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! What the [`Dialer`](crate::Dialer) interface uses besides the target.
+//! The types of the [`Dialer`](crate::Dialer) interface, except for the target.
 
 use std::{
     fmt, io,
@@ -25,16 +25,17 @@ use crate::{ConnectBudget, DialError, DialStage, Dialer, Link, PeerId, Target, t
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DialContext {
-    /// When the dial must end. Resolving names, proxies and every address count against it.
+    /// When the dial must end. The time for names, for proxies and for every address counts.
     pub deadline: Instant,
     /// The number of this dial in logs, unique within the process.
     pub attempt: u64,
-    /// How long it may take to connect to the first proxy, or to the target if there is no proxy, resolving its name
-    /// included. The dialer that connects keeps to it. Default: as long as the dial. [`Deadline`](crate::Deadline) sets it.
+    /// How long it may take to connect to the first proxy, or to the target if there is no proxy, including the resolution of its
+    /// name. The dialer that connects must keep this limit. Default: as long as the dial. [`Deadline`](crate::Deadline) sets this
+    /// limit.
     pub reach: Option<Duration>,
-    /// How long each proxy's handshake may take, TLS to it included. Default: as long as the dial.
+    /// How long the handshake with each proxy may take, including TLS. Default: as long as the dial.
     pub handshake: Option<Duration>,
-    /// The connects that this dial may still make, with all of its routes and retries. Default: 100 connects, paced.
+    /// The connects that this dial may still make, with all of its routes and retries. Default: 100 connects at a limited pace.
     pub connects: ConnectBudget,
     trail: Option<Arc<Trail>>,
 }
@@ -53,7 +54,7 @@ impl DialContext {
         }
     }
 
-    /// Records that the dial enters a stage, for [`Metered`](crate::Metered). A dialer calls this as it proceeds.
+    /// Records that the dial enters a stage, for [`Metered`](crate::Metered). A dialer calls this at the start of each stage.
     pub fn enter(&self, stage: DialStage) {
         if let Some(trail) = &self.trail {
             trail.enter(Instant::now(), stage);
@@ -128,7 +129,7 @@ impl<D: Dialer + ?Sized> Dialer for Arc<D> {
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What a dialer opens and a listener accepts: a TCP socket, or any byte stream in a box.
+/// The byte stream that a dialer opens or a listener accepts: a TCP socket, or any other byte stream in a box.
 pub struct ByteStream {
     kind: Kind,
     /// Read before the stream was handed over, and not yet read by its owner.
@@ -151,7 +152,7 @@ pub(crate) struct Meter {
 }
 
 impl ByteStream {
-    /// Wraps a stream that is not a bare TCP socket: one under TLS, or in memory.
+    /// Wraps a stream that is not a plain TCP socket, such as a stream over TLS or in memory.
     pub fn boxed<T>(io: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -172,19 +173,19 @@ impl ByteStream {
         self.as_tcp()?.local_addr().ok()
     }
 
-    /// The remote address, if the stream is a socket. Through a proxy, that is the proxy's address.
+    /// The remote address, if the stream is a socket. If the dial used a proxy, this is the proxy's address.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.as_tcp()?.peer_addr().ok()
     }
 
-    /// Names the TCP connection, if the stream is a socket. The name outlives the stream, so that the kernel can be asked
-    /// about the connection after the stream was upgraded.
+    /// A name for the TCP connection, if the stream is a socket. The name is still valid after the upgrade of the stream, so that
+    /// you can ask the kernel about the connection.
     pub fn link(&self) -> Option<Link> {
         Link::of(self.as_tcp()?)
     }
 
-    /// The peer that must answer, if the dialer knows: the one that the target, or the `/dnsaddr` record that led to
-    /// this stream's address, names. [`Upgrader::outbound`](crate::Upgrader::outbound) refuses any other.
+    /// The peer that must answer, if the dialer knows it. The target or the `/dnsaddr` record with this stream's address names
+    /// the peer. [`Upgrader::outbound`](crate::Upgrader::outbound) refuses any other peer.
     pub fn peer(&self) -> Option<PeerId> {
         self.peer.as_deref().copied()
     }

@@ -1,8 +1,8 @@
 //! Expansion of `/dnsaddr`, without I/O.
 //!
-//! Records are untrusted: they can point at themselves, at each other, or at many names. An expansion therefore asks for each
-//! name once, and a chain has at most [`MAX_DEPTH`] names. An expansion takes at most [`MAX_DNSADDR_ADDRESSES`] addresses and as many
-//! names, and ignores records longer than [`MAX_RECORD`].
+//! Records are untrusted: they can point to themselves, to each other, or to many names. An expansion therefore asks for each
+//! name only once, and a chain has at most [`MAX_DEPTH`] names. An expansion takes at most [`MAX_DNSADDR_ADDRESSES`] addresses,
+//! asks for at most the same number of names, and ignores records that are longer than [`MAX_RECORD`].
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -1,8 +1,8 @@
-//! The task behind a connection: it polls the muxer, hands streams over and decides nothing.
+//! The task of a connection. It polls the muxer and passes streams to callers, and decides nothing.
 //!
-//! Backpressure: inbound streams wait in a bounded queue and are reset beyond it; outbound ones are
-//! answered one by one as the peer acknowledges earlier ones. Cancel-safety: a stream sits either
-//! in the queue or with its caller, so a dropped `accept` or `open` loses none.
+//! Backpressure: inbound streams wait in a bounded queue, and further streams are reset. Requests for outbound streams
+//! are answered one by one, as the peer acknowledges earlier streams. Cancel-safety: a stream is either in the queue or
+//! with its caller, so dropping the future of `accept` or `open` loses no stream.
 
 mod lease;
 

@@ -1,8 +1,8 @@
-//! How a connection's streams end, in each direction.
+//! The ends of a connection's streams, in each direction.
 //!
-//! yamux reports FIN, RST and connection loss all as end of file; and it ends a stream in good order that was dropped
-//! unfinished after its peer had ended. The frame headers on their way in and out tell these cases apart, and they tell when
-//! an end was handed to the layer below.
+//! yamux reports FIN, RST and connection loss all as end of file. It also sends a normal end for a stream that was dropped
+//! unfinished after the peer had finished its direction. The frame headers in both directions tell these cases apart, and show
+//! when the end of a stream was passed to the layer below.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

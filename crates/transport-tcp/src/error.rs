@@ -1,4 +1,4 @@
-//! One enum per operation. A message describes its own level; `source()` gives the cause.
+//! One error enum per operation. A message describes its own level only, and `source()` returns the cause.
 
 mod chain;
 mod dial;
@@ -20,10 +20,10 @@ pub enum AddressError {
     /// The address does not begin with a host.
     #[error("{0}: does not begin with ip4, ip6, ip6zone, dns, dns4, dns6, dnsaddr or onion3")]
     NoHost(Multiaddr),
-    /// The address is a link-local IPv6 address, and no zone says on which interface.
+    /// The address is a link-local IPv6 address without a zone, so its interface is unknown.
     #[error("{0}: a link-local address needs the interface: write /ip6zone/INTERFACE{0}")]
     NoZone(Multiaddr),
-    /// A zone stands in front of something else than a link-local IPv6 address.
+    /// A zone precedes something other than a link-local IPv6 address.
     #[error(
         "{0}: ip6zone needs an interface, and a link-local address after it, as in /ip6zone/eth0/ip6/fe80::1/tcp/4001"
     )]
@@ -52,7 +52,7 @@ pub enum AddressError {
     },
 }
 
-/// A name that was not resolved.
+/// The error for a name that was not resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
@@ -67,13 +67,13 @@ pub enum ResolveError {
         /// The resolver's error.
         source: io::Error,
     },
-    /// The name does not exist, or has no usable record of the kind asked for.
+    /// The name does not exist, or has no usable record of the requested kind.
     #[error("{0} has no usable DNS record")]
     Empty(String),
 }
 
 impl ResolveError {
-    /// Whether the same question may be answered later. False if the answer was that there is no such record.
+    /// Whether a later look-up may succeed. False if a name server has answered that there is no such record.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Lookup { .. } => true,
@@ -82,7 +82,7 @@ impl ResolveError {
     }
 }
 
-/// A socket that could not be listened on.
+/// The error of a listener that could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("listening on {address} failed: {stage}")]
 #[non_exhaustive]
@@ -95,7 +95,7 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// An [`Upgrader`](crate::Upgrader) that could not be made.
+/// Why an [`Upgrader`](crate::Upgrader) could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeSetupError {
@@ -105,15 +105,15 @@ pub enum UpgradeSetupError {
     /// `max_streams` is zero, or so large that the sum of the windows overflows.
     #[error("max_streams of {0} is out of range")]
     BadStreamLimit(usize),
-    /// The TLS certificate could not be made.
+    /// The TLS certificate could not be created.
     #[error("the TLS certificate could not be made")]
     Certificate(#[source] io::Error),
-    /// The Noise static key could not be made or signed.
+    /// The Noise static key could not be created or signed.
     #[error("the Noise static key could not be made")]
     StaticKey(#[source] io::Error),
 }
 
-/// A byte stream that did not become a connection.
+/// Why a byte stream could not be upgraded to a connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
@@ -149,32 +149,32 @@ pub enum UpgradeError {
     },
 }
 
-/// A negotiation that did not agree on a protocol.
+/// Why a negotiation did not agree on a protocol.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NegotiateError {
-    /// The two sides have no protocol in common, or the peer hung up.
+    /// The two sides have no protocol in common, or the peer closed the stream.
     #[error("no protocol in common")]
     NoneInCommon,
-    /// The peer kept talking without settling on a protocol.
+    /// The peer sent too many bytes without agreeing on a protocol.
     #[error("not settled after {limit} bytes")]
     TooLong {
         /// The most bytes that are read.
         limit: usize,
     },
-    /// Malformed messages, or a broken stream.
+    /// A message was malformed, or the stream broke.
     #[error(transparent)]
     Protocol(io::Error),
 }
 
-/// A Noise handshake that failed.
+/// Why a Noise handshake failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoiseError {
     /// The stream broke or ended.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A message is not what the pattern asks for, or does not decrypt.
+    /// A message does not follow the pattern XX of Noise, or cannot be decrypted.
     #[error("a handshake message is invalid")]
     Cipher(#[source] io::Error),
     /// A handshake message is longer than any valid one.
@@ -194,7 +194,7 @@ pub enum NoiseError {
     /// The identity key did not sign the static key of this handshake.
     #[error("identity signature does not match")]
     BadSignature,
-    /// The peer lists muxers, and yamux is not among them (libp2p's inlined muxer negotiation).
+    /// The peer's list of muxers does not contain yamux (libp2p's inlined muxer negotiation).
     #[error("no muxer in common")]
     NoMuxer,
     /// A peer other than the expected one answered.
@@ -207,14 +207,14 @@ pub enum NoiseError {
     },
 }
 
-/// A stream that could not be opened.
+/// Why a stream could not be opened.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
     /// The connection is closed.
     #[error("the connection is closed")]
     Closed(#[source] CloseReason),
-    /// The connection already has as many streams as it may.
+    /// The connection already has the maximum number of streams.
     #[error("the connection already has {limit} streams")]
     TooMany {
         /// [`UpgradeConfig::max_streams`](crate::UpgradeConfig::max_streams).
@@ -226,17 +226,18 @@ pub enum StreamError {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This side closed it: by [`Connection::close`](crate::Connection::close), or by dropping the last handle.
+    /// This side closed the connection, with [`Connection::close`](crate::Connection::close) or by dropping the last
+    /// handle.
     Local,
-    /// This side aborted it.
+    /// This side aborted the connection.
     Aborted,
-    /// The peer closed it.
+    /// The peer closed the connection.
     Remote,
     /// The byte stream broke.
     Failed(Arc<io::Error>),
-    /// The peer violated the muxer's protocol, and this side closed it.
+    /// The peer violated the muxer's protocol, and this side closed the connection.
     Violation(Arc<io::Error>),
-    /// The runtime that drove it is gone.
+    /// The runtime that drove the connection is gone.
     Stopped,
 }
 

@@ -1,5 +1,5 @@
-//! Entry points of the fuzz targets: the decoders of this crate that read bytes from strangers. Each
-//! returns normally on any input; otherwise the input is a finding.
+//! Entry points of the fuzz targets: the decoders of this crate that read bytes from strangers. An input on which one of them
+//! panics is a finding.
 
 mod dialers;
 mod muxer;
@@ -22,7 +22,7 @@ use crate::{
 pub use dialers::{proxy_answer, rule_text};
 pub use muxer::yamux_frames;
 
-/// A `NoiseHandshakePayload` that claims to go with some static key.
+/// A `NoiseHandshakePayload` for a fixed static key.
 pub fn noise_payload(data: &[u8]) {
     let _ = noise::verify_payload(data, &[7; 32], None, &crate::known::Known::default());
 }
@@ -44,7 +44,7 @@ pub fn dnsaddr_record(data: &[u8]) {
     let _ = dnsaddr::parse_record(data);
 }
 
-/// An expansion that gets these lines as the answer to whatever it asks.
+/// An expansion that gets these lines as the answer to each question.
 pub fn dnsaddr_expansion(data: &[u8]) {
     let peer = (data.first() == Some(&b'!')).then(|| Keypair::generate_ed25519().public().into());
     let mut expansion = Expansion::new("a.example", peer);
@@ -57,8 +57,8 @@ pub fn dnsaddr_expansion(data: &[u8]) {
     assert!(expansion.take_found().len() <= MAX_DNSADDR_ADDRESSES);
 }
 
-/// A Noise stream after its handshake. The input is a script: a byte that says whether what follows is
-/// sealed or sent as it is, its length in two bytes, and it. The first byte is the reader's appetite.
+/// A Noise stream after its handshake. The first byte sets the number of bytes per read, and the rest is a script. Each instruction
+/// is a byte that decides whether the following bytes are sealed or sent unchanged, their length in two bytes, and these bytes.
 pub fn noise_frames(data: &[u8]) {
     let Some((appetite, mut script)) = data.split_first() else {
         return;

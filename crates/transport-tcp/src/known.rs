@@ -1,8 +1,8 @@
 //! Proofs of identity that were verified before.
 //!
-//! A peer uses one certificate (or one signed Noise key) for as long as it runs, so when it comes back there is nothing
-//! new to verify in it: the same bytes lead to the same verdict. That the peer holds the key in it is proven in each
-//! handshake anew.
+//! A peer uses one certificate or one signed Noise key for as long as it runs. When it reconnects, the same bytes lead
+//! to the same result, so they need not be verified again. Each handshake proves again that the peer holds the key in
+//! them.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -146,8 +146,8 @@ pub use link::{Link, LinkInfo};
 pub use listen::Listener;
 pub use multiaddr::{self, Multiaddr};
 pub use resolve::Resolver;
-/// [`ProxyTls`] takes its configuration: whatever a proxy may ask of its clients, a certificate for instance, is set
-/// there, and no type of this crate could say it in fewer words.
+/// [`ProxyTls`] takes a configuration of rustls, which covers everything that a proxy may require of its clients, such as a
+/// certificate. A type of this crate could not express this more simply.
 pub use rustls;
 pub use security::{Security, Stage, Step};
 pub use stream::Stream;
@@ -156,7 +156,7 @@ pub use upgrade::Upgrader;
 
 /// Opens the byte stream to a target.
 ///
-/// Implement it for a proxy, a source address, a policy or a retry. An implementation must
+/// Implement this trait for a proxy, a source address, a policy or retries. An implementation must
 ///
 /// - resolve host names itself, or pass them to a proxy that resolves them. It must not resolve a name that the proxy
 ///   could resolve;
@@ -166,22 +166,22 @@ pub use upgrade::Upgrader;
 ///   [`DialError::Refused`].
 ///
 /// A closure is a dialer, too: `|target: Target, cx: DialContext| async move { … }`. It uses the defaults of
-/// [`Dialer::is_direct`] and [`Dialer::check`]. A closure around another dialer is made by [`wrap`], and answers with
-/// the other dialer's. A type around another dialer forwards both methods itself, unless it refuses or changes targets.
+/// [`Dialer::is_direct`] and [`Dialer::check`]. For a closure around another dialer, use [`wrap`], which forwards both methods to
+/// that dialer. A type that wraps another dialer must forward both methods itself, unless it refuses or changes targets.
 #[async_trait::async_trait]
 pub trait Dialer: Send + Sync {
     /// Opens a byte stream to `target`. Dropping the future closes every socket that it opened.
     async fn dial(&self, target: &Target, cx: &DialContext) -> Result<ByteStream, DialError>;
 
-    /// Whether `target` is dialed like any other program of this machine would dial it. If so, another transport (QUIC,
-    /// for instance) may dial the same target itself; otherwise it would bypass a proxy or a rule. Default: no, which
-    /// is always safe.
+    /// Whether this dialer dials `target` directly, like any other program of this machine. If so, another transport, such as
+    /// QUIC, may dial the target itself. Otherwise the other transport would bypass a proxy or a rule. Default: no, which is
+    /// always safe.
     fn is_direct(&self, _target: &Target) -> bool {
         false
     }
 
-    /// Whether the route is up, as far as that can be told without a target. [`Balance`] sends no dials to a route that
-    /// fails this check. Default: yes, without looking.
+    /// Whether the route is up, as far as the dialer can find out without a target. [`Balance`] sends no dials to a route that
+    /// fails this check. Default: yes, without a check.
     async fn check(&self, _cx: &DialContext) -> Result<(), DialError> {
         Ok(())
     }

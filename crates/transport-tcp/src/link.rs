@@ -1,4 +1,4 @@
-//! What the kernel knows of a TCP connection.
+//! The kernel's figures about a TCP connection.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -13,11 +13,11 @@ pub struct Link {
     interface: u32,
 }
 
-/// From the kernel's `struct tcp_info`.
+/// Figures from the kernel's `struct tcp_info`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkInfo {
-    /// The smoothed round-trip time (RFC 6298). Through a proxy, that of the connection to the proxy.
+    /// The smoothed round-trip time (RFC 6298). If there is a proxy, the round trip ends at the proxy.
     pub rtt: Duration,
     /// The variation of the round-trip time.
     pub rtt_variation: Duration,
@@ -52,12 +52,12 @@ impl Link {
         self.local
     }
 
-    /// The remote address; through a proxy, the proxy's.
+    /// The remote address, which is the proxy's address if there is a proxy.
     pub fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// Asks the kernel by `sock_diag(7)`: a few system calls, no waiting, no privilege.
+    /// Asks the kernel with `sock_diag(7)`. This takes a few system calls, does not wait, and needs no privilege.
     ///
     /// # Errors
     ///

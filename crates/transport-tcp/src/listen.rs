@@ -29,10 +29,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. Must be called within a tokio runtime.
+    /// Binds and listens. Call this within a tokio runtime.
     ///
-    /// SO_REUSEADDR is set, so that a restarted process gets its port back while old connections
-    /// are in TIME_WAIT. An IPv6 socket takes IPv6 only, so that it shares its port with an IPv4 one.
+    /// SO_REUSEADDR is set, so that a restarted process gets its port back while old connections are in TIME_WAIT. An
+    /// IPv6 socket accepts only IPv6, so that an IPv4 socket can have the same port.
     pub fn bind(address: SocketAddr, config: &ListenConfig) -> Result<Self, ListenError> {
         let failed = |stage| {
             move |source| ListenError {
@@ -72,16 +72,16 @@ impl Listener {
         })
     }
 
-    /// The address that it listens on. If port 0 was asked for, it has the port that the kernel chose.
+    /// The address on which it listens. If port 0 was requested, the address contains the port that the kernel chose.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 
-    /// The next connection. Cancel-safe: a dropped call loses none.
+    /// The next connection. Cancel-safe: dropping the future loses no connection.
     ///
-    /// Skips a connection that was gone before it was accepted, and pauses while the process is
-    /// out of file descriptors or memory. After a pause it accepts again only if 8 descriptors are free.
-    /// One log line per minute tells the number of pauses. An error that it returns is permanent.
+    /// Skips a connection that was closed before it was accepted. Pauses while the process has no free file descriptor
+    /// or memory, and accepts again when 8 descriptors are free. One log line per minute states the number of pauses. A
+    /// returned error is permanent.
     pub async fn accept(&self) -> io::Result<(ByteStream, SocketAddr)> {
         loop {
             match self.inner.accept().await {

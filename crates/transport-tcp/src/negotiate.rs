@@ -1,4 +1,4 @@
-//! multistream-select 1.0 on a byte stream, with a bound on how much a peer may talk.
+//! multistream-select 1.0 on a byte stream, with a bound on the bytes that a peer may send.
 
 use std::{
     io,

@@ -1,6 +1,7 @@
 //! Reads from the socket in large pieces for a reader that asks for small ones.
 //!
-//! rustls reads 4 KiB at a time and multistream-select one byte; each would be a system call.
+//! rustls reads 4 KiB at a time, and multistream-select reads one byte at a time. Each of these
+//! reads would otherwise be a system call.
 
 use std::{
     io,

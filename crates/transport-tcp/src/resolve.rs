@@ -39,8 +39,8 @@ const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// Resolves names. Clones share one configuration and one cache of 8 answers.
 ///
-/// A resolver with the system's configuration follows its changes: it looks for a change at a question, at most once per
-/// second, and also while a question waits for its answer. After a change it asks again, and the cache starts empty.
+/// A resolver with the system's configuration follows changes of that configuration. It checks for a change at most once per
+/// second, at a question and while a question waits for its answer. After a change it asks again, and the cache starts empty.
 ///
 /// Dropping the future of a look-up stops the look-up. A look-up ends after the retries of the system's configuration and has
 /// no other deadline: [`Direct`](crate::Direct) bounds it by the deadline of the dial.
@@ -67,8 +67,8 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// A resolver with the name servers and the hosts file of the system. It reads both at the first question. If that fails,
-    /// the question fails with [`ResolveError::NoConfig`], and a question a second later tries again.
+    /// A resolver with the name servers and the hosts file of the system. It reads both at the first question. If the read fails,
+    /// the question fails with [`ResolveError::NoConfig`]. A question at least one second later reads them again.
     pub fn system() -> Self {
         Self::following(Files::default())
     }
@@ -89,11 +89,11 @@ impl Resolver {
         }
     }
 
-    /// A resolver that asks these name servers over UDP, or over TCP if an answer does not fit.
+    /// A resolver that asks these name servers over UDP, or over TCP if an answer is too long for UDP.
     ///
     /// # Errors
     ///
-    /// [`ResolveError::NoConfig`] if no resolver can be made of them.
+    /// [`ResolveError::NoConfig`] if no resolver can use these servers.
     pub fn with_nameservers(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         let servers = servers.iter().map(|server| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut c| {
@@ -125,10 +125,10 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a name, IPv6 first. There are at most 16, and half of them are of each family if the name has many
-    /// of both. The resolver asks for both families at the same time. After the first answer, it waits at most 50 ms for the
-    /// other, in case the name server drops one kind of question (RFC 8305 section 3). If `name` is an IP address, the
-    /// resolver returns it and asks nobody.
+    /// The addresses of a name, IPv6 first. There are at most 16 addresses. If the name has many addresses of both families, half
+    /// of them are of each family. The resolver asks for both families at the same time. After the first answer, it waits at most
+    /// 50 ms for the other, in case the name server drops one kind of question (RFC 8305 section 3). If `name` is an IP address,
+    /// the resolver returns it without a question to a name server.
     pub async fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(ip) = name.trim_end_matches('.').parse::<IpAddr>() {
             return match (family, ip) {
@@ -163,11 +163,11 @@ impl Resolver {
         }
     }
 
-    /// The multiaddrs that the TXT records of `_dnsaddr.NAME` lead to, of any transport and in the order in which
-    /// they were found. A chain of names is followed to a depth of 4, and at most 100 addresses are returned.
+    /// The multiaddrs that the TXT records of `_dnsaddr.NAME` lead to, of any transport and in the order in which they were
+    /// found. The resolver follows a chain of names to a depth of 4, and returns at most 100 addresses.
     ///
-    /// Each address ends in the `/p2p` id that its own record names. If `peer` is given, records that name another
-    /// peer are left out, and those that name none get its id.
+    /// Each address ends in the `/p2p` id that its own record names. If `peer` is given, records that name another peer are left
+    /// out, and records that name no peer get its id.
     pub async fn dnsaddr(
         &self,
         name: &str,
@@ -176,10 +176,10 @@ impl Resolver {
         self.dnsaddr_while(name, peer, |_| true).await
     }
 
-    /// Like [`Resolver::dnsaddr`], but asks for the records of a name only if `may_ask` agrees to this name, which is `NAME` of
-    /// `/dnsaddr/NAME`. A name that is refused is left out, and the other names are asked. Use it to bound the questions of
-    /// several look-ups together, because one look-up asks for at most 100 names, and to ask for no name that only a proxy may
-    /// learn: the records of one name lead to others.
+    /// Like [`Resolver::dnsaddr`], but asks for the records of a name only if `may_ask` returns true for this name, which is
+    /// `NAME` of `/dnsaddr/NAME`. A refused name is left out, and the look-up continues with the other names. Use this method to
+    /// bound the questions of several look-ups together, because one look-up asks for at most 100 names. Also use it to keep
+    /// names from the name servers that only a proxy may learn, because the records of one name lead to other names.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The vocabulary of an upgrade: its security protocols, its steps, and what it reports.
+//! The security protocols, the steps and the stages of an upgrade.
 
 use std::{fmt, time::Duration};
 
@@ -65,7 +65,7 @@ pub enum Stage {
         /// The time since the upgrade began.
         elapsed: Duration,
     },
-    /// The handshake is over, and the peer has proven its identity.
+    /// The handshake is over, and the peer has proved its identity.
     Secured {
         /// The peer.
         peer: PeerId,
@@ -76,7 +76,7 @@ pub enum Stage {
     },
     /// The muxer is agreed upon.
     Muxed {
-        /// Whether the handshake settled it, so that this step took no round trip.
+        /// Whether the handshake already agreed on the muxer, so that this step took no round trip.
         early: bool,
         /// The time since the upgrade began.
         elapsed: Duration,

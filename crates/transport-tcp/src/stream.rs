@@ -17,11 +17,11 @@ use crate::{
 
 /// An ordered, reliable stream of bytes inside a [`Connection`](crate::Connection).
 ///
-/// Implements the I/O traits of both tokio and futures. Closing (in tokio's words, shutting down) finishes the writing
-/// half; the peer then reads end of file. What was finished is delivered even if the stream, or the last handle of its
-/// connection, is dropped at once ([`Connection::close`](crate::Connection::close));
-/// [`Stream::wait_delivered`] waits for that. A stream that is dropped before it was finished is reset. A stream that
-/// was reset, or lost with its connection, reads as an error after the bytes that came before, and never as an end.
+/// Implements the I/O traits of both tokio and futures. A shutdown (`close` in futures) finishes the writing half, and
+/// the peer then reads end of file. A finished stream is delivered even if the stream, or the last handle of its
+/// connection, is dropped at once ([`Connection::close`](crate::Connection::close)). [`Stream::wait_delivered`] waits
+/// for the delivery. A stream that is dropped before it was finished is reset. If a stream was reset, or lost with its
+/// connection, reading returns the bytes that arrived before, and then an error, and never a normal end.
 pub struct Stream {
     lease: Lease,
     handle: Arc<Handle>,
@@ -38,19 +38,19 @@ impl Stream {
         Self { lease, handle }
     }
 
-    /// The muxer's number for the stream: unique within the connection, odd where its dialer
+    /// The muxer's number for the stream. It is unique within the connection, and odd if the dialer of the connection
     /// opened the stream.
     pub fn id(&self) -> u32 {
         self.lease.stream.id().val()
     }
 
-    /// After the stream was shut down: waits until everything written to it has been delivered, its end included.
-    /// Cancel-safe. It has no deadline of its own.
+    /// Waits until all written bytes and the end of the stream have been delivered. Call this after the stream was shut
+    /// down. Cancel-safe. The method has no deadline.
     ///
-    /// Over a TCP socket on Linux, "delivered" means that the other host's kernel has acknowledged the bytes; through a
-    /// proxy, that the proxy's kernel has. Elsewhere, or if the kernel does not tell ([`Link::info`](crate::Link::info)),
-    /// it means that the bytes were handed to this machine's kernel, or to the byte stream that was upgraded. It never
-    /// means that the peer's application has read them.
+    /// Over a TCP socket on Linux, *delivered* means that the kernel of the other host has acknowledged the bytes. With
+    /// a proxy, it means that the kernel of the proxy has acknowledged them. On other systems, or if the kernel gives
+    /// no information ([`Link::info`](crate::Link::info)), it means that the bytes were passed to this machine's
+    /// kernel, or to the byte stream that was upgraded. It never means that the peer's application has read the bytes.
     ///
     /// # Errors
     ///

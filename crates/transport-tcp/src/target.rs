@@ -14,7 +14,7 @@ use crate::{AddressError, PeerId, peer_text};
 /// The longest DNS name, in its text form (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 
-/// Which addresses of a name are used.
+/// The address family of a name's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Both, from `/dns`.
@@ -31,7 +31,7 @@ pub enum Family {
 pub enum Host {
     /// `/ip4` or `/ip6`.
     Ip(IpAddr),
-    /// `/ip6zone/ZONE/ip6`: a link-local address. It exists once per network interface.
+    /// `/ip6zone/ZONE/ip6`: a link-local address, which may exist on each network interface.
     Ip6Zone {
         /// The address.
         ip: Ipv6Addr,
@@ -42,7 +42,7 @@ pub enum Host {
     Dns {
         /// The name, unresolved.
         name: String,
-        /// Which of its addresses are used.
+        /// The address family of the addresses to use.
         family: Family,
     },
     /// `/dnsaddr`: a name whose TXT records are complete multiaddrs. It has no port.
@@ -63,7 +63,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target from its parts. The port of a [`Host::DnsAddr`] is ignored.
+    /// A target from its parts. For a [`Host::DnsAddr`], the port is ignored.
     pub fn new(host: Host, port: u16, peer: Option<PeerId>) -> Self {
         Self { host, port, peer }
     }
@@ -127,7 +127,7 @@ impl Target {
         &self.host
     }
 
-    /// The TCP port; 0 for a [`Host::DnsAddr`], whose records carry their own.
+    /// The TCP port. For a [`Host::DnsAddr`] it is 0, because its records contain ports.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -143,7 +143,7 @@ impl Target {
         self
     }
 
-    /// The host in the form that proxies take: an IP address, a DNS name, or `….onion`.
+    /// The host in the form that proxies accept: an IP address, a DNS name, or `….onion`.
     pub fn host_name(&self) -> String {
         match &self.host {
             Host::Ip(ip) => ip.to_string(),
@@ -190,7 +190,7 @@ impl Target {
         }
     }
 
-    /// The address this target was read from.
+    /// The multiaddr of this target.
     pub fn to_multiaddr(&self) -> Multiaddr {
         let mut address = match &self.host {
             Host::Ip(ip) => Multiaddr::from(*ip),

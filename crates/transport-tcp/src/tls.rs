@@ -1,7 +1,8 @@
-//! TLS 1.3 as the libp2p TLS spec asks for it: mutual, one self-signed certificate, no names.
+//! TLS 1.3 as the libp2p TLS specification requires: mutual authentication, one self-signed
+//! certificate, no server names.
 //!
-//! The certificate's format is libp2p-tls' business; the configuration is made here. Nothing in it
-//! looks at the environment, so no key ever reaches a key log.
+//! The crate libp2p-tls creates the certificate, and this module creates the configuration. The
+//! configuration reads no environment variables, so no key ever reaches a key log.
 
 use std::{
     io,

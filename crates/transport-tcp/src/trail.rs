@@ -1,4 +1,4 @@
-//! What a dial went through: the way it took, and when it entered each stage.
+//! The trail of a dial: its route, and the time at which it entered each stage.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! From a byte stream to a connection: negotiate, secure, multiplex.
+//! Upgrades a byte stream to a connection: it negotiates, secures and multiplexes.
 
 use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
     tls::Tls,
 };
 
-/// Turns byte streams into connections. Cheap to clone. The costly parts, the certificate and the
-/// signed Noise key, are made once in [`Upgrader::new`].
+/// Turns byte streams into connections. An upgrader is cheap to clone: the costly parts, which are the certificate and
+/// the signed Noise key, are made once in [`Upgrader::new`].
 #[derive(Clone)]
 pub struct Upgrader {
     inner: Arc<Inner>,
@@ -88,13 +88,12 @@ impl Upgrader {
         })
     }
 
-    /// Upgrades a dialed stream: this end is the client, the initiator and the one that proposes protocols.
+    /// Upgrades a dialed stream. This end is the client and the initiator, and proposes protocols.
     ///
-    /// A peer other than `expected` is refused inside the handshake. Without `expected`, the peer that a
-    /// [`ByteStream`] names ([`ByteStream::peer`]) is expected, if it names one.
+    /// The handshake refuses a peer other than `expected`. If `expected` is `None` and `io` is a [`ByteStream`] that
+    /// names a peer ([`ByteStream::peer`]), the handshake expects that peer.
     ///
-    /// Must be called within a tokio runtime, which then drives the connection. Dropping the
-    /// future drops `io`.
+    /// Call this within a tokio runtime, which then drives the connection. Dropping the future drops `io`.
     pub async fn outbound<S>(
         &self,
         io: S,
@@ -108,8 +107,8 @@ impl Upgrader {
         Box::pin(self.inner.run(io, End::Dialer, expected, stages)).await
     }
 
-    /// Upgrades an accepted stream: this end is the server, the responder and the one that answers.
-    /// Otherwise like [`Upgrader::outbound`].
+    /// Upgrades an accepted stream. This end is the server and the responder, and answers proposals. Otherwise this
+    /// method works like [`Upgrader::outbound`].
     pub async fn inbound<S>(
         &self,
         io: S,

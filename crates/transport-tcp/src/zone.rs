@@ -1,4 +1,4 @@
-//! IPv6 zones (RFC 4007): the network interface whose link an address belongs to.
+//! IPv6 zones (RFC 4007): the network interface to which an address belongs.
 
 /// The kind of address that a proxy does not support: an interface of this machine means nothing to a proxy.
 pub(crate) const LINK_LOCAL: &str = "a link-local address";

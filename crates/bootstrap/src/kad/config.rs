@@ -1,4 +1,4 @@
-//! What a host may set.
+//! The settings of the DHT.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Serves if peers can reach the node. Until this is known: if a peer from another subnet has dialed the node.
+    /// Serves if peers can reach the node. Until the host reports this, the node serves if a peer from another subnet has dialed
+    /// it.
     #[default]
     Auto,
-    /// Only asks.
+    /// Asks, and does not serve.
     Client,
     /// Asks and serves.
     Server,
@@ -26,15 +27,15 @@ pub enum Mode {
 pub struct KadConfig {
     /// Whether the node serves. Default: [`Mode::Auto`].
     pub mode: Mode,
-    /// Which addresses count. Default: [`Preset::Amino`].
+    /// The addresses that the node accepts. Default: [`Preset::Amino`].
     pub preset: Preset,
     /// k: the size of a bucket, of an answer and of a lookup's result. Default: 20, which all peers of the public network use.
     pub k: usize,
     /// α: how many peers a lookup asks at the same time. Default: 3, as in the paper; more peers cost more messages.
     pub alpha: usize,
-    /// β: once the nearest β peers have answered, a lookup asks the others of the nearest k peers at the same time. Default: 3.
+    /// β: when the nearest β peers have answered, a lookup asks all other peers among the nearest k at the same time. Default: 3.
     pub beta: usize,
-    /// At how many peers a value is stored at least. Default: k. At most 4 k.
+    /// The least number of peers at which a value is stored. Default: k. At most 4 · k.
     pub replication: usize,
     /// How many peers must return a valid value before a GET ends. Default: 1. A network whose values change needs more.
     pub quorum: usize,
@@ -46,7 +47,7 @@ pub struct KadConfig {
     pub min_peers: usize,
     /// The time between two lookups of the node itself. Default: 10 min, as in go-libp2p.
     pub refresh: Duration,
-    /// A bucket is looked up if no lookup has touched it for this long. Default: 1 h, as in the paper.
+    /// The time without a lookup in a bucket after which the node looks up a key in the bucket. Default: 1 h, as in the paper.
     pub bucket_refresh: Duration,
     /// How long values and providers are kept. Default: 48 h, as in the public network.
     pub expiry: Duration,

@@ -27,7 +27,7 @@ impl Key {
         }
     }
 
-    /// The distance, which is the exclusive or of both points.
+    /// The distance: the exclusive or of the two points.
     pub fn distance(&self, other: &Self) -> Distance {
         Distance {
             high: self.high ^ other.high,

@@ -1,14 +1,15 @@
-//! One iterative lookup: which peer to ask next, and when the nearest peers are found.
+//! One iterative lookup. It decides which peer to ask next, and when the nearest peers are found.
 //!
-//! A lookup asks at most α peers at a time, the nearest first, until the nearest β have answered, and then the others of the
-//! nearest k together. It ends when the nearest k peers that did not fail have answered. With a reach, it also asks all other
-//! peers within the reach, at most 4 k in all: an attacker who has put peers around the target cannot take all places.
+//! A lookup asks at most α peers at a time, the nearest first, until the nearest β peers have answered. It then asks all other
+//! peers among the nearest k at once. It ends when the nearest k peers that did not fail have answered. A lookup may have a
+//! *reach*, which is a distance from the target. It then also asks all other peers within the reach, at most 4 · k peers in all,
+//! so that an attacker who has put peers around the target cannot take all places.
 //!
 //! An answer names at most k peers, and many of them may be gone. If fewer than k peers have answered at the end, the lookup
 //! continues with further entries of the routing table.
 //!
-//! If far more peers are within the reach than the size of the network lets expect, the lookup *scouts*: it asks the peers
-//! around the target for their own neighbours, because their answers about the target would only name the crowd.
+//! If far more peers are within the reach than the size of the network suggests, the lookup *scouts*: it asks the peers around
+//! the target for their own neighbours, because their answers about the target would name only the attacker's peers.
 
 use std::collections::BTreeMap;
 

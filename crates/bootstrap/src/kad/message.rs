@@ -11,7 +11,7 @@ pub const MAX_KEY: usize = 256;
 /// The longest key of providers, in bytes. go-libp2p has the same limit.
 pub const MAX_PROVIDER_KEY: usize = 80;
 
-/// How many addresses of a peer are kept and told.
+/// The number of addresses of a peer that the node keeps and passes on.
 pub const MAX_ADDRESSES: usize = 8;
 
 /// A peer with its addresses.
@@ -38,12 +38,13 @@ pub struct Record {
     pub key: Vec<u8>,
     /// The value, at most [`MAX_VALUE`] bytes.
     pub value: Vec<u8>,
-    /// How much longer the value is valid, if its publisher says so. rust-libp2p sends this field, others do not.
+    /// How much longer the value is valid, if its publisher says so. rust-libp2p sends this field, and other implementations do
+    /// not.
     pub ttl: Option<Duration>,
 }
 
 impl Record {
-    /// A value without a time to live of its own.
+    /// A value without a time to live.
     pub fn new(key: Vec<u8>, value: Vec<u8>) -> Self {
         let ttl = None;
         Self { key, value, ttl }

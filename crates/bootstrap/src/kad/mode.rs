@@ -1,4 +1,4 @@
-//! Whether the node serves.
+//! The choice whether the node serves requests.
 
 use std::net::IpAddr;
 

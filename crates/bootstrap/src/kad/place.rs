@@ -1,30 +1,32 @@
-//! Where addresses lead: which of them a preset accepts, and the subnet by which a routing table counts its entries.
+//! The places of addresses: the addresses that a preset accepts, and the subnets by which a routing table counts its
+//! entries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where an address leads. The host tells the core with a function from its addresses to places.
+/// The place to which an address leads. The host passes the core a function from addresses to places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
     /// An IP address.
     Ip(IpAddr),
-    /// A host name, or any other address whose subnet is not known.
+    /// A host name, or another address whose subnet is not known.
     Named,
-    /// A relay, by its IP address if the address has one.
+    /// A relay. The IP address is the relay's, if the address contains one.
     Relayed(Option<IpAddr>),
     /// Nowhere: no peer can be dialed at the address.
     Unusable,
 }
 
-/// For which network the DHT is meant. The preset decides which addresses count.
+/// The network for which the DHT is meant. The preset decides which addresses the node accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Preset {
-    /// The public network: only public IP addresses and names count, and at most 2 peers per bucket and 3 per table have
-    /// addresses in the same subnet.
+    /// The public network. The node accepts only public IP addresses and names. At most 2 peers per bucket and 3 peers
+    /// per table have addresses in the same subnet.
     #[default]
     Amino,
-    /// A network of your own, such as a LAN or one machine: private addresses count, and no cap applies to them.
+    /// Your own network, such as a LAN or one machine. The node also accepts private addresses, and no cap applies to
+    /// them.
     Private,
 }
 
@@ -116,7 +118,7 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     (a & 0xe000 == 0x2000 || translated) && !documentation
 }
 
-/// Where a multiaddr leads.
+/// The place to which a multiaddr leads.
 #[cfg(feature = "libp2p")]
 pub fn place_of(address: &multiaddr::Multiaddr) -> Place {
     use multiaddr::Protocol;

@@ -1,4 +1,4 @@
-//! One query: a lookup, and what follows it.
+//! One query: a lookup and the requests that follow it.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,4 @@
-//! Requests in flight: how they are sent, answered, given up.
+//! Requests in flight: sending, answers and timeouts.
 
 use std::time::Instant;
 
@@ -87,8 +87,8 @@ impl Expects {
 }
 
 impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
-    /// A peer has answered a request. `remote` is its address on the connection, which decides its subnet. The request of an
-    /// ADD_PROVIDER is answered with [`Response::Empty`] once it is sent.
+    /// A peer has answered a request. `remote` is the peer's address on the connection, which decides its subnet. For an
+    /// ADD_PROVIDER, report [`Response::Empty`] when the request has been sent.
     pub fn handle_response(
         &mut self,
         now: Instant,
@@ -119,7 +119,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// A request has no answer.
+    /// A request has failed, or its answer did not arrive in time.
     pub fn handle_failed(&mut self, now: Instant, request: RequestId, failure: Failure) {
         if let Some(pending) = self.requests.remove(&request) {
             self.fail(now, &pending, failure);

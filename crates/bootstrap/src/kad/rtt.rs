@@ -1,4 +1,4 @@
-//! How long a lookup waits for a peer, from the times of earlier answers (RFC 6298).
+//! The time that a lookup waits for a peer, computed from the times of earlier answers (RFC 6298).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How queries proceed: from waiting over looking to storing.
+//! The steps of a query: waiting for a peer, looking up, and storing.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Requests of other peers, and what the host reports about them.
+//! The requests of other peers, and the host's reports about these peers.
 
 use std::time::Instant;
 
@@ -13,13 +13,13 @@ use super::{
     table::Entry,
 };
 
-/// What to do about a request.
+/// The reply to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply<Id, A> {
     /// Send this answer.
     Answer(Response<Id, A>),
-    /// Send nothing: the request has no answer. The stream stays open for the next request.
+    /// Send nothing, because such a request has no answer. The stream stays open for the next request.
     Silence,
     /// Reset the stream.
     Refuse(Refusal),
@@ -76,7 +76,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
     }
 
-    /// A connection to a peer is open. `remote` is the peer's address, and `dialed` says whether the peer has dialed it.
+    /// A connection to a peer is open. `remote` is the peer's address, and `dialed` is true if the peer has dialed the
+    /// connection.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, dialed: bool) {
         self.peers.connect(peer, Key::of(peer.clone().into()));
         if let Some(Place::Ip(remote)) =
@@ -95,8 +96,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// A peer has told its addresses and its protocols: `serves` says whether it serves the DHT. Such a peer is asked whether it
-    /// answers, if the routing table has room for it.
+    /// A peer has sent its addresses and its protocols. `serves` is true if it serves the DHT. If the routing table has room for
+    /// such a peer, the node checks whether the peer answers.
     pub fn handle_identified(&mut self, now: Instant, peer: &Id, addresses: Vec<A>, serves: bool) {
         let (place, preset) = (self.place, self.config.preset);
         let mut addresses = addresses;
@@ -121,8 +122,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// The connection to a peer is being probed, or has passed the probe. Until then, its requests count as failed, and no
-    /// others are sent to it.
+    /// The connection to a peer is being probed (`probing` is true), or has passed the probe. During the probe, the requests to
+    /// the peer count as failed, and no further requests are sent to it.
     pub fn handle_probing(&mut self, now: Instant, peer: &Id, probing: bool) {
         self.peers.suspect(peer, probing);
         if probing {
@@ -142,7 +143,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// What is known about the reachability of this node. `None`: nothing.
+    /// Whether peers can reach this node. `None`: the host does not know.
     pub fn handle_reachable(&mut self, now: Instant, reachable: Option<bool>) {
         self.serving.handle_reachable(reachable);
         self.settle(now);
@@ -154,14 +155,14 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// The node has moved to another network, or the host was asleep: the neighbourhood is looked up again.
+    /// The node has moved to another network, or the host was asleep. The node looks up its neighbourhood again.
     pub fn handle_changed(&mut self, now: Instant) {
         self.serving.handle_moved();
         self.upkeep.look_again(now);
         self.settle(now);
     }
 
-    /// Empties the routing table. The node fills it again: it asks the connected servers, and the host for more.
+    /// Empties the routing table. The node then fills it again with the help of the connected servers and the host.
     pub fn handle_reset(&mut self, now: Instant) {
         for peer in self.table.clear() {
             self.offers.left(&Key::of(peer.clone().into()));

@@ -1,7 +1,7 @@
 //! An estimate of the number of servers in the network, from the distances of the nearest peers to random keys.
 //!
-//! The i-th nearest of n peers is at a mean distance of i / (n + 1) from a random key. A lookup of a key that a user chose is no
-//! measurement, because an attacker may have put peers around that key.
+//! The i-th nearest of n peers is at a mean distance of i / (n + 1) from a random key. A lookup of a key that a user has chosen
+//! does not count, because an attacker may have put peers around that key.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,5 @@
-//! The values and providers that this node keeps for others, and what it publishes itself. All is bounded.
+//! The values and providers that this node keeps for other peers, and the keys that it publishes itself. Each of these
+//! has a bound.
 
 mod providers;
 mod values;
@@ -16,7 +17,7 @@ use super::message::Record;
 /// How much of the store one sender may take.
 const SHARE: usize = 8;
 
-/// Why something is not stored.
+/// The reason why a value or a provider is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -32,7 +33,7 @@ pub enum Refusal {
     /// A better value is stored under the key.
     #[error("a better value is stored already")]
     Worse,
-    /// The store is full of entries that are nearer, or of this sender.
+    /// The store is full of nearer entries, or the sender's share of the store is used up.
     #[error("the store has no room for this entry")]
     Full,
     /// An ADD_PROVIDER does not name its sender with an address.

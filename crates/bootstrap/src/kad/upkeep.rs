@@ -1,4 +1,4 @@
-//! What the node does on its own: it fills its table, looks up its neighbourhood, checks old entries and publishes again.
+//! The node's own tasks: to fill its table, look up its neighbourhood, check old entries and publish again.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ impl Upkeep {
 }
 
 impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
-    /// The time has come to which [`Kad::poll_timeout`] pointed.
+    /// Does what is due. Call this at the time that [`Kad::poll_timeout`] returns.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_requests(now);
         self.expire_queries(now);

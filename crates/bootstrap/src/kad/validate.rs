@@ -1,4 +1,4 @@
-//! Which values are valid, and which of two valid values is better: one validator per namespace.
+//! The validators, one per namespace. A validator decides which values are valid, and which of two valid values is better.
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What the core tells its host.
+//! The events and outcomes that the core returns to its host.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// What the host must do, or may want to know.
+/// An event for the host, which must act on it or may want to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KadEvent<Id, A> {
@@ -45,13 +45,13 @@ pub enum KadEvent<Id, A> {
         /// When to give up. [`KadEvent::Cancel`] follows then.
         until: Instant,
     },
-    /// The answer to a request is not awaited any more. Reset its stream.
+    /// The core no longer waits for the answer to a request. Reset its stream.
     Cancel {
         /// The request.
         request: RequestId,
     },
-    /// The routing table has too few peers: connect to some that may be servers, such as bootstrap peers. This event comes
-    /// again, at most every 30 s, until the table has enough.
+    /// The routing table has too few peers. Connect to peers that may be servers, such as bootstrap peers. The core repeats this
+    /// event until the table has enough peers, with pauses of up to 30 s.
     Join,
     /// A peer has entered the routing table.
     Entered {
@@ -74,7 +74,7 @@ pub enum KadEvent<Id, A> {
     },
 }
 
-/// What a query has found or done.
+/// The outcome of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<Id, A> {
@@ -122,7 +122,7 @@ pub enum QueryError {
     /// No peer has answered in time.
     #[error("no peer of the DHT answered within {0:?}")]
     NoPeers(Duration),
-    /// The peers nearest to the key do not have what was asked for.
+    /// The peers nearest to the key do not have the value, the providers or the peer.
     #[error("none of the {asked} asked peers has it")]
     NotFound {
         /// How many peers have answered.
@@ -179,6 +179,6 @@ pub enum Failure {
     Unreachable,
     /// The peer was reached, but does not speak the protocol.
     Unsupported,
-    /// The peer has reset the stream, or its answer is not valid.
+    /// The peer has reset the stream, or its answer is invalid.
     Refused,
 }

@@ -37,7 +37,7 @@ pub const MAX_PEERS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The message is too long, by its length prefix or before it is sent.
+    /// The message is too long: its length prefix says so, or it has not been sent for this reason.
     #[error("the message has {length} bytes, and the limit is {limit}")]
     TooLong {
         /// The length, in bytes.
@@ -51,7 +51,7 @@ pub enum WireError {
     /// The bytes are not valid protobuf.
     #[error("the message is not valid protobuf")]
     Protobuf,
-    /// The spec does not define this type, or it does not fit here.
+    /// The spec does not define this type of message, or does not allow it here.
     #[error("the type {code} of the message does not fit")]
     UnfitType {
         /// The number in the field `type`.
@@ -147,12 +147,12 @@ impl Request<PeerId, Multiaddr> {
 }
 
 impl Response<PeerId, Multiaddr> {
-    /// The answer to a request, preceded by its length. Addresses beyond the 8th of a peer are left out, and so many of the
-    /// last peers that the message keeps [`MAX_MESSAGE`].
+    /// The answer to a request, preceded by its length. Each peer keeps at most 8 addresses. If the message would exceed
+    /// [`MAX_MESSAGE`], the last peers are left out.
     ///
     /// # Errors
     ///
-    /// [`WireError::TooLong`]: the answer is too long without any peer.
+    /// [`WireError::TooLong`]: the answer is too long even without peers.
     pub fn encode(&self, request: &Request<PeerId, Multiaddr>) -> Result<Vec<u8>, WireError> {
         let mut message = proto::Message::default();
         let no_peers = &Vec::new();

@@ -1,4 +1,4 @@
-//! When which candidate is dialed.
+//! The choice of the candidates to dial, and the time of each dial.
 
 use std::time::{Duration, Instant};
 

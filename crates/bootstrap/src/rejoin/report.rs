@@ -1,4 +1,4 @@
-//! What the core tells those who ask.
+//! Queries about the state of the core.
 
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         }
     }
 
-    /// How many further peers the node is looking for.
+    /// How many further peers the node needs.
     pub fn need(&self) -> Need {
         let heard = self.peers.heard();
         Need {

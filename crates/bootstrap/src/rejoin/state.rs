@@ -1,16 +1,16 @@
-//! How well the node is connected, and why.
+//! The state of the node in its network, and the reason.
 
 use std::{fmt, time::Instant};
 
-/// How well the node is connected.
+/// The state of the node in its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// No peer is connected.
     Isolated,
-    /// Peers are connected, and too few of them have settled so far.
+    /// Peers are connected, but too few of them have settled so far.
     Joining,
-    /// The node was joined, and has lost so many peers that too few are left.
+    /// The node was joined, and too few of its peers are left.
     Degraded,
     /// At least [`crate::RejoinConfig::wanted`] peers are connected and have settled.
     Joined,
@@ -38,14 +38,14 @@ pub enum Reason {
         /// How many dials are in flight.
         dials: usize,
     },
-    /// All candidates that were dialed failed, and the next dial is later.
+    /// All dials have failed, and the next dial waits for its backoff.
     Waiting {
         /// How many candidates there are.
         candidates: usize,
         /// When the next dial is due.
         next: Option<Instant>,
     },
-    /// So many peers are connected.
+    /// Peers are connected.
     Connected {
         /// How many of the connected peers have settled.
         settled: usize,

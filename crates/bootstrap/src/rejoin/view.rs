@@ -1,4 +1,4 @@
-//! What the core tells its host.
+//! The events and lists that the core returns to its host.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::Origin;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub(super) u64);
 
-/// What the peers that a part of the host looks for are to do, such as `"relay"`.
+/// The purpose for which a part of the host needs peers, such as `"relay"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Purpose(pub &'static str);
 
-/// What the host has to do or to know.
+/// An event for the host, which must act on it or may want to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejoinEvent<Id, A> {
@@ -43,8 +43,8 @@ pub enum RejoinEvent<Id, A> {
         /// The state now.
         to: State,
     },
-    /// A connection has lasted for [`crate::RejoinConfig::lasted`], and again each time that its age has grown to four times
-    /// that. Save the peer.
+    /// A connection has lasted for [`crate::RejoinConfig::lasted`]. The event is repeated each time that the age of the
+    /// connection has quadrupled. Save the peer.
     Lasted {
         /// The peer.
         peer: Id,
@@ -62,7 +62,7 @@ pub enum RejoinEvent<Id, A> {
         /// How long the peer was connected.
         stayed: Duration,
     },
-    /// A candidate for a purpose that [`crate::Rejoin::handle_wanted`] asked for.
+    /// A candidate for a purpose that was given to [`crate::Rejoin::handle_wanted`].
     Offered {
         /// The purpose.
         purpose: Purpose,
@@ -77,11 +77,11 @@ pub enum RejoinEvent<Id, A> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CandidateView<Id, A> {
-    /// The peer: the one that a source named, or the one that answered last.
+    /// The peer that a source has named, or that answered last.
     pub peer: Option<Id>,
-    /// Where, in the order in which the addresses are dialed.
+    /// The addresses, in the order in which they are dialed.
     pub addresses: Vec<A>,
-    /// Who named the addresses, the most trusted origin first.
+    /// The origins of the addresses, the most trusted origin first.
     pub origins: Vec<Origin>,
     /// Whether the peer is connected.
     pub connected: bool,
@@ -93,9 +93,9 @@ pub struct CandidateView<Id, A> {
     pub dials: u64,
     /// How many dials were started since a connection lasted.
     pub failures: u32,
-    /// When the next dial is due. It starts then if a dial of this peer is needed.
+    /// When the next dial is due. The dial starts at that time if the node needs the peer.
     pub next: Option<Instant>,
-    /// When the peer was last connected for the first time after a dial or a loss.
+    /// When the peer's latest connected period began.
     pub last_connected: Option<Instant>,
     /// The longest time for which the peer was connected.
     pub longest: Option<Duration>,

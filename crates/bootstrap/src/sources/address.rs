@@ -1,4 +1,4 @@
-//! The address of a peer, as users and records write it.
+//! The address of a peer, as users and DNS records write it.
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
@@ -8,11 +8,11 @@ use crate::{Candidate, Origin};
 /// The longest address that is read, in bytes of its text.
 const MAX_TEXT: usize = 1024;
 
-/// A text is no address of a peer.
+/// The reason why a text is not the address of a peer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// The text is no multiaddr.
+    /// The text is not a multiaddr.
     #[error("not a multiaddr, such as /ip4/192.0.2.1/tcp/4077/p2p/12D3KooW…")]
     Multiaddr(#[source] multiaddr::Error),
     /// The text is longer than any address.
@@ -23,12 +23,12 @@ pub enum AddressError {
     NoAddress,
 }
 
-/// Reads a multiaddr. A `/p2p/ID` at its end names the peer and is not part of the candidate's address, so that equal addresses
-/// of several sources are equal.
+/// Reads a multiaddr. A `/p2p/ID` at its end names the peer and is not part of the candidate's address. Addresses with and
+/// without the id are therefore equal.
 ///
 /// # Errors
 ///
-/// The text is no multiaddr, or names no address.
+/// The text is not a multiaddr, or names no address.
 pub fn parse_peer(
     text: &str,
     origin: Origin,

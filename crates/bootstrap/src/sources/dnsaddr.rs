@@ -105,10 +105,10 @@ async fn ask(resolver: TokioResolver, name: &str) -> Answer {
 ///
 /// The source names at most 100 addresses at a time, and withdraws those that the records named longest ago.
 ///
-/// The names are asked at the start, and again when the node needs peers: after a minute, or at once when the network has
-/// changed. A name that fails is asked again after pauses of its own. A record must name its peer, because otherwise the owner of the address decides which peer it is. One round takes
-/// at most 100 addresses and asks for at most 32 names in all, to a depth of 4, one after the other and 5 s each. `seed`
-/// spreads the pauses after failures.
+/// The source looks up the names at the start. It looks them up again if the node needs peers: after a minute, or at once when
+/// the network has changed. A failed name is looked up again after a pause of its own. A record must name its peer, because
+/// otherwise the owner of the address decides which peer it is. One round takes at most 100 addresses and looks up at most 32
+/// names, to a depth of 4, one after another with at most 5 s each. `seed` spreads the pauses after failures.
 ///
 /// The questions go to the name servers of this host. A node that dials through a proxy must not use this source.
 pub fn dnsaddr(

@@ -32,7 +32,8 @@ const MAX_SHOWN: usize = 80;
 /// A source that reads a file with one address of a peer per line. Lines that start with `#` are comments.
 ///
 /// The file is read again within 2 s after it has changed, and addresses that are no longer in it are withdrawn. If the file
-/// cannot be read, the candidates that were read before stay. A bad line is named once, as long as it stays. At most 1,000 addresses in the first MiB are read.
+/// cannot be read, the candidates that were read before stay. The source reports a bad line once, as long as the line stays in
+/// the file. It reads at most 1,000 addresses in the first MiB.
 pub fn file(path: impl Into<PathBuf>) -> Task<PeerId, Multiaddr> {
     let path = path.into();
     Task::new(move |finds| watch(path, finds))

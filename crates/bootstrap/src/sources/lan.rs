@@ -35,12 +35,13 @@ const PORT: u16 = 5353;
 /// reports is seen at once.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local`
-/// with those of its `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id.
+/// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local` at
+/// those of the `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id.
 ///
-/// Only addresses of the sender and of its network are believed. The source remembers at most 256 peers, 16 from one sender,
-/// and keeps 128 places for the first peer of each sender. The source reads at most 200 packets per second and names at most 16 new peers per second. It asks at most once per second, and
-/// answers at most once per second through each of at most 16 interfaces. Packets travel over IPv4.
+/// The source accepts only addresses of the sender and of the sender's network. It remembers at most 256 peers, and at most 16
+/// from one sender. Of these places, 128 are reserved for the first peer of each sender. The source reads at most 200 packets per
+/// second and names at most 16 new peers per second. It asks at most once per second, and answers at most once per second on each
+/// of at most 16 interfaces. It sends and receives packets over IPv4 only.
 pub fn lan(
     local: PeerId,
     addresses: watch::Receiver<Vec<Multiaddr>>,

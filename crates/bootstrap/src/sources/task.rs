@@ -39,7 +39,8 @@ struct Signals {
     changes: u64,
 }
 
-/// What the function of a [`Task`] has: where to put its findings, and the need for them.
+/// The interface between the function of a [`Task`] and the driver: the function reports its findings here, and learns how many
+/// peers the node needs.
 #[derive(Debug)]
 pub struct Finds<Id, A> {
     found: mpsc::Sender<Found<Id, A>>,
@@ -101,7 +102,7 @@ impl<Id, A> fmt::Debug for Task<Id, A> {
 }
 
 impl<Id, A> Finds<Id, A> {
-    /// Reports a candidate. Waits while the driver has not taken the earlier ones.
+    /// Reports a candidate. Waits until the driver has taken the earlier findings.
     pub async fn candidate(&self, candidate: Candidate<Id, A>) {
         self.send(Found::Candidate(candidate)).await;
     }
@@ -116,13 +117,13 @@ impl<Id, A> Finds<Id, A> {
         self.send(Found::Problem(problem)).await;
     }
 
-    /// How many peers the node is looking for at this moment.
+    /// The present need of the node for peers.
     pub fn need(&self) -> Need {
         self.signals.borrow().need
     }
 
-    /// Waits until the need is another one than at the last call, or the network has changed since then. Returns whether the
-    /// network has changed. Cancel-safe.
+    /// Waits until the need differs from the need at the previous call, or the network has changed since that call. Returns
+    /// whether the network has changed. Cancel-safe.
     pub async fn need_or_change(&mut self) -> bool {
         let seen = self.seen;
         let news = self.signals.wait_for(|signals| *signals != seen).await;

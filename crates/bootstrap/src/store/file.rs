@@ -1,4 +1,4 @@
-//! The database: opening it, reading all of it, writing some of it. A damaged file is set aside.
+//! The database file: opening it, reading all records, and writing some records. A damaged file is set aside.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! One saved peer, as bytes and back. A reader of a file believes nothing of it.
+//! The encoding of one saved peer. The decoder trusts no byte of the file.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub struct SavedPeer {
     /// The peer.
     pub peer: PeerId,
-    /// Where it was reached, the latest address first.
+    /// The addresses at which the peer was reached, the latest address first.
     pub addresses: Vec<Multiaddr>,
     /// When it was last known to be connected, in seconds since 1970.
     pub last_seen: u64,

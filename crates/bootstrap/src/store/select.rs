@@ -1,4 +1,4 @@
-//! Which saved peers are kept: those that stayed longest, and only a few of each subnet.
+//! The choice of the saved peers to keep: the peers that stayed longest, and only a few of each subnet.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! The numbers of an address book that a host may set.
+//! The settings of an address book.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AddressBookConfig {
-    /// The number of peers. Default 4,096. So many peers take about 5 MB with four addresses of 40 bytes each, and 60 MB with
-    /// every address and record at its largest.
+    /// The maximum number of peers. Default 4,096. 4,096 peers take about 5 MB with four addresses of 40 bytes each, and 60 MB if
+    /// each address and record has its maximum size.
     pub max_peers: usize,
-    /// The number of addresses of one peer. Default 16: a host has few interfaces, and each address may cost a dial.
+    /// The maximum number of addresses of one peer. Default 16: a host has few interfaces, and each address may cost a dial.
     pub max_addresses: usize,
-    /// The size of an address, in bytes as the host counts them. Default 512: a circuit address with a DNS name of the largest
-    /// size and two peer ids.
+    /// The maximum size of an address, in bytes as the host counts them. Default 512, which suffices for a circuit address with a
+    /// DNS name of the maximum length and two peer ids.
     pub max_address_bytes: usize,
-    /// The size of a signed record in bytes. Default 4,096: one with 16 addresses takes about 1 KiB.
+    /// The maximum size of a signed record in bytes. Default 4,096. A record with 16 addresses takes about 1 KiB.
     pub max_record_bytes: usize,
-    /// How long an address lasts that only a third party named. Default 1 h: nobody vouches for it.
+    /// The lifetime of an address that only a third party has named. Default 1 h, because nobody vouches for the address.
     pub hearsay: Duration,
-    /// How long an address lasts that was named by the peer, by a relay or for a dial. Default 24 h: a host that returns
-    /// daily is found again, and a host with dynamic addresses does not fill the book with old ones.
+    /// The lifetime of an address that the peer, a relay or a dial has named. Default 24 h: a host that returns daily is found
+    /// again, and a host with dynamic addresses does not fill the book with old addresses.
     pub named: Duration,
-    /// How long an address lasts after a dial of it last succeeded. Default 7 days: a node that was down for a weekend finds
-    /// its peers again.
+    /// The lifetime of an address after its latest successful dial. Default 7 days: a node that was down for a weekend finds its
+    /// peers again.
     pub worked: Duration,
 }
 

@@ -1,28 +1,28 @@
-//! What is known about the addresses of one peer.
+//! The known addresses of one peer.
 
 use std::{
     cmp::Reverse,
     time::{Duration, Instant},
 };
 
-/// How an address came to be known, from the least to the most trusted.
+/// The source of an address, from the least trusted to the most trusted source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// A third party said so: Kademlia, gossip, a rendezvous server.
+    /// A third party has named the address: Kademlia, gossip, or a rendezvous server.
     Hearsay,
-    /// A connection of the peer came in from there. Report only addresses that can be dialed: the port of an inbound TCP
-    /// connection usually cannot.
+    /// An inbound connection of the peer came from the address. Report only addresses that can be dialed. The port of
+    /// an inbound TCP connection usually cannot be dialed.
     Inbound,
-    /// A relay said that the peer has a reservation there.
+    /// A relay has reported that the peer has a reservation at this address.
     Relay,
-    /// The peer said so itself, over an authenticated connection.
+    /// The peer itself has named the address, over an authenticated connection.
     Identify,
-    /// A record that the peer signed. It does not matter which peer passed the record on.
+    /// A record that the peer has signed contains the address. Any peer may have passed the record on.
     SignedRecord,
-    /// A user or an application named it for a dial.
+    /// A user or an application has named the address for a dial.
     Dialed,
-    /// The operator configured it.
+    /// The operator has configured the address.
     Config,
 }
 
@@ -36,9 +36,9 @@ impl Source {
 /// How a dial of an address ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The peer was there, and the handshake proved it.
+    /// The peer answered, and the handshake proved its identity.
     Connected,
-    /// No connection to the peer.
+    /// There was no connection to the peer.
     Failed,
 }
 
@@ -50,7 +50,7 @@ pub struct KnownAddress<A> {
     pub address: A,
     /// The most trusted source that named the address.
     pub source: Source,
-    /// When that source last named it.
+    /// When that source last named the address.
     pub learned: Instant,
     /// When a dial last succeeded.
     pub connected: Option<Instant>,
@@ -61,7 +61,7 @@ pub struct KnownAddress<A> {
 }
 
 impl<A> KnownAddress<A> {
-    /// An address that was never tried and does not expire.
+    /// An address that no dial has tried, and that does not expire.
     pub fn new(address: A, source: Source, learned: Instant) -> Self {
         Self {
             address,

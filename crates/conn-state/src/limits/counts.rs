@@ -1,4 +1,4 @@
-//! Counts by key. No entry is zero.
+//! Counts by key. A key whose count is zero has no entry.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 

@@ -1,9 +1,9 @@
 //! The inbound connections after their handshake, and the choice of the connection to trim.
 //!
-//! The host does not report here when a stream opens or closes. A search checks a connection again only when the connection can
-//! have been idle for long enough. Each connection is checked once per
-//! [`LimitsConfig::trim_idle`](crate::LimitsConfig::trim_idle), and once when it is trimmed, so a newcomer costs little even if
-//! many connections are open.
+//! The host does not call this module when a stream opens or closes. A search checks a connection again only when the connection
+//! can have been idle for long enough. Each connection is checked at most once per
+//! [`LimitsConfig::trim_idle`](crate::LimitsConfig::trim_idle), and once more when it is trimmed. A newcomer therefore costs
+//! little even if many connections are open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

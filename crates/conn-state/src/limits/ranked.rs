@@ -1,4 +1,4 @@
-//! Items in groups. The head of the largest group is found without a search.
+//! Items in groups. The first item of the largest group is found without a search.
 
 use std::{
     cmp::Reverse,

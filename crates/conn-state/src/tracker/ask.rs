@@ -1,4 +1,4 @@
-//! The questions that a tracker answers.
+//! The queries of a tracker.
 
 use std::{hash::Hash, time::Instant};
 
@@ -21,21 +21,21 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         of_peer.map(|slot| self.info(now, slot)).collect()
     }
 
-    /// One connection; `None` once it is gone.
+    /// One connection. `None`: the connection is gone.
     pub fn connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
         let slot = self.connections.find(id)?;
         Some(self.info(self.nanos(now), slot))
     }
 
-    /// The connection to `peer` that new streams are best opened on: not draining before draining, because a connection may
-    /// be drained for its silence; then unlimited before limited, direct before relayed, and the latest handshake first.
+    /// The best connection to `peer` for new streams. A draining connection comes last, because it may be silent. An unlimited
+    /// connection comes before a limited one, a direct connection before a relayed one, and the latest handshake first.
     ///
     /// A connection that the host was told to close is never the best one.
     pub fn best(&self, peer: &Id) -> Option<ConnectionId> {
         self.best_that(peer, Phase::is_up)
     }
 
-    /// Like [`Self::best`], but only among established connections. There is one exactly while the peer is
+    /// Like [`Self::best`], but only among established connections. The result is `None` exactly if the peer is not
     /// [`State::Connected`].
     pub fn best_unlimited(&self, peer: &Id) -> Option<ConnectionId> {
         self.best_that(peer, |phase| phase == Phase::Established)

@@ -1,4 +1,5 @@
-//! What one connection's change changes: its peer's state, the counts, the timers, the history.
+//! The effects of a change of a connection on the state of its peer, the counts, the timers and the
+//! history.
 
 use std::hash::Hash;
 

@@ -1,4 +1,4 @@
-//! Several connections to one peer: which of them stays, and what becomes of the others.
+//! Several connections to one peer: the choice of the connection that stays, and the end of the others.
 
 use std::{hash::Hash, time::Duration};
 

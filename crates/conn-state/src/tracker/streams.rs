@@ -1,4 +1,4 @@
-//! The streams of the connections, whose number ends a drain.
+//! The counts of open streams. A drain ends when the count is zero.
 
 use std::{hash::Hash, time::Instant};
 
@@ -23,7 +23,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         Ok(())
     }
 
-    /// A stream of a connection is closed. Where none was open, nothing changes.
+    /// A stream of a connection is closed. If no stream was open, nothing changes.
     ///
     /// # Errors
     ///

@@ -1,20 +1,20 @@
-//! Which of the peer's addresses are dialed.
+//! The choice of the peer's addresses to dial.
 
-/// What the host makes of one address that the peer named, given in its binary form.
+/// The host's reading of one address that the peer has named in its binary form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidate<A> {
-    /// It can be dialed.
+    /// The host can dial the address.
     Direct(A),
-    /// It leads through a relay, and no relayed connection is direct.
+    /// The address leads through a relay, and a relayed connection is not direct.
     Relayed,
-    /// It is no multiaddr.
+    /// The bytes are not a multiaddr.
     Undecodable,
-    /// The host will not dial it: it has no transport for it, or the peer points into the host's own network (loopback,
-    /// link-local, a private range), which a stranger may do to have us knock on doors inside.
+    /// The host does not dial the address. It has no transport for the address, or the address is in the host's own
+    /// network (loopback, link-local or private), where a hostile peer could make the host dial other machines.
     Unwanted,
 }
 
-/// How many of the peer's addresses are not dialed, and why not.
+/// The numbers of the peer's addresses that are not dialed, by their reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Skipped {
@@ -24,14 +24,14 @@ pub struct Skipped {
     pub undecodable: usize,
     /// [`Candidate::Unwanted`].
     pub unwanted: usize,
-    /// Named twice.
+    /// Addresses that were named twice.
     pub duplicate: usize,
-    /// Past [`super::UpgradeConfig::max_addresses`], so nobody looked at them.
+    /// Addresses beyond [`super::UpgradeConfig::max_addresses`], which were not read.
     pub surplus: usize,
 }
 
 impl Skipped {
-    /// All of them.
+    /// The sum of all counts.
     pub fn total(&self) -> usize {
         self.relayed + self.undecodable + self.unwanted + self.duplicate + self.surplus
     }

@@ -1,27 +1,28 @@
-//! The numbers a host may set.
+//! The settings of an upgrade.
 
 use std::time::Duration;
 
-/// How long an upgrade may take, how often it is tried and how much the peer may say.
+/// The time limits of an upgrade, the number of attempts, and the number of addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpgradeConfig {
-    /// How many times the two exchange messages and dial. Default 3: the spec's number (step 6). The plain dial that
-    /// comes before is not counted.
+    /// The number of attempts, each of which exchanges messages and dials. Default 3, as in step 6 of the spec. The
+    /// plain dial before the first attempt does not count.
     pub max_attempts: u8,
-    /// How long the peer may take for each thing that is waited for: the stream to open, its CONNECT, its SYNC.
-    /// Default 10 s: rust-libp2p ends a whole exchange after that long and js-libp2p after 5 s, so a peer that is
-    /// silent for longer has given up; and a relayed round trip that is longer is no basis for a punch.
+    /// The time limit of each wait for the peer: for the stream to open, for its CONNECT, and for its SYNC. Default 10
+    /// s. rust-libp2p ends a whole exchange after 10 s and js-libp2p after 5 s, so a peer that is silent for longer has
+    /// given up. Besides, no punch can succeed if a relayed round trip takes longer.
     pub message_timeout: Duration,
-    /// How long a dial may take. Default 10 s, which is go-libp2p's for a punch: both ends then give up, and try
-    /// again, at about the same time.
+    /// How long a dial may take. Default 10 s, as in go-libp2p: both ends then give up and try again at about the same
+    /// time.
     pub dial_timeout: Duration,
-    /// The longest round trip that is believed. Default 4 s: twice a path through two satellites, so more is a peer
-    /// that was slow to answer, and half of that would be a wrong guess of when its SYNC arrives. A longer one counts
-    /// as this one.
+    /// The maximum of the measured round trip. Default 4 s, which is twice the round trip of a path over two
+    /// satellites. A longer time means that the peer was slow to answer, and half of it would be a wrong estimate of
+    /// the arrival of the SYNC. A longer round trip counts as this maximum.
     pub max_rtt: Duration,
-    /// How many addresses are named in a CONNECT, and taken from one. Default 16: each is a dial, on a stranger's word
-    /// at that, and a host has few interfaces; rust-libp2p names at most 20.
+    /// The number of addresses that a CONNECT of this host names, and that the host reads of the peer's CONNECT.
+    /// Default 16: each address costs a dial that an unknown peer can cause, and a host has few interfaces. rust-libp2p
+    /// names at most 20.
     pub max_addresses: usize,
 }
 

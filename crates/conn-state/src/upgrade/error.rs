@@ -1,20 +1,20 @@
-//! Why an upgrade came to nothing.
+//! The errors of an upgrade.
 
 use std::time::Duration;
 
 use super::{Kind, Skipped, WireError};
 
-/// What a machine waits for.
+/// The step for which a machine waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
-    /// The stream that it asked for.
+    /// The opening of the stream.
     Stream,
     /// The peer's CONNECT.
     Connect,
     /// The peer's SYNC.
     Sync,
-    /// A dial, its own or the peer's.
+    /// A dial of this end or of the peer.
     Dial,
 }
 
@@ -29,19 +29,19 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// Why no direct connection came about, or why a stream is refused.
+/// Why there is no direct connection, or why a stream is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError {
-    /// The peer's bytes are no message.
+    /// The peer's bytes are not a message.
     #[error("the peer sent what is no message")]
     Wire(#[from] WireError),
-    /// The peer's message is one that has no place here: a SYNC before its CONNECT, a second CONNECT.
+    /// The peer's message is out of order, such as a SYNC before its CONNECT, or a second CONNECT.
     #[error("the peer sent a {kind} message while it was waited for {step}")]
     Unexpected {
-        /// What came.
+        /// The message that arrived.
         kind: Kind,
-        /// What was due.
+        /// The step for which the machine waited.
         step: Step,
     },
     /// The peer named no address that can be dialed.
@@ -50,36 +50,37 @@ pub enum UpgradeError {
         .skipped.relayed, .skipped.undecodable, .skipped.unwanted
     )]
     NoAddress {
-        /// What it named instead.
+        /// The numbers of the addresses that the peer has named.
         skipped: Skipped,
     },
-    /// This end has no address to name, and a peer refuses a CONNECT without one.
+    /// This end has no address to name, and peers refuse a CONNECT without an address.
     #[error("no address of our own to name in a connect message")]
     NoOwnAddress,
-    /// The stream did not open, or ended before the exchange did.
+    /// The stream did not open, or ended before the end of the exchange.
     #[error("the stream ended while it was waited for {step}")]
     StreamClosed {
-        /// What was due.
+        /// The step for which the machine waited.
         step: Step,
     },
-    /// [`super::UpgradeConfig::message_timeout`] passed in silence.
+    /// The peer was silent for [`super::UpgradeConfig::message_timeout`].
     #[error("the peer left us waiting {after:?} for {step}")]
     Timeout {
-        /// What was due.
+        /// The step for which the machine waited.
         step: Step,
-        /// How long it was waited for.
+        /// The time of the wait.
         after: Duration,
     },
-    /// The peer begins more attempts than [`super::UpgradeConfig::max_attempts`].
+    /// The peer has begun more than [`super::UpgradeConfig::max_attempts`] attempts.
     #[error("the peer begins one more attempt than the {limit} allowed")]
     TooManyAttempts {
         /// The limit that is reached.
         limit: u8,
     },
-    /// The peer opened a second stream in mid-exchange. Reset the new one; the exchange goes on.
+    /// The peer opened a second stream during an exchange. Reset the new stream. The exchange
+    /// continues.
     #[error("a second stream while it was waited for {step} on the first")]
     Busy {
-        /// What is due on the first stream.
+        /// The step that the first stream waits for.
         step: Step,
     },
     /// The upgrade has ended. Reset the new stream.

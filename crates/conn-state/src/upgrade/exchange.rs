@@ -1,4 +1,4 @@
-//! What the two roles have in common.
+//! The code that both roles share.
 
 use std::{
     collections::VecDeque,

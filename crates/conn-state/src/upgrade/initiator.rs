@@ -1,4 +1,4 @@
-//! B's end: the one to whom the relayed connection came in.
+//! B's end: the end that accepted the relayed connection.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,11 @@ use super::{
     exchange::{Exchange, after},
 };
 
-/// B's end of the upgrade of one relayed connection: the end to which it came in, and which takes the initiative.
+/// B's end of the upgrade of one relayed connection. B accepted the relayed connection, and begins the exchange.
 ///
-/// `A` is an address as the host dials it. One machine serves one relayed connection, from the moment that connection
-/// is there and the peer's addresses are known (identify tells them), until [`Event::Succeeded`] or [`Event::Failed`].
+/// `A` is an address as the host dials it. One machine serves one relayed connection. Create the machine when the
+/// connection is open and identify has reported the peer's addresses. The machine ends with [`Event::Succeeded`] or
+/// [`Event::Failed`].
 #[derive(Debug)]
 pub struct Initiator<A> {
     exchange: Exchange<A>,
@@ -36,11 +37,11 @@ enum State<A> {
 }
 
 impl<A> Initiator<A> {
-    /// A relayed connection has come in.
+    /// A machine for an inbound relayed connection.
     ///
-    /// `own` are this host's observed addresses, as binary multiaddrs, the likeliest first; leave out relayed ones.
-    /// `public` are the peer's addresses that a plain dial may reach, none if it advertises none. Of both lists the
-    /// first [`UpgradeConfig::max_addresses`] count.
+    /// `own` contains this host's observed addresses, as binary multiaddrs, the most likely one first. Leave out
+    /// relayed addresses. `public` contains the peer's addresses that a plain dial may reach; it is empty if the peer
+    /// advertises none. Of each list, the first [`UpgradeConfig::max_addresses`] addresses count.
     pub fn new(now: Instant, config: UpgradeConfig, own: Vec<Vec<u8>>, mut public: Vec<A>) -> Self {
         public.truncate(config.max_addresses);
         let until = after(now, config.dial_timeout);
@@ -58,8 +59,9 @@ impl<A> Initiator<A> {
         initiator
     }
 
-    /// The stream that [`Event::OpenStream`] asked for is open, and [`super::PROTOCOL`] agreed upon. Say it only when
-    /// the peer has agreed: the round trip is measured from here, and a negotiation still under way would be part of it.
+    /// The stream that [`Event::OpenStream`] requested is open, and both ends have agreed on [`super::PROTOCOL`].
+    /// Report this only when the peer has agreed, because the measurement of the round trip starts here and must not
+    /// include the negotiation.
     pub fn handle_stream_opened(&mut self, now: Instant) {
         self.handle_timeout(now);
         if self.exchange.is_over() || !matches!(self.state, State::Opening { .. }) {
@@ -74,8 +76,8 @@ impl<A> Initiator<A> {
         self.state = State::Connect { sent: now, until };
     }
 
-    /// The stream did not open (the peer does not speak the protocol, or refuses), was reset, or will bring no more
-    /// bytes. After the exchange that is no matter: a peer that has its SYNC closes the stream.
+    /// The stream did not open (the peer does not speak the protocol, or refuses), was reset, or has ended. After the
+    /// exchange this is not an error, because a peer that has received the SYNC closes the stream.
     pub fn handle_stream_closed(&mut self, now: Instant) {
         self.handle_timeout(now);
         let step = match self.state {
@@ -86,7 +88,7 @@ impl<A> Initiator<A> {
         self.exchange.fail(UpgradeError::StreamClosed { step });
     }
 
-    /// Bytes came on the stream of the current attempt. `read` says what each address in them is to the host.
+    /// Bytes arrived on the stream of the current attempt. `read` reads each address in these bytes for the host.
     pub fn handle_received(
         &mut self,
         now: Instant,
@@ -102,8 +104,8 @@ impl<A> Initiator<A> {
         }
     }
 
-    /// How the dial of attempt `attempt` ended. A failure of one that is no longer current changes nothing; success is
-    /// success at any time.
+    /// The dial of attempt `attempt` has ended. The failure of an earlier attempt changes nothing, but the success of
+    /// any attempt ends the upgrade.
     pub fn handle_dial_result(&mut self, now: Instant, attempt: u8, result: DialResult) {
         if result == DialResult::Connected {
             return self.handle_connected(now);
@@ -115,14 +117,14 @@ impl<A> Initiator<A> {
         }
     }
 
-    /// A direct connection to this peer is there, however it came about: the QUIC connection that the peer dials
-    /// through our hole comes in like any other.
+    /// There is a direct connection to this peer. Report every such connection, including the inbound QUIC connection
+    /// that the peer dials through the punched hole.
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.exchange.succeed();
     }
 
-    /// The instant at which [`Self::handle_timeout`] has something to do. `None` once the upgrade has ended.
+    /// When to call [`Self::handle_timeout`]. `None`: the upgrade has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let until = match self.state {
             State::Plain { until }
@@ -134,24 +136,24 @@ impl<A> Initiator<A> {
         (!self.exchange.is_over()).then_some(until)
     }
 
-    /// Does what is due. Calling it early, late or often does no harm, but a late call is a late dial.
+    /// Does what is due. Early or repeated calls do no harm, but a late call delays the dial.
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.poll_timeout().is_some_and(|until| until <= now) {
             self.time_out(now);
         }
     }
 
-    /// What there is to do next; drain it to `None` after every other call.
+    /// The next action for the host. Call this until it returns `None` after every other call.
     pub fn poll_event(&mut self) -> Option<Event<A>> {
         self.exchange.poll_event()
     }
 
-    /// Whether [`Event::Succeeded`] or [`Event::Failed`] has been queued.
+    /// Whether the upgrade has ended with [`Event::Succeeded`] or [`Event::Failed`].
     pub fn is_over(&self) -> bool {
         self.exchange.is_over()
     }
 
-    /// The latest round trip that was measured, as it was measured: it may be longer than what is believed.
+    /// The latest measured round trip. It may be longer than [`UpgradeConfig::max_rtt`].
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
     }

@@ -1,4 +1,4 @@
-//! A's end: the one that connected through the relay.
+//! A's end: the end that dialed the relayed connection.
 
 use std::time::Instant;
 
@@ -7,10 +7,10 @@ use super::{
     exchange::{Exchange, after},
 };
 
-/// A's end of the upgrade of one relayed connection: the end that dialed through the relay, and which answers.
+/// A's end of the upgrade of one relayed connection. A dialed the relayed connection, and answers.
 ///
-/// `A` is an address as the host dials it. One machine serves one relayed connection, over all the streams that the
-/// peer opens for its attempts, until [`Event::Succeeded`] or [`Event::Failed`].
+/// `A` is an address as the host dials it. One machine serves one relayed connection, with all streams that the peer
+/// opens for its attempts, until [`Event::Succeeded`] or [`Event::Failed`].
 #[derive(Debug)]
 pub struct Responder<A> {
     exchange: Exchange<A>,
@@ -33,11 +33,12 @@ enum State<A> {
 }
 
 impl<A> Responder<A> {
-    /// The peer has opened its first stream for [`super::PROTOCOL`] on a relayed connection that we dialed. (On one
-    /// that came in we are B, so refuse such a stream there, as the peers do.)
+    /// A machine for a relayed connection that this host has dialed, on which the peer has opened its first stream for
+    /// [`super::PROTOCOL`]. On an inbound relayed connection this host is B, so refuse such a stream there, as other
+    /// implementations do.
     ///
-    /// `own` are this host's observed addresses, as binary multiaddrs, the likeliest first; leave out relayed ones. The
-    /// first [`UpgradeConfig::max_addresses`] count.
+    /// `own` contains this host's observed addresses, as binary multiaddrs, the most likely one first. Leave out
+    /// relayed addresses. The first [`UpgradeConfig::max_addresses`] addresses count.
     pub fn new(now: Instant, config: UpgradeConfig, own: Vec<Vec<u8>>) -> Self {
         let until = after(now, config.message_timeout);
         Self {
@@ -46,13 +47,13 @@ impl<A> Responder<A> {
         }
     }
 
-    /// The peer has opened one more stream, as it does for each attempt. On `Ok` the earlier stream is of no more use:
-    /// close it, and give this machine nothing from it.
+    /// The peer has opened a further stream, as it does for each attempt. On `Ok`, close the earlier stream, and pass
+    /// this machine no more bytes from it.
     ///
     /// # Errors
     ///
-    /// [`UpgradeError::Busy`], [`UpgradeError::TooManyAttempts`] and [`UpgradeError::Over`]. Reset the new stream;
-    /// nothing has changed.
+    /// [`UpgradeError::Busy`], [`UpgradeError::TooManyAttempts`] and [`UpgradeError::Over`]. Reset the new stream. The
+    /// error changes nothing.
     pub fn handle_stream_opened(&mut self, now: Instant) -> Result<(), UpgradeError> {
         self.handle_timeout(now);
         if self.exchange.is_over() {
@@ -73,7 +74,7 @@ impl<A> Responder<A> {
         Ok(())
     }
 
-    /// The stream was reset or will bring no more bytes. After the SYNC that is no matter.
+    /// The stream was reset or has ended. After the SYNC this is not an error.
     pub fn handle_stream_closed(&mut self, now: Instant) {
         self.handle_timeout(now);
         let step = match self.state {
@@ -84,7 +85,7 @@ impl<A> Responder<A> {
         self.exchange.fail(UpgradeError::StreamClosed { step });
     }
 
-    /// Bytes came on the latest stream. `read` says what each address in them is to the host.
+    /// Bytes arrived on the latest stream. `read` reads each address in these bytes for the host.
     pub fn handle_received(
         &mut self,
         now: Instant,
@@ -97,8 +98,8 @@ impl<A> Responder<A> {
         }
     }
 
-    /// How the dial of attempt `attempt` ended. A failure of one that is no longer current changes nothing; success is
-    /// success at any time.
+    /// The dial of attempt `attempt` has ended. The failure of an earlier attempt changes nothing, but the success of
+    /// any attempt ends the upgrade.
     pub fn handle_dial_result(&mut self, now: Instant, attempt: u8, result: DialResult) {
         if result == DialResult::Connected {
             return self.handle_connected(now);
@@ -109,13 +110,14 @@ impl<A> Responder<A> {
         }
     }
 
-    /// A direct connection to this peer is there, however it came about: B's plain dial comes in like any other.
+    /// There is a direct connection to this peer. Report every such connection, including the inbound connection of B's
+    /// plain dial.
     pub fn handle_connected(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.exchange.succeed();
     }
 
-    /// The instant at which [`Self::handle_timeout`] has something to do. `None` once the upgrade has ended.
+    /// When to call [`Self::handle_timeout`]. `None`: the upgrade has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let until = match self.state {
             State::Connect { until } | State::Sync { until, .. } => until,
@@ -125,7 +127,7 @@ impl<A> Responder<A> {
         (!self.exchange.is_over()).then_some(until)
     }
 
-    /// Does what is due. Calling it early, late or often does no harm.
+    /// Does what is due. Early, late or repeated calls do no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.poll_timeout().is_some_and(|until| until <= now) {
             let step = match self.state {
@@ -142,12 +144,12 @@ impl<A> Responder<A> {
         }
     }
 
-    /// What there is to do next; drain it to `None` after every other call.
+    /// The next action for the host. Call this until it returns `None` after every other call.
     pub fn poll_event(&mut self) -> Option<Event<A>> {
         self.exchange.poll_event()
     }
 
-    /// Whether [`Event::Succeeded`] or [`Event::Failed`] has been queued.
+    /// Whether the upgrade has ended with [`Event::Succeeded`] or [`Event::Failed`].
     pub fn is_over(&self) -> bool {
         self.exchange.is_over()
     }

@@ -1,20 +1,20 @@
-//! The exchange's bytes: protobuf messages, each behind its length as an unsigned varint.
+//! The encoding of the exchange: protobuf messages, each preceded by its length as an unsigned varint.
 
 use prost::Message as _;
 
 /// The protocol to negotiate on a stream of the relayed connection.
 pub const PROTOCOL: &str = "/libp2p/dcutr";
 
-/// The longest message, in bytes without its prefix. The spec's section "RPC messages": refuse what is larger than
-/// 4 KiB.
+/// The longest message, in bytes without its prefix. The spec requires that larger messages are refused (section "RPC
+/// messages").
 pub const MAX_DCUTR_MESSAGE: usize = 4096;
 
-/// What a message is for.
+/// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// "Here is where I can be reached." 100 on the wire.
+    /// CONNECT: names the addresses of the sender. Its number on the wire is 100.
     Connect,
-    /// "Now." 300 on the wire.
+    /// SYNC: both ends dial now. Its number on the wire is 300.
     Sync,
 }
 
@@ -45,17 +45,17 @@ impl Kind {
 /// One message of the exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What it is for.
+    /// The type of the message.
     pub kind: Kind,
-    /// Multiaddrs in their binary form, as they came: nobody has looked at them yet.
+    /// Multiaddrs in their binary form. They have not been checked.
     pub addresses: Vec<Vec<u8>>,
 }
 
-/// Why bytes are no message, or a message no bytes.
+/// Why bytes are not a message, or why a message cannot be sent.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The length alone says that the message is too long.
+    /// The message is too long, by its length prefix.
     #[error("a message of {length} bytes, and {limit} is the limit")]
     TooLong {
         /// The length, in bytes.
@@ -63,25 +63,25 @@ pub enum WireError {
         /// [`MAX_DCUTR_MESSAGE`].
         limit: usize,
     },
-    /// The length goes on past the bytes that a legal length has. Its value is not read: it may be endless.
+    /// The length prefix has more bytes than a valid one. Its value is not read, because the prefix may be endless.
     #[error("a length of more than {limit} bytes")]
     LongPrefix {
-        /// How many bytes a legal length has at the most.
+        /// The most bytes that a valid prefix has.
         limit: usize,
     },
-    /// The length could have been written in fewer bytes, which the multiformats' unsigned-varint spec forbids.
+    /// The length prefix uses more bytes than necessary, which the unsigned-varint spec of multiformats forbids.
     #[error("the length {length} is not written in as few bytes as it needs")]
     NotMinimal {
         /// The length, in bytes.
         length: usize,
     },
-    /// What the length announced is no protobuf message.
+    /// The bytes are not valid protobuf.
     #[error("no protobuf message")]
     Protobuf(#[from] prost::DecodeError),
     /// The field `type`, which the spec requires, is absent.
     #[error("a message without a type")]
     MissingType,
-    /// A type that the spec does not know.
+    /// The spec does not define this type.
     #[error("a message of the unknown type {code}")]
     UnknownType {
         /// The number in the field `type`.
@@ -115,7 +115,7 @@ impl Message {
         }
     }
 
-    /// The message behind its length.
+    /// The message, preceded by its length.
     ///
     /// # Errors
     ///
@@ -142,10 +142,10 @@ impl Message {
     }
 }
 
-/// Bytes in, messages out, however the bytes were split on their way.
+/// Cuts bytes into messages, however the bytes were split in transit.
 ///
-/// It keeps at most one unfinished message: the bytes that have come, never those that were only announced. After an
-/// error it gives the same error for ever, because what follows cannot be told apart from the wreck.
+/// It keeps at most one unfinished message, and allocates memory only for bytes that have arrived. After an error,
+/// every call returns the same error, because the start of the next message is unknown.
 ///
 /// ```
 /// use conn_state::upgrade::{Decoder, Message};
@@ -179,12 +179,12 @@ enum Part {
 const PREFIX: usize = 2;
 
 impl Decoder {
-    /// Takes bytes from the front of `input` until a message is complete. `None`: all of them are taken, and more are
-    /// needed. Call it until it says so.
+    /// Takes bytes from the front of `input` until a message is complete. `None`: all bytes were taken, and more are
+    /// needed. Call this until it returns `None`.
     ///
     /// # Errors
     ///
-    /// Any [`WireError`]; the stream is then beyond repair.
+    /// Any [`WireError`]. The stream cannot be used any more.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Message>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -196,7 +196,7 @@ impl Decoder {
         result
     }
 
-    /// The bytes kept of a message that is not complete.
+    /// The number of bytes of an unfinished message that are kept.
     pub fn retained(&self) -> usize {
         self.body.len()
     }

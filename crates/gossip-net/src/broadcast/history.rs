@@ -1,4 +1,4 @@
-//! The ids of messages that were seen, and the contents of the latest ones.
+//! The ids of the messages that the node has seen, and the contents of the latest messages.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,4 @@
-//! Announcements of messages, and requests for those that are missing.
+//! Announcements of messages, and requests for missing messages.
 
 use std::time::Instant;
 

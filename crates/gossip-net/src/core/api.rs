@@ -15,7 +15,7 @@ use crate::{
 /// How long publishers wait at the most for a neighbour that takes nothing.
 const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
-/// What is known about a topic.
+/// The status of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicStatus {
@@ -113,8 +113,8 @@ impl Core {
             .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
     }
 
-    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which it goes.
-    /// Without a neighbour, the message is kept for neighbours that come soon afterwards.
+    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which the
+    /// message goes. If there is no neighbour, the node keeps the message for neighbours that soon appear.
     ///
     /// # Errors
     ///

@@ -38,7 +38,8 @@ impl Core {
         }
     }
 
-    /// A message has arrived: over a link, on a stream with this index, as its frame with this number.
+    /// A message has arrived over a link. The pair contains the index of the stream on the link, and the number of the frame on
+    /// the stream.
     pub fn handle_message(
         &mut self,
         now: Instant,

@@ -16,7 +16,7 @@ use crate::{
 const MAX_WAITING: usize = 64;
 
 impl Core {
-    /// Takes about `bytes` of what a link has to send. A link that another one has replaced has nothing to send.
+    /// Takes about `bytes` of the queued messages of a link. A link that another link has replaced has no messages.
     pub fn poll_transmit(&mut self, now: Instant, link: LinkId, bytes: usize) -> Vec<Transmit> {
         let Some(peer) = self.arbiter.get(link).map(|link| link.peer) else {
             return Vec::new();

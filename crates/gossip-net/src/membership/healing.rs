@@ -1,4 +1,4 @@
-//! The node's own initiative: it probes neighbours, replaces lost neighbours, and contacts other peers.
+//! The node's own tasks: to probe neighbours, replace lost neighbours, and contact other peers.
 
 use std::time::{Duration, Instant};
 

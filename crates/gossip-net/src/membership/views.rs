@@ -1,4 +1,4 @@
-//! What a node knows of the other members of a topic. Each list is bounded.
+//! A node's lists of the other members of a topic. Each list is bounded.
 
 use std::{
     collections::BTreeMap,

@@ -1,10 +1,10 @@
-//! Frames: a length as a big-endian u32, then the bytes.
+//! Frames: the length as a big-endian u32, and then the bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{TopicId, WireError};
 
-/// Adds a frame with what `fill` writes.
+/// Adds a frame with the bytes that `fill` writes.
 pub fn put_frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -36,7 +36,7 @@ impl Frames {
         }
     }
 
-    /// Where the next bytes of the stream go. The buffer grows only by what has arrived.
+    /// The buffer for the next bytes of the stream. The buffer grows only when bytes arrive.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }

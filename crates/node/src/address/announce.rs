@@ -173,8 +173,8 @@ impl AnnounceConfig {
         self
     }
 
-    /// The reason why `address` cannot be an entry of [`Self::addresses`]. The text continues a sentence that begins with the
-    /// address.
+    /// The reason why `address` cannot be an entry of [`Self::addresses`]. `None`: it can. The text continues a sentence that
+    /// begins with the address.
     pub fn problem(&self, address: &Multiaddr) -> Option<&'static str> {
         use address::Kind::{DnsAddr, Quic, Tcp};
         let names_peer = |part| matches!(part, Protocol::P2p(_));

@@ -1,7 +1,7 @@
 //! The audience of an address: the peers to which the node tells the address.
 //!
-//! A peer outside of the network of an address cannot use the address, but learns something about this machine and its network.
-//! The node therefore tells a peer only the addresses that reach at least as far as the peer's own address.
+//! A peer outside of the network of an address cannot use the address, but would learn something about this machine and its
+//! network. The node therefore tells a peer only the addresses that reach at least as far as the peer's own address.
 //!
 //! | the peer's address | loopback addresses | private addresses | public addresses |
 //! | --- | --- | --- | --- |

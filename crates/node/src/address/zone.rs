@@ -1,4 +1,4 @@
-//! IPv6 zones (RFC 4007): the network interface whose link an address belongs to.
+//! IPv6 zones (RFC 4007): the network interface to which an address belongs.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -17,7 +17,7 @@ pub(crate) enum ZoneError {
         /// The components after it.
         rest: Multiaddr,
     },
-    /// A zone in front of another host than a link-local IPv6 address.
+    /// A zone before something other than a link-local IPv6 address.
     #[error("a link-local address, such as /ip6/fe80::1, must follow /ip6zone/{0}")]
     Misplaced(String),
     /// A zone that names no interface of this machine.

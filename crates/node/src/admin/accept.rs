@@ -1,4 +1,4 @@
-//! Accepts the connections of an admin listener, also while the process has no free file descriptor.
+//! Accepts the connections of an admin listener, even if the process has no free file descriptor.
 //!
 //! A listener keeps [`RESERVE`] descriptors open. When the process has no free descriptor, the listener closes one of these, so
 //! that a connection of the node's user can use it. After the last one, the listener pauses.

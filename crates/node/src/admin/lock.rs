@@ -1,6 +1,6 @@
 //! The lock that allows only one process per data directory.
 //!
-//! A process locks the directory itself and the file `lock`. A read-only directory can be locked, too. The file tells others the
+//! A process locks the directory itself and the file `lock`. A read-only directory can be locked, too. The file contains the
 //! number of the process. One of the two locks suffices, because some network file systems lock only files that are open for
 //! writing.
 //!

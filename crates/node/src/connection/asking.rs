@@ -53,8 +53,8 @@ impl Connection {
         (micros != u64::MAX).then(began).flatten()
     }
 
-    /// Requests the peer's identify message. A connection sends one request at a time, because some peers do not answer
-    /// two. A caller that waits for the request of another caller receives the same answer.
+    /// Requests the peer's identify message. A connection sends one request at a time, because some peers do not answer a second
+    /// request. If a request is already running, the caller receives the answer to that request.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ use super::Connection;
 
 impl Connection {
     /// Starts a graceful close and returns at once. The connection delivers its finished streams, within the
-    /// transport's `close_timeout`. Streams that are still open break. [`Self::closed`] waits for the end.
-    /// The node uses the connection for no more streams, and a dial of the peer opens a new connection.
+    /// transport's `close_timeout`. Streams that are still open break. [`Self::closed`] waits for the end. The node
+    /// opens no more streams on the connection, and a dial of the peer opens a new connection.
     pub fn close(&self) {
         self.close_for(Closing::Local);
     }

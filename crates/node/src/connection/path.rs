@@ -9,7 +9,8 @@ use conn_state::{Limit, Route};
 pub(crate) enum Path {
     /// Without a relay or a proxy.
     Direct,
-    /// Through a proxy, which may be in any network. The connection's address is valid in the network of the proxy.
+    /// Through a proxy, which may be in any network. The connection's address is an address in the network of the
+    /// proxy.
     Proxied,
     /// Through a circuit of a relay.
     Relayed(Arc<dyn RelayLimit>),

@@ -1,5 +1,5 @@
-//! Announces addresses at which peers see this node. conn-state chooses the addresses. This file reads the observation in an
-//! identify message.
+//! Announces addresses at which peers see this node. This file reads the observations in identify messages, and conn-state
+//! chooses the addresses.
 
 use std::{
     net::IpAddr,

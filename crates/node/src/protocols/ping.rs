@@ -22,7 +22,7 @@ pub const MAX_INBOUND: usize = 2;
 /// An inbound ping stream that stays silent for this long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The reason for which a ping failed.
+/// The reason why a ping failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How many reservations are kept, and how often a relay is asked.
+/// The number of reservations that a client keeps, and the pace of its requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientConfig {
@@ -10,17 +10,17 @@ pub struct ClientConfig {
     pub reservations: usize,
     /// How long a relay may take to be reached and to answer. Default 15 s.
     pub answer: Duration,
-    /// How long a relay is left alone after a first failure. The time doubles with each further failure, and each time it is
-    /// between half of that and all of it. Default 1 s.
+    /// The pause before a relay is asked again after its first failure. Default 1 s. The pause doubles with each further failure.
+    /// Each pause is a random time between half of this value and the whole value.
     pub backoff: Duration,
-    /// The longest time for which a relay is left alone. Default 1 min. A relay that restarts is back by then, and a full
-    /// relay is asked again before others take its next slot.
+    /// The longest pause before a relay is asked again. Default 1 min. A relay that restarts is back after this time, and a full
+    /// relay is asked again before other peers take its next free slot.
     pub max_backoff: Duration,
-    /// How long a reservation counts if its end makes no sense: it is in the past because a clock is wrong, or more than a
+    /// The assumed duration of a reservation whose end is implausible: it is in the past because a clock is wrong, or more than a
     /// day ahead. Default 5 min.
     pub fallback_ttl: Duration,
-    /// The shortest reservation that the client accepts. Default 60 s, so that a relay can make the client ask, and announce
-    /// addresses, at most once in 42 s. A shorter reservation counts as a failure.
+    /// The shortest reservation that the client accepts. Default 60 s, so that a relay can cause a request and a new announcement
+    /// of addresses at most once in 42 s. A shorter reservation counts as a failure.
     pub min_ttl: Duration,
     /// How many relays may be known at once. Further candidates are ignored. Default 256.
     pub max_candidates: usize,

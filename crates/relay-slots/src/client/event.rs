@@ -1,4 +1,4 @@
-//! What a client is told, and what it tells.
+//! The answers that a client receives, and the events that it returns.
 
 use std::{fmt, io, time::Duration};
 
@@ -18,7 +18,7 @@ pub enum Answer {
     Granted {
         /// The reservation.
         reservation: Reservation,
-        /// What circuits may carry.
+        /// The limit of circuits.
         limit: Option<Limit>,
     },
     /// The relay refused.
@@ -40,19 +40,19 @@ pub enum AskError {
     /// The relay did not answer in time.
     #[error("no answer within {within:?}")]
     NoAnswer {
-        /// How long it had.
+        /// The time limit for the answer.
         within: Duration,
     },
     /// The stream broke.
     #[error("the stream broke: {kind}")]
     Broken {
-        /// How.
+        /// The kind of error.
         kind: io::ErrorKind,
     },
     /// The answer cannot be read.
     #[error("the answer is not a valid message")]
     Malformed(#[from] WireError),
-    /// The answer is a message that does not answer a RESERVE.
+    /// The message is not an answer to a RESERVE.
     #[error("the answer is an unexpected message")]
     Unexpected,
     /// The slot would expire too soon: see [`crate::ClientConfig::min_ttl`].
@@ -63,7 +63,7 @@ pub enum AskError {
         /// The least time that is accepted.
         least: Duration,
     },
-    /// The relay said "ok" without a reservation.
+    /// The relay answered OK without a reservation.
     #[error("the relay granted a slot but sent no reservation")]
     Empty,
 }
@@ -77,7 +77,7 @@ pub enum ClientEvent {
     Ask {
         /// The relay.
         relay: PeerId,
-        /// Its addresses, as told by [`crate::Client::handle_candidate`].
+        /// Its addresses, from [`crate::Client::handle_candidate`].
         addresses: Vec<Multiaddr>,
     },
     /// A relay granted a slot.
@@ -87,7 +87,7 @@ pub enum ClientEvent {
         /// The addresses to announce: at most 8 proven addresses of the relay, each followed by `/p2p-circuit`. Append the
         /// client's own `/p2p/ID` to each before you announce it.
         addresses: Vec<Multiaddr>,
-        /// What circuits may carry. If its duration was cut, the relay confuses its units.
+        /// The limit of circuits. If its duration was cut, the relay has confused the units of time.
         limit: Option<Limit>,
     },
     /// A relay renewed a slot.
@@ -96,11 +96,12 @@ pub enum ClientEvent {
         relay: PeerId,
         /// The addresses to announce, which may have changed.
         addresses: Vec<Multiaddr>,
-        /// What circuits may carry.
+        /// The limit of circuits.
         limit: Option<Limit>,
     },
-    /// The relay claims to be at this address, too. Dial the address under a new identity, close the connection, and pass the
-    /// outcome to [`crate::Client::handle_probed`] within [`crate::ClientConfig::answer`]. Only one probe runs at a time.
+    /// The relay claims to be reachable at this address, too. Dial the address under a new identity, close the connection, and
+    /// pass the outcome to [`crate::Client::handle_probed`] within [`crate::ClientConfig::answer`]. Only one probe runs at a
+    /// time.
     Probe {
         /// The relay. The dial has failed if another peer is there.
         relay: PeerId,
@@ -114,7 +115,7 @@ pub enum ClientEvent {
         /// All addresses to announce for this relay.
         addresses: Vec<Multiaddr>,
     },
-    /// A relay refused a slot. [`Status::meaning`] puts its status into words.
+    /// A relay refused a slot. [`Status::meaning`] returns the meaning of its status as text.
     Refused {
         /// The relay.
         relay: PeerId,
@@ -127,7 +128,7 @@ pub enum ClientEvent {
     Failed {
         /// The relay.
         relay: PeerId,
-        /// Why.
+        /// The cause.
         error: AskError,
         /// How long until it is asked again, at the earliest.
         retry_in: Duration,
@@ -136,14 +137,14 @@ pub enum ClientEvent {
     Lost {
         /// The relay.
         relay: PeerId,
-        /// Why.
+        /// The cause.
         cause: LostCause,
     },
-    /// A relay replaces one whose slot was lost.
+    /// A relay replaces another relay, whose slot was lost.
     Replaced {
         /// The relay whose slot was lost.
         old: PeerId,
-        /// The relay that granted a slot instead. It may be the old one, if that is back.
+        /// The relay that granted the new slot. It may be the old relay, if that relay is back.
         new: PeerId,
     },
 }

@@ -1,4 +1,4 @@
-//! A change of this host's network.
+//! Changes of this host's network.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use super::{Client, relay::State};
 const EXCUSED: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// The addresses of this host's network interfaces changed. Relays that rest after a failure may be asked at once, because a
-    /// change of the network can end the cause. Within 10 s, the first failure or loss of each relay causes no pause.
+    /// The addresses of this host's network interfaces changed. Relays that wait after a failure may be asked at once, because
+    /// the change may have removed the cause of the failure. For 10 s, the first failure or loss of each relay causes no pause.
     pub fn handle_network_changed(&mut self, now: Instant) {
         for relay in self.relays.values_mut() {
             relay.excused = Some(now + EXCUSED);

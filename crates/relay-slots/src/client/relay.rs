@@ -1,4 +1,4 @@
-//! One relay from a client's view.
+//! One relay, as a client sees it.
 
 use std::{
     collections::VecDeque,

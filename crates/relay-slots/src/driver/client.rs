@@ -38,7 +38,7 @@ pub struct RelayClient {
 /// One end of an open circuit.
 #[derive(Debug)]
 pub struct Circuit<S> {
-    /// The peer at the other end, by the relay's word. The connection over the circuit must authenticate it.
+    /// The peer at the other end, as the relay claims. The connection over the circuit must authenticate the peer.
     pub peer: PeerId,
     /// The circuit.
     pub stream: MeteredStream<S>,
@@ -72,7 +72,7 @@ impl RelayClient {
         self.with(|client| client.handle_rtt(relay, rtt));
     }
 
-    /// A relay must not be asked any more. A reservation there is given up.
+    /// The client must not ask a relay any more. It gives up its reservation at this relay.
     pub fn handle_removed(&self, relay: &PeerId) {
         self.with(|client| client.handle_removed(now(), relay));
     }
@@ -97,7 +97,7 @@ impl RelayClient {
         self.lock().held().collect()
     }
 
-    /// Calls the core under its lock, and wakes [`Self::next`]. Events belong to `next`: do not take them here.
+    /// Calls the core under its lock, and wakes [`Self::next`]. Do not take events here, because `next` takes them.
     pub fn with<R>(&self, call: impl FnOnce(&mut Client) -> R) -> R {
         let result = call(&mut self.lock());
         self.changed.notify_one();
@@ -176,7 +176,7 @@ impl RelayClient {
     ///
     /// # Errors
     ///
-    /// There is no circuit. The relay was told, and the stream is closed.
+    /// There is no circuit. The relay has received the status, and the stream is closed.
     pub async fn accept<S>(&self, relay: &PeerId, mut stop: S) -> Result<Circuit<S>, DriveError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -207,7 +207,7 @@ impl RelayClient {
         }
     }
 
-    /// The client's goodbye: see [`Client::close`]. It returns at once.
+    /// Shuts the client down: see [`Client::close`]. Returns at once.
     pub fn close(&self) {
         self.with(Client::close);
     }
@@ -217,8 +217,8 @@ impl RelayClient {
     }
 }
 
-/// Opens a circuit to `destination` on a new hop stream. All of it takes `within` at most, which includes the time that the
-/// relay waits for the destination.
+/// Opens a circuit to `destination` on a new hop stream. The call takes at most `within`, which includes the time that the relay
+/// waits for the destination.
 ///
 /// # Errors
 ///

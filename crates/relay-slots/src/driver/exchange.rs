@@ -30,8 +30,8 @@ const PIECE: usize = 256;
 /// How long a stream may take to accept its end.
 pub(super) const CLOSE: Duration = Duration::from_secs(5);
 
-/// Asks a relay for a slot, or for its renewal, on a new hop stream. An invalid voucher is left out, because vouchers are
-/// advisory.
+/// Asks a relay for a slot, or for its renewal, on a new hop stream. The answer leaves out an invalid voucher, because
+/// vouchers are advisory.
 pub async fn reserve(
     hop: &mut (impl AsyncRead + AsyncWrite + Unpin),
     relay: PeerId,

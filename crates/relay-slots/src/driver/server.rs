@@ -56,7 +56,7 @@ enum Phase {
     Closed,
 }
 
-/// What became of a hop stream.
+/// The outcome of a hop stream.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Served {
@@ -67,7 +67,7 @@ pub enum Served {
         /// Why the table refused the request, if it did.
         refusal: Option<Refusal>,
     },
-    /// A circuit was open and has ended.
+    /// A circuit was opened and has ended.
     Carried {
         /// How it ended.
         end: SpliceEnd,
@@ -92,11 +92,11 @@ impl RelayServer<Caps> {
         self.lock().terms()
     }
 
-    /// Changes the terms that are given, and returns all terms. Slots and circuits that exist stay.
+    /// Changes the given terms, and returns all terms. Existing slots and circuits stay.
     ///
     /// # Errors
     ///
-    /// A term is out of its bounds. Nothing is changed then.
+    /// A term is out of its bounds. In this case nothing changes.
     pub fn set_terms(&self, terms: &Terms) -> Result<Terms, TermsError> {
         self.with(|server| server.set_terms(terms))
     }
@@ -126,7 +126,7 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         self.with(|server| server.table_mut().handle_disconnected(now(), connection));
     }
 
-    /// Something was received over a connection. A host that knows this spares its peers probes.
+    /// Something was received over a connection. If the host reports this, the relay sends fewer probes.
     pub fn handle_alive(&self, connection: ConnectionId) {
         self.handle_probed(connection, true);
     }
@@ -154,15 +154,15 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         self.lock().table().usage()
     }
 
-    /// Calls the core under its lock, and wakes [`Self::next`]. Events belong to `next`: do not take them here.
+    /// Calls the core under its lock, and wakes [`Self::next`]. Do not take events here, because `next` takes them.
     pub fn with<R>(&self, call: impl FnOnce(&mut Server<A>) -> R) -> R {
         let result = call(&mut self.lock());
         self.changed.notify_one();
         result
     }
 
-    /// Waits for the next event. The host probes on [`Event::Probe`], closes the connection on [`Event::Silent`], and may log
-    /// the other events. Circuits are cut while `next` is being called, so that one task calls it in a loop.
+    /// Waits for the next event. The host probes on [`Event::Probe`], closes the connection on [`Event::Silent`], and may log the
+    /// other events. Circuits are cut only while `next` runs, so one task must call it in a loop.
     pub async fn next(&self) -> Event<PeerId> {
         loop {
             let due = {
@@ -192,7 +192,7 @@ impl<A: Admission<PeerId>> RelayServer<A> {
 
     /// Serves one hop stream of a connection. `open` opens a stop stream over another connection.
     ///
-    /// A host calls this only after [`Self::handle_connected`].
+    /// Call this only after [`Self::handle_connected`].
     pub async fn serve<H, S, F, E>(
         &self,
         connection: ConnectionId,
@@ -257,8 +257,8 @@ impl<A: Admission<PeerId>> RelayServer<A> {
         }
     }
 
-    /// The relay's goodbye. From now on it refuses every request. Circuits hand on what they hold and end; those that have
-    /// not ended after `within` are cut. Returns how many were cut.
+    /// Shuts the relay down. From now on it refuses every request. Circuits forward the bytes that they hold, and end. Circuits
+    /// that have not ended after `within` are cut. Returns the number of cut circuits.
     pub async fn shutdown(&self, within: Duration) -> usize {
         self.with(Server::close);
         self.phase.send_replace(Phase::Closing);

@@ -1,4 +1,4 @@
-//! Grants. The caller signs vouchers outside of the server, and one voucher can serve several renewals.
+//! Grants of slots. The caller signs vouchers outside of the server, and several renewals can use the same voucher.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,8 +14,8 @@ use crate::{
 /// at three quarters of the time gets a new voucher each time. A renewal soon after the previous one costs no signature.
 const SLACK: u32 = 8;
 
-/// A granted slot, and the answer for its peer. Call [`Self::answer`] outside of any lock, because it
-/// may sign, and pass the result to [`crate::Server::handle_signed`].
+/// A granted slot, and the answer for its peer. Call [`Self::answer`] outside of any lock, because signing takes time, and pass
+/// the result to [`crate::Server::handle_signed`].
 #[derive(Debug, Clone)]
 pub struct Grant {
     pub(super) keypair: Arc<Keypair>,
@@ -50,7 +50,7 @@ impl Grant {
         self
     }
 
-    /// Signs a voucher, unless an earlier one serves, and builds the message. If the key cannot sign, the message has no
+    /// Signs a voucher, unless an earlier voucher can be used, and builds the message. If the key cannot sign, the message has no
     /// voucher, because vouchers are advisory.
     pub fn answer(self) -> Granting {
         let seal = |voucher: Voucher| Some((voucher, voucher.seal(&self.keypair).ok()?));

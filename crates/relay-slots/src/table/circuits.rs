@@ -1,4 +1,4 @@
-//! What becomes of a circuit.
+//! The life of a circuit.
 
 use std::{hash::Hash, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! How much of something there is, by what it is counted by. What is counted zero times takes no place.
+//! Counts by key. A key whose count is zero has no entry.
 
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
 

@@ -11,7 +11,7 @@ use super::{
 use crate::Admission;
 
 impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
-    /// The slots, in an order that has no meaning but is the same in every run.
+    /// The slots, in an arbitrary order that is the same in every run.
     pub fn slots(&self) -> impl Iterator<Item = SlotView<'_, Id>> {
         self.slots.iter().map(|(_, slot)| {
             let (peer, kept) = (&self.peers[slot.peer], slot.connection);
@@ -48,8 +48,8 @@ impl<Id: Eq + Hash + Clone, A: Admission<Id>> Table<Id, A> {
         }
     }
 
-    /// How many bytes of memory the table holds, including spare capacity. Memory that an `Id` points at is not included. 0 if
-    /// the table holds nothing.
+    /// The number of bytes of memory that the table holds, including spare capacity, but without the memory to which an `Id`
+    /// points. 0 if the table holds nothing.
     pub fn bytes(&self) -> usize {
         let kept = [
             self.peers.bytes(),

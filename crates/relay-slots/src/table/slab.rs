@@ -1,4 +1,4 @@
-//! Things by small numbers, which are used again.
+//! A slab: values under small numbers, which are reused.
 
 use std::ops::{Index, IndexMut};
 

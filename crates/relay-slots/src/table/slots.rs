@@ -1,4 +1,4 @@
-//! What becomes of a slot.
+//! The life of a slot.
 
 use std::hash::Hash;
 

@@ -1,4 +1,4 @@
-//! What a table tells its host.
+//! The events and lists that a table returns to its host.
 
 use std::{
     fmt,
@@ -31,7 +31,8 @@ pub struct Opening {
     pub circuit: CircuitId,
     /// The connection to the destination.
     pub connection: ConnectionId,
-    /// Counts the bytes that the circuit carries. The host adds to it; the table adds it up per slot.
+    /// Counts the bytes that the circuit carries. The host adds to this meter, and the table sums the meters of each
+    /// slot.
     pub meter: Arc<Meter>,
 }
 
@@ -53,18 +54,18 @@ pub enum Event<Id> {
         /// The connection.
         connection: ConnectionId,
     },
-    /// A slot was freed. [`crate::Table::handle_release`] causes no such event: its caller knows.
+    /// A slot was freed. [`crate::Table::handle_release`] does not cause this event, because its caller knows the slot.
     Freed {
         /// The peer that held it.
         peer: Id,
-        /// Why.
+        /// The cause.
         cause: FreeCause,
     },
     /// A circuit has ended. Reset what is left of its two streams.
     CircuitEnded {
         /// The circuit.
         circuit: CircuitId,
-        /// Why.
+        /// The cause.
         cause: EndCause,
     },
 }
@@ -100,7 +101,7 @@ pub enum EndCause {
 )]
 #[non_exhaustive]
 pub enum SlotState {
-    /// The peer is connected and was heard lately.
+    /// The peer is connected and has recently sent something.
     Active,
     /// The peer was silent and is being probed.
     Probing,
@@ -126,11 +127,11 @@ pub struct SlotView<'a, Id> {
     pub peer: &'a Id,
     /// Its state.
     pub state: SlotState,
-    /// Where it is counted. The last 64 bits of an IPv6 address are zero.
+    /// The origin at which the slot is counted. The last 64 bits of an IPv6 address are zero.
     pub origin: Origin,
-    /// The connection that keeps it. `None` during the grace.
+    /// The connection that keeps the slot. `None` during the grace.
     pub connection: Option<ConnectionId>,
-    /// When it expires, unless it is renewed.
+    /// When the slot expires, unless it is renewed.
     pub expires: Instant,
     /// The number of circuits to its peer.
     pub circuits: usize,

@@ -1,5 +1,5 @@
-//! Timers in a hierarchical wheel (Varghese and Lauck 1987): setting, cancelling and finding the next take the same time
-//! however many there are.
+//! Timers in a hierarchical wheel (Varghese and Lauck 1987). Setting and cancelling a timer and finding the next one
+//! take a time that does not depend on the number of timers.
 
 use super::slab::{NONE, Slab};
 

@@ -56,8 +56,9 @@ pub struct ProtobufError(pub(super) prost::DecodeError);
 
 /// Cuts bytes into the bodies of messages, however the bytes were split in transit.
 ///
-/// It keeps at most one unfinished message, and only bytes that have arrived. Bytes that follow a message stay in the input:
-/// after the last message they belong to the circuit. After an error, every call returns the same error.
+/// It keeps at most one unfinished message, and allocates memory only for bytes that have arrived. Bytes that follow a message
+/// stay in the input, because after the last message they belong to the circuit. After an error, every call returns the same
+/// error.
 ///
 /// ```
 /// use relay_slots::wire::{Frames, HopMessage};

@@ -29,7 +29,7 @@ pub enum VoucherError {
     /// The key cannot sign.
     #[error("cannot sign the voucher")]
     Signing(#[from] SigningError),
-    /// The bytes are no signed envelope, or the envelope holds no voucher.
+    /// The bytes are not a signed envelope, or the envelope holds no voucher.
     #[error("the envelope or the voucher is not valid protobuf")]
     Protobuf(#[from] ProtobufError),
     /// The envelope holds something other than a voucher.

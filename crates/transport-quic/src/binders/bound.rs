@@ -9,8 +9,9 @@ use std::{
 use super::tuned::Tuned;
 use crate::UdpBinder;
 
-/// Makes sockets like [`Tuned`], bound to a network interface: nothing leaves or enters by another
-/// one (`SO_BINDTODEVICE`; Linux and Android, an error elsewhere).
+/// Makes sockets like [`Tuned`] that are bound to one network interface: they send and receive no
+/// packet through any other interface (`SO_BINDTODEVICE`). This works on Linux and Android, and is
+/// an error on other systems.
 #[derive(Debug)]
 pub struct BoundTo {
     interface: String,

@@ -1,4 +1,4 @@
-//! A binder for tests, with configurable faults. It wraps another binder, or it is a network in memory.
+//! A binder for tests, with configurable faults. It wraps another binder, or simulates a network in memory.
 
 mod flows;
 mod header;

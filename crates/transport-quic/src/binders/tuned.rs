@@ -1,4 +1,5 @@
-//! The default: large buffers, one address family per socket, and a port that can be taken over.
+//! The default binder: large buffers, one address family per socket, and a port that a new socket
+//! can take over.
 
 use std::{
     io,
@@ -16,9 +17,9 @@ const BUFFER: usize = 7 << 20;
 
 /// Makes UDP sockets with large buffers.
 ///
-/// An IPv6 socket takes IPv6 alone (`IPV6_V6ONLY`), so that both families can be bound to one
-/// port and neither is dialed by mapped addresses. Nobody else can bind the port of one of its
-/// sockets: address reuse is on only for the moment in which a rebind takes the port over.
+/// An IPv6 socket accepts only IPv6 (`IPV6_V6ONLY`), so that sockets of both families can have the
+/// same port, and no address is IPv4-mapped. No other program can bind the port of such a socket,
+/// because address reuse is on only while a rebind takes the port over.
 #[derive(Debug)]
 pub struct Tuned {
     receive_buffer: usize,

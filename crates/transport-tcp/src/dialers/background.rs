@@ -1,4 +1,4 @@
-//! A task that belongs to a dialer, for as long as that is used.
+//! A background task that runs while its dialer is in use.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

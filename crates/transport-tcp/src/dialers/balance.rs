@@ -1,4 +1,4 @@
-//! Several routes to the same targets; healthy and fast ones are preferred.
+//! Several routes to the same targets. Healthy and fast routes are preferred.
 
 use std::{
     fmt,
@@ -16,16 +16,18 @@ use super::{
 };
 use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target, error::Chain};
 
-/// Dials over a healthy one of several routes. A faster route is chosen more often.
+/// Dials over one of several routes. The route must be healthy, and faster routes are chosen more often.
 ///
-/// If a route fails by its own fault ([`Fault::Route`], [`Fault::Setup`]), the same dial tries another one. After
-/// [`BalanceConfig::max_failures`] dials in a row that failed by [`Fault::Route`], or one failed check, a route is
-/// unhealthy: it gets no dials while another route is healthy. A route without a dial or check for half of
-/// [`BalanceConfig::interval`] is checked by [`Dialer::check`], which may take the other half. So a dead route is found
-/// within one interval, and a recovered one is used again within one interval. If all are unhealthy, all are tried.
+/// If a route fails by its own fault ([`Fault::Route`], [`Fault::Setup`]), the same dial tries another route. A route
+/// becomes unhealthy after [`BalanceConfig::max_failures`] dials in a row that failed with [`Fault::Route`], or after
+/// one failed check. An unhealthy route gets no dials while another route is healthy. A route without a dial or check
+/// for half of [`BalanceConfig::interval`] is checked with [`Dialer::check`], which may take the other half. A dead
+/// route is therefore found within one interval, and a route that has recovered is used again within one interval. If
+/// all routes are unhealthy, all routes are tried.
 ///
-/// A task does the checks from the first dial on, until there was no dial for [`BalanceConfig::idle`] or the dialer is
-/// dropped. Costs at most two checks per route and interval, and none for routes that are dialed more often.
+/// A task makes the checks. It starts with the first dial, and ends when there was no dial for [`BalanceConfig::idle`]
+/// or the dialer is dropped. There are at most two checks per route and interval, and none for routes that are dialed
+/// more often.
 pub struct Balance {
     shared: Arc<Shared>,
     task: Background,
@@ -35,10 +37,11 @@ pub struct Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BalanceConfig {
-    /// How long it may take until a dead route is found: half of it without a dial or check, and half of it for the
-    /// check. Default 5 s: a check every 2.5 s that may take 2.5 s, enough for a lost SYN packet.
+    /// The time within which a dead route is found: half of it without a dial or check, and half of it for the check.
+    /// Default 5 s: a check every 2.5 s that may take 2.5 s, which suffices even if a SYN packet is lost.
     pub interval: Duration,
-    /// Failures in a row after which a route is unhealthy. Default 2: one may be a lost packet.
+    /// The number of failures in a row after which a route is unhealthy. Default 2, because one failure may be a lost
+    /// packet.
     pub max_failures: u32,
     /// How long after the last dial the routes are still checked. Default 60 s.
     pub idle: Duration,
@@ -90,7 +93,7 @@ struct Shared {
 }
 
 impl Balance {
-    /// Balances over `ways`, the routes. Without any, every dial fails.
+    /// Balances between the routes in `ways`. If there are none, every dial fails.
     pub fn new(ways: impl IntoIterator<Item = Arc<dyn Dialer>>, config: BalanceConfig) -> Self {
         let ways: Vec<_> = ways.into_iter().collect();
         let interval = config.interval.clamp(Duration::from_millis(1), FOREVER);

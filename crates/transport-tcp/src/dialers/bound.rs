@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::{direct::Direct, uplink::Uplink};
 use crate::{ByteStream, DialContext, DialError, Dialer, DirectConfig, Target};
 
-/// Dials as [`Direct`] does, but only from the uplinks given: all addresses of the target from the first one, and from
-/// the next one as well after [`DirectConfig::attempt_delay`] of silence or once those failed. It never falls back to
-/// an uplink that is not among them.
+/// Dials like [`Direct`], but only from the given uplinks. It dials all addresses of the target from the first uplink.
+/// If they fail, or after [`DirectConfig::attempt_delay`] of silence, it also dials them from the next uplink. It uses
+/// no other uplink.
 ///
-/// To prefer the quickest uplink instead of the first, [`Balance`](crate::Balance) several of these with one uplink each.
-/// Names are resolved by the configured resolver, whose questions use the system's routes. Costs one system call per
-/// connection.
+/// To prefer the quickest uplink instead of the first one, use [`Balance`](crate::Balance) with several `Bound` dialers
+/// of one uplink each. The configured resolver resolves names, and its questions use the system's routes. A connection
+/// costs one more system call.
 #[derive(Debug, Clone)]
 pub struct Bound {
     direct: Direct,

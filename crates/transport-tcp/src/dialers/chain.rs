@@ -1,4 +1,4 @@
-//! Several proxies in a row, each reached through the one before it.
+//! Several proxies in a row. Each proxy is reached through the previous one.
 
 use std::{fmt, sync::Arc};
 
@@ -7,10 +7,11 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, ProxyError, T
 
 /// Dials through several proxies in a row.
 ///
-/// The first proxy is reached as it is configured to be; each next one through those before it, so that its name, if
-/// it has one, is resolved by its predecessor. Only the last one learns the target.
+/// The configuration of the first proxy decides how it is reached. Each further proxy is reached through the previous
+/// ones, so the previous proxy resolves its host name. Only the last proxy learns the target.
 ///
-/// Costs the sum of the proxies' round trips. A proxy's round trip passes all proxies before it.
+/// A dial takes the sum of the round trips to all proxies. The round trip to a proxy passes through all proxies before
+/// it.
 #[derive(Clone)]
 pub struct Chain {
     first: Proxy,

@@ -6,12 +6,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target};
 
-/// Limits a dial and, separately, its parts: a proxy that cannot be reached then fails long before the time for a slow
+/// Limits a dial and, separately, its parts. A proxy that cannot be reached then fails long before the time for a slow
 /// target is over.
 ///
-/// The limits apply to every proxy and every attempt below this dialer. None of them extends the dial's deadline.
-/// [`DeadlineConfig::total`] and the dial's deadline hold even if the inner dialer ignores them: its dial is dropped.
-/// The other two are limits that a dialer must keep by itself, as those of this crate do. Costs a timer per dial.
+/// The limits apply to every proxy and every attempt below this dialer. None of them extends the dial's deadline. This
+/// dialer enforces [`DeadlineConfig::total`] and the dial's deadline: it drops the inner dial. The inner dialer itself
+/// must keep the other two limits, and the dialers of this crate do. A dial costs one timer.
 #[derive(Debug, Clone)]
 pub struct Deadline<D> {
     inner: D,
@@ -24,7 +24,8 @@ pub struct Deadline<D> {
 pub struct DeadlineConfig {
     /// How long it may take to connect to a proxy, or to the target where there is no proxy.
     pub reach: Option<Duration>,
-    /// How long a proxy's handshake may take, from the first byte to its answer that the target is connected.
+    /// How long the handshake with a proxy may take, from the first byte to the proxy's answer that the target is
+    /// connected.
     pub handshake: Option<Duration>,
     /// How long the whole dial may take.
     pub total: Option<Duration>,

@@ -1,4 +1,4 @@
-//! The dialer without a proxy: it resolves names itself and connects from an ephemeral port.
+//! The dialer without a proxy. It resolves names itself, and connects from an ephemeral port.
 
 use std::{
     io,
@@ -24,11 +24,10 @@ use crate::{
 /// Dials from this machine, without a proxy.
 ///
 /// A dial tries the addresses of a name as RFC 8305 requires: IPv6 and IPv4 in turn, each address after
-/// [`DirectConfig::attempt_delay`] or as soon as an attempt has failed. The first address to answer wins, and the dial
-/// closes the other attempts. A dial tries at most 16 addresses per name, and [`DialContext::connects`] bounds the whole
-/// dial. It tries each record of a `/dnsaddr` as soon as it is known, while other names are still being resolved. The stream
-/// carries the peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused without a DNS
-/// question (RFC 7686).
+/// [`DirectConfig::attempt_delay`] or as soon as an attempt has failed. The first address to answer wins, and the dial closes the
+/// other attempts. A dial tries at most 16 addresses per name, and [`DialContext::connects`] bounds the whole dial. It tries each
+/// record of a `/dnsaddr` name as soon as the record is known, while other names are still being resolved. The stream stores the
+/// peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused without a DNS question (RFC 7686).
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
     config: DirectConfig,

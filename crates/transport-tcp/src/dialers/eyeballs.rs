@@ -1,4 +1,4 @@
-//! Happy Eyeballs (RFC 8305): in what order and at what pace addresses are tried.
+//! Happy Eyeballs (RFC 8305): the order and the pace in which addresses are tried.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,4 @@
-//! Several routes in a fixed order: the next one only while those before it are down.
+//! Several routes in a fixed order. A route is used only while all earlier routes are down.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,28 +6,30 @@ use tokio::time::Instant;
 
 use crate::{ByteStream, DialContext, DialError, Dialer, Fault, Target};
 
-/// Dials by the first of several routes, and by the next one only if that route is down: by a proxy, else directly.
+/// Dials over the first of several routes, and over the next route only if the first is down. For example, it dials through a
+/// proxy, and directly while the proxy is down.
 ///
-/// A route is down if it failed by its own fault ([`Fault::Route`]): a proxy that cannot be reached, is silent or breaks
-/// off, an uplink without a network. Everything else ends the dial with the error of that route:
+/// A route is down if it failed by its own fault ([`Fault::Route`]). Examples are a proxy that cannot be reached, is silent or
+/// breaks off, and an uplink without a network. All other failures end the dial with the error of that route:
 ///
-/// - a refusal, by a rule or by a proxy, so that no later route gets around it;
-/// - wrong credentials, or a kind of target that a proxy does not serve: a proxy that is up never sends a host name to
-///   this machine's name servers by way of a later route;
+/// - a refusal by a rule or by a proxy, so that no later route bypasses it;
+/// - wrong credentials, or a kind of target that a proxy does not serve, so that host names do not reach the name servers of this
+///   machine while the proxy is up;
 /// - a failure of the target.
 ///
-/// While the routes before it are down, a [`Direct`](crate::Direct) at the end of the row resolves host names on this
-/// machine. Leave it out where nobody may see those.
+/// While all earlier routes are down, a [`Direct`](crate::Direct) at the end of the list resolves host names on this machine.
+/// Leave it out if the name servers of this machine must not learn the host names.
 ///
-/// Each route but the last has at most half of the time that is left to connect to its proxy, and as much for the
-/// proxy's handshake ([`DialContext::reach`], [`DialContext::handshake`]). A target is direct only if every route is. Costs nothing while the first route is up.
+/// Each route except the last one has at most half of the remaining time to connect to its proxy, and the same time for the
+/// handshake with the proxy ([`DialContext::reach`], [`DialContext::handshake`]). A target is direct only if every route dials it
+/// directly. This dialer costs nothing while the first route is up.
 #[derive(Clone)]
 pub struct Fallback {
     routes: Vec<Arc<dyn Dialer>>,
 }
 
 impl Fallback {
-    /// Dials by `routes` in this order. Without any, every dial fails.
+    /// Dials over `routes` in this order. If there are none, every dial fails.
     pub fn new(routes: impl IntoIterator<Item = Arc<dyn Dialer>>) -> Self {
         let routes = routes.into_iter().collect();
         Self { routes }

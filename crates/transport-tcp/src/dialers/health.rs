@@ -1,4 +1,4 @@
-//! Route health and speed. It reads no clock and takes its randomness from the seed it is given.
+//! The health and the speed of routes. This module reads no clock, and takes its random numbers from a seed.
 
 use std::time::{Duration, Instant};
 

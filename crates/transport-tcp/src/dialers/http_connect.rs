@@ -23,8 +23,8 @@ const MAX_FIELDS: usize = 100;
 
 /// Dials through an HTTP proxy that allows CONNECT.
 ///
-/// Host names and onion addresses go to the proxy as they are. Costs one round trip to the proxy beyond the connection
-/// to it, and one more for TLS. With TLS the stream is boxed and encrypted twice on its way to the proxy.
+/// The proxy receives host names and onion addresses unresolved. A dial takes one round trip to the proxy in addition
+/// to the connection, and one more for TLS. With TLS the stream is boxed and encrypted twice on its way to the proxy.
 #[derive(Clone)]
 pub struct HttpConnect {
     pub(crate) address: Target,
@@ -35,7 +35,8 @@ pub struct HttpConnect {
     authorization: Option<Arc<str>>,
 }
 
-/// How the connection to a proxy is secured: TLS 1.3, the proxy's certificate verified for the host in its address.
+/// The security of the connection to a proxy: TLS 1.3, with a check of the proxy's certificate for the host in its
+/// address.
 #[derive(Clone)]
 pub struct ProxyTls(TlsConnector);
 
@@ -46,11 +47,11 @@ impl fmt::Debug for ProxyTls {
 }
 
 impl ProxyTls {
-    /// Trusts the certificate authorities that this system trusts; `SSL_CERT_FILE` names others.
+    /// Trusts the certificate authorities of this system, or those in the file that `SSL_CERT_FILE` names.
     ///
     /// # Errors
     ///
-    /// There are none, or they cannot be read.
+    /// There are no certificate authorities, or they cannot be read.
     pub fn system() -> io::Result<Self> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
@@ -77,7 +78,7 @@ impl ProxyTls {
         Self::with_config(Arc::new(config))
     }
 
-    /// Trusts whom `config` trusts: for a client's certificate, or a verifier of one's own.
+    /// Uses `config`, for example to add a client certificate or your own verifier.
     pub fn with_config(config: Arc<ClientConfig>) -> Self {
         Self(config.into())
     }
@@ -96,8 +97,8 @@ impl HttpConnect {
         }
     }
 
-    /// Sends these credentials with the request (Basic, RFC 7617). Without TLS they cross the connection to the proxy
-    /// in the clear.
+    /// Sends these credentials with the request (Basic, RFC 7617). Without TLS, the credentials are not encrypted on
+    /// the way to the proxy.
     pub fn with_basic_auth(mut self, user: &str, password: &str) -> Self {
         let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
         self.authorization = Some(format!("Basic {encoded}").into());
@@ -111,7 +112,7 @@ impl HttpConnect {
         self
     }
 
-    /// Reaches the proxy by another dialer.
+    /// Uses another dialer to reach the proxy.
     pub fn through(mut self, base: impl Dialer + 'static) -> Self {
         self.base = Arc::new(base);
         self

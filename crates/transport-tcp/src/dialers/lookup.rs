@@ -1,4 +1,4 @@
-//! From a target to the socket addresses it stands for, each handed on as soon as it is known.
+//! Resolves a target to socket addresses, and returns each address as soon as it is known.
 
 use std::net::{SocketAddr, SocketAddrV6};
 

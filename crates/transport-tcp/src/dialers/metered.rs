@@ -1,4 +1,4 @@
-//! Counts and logs what a dialer does.
+//! Counts and logs the dials of a dialer.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ const MAX_WAYS: usize = 256;
 /// Counts the dials of another dialer and the bytes of the streams that it opens, and logs each dial with its route, the
 /// time of each stage and its outcome (`tracing`, target `transport_tcp::dial`, level debug).
 ///
-/// Costs one allocation and one lock per dial, and one atomic addition per read or write.
+/// This costs one allocation and one lock per dial, and one atomic addition per read or write.
 pub struct Metered<D: ?Sized> {
     counters: Arc<Mutex<Counters>>,
     inner: D,
@@ -66,9 +66,9 @@ pub struct RouteCounters {
     pub dials: u64,
     /// Dials that failed.
     pub failed: u64,
-    /// Bytes written to its streams, without the proxies' handshakes.
+    /// Bytes written to the streams of this route, without the handshakes with proxies.
     pub sent: u64,
-    /// Bytes read from its streams, without the proxies' handshakes.
+    /// Bytes read from the streams of this route, without the handshakes with proxies.
     pub received: u64,
 }
 
@@ -81,7 +81,7 @@ impl<D: Dialer> Metered<D> {
 }
 
 impl<D: ?Sized> Metered<D> {
-    /// The counters now.
+    /// The present values of the counters.
     pub fn counters(&self) -> DialCounters {
         let counters = lock(&self.counters);
         let ways = counters.ways.iter().map(|(label, way)| {

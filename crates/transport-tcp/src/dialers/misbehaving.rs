@@ -119,7 +119,7 @@ pub struct Misbehaving<D> {
 }
 
 impl<D: Dialer> Misbehaving<D> {
-    /// Dials by `inner`. The seed decides which dials and streams are affected.
+    /// Adds faults to the dials of `inner`. The seed decides which dials and streams are affected.
     pub fn new(inner: D, seed: u64, faults: Faults) -> Self {
         let control = FaultControl {
             shared: Arc::new(Shared {
@@ -176,7 +176,7 @@ impl FaultControl {
         self.shared.state().faults = faults;
     }
 
-    /// While on, no dial is answered and no stream carries bytes.
+    /// Starts or ends a stall. During the stall, no dial is answered and no stream carries bytes.
     pub fn stall(&self, on: bool) {
         self.shared.stalled.send_replace(on);
     }

@@ -1,4 +1,4 @@
-//! What the two kinds of proxy have in common, and how a dial goes through a row of them.
+//! The common code of both kinds of proxies, and dials through several proxies in a row.
 
 use std::{
     fmt,
@@ -20,9 +20,9 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Host, ProxyEr
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Proxy {
-    /// Speaks SOCKS5.
+    /// A SOCKS5 proxy.
     Socks5(Socks5),
-    /// Speaks HTTP's CONNECT.
+    /// An HTTP proxy that allows CONNECT.
     HttpConnect(HttpConnect),
 }
 

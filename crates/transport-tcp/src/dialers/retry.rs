@@ -16,9 +16,9 @@ use crate::{ByteStream, DialContext, DialError, DialStage, Dialer, Target, error
 
 /// Dials again if that may help ([`DialError::is_worth_retrying`]), after a pause with full jitter.
 ///
-/// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. It never
-/// pauses beyond the dial's deadline, but returns the last error. All attempts share [`DialContext::connects`]. A dial that
-/// succeeds at once costs nothing extra. The pauses of the n-th dial depend only on [`RetryConfig::seed`] and n.
+/// Before attempt n + 1 it pauses for a random time between zero and the smaller of `base · 2ⁿ⁻¹` and `cap`. If a pause would
+/// exceed the dial's deadline, the dial returns the last error instead. All attempts share [`DialContext::connects`]. A dial that
+/// succeeds at the first attempt costs nothing more. The pauses of the n-th dial depend only on [`RetryConfig::seed`] and n.
 #[derive(Debug, Clone)]
 pub struct Retry<D> {
     inner: D,
@@ -31,7 +31,7 @@ pub struct Retry<D> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryConfig {
-    /// Attempts in total, at least 1. Default 3: one for a lost packet and one for a restart.
+    /// The total number of attempts, at least 1. Default 3: one more for a lost packet and one more for a restart.
     pub attempts: u32,
     /// The longest pause before the second attempt. Default 200 ms, a slow round trip.
     pub base: Duration,
@@ -73,7 +73,7 @@ impl RetryConfig {
 }
 
 impl<D: Dialer> Retry<D> {
-    /// Dials by `inner`.
+    /// Repeats the dials of `inner`.
     pub fn new(inner: D, mut config: RetryConfig) -> Self {
         config.cap = config.cap.min(FOREVER);
         Self {

@@ -1,18 +1,18 @@
-//! Rules as a person writes them.
+//! Rules in their text form.
 //!
 //! ```text
 //! RULE   = MATCH ACTION
-//! MATCH  = '*' | COND…              every COND must hold, by any one of its values
+//! MATCH  = '*' | COND…              every COND must match; one matching value of a COND suffices
 //! COND   = 'cidr='NET[,NET]…        10.0.0.0/8, fd00::/8, or a single address
-//!        | 'suffix='NAME[,NAME]…    .onion, example.com: this name and those below it
+//!        | 'suffix='NAME[,NAME]…    .onion, example.com: this name and its subdomains
 //!        | 'kind='KIND[,KIND]…      ip4, ip6, dns, onion
 //!        | 'port='PORT[,PORT]…      443, 4000-4100
 //!        | 'peer='ID[,ID]…          12D3KooW…
 //! ACTION = 'refuse'
-//!        | ROUTE ['else' ROUTE]…                   'else': only while the routes before it are down
+//!        | ROUTE ['else' ROUTE]…                   'else': a route that is used only while all earlier routes are down
 //! ROUTE  = 'direct' ['from' UPLINK ['or' UPLINK]…]  an address or an interface of this machine
-//!        | 'via' WAY ['or' WAY]… [OPTION]…         'or': balanced by health and speed
-//! WAY    = PROXY ['then' PROXY]…                   'then': each reached through the one before it
+//!        | 'via' CHAIN ['or' CHAIN]… [OPTION]…     'or': balancing by health and speed
+//! CHAIN  = PROXY ['then' PROXY]…                   'then': a proxy that is reached through the previous one
 //! PROXY  = SCHEME'://'[USER':'PASSWORD'@']HOST':'PORT   socks5, socks5h, http, https; %-escapes in USER and PASSWORD
 //! OPTION = 'retry='N | 'warm='N | 'reach='SECONDS | 'handshake='SECONDS
 //! ```
@@ -25,7 +25,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use super::{rules::Matcher, uplink::Uplink};
 use crate::Target;
 
-/// One rule, read from its text; [`Rules::from_texts`](crate::Rules::from_texts) puts it to work.
+/// One rule, parsed from its text. [`Rules::from_texts`](crate::Rules::from_texts) makes a dialer of such rules.
 ///
 /// ```
 /// # use transport_tcp::RuleText;
@@ -78,7 +78,7 @@ pub(crate) struct Options {
     pub(crate) handshake: Option<Duration>,
 }
 
-/// A rule that cannot be read: what is wrong, and at which character.
+/// The error for a rule that cannot be read: the problem, and the position of the wrong character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleError {
     text: String,
@@ -88,17 +88,17 @@ pub struct RuleError {
 }
 
 impl RuleError {
-    /// The character that it is about, counted from 1; one past the end where something is missing.
+    /// The position of the wrong character, counted from 1. If something is missing, the position after the end.
     pub fn column(&self) -> usize {
         self.text[..self.at].chars().count() + 1
     }
 
-    /// What is wrong, without the rule.
+    /// The problem, without the text of the rule.
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// The rule, and below it a caret under the character. Passwords are blotted out.
+    /// The rule, and a second line with a caret under the wrong character. Passwords are hidden.
     pub fn picture(&self) -> String {
         let (text, column) = (without_passwords(&self.text), self.column());
         format!("  {text}\n  {:>column$}", '^')

@@ -1,4 +1,4 @@
-//! Chooses the route by the kind of target.
+//! Chooses a dialer for each target by rules.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive, sync::Arc};
 
@@ -31,7 +31,8 @@ impl HostKind {
     }
 }
 
-/// Matches the targets of a rule. A target must meet every condition, and meets a condition by any one of its values.
+/// Matches the targets of a rule. A target must meet every condition. A condition with several values is met if one of
+/// the values matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
     pub(crate) networks: Vec<IpNet>,
@@ -47,14 +48,14 @@ impl Matcher {
         Self::default()
     }
 
-    /// Addresses in this network. A host name is in no network, because it is not resolved to find out. An address in the
-    /// place of a name, or an IPv4-mapped IPv6 address, counts as the address that it means.
+    /// Addresses in this network. A host name never matches, because rules do not resolve names. An IP address that is
+    /// written as a host name, or as an IPv4-mapped IPv6 address, counts as that IP address.
     pub fn cidr(mut self, network: IpNet) -> Self {
         self.networks.push(network);
         self
     }
 
-    /// This name and the names below it, ignoring case. `example.com` and `.example.com` are the same.
+    /// This name and its subdomains, without regard to case. `example.com` and `.example.com` are the same.
     pub fn suffix(mut self, suffix: &str) -> Self {
         self.suffixes.push(normal(suffix));
         self
@@ -111,7 +112,7 @@ fn normal(name: &str) -> String {
 
 /// Dials each target by the first rule that matches it, and refuses a target that no rule matches.
 ///
-/// To dial all other targets, end with a rule for [`Matcher::any`]. Costs a walk over the rules per dial.
+/// To dial all other targets, end with a rule for [`Matcher::any`]. Each dial walks over the rules.
 #[derive(Clone, Default)]
 pub struct Rules {
     rules: Vec<Rule>,

@@ -15,12 +15,12 @@ use crate::{ByteStream, Dialer, Host, ProxyError, Target, zone::LINK_LOCAL};
 
 /// Dials through a SOCKS5 proxy.
 ///
-/// Host names and onion addresses go to the proxy as they are. The proxy's own name, if it has one, is resolved by
-/// the dialer that reaches it. A name of one family only (`/dns4`, `/dns6`) goes as a name too: SOCKS5 has no way to
-/// say which family is meant.
+/// The proxy receives host names and onion addresses unresolved. The dialer that reaches the proxy resolves the proxy's
+/// own host name. The proxy also receives a name of one address family (`/dns4`, `/dns6`) unresolved, although SOCKS5
+/// cannot express the family.
 ///
-/// Costs two round trips to the proxy beyond the connection to it, three with a password;
-/// [`Warm`](crate::Warm) saves all but one.
+/// A dial takes two round trips to the proxy in addition to the connection, and three with a password. With
+/// [`Warm`](crate::Warm), it takes only one.
 #[derive(Clone)]
 pub struct Socks5 {
     pub(crate) address: Target,
@@ -41,14 +41,14 @@ impl Socks5 {
         }
     }
 
-    /// Authenticates by user and password (RFC 1929), 1 to 255 bytes each, where the proxy asks for it. They cross the
-    /// connection to the proxy in the clear.
+    /// Authenticates with a user name and a password (RFC 1929) of 1 to 255 bytes each, if the proxy asks for them.
+    /// They are not encrypted on the way to the proxy.
     pub fn with_password(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some(Arc::new((user.into(), password.into())));
         self
     }
 
-    /// Reaches the proxy by another dialer.
+    /// Uses another dialer to reach the proxy.
     pub fn through(mut self, base: impl Dialer + 'static) -> Self {
         self.base = Arc::new(base);
         self

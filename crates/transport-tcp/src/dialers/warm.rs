@@ -21,15 +21,15 @@ use super::{
 };
 use crate::{ByteStream, DialContext, DialError, Dialer, Target, error::Chain};
 
-/// Keeps a few connections to a proxy ready, greeted and authenticated, so that a dial takes one round trip to the
-/// proxy: that of the request.
+/// Keeps a few connections to a proxy ready, with greeting and authentication done. A dial then takes only one round trip to the
+/// proxy, for the request.
 ///
-/// A task opens them from the first dial on, and replaces connections that were used or are too old. It stops when there
-/// was no dial for [`WarmConfig::idle`], and ends with the dialer. If no connection is ready, or the one taken turns out
-/// to be broken, the dial opens a new connection to the proxy.
+/// A task opens these connections from the first dial on, and replaces connections that were used or are too old. It stops when
+/// there was no dial for [`WarmConfig::idle`], and ends with the dialer. If no connection is ready, or the chosen connection is
+/// broken, the dial opens a new connection to the proxy.
 ///
-/// Costs at most [`WarmConfig::size`] connections, ready or being opened. While in use, each of them is replaced every
-/// [`WarmConfig::max_age`].
+/// There are at most [`WarmConfig::size`] connections that are ready or being opened. While the dialer is in use, each connection
+/// is replaced every [`WarmConfig::max_age`].
 pub struct Warm {
     pool: Arc<Pool>,
     task: Background,
@@ -39,16 +39,17 @@ pub struct Warm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WarmConfig {
-    /// Connections kept ready. Default 4: a dial of a peer with a few addresses.
+    /// The number of connections to keep ready. Default 4, which suffices for a dial of a peer with a few addresses.
     pub size: usize,
-    /// When one is too old to be used. Default 20 s: below the 30 s that dante waits for a client's request.
+    /// The age at which a connection is too old to be used. Default 20 s, which is less than the 30 s for which dante waits for a
+    /// client's request.
     pub max_age: Duration,
-    /// How long after the last dial connections are still replaced. Default 60 s.
+    /// How long connections are still replaced after the last dial. Default 60 s.
     pub idle: Duration,
-    /// How long opening one may take. Default 10 s.
+    /// How long opening a connection may take. Default 10 s.
     pub timeout: Duration,
-    /// How long opening connections pauses after a failure. Default 1 s. Each further failure doubles the pause, up to 64 times,
-    /// until a dial succeeds.
+    /// The pause after a failure to open a connection. Default 1 s. Each further failure doubles the pause, up to 64 times this
+    /// value, until a dial succeeds.
     pub pause: Duration,
 }
 

@@ -11,11 +11,12 @@ pub struct Wrap<F> {
     dial: F,
 }
 
-/// Dials by a closure that passes dials to `inner`: to log them, to count them, to try them again.
+/// Dials with a closure that passes dials to `inner`, for example to log, to count or to repeat them.
 ///
-/// [`Dialer::check`] and [`Dialer::is_direct`] are those of `inner`. So the closure must neither refuse targets nor
-/// change them: where `inner` is direct, another transport may dial the target without asking the closure. A dialer
-/// that does either implements [`Dialer`] itself, and its `is_direct` says no for the targets in question.
+/// [`Dialer::check`] and [`Dialer::is_direct`] are forwarded to `inner`. The closure must therefore neither refuse nor
+/// change targets: if `inner` dials a target directly, another transport may dial the target without asking the
+/// closure. To refuse or change targets, implement [`Dialer`] yourself, with an `is_direct` that returns false for
+/// these targets.
 ///
 /// ```
 /// use transport_tcp::{Dialer, Direct, wrap};

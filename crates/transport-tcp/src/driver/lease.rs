@@ -1,4 +1,4 @@
-//! A stream that is handed out: it counts until it is dropped.
+//! A stream that a caller has taken. It counts until it is dropped.
 
 use std::{
     io,

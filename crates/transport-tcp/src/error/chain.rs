@@ -1,4 +1,4 @@
-//! An error with its causes, on one line.
+//! Formats an error with its causes on one line.
 
 use std::{error::Error, fmt};
 

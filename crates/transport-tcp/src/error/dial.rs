@@ -1,4 +1,4 @@
-//! A dial that failed: where, through which proxy, and what may help.
+//! The error of a dial: the stage, the proxy, and what may help.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -6,7 +6,7 @@ use multiaddr::Multiaddr;
 
 use super::{ResolveError, chain::Chain};
 
-/// How far a dial has got.
+/// The stage that a dial has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DialStage {
@@ -22,11 +22,11 @@ pub enum DialStage {
     Secure,
     /// A proxy's greeting and authentication.
     Greet,
-    /// A proxy was asked for the target and has not answered.
+    /// Waiting for a proxy's answer to the request for the target.
     Request,
     /// Waiting before the next attempt.
     Pause,
-    /// Somewhere in a dialer that is not part of this crate.
+    /// A stage of a dialer that is not part of this crate.
     Other,
 }
 
@@ -63,20 +63,21 @@ impl fmt::Display for DialStage {
     }
 }
 
-/// What is at fault when a dial fails, and so what may help.
+/// The part that is at fault when a dial fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The target. Another route leads to the same failure; the same route may work later.
+    /// The target. Another route would fail in the same way. The same route may work later.
     Target,
-    /// The route: a proxy or an uplink that is down, slow or broken. Another route may work, or the same one later.
+    /// The route: a proxy or an uplink that is down, slow or broken. Another route may work now, and the same route may
+    /// work later.
     Route,
     /// The route's configuration: wrong credentials, or a kind of target that it does not serve. Another route may work.
     Setup,
-    /// A rule that refuses the target. Neither time nor another route may change that.
+    /// A rule that refuses the target. A later dial and another route must not bypass the rule.
     Policy,
 }
 
-/// One socket address that a dial tried, and how that failed.
+/// One socket address that a dial has tried without success, with the cause.
 #[derive(Debug)]
 pub struct Attempt {
     /// The address.
@@ -85,9 +86,9 @@ pub struct Attempt {
     pub error: io::Error,
 }
 
-/// A dial that opened no byte stream.
+/// The error of a dial that opened no byte stream.
 ///
-/// Variants with several causes list them all in their message; the others name their cause by `source()`.
+/// A message with several causes lists all of them. Otherwise `source()` returns the cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -102,7 +103,7 @@ pub enum DialError {
     /// No rule matches the target.
     #[error("{0}: no rule matches this address")]
     NoRule(Multiaddr),
-    /// This dialer cannot reach such a host.
+    /// This dialer cannot reach this kind of host.
     #[error("{address}: this dialer cannot reach {host}")]
     Unsupported {
         /// The target.
@@ -121,7 +122,7 @@ pub enum DialError {
         /// The resolver's error.
         source: ResolveError,
     },
-    /// The name has no address that TCP can dial.
+    /// The name has no address that can be dialed over TCP.
     #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
     /// The dial had made all connects of its [`ConnectBudget`](crate::ConnectBudget) before it reached this target.
@@ -152,7 +153,7 @@ pub enum DialError {
         address: Multiaddr,
         /// The proxy, without credentials.
         proxy: Arc<str>,
-        /// How far the dial got.
+        /// The stage that the dial reached.
         stage: DialStage,
         /// What went wrong with the proxy.
         source: ProxyError,
@@ -162,7 +163,7 @@ pub enum DialError {
     NoRoute {
         /// The target.
         address: Multiaddr,
-        /// The error of each, in the order in which they were tried.
+        /// The error of each route, in the order in which the routes were tried.
         routes: Vec<DialError>,
     },
     /// The last of several attempts failed.
@@ -179,8 +180,8 @@ pub enum DialError {
         /// What the dialer was doing.
         stage: DialStage,
     },
-    /// The failure of a dialer that is not part of this crate. A dialer that refuses a target says
-    /// [`DialError::Refused`] instead: any other failure may lead to the next route.
+    /// The failure of a dialer that is not part of this crate. A refusal must be [`DialError::Refused`] instead,
+    /// because any other error may lead to the next route.
     #[error("{address}: {stage}")]
     Other {
         /// The target.
@@ -192,50 +193,50 @@ pub enum DialError {
     },
 }
 
-/// What a proxy did instead of connecting.
+/// Why a proxy did not connect to the target.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It could not be reached.
+    /// The proxy could not be reached.
     #[error(transparent)]
     Unreachable(Box<DialError>),
-    /// It was silent until the deadline.
+    /// The proxy was silent until the deadline.
     #[error("no answer in time")]
     TimedOut,
-    /// It closed the connection too early.
+    /// The proxy closed the connection too early.
     #[error("it closed the connection")]
     Closed,
-    /// The connection to it broke.
+    /// The connection to the proxy broke.
     #[error(transparent)]
     Io(io::Error),
-    /// The TLS handshake with it failed.
+    /// The TLS handshake with the proxy failed.
     #[error(transparent)]
     Tls(io::Error),
-    /// Its answer does not follow the protocol.
+    /// The proxy's answer does not follow the protocol.
     #[error("its answer does not follow the protocol: {0}")]
     Malformed(&'static str),
-    /// Its answer is too long.
+    /// The proxy's answer is too long.
     #[error("its answer is longer than {limit} bytes")]
     TooLong {
         /// The most bytes that are read.
         limit: usize,
     },
-    /// It asks for credentials and none are configured, or for an authentication method that this crate does not speak.
+    /// The proxy asks for credentials, but none are configured, or for a method that this crate does not support.
     #[error("it asks for authentication that is not configured")]
     AuthenticationRequired,
-    /// It does not accept the credentials.
+    /// The proxy does not accept the credentials.
     #[error("it refuses the user or the password")]
     AuthenticationFailed,
-    /// Its own rules forbid the target.
+    /// The proxy's own rules forbid the target.
     #[error("it does not allow this target")]
     NotAllowed,
-    /// It does not serve this kind of request or address.
+    /// The proxy does not support this kind of request or address.
     #[error("it does not support this: {0}")]
     Unsupported(&'static str),
-    /// It could not connect to the target.
+    /// The proxy could not connect to the target.
     #[error("it could not connect: {0}")]
     NotConnected(&'static str),
-    /// An HTTP status that is not a success.
+    /// The proxy answered with an HTTP status that is not a success.
     #[error("it answered with status {0}")]
     Status(u16),
 }
@@ -290,7 +291,7 @@ fn is_certificate(error: &io::Error) -> bool {
 }
 
 impl DialError {
-    /// How far the dial got.
+    /// The stage that the dial reached.
     pub fn stage(&self) -> DialStage {
         match self {
             Self::Refused { .. } | Self::NoRule(_) | Self::Unsupported { .. } => DialStage::Choose,
@@ -308,7 +309,7 @@ impl DialError {
         }
     }
 
-    /// What is at fault.
+    /// The part that is at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Refused { .. } | Self::NoRule(_) => Fault::Policy,

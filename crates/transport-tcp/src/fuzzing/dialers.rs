@@ -1,4 +1,4 @@
-//! What a person writes into a rule, and what a proxy says.
+//! The texts of rules, and the answers of proxies.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
 /// The greeting's answer, the password's, and the longest reply.
 const MAX_SOCKS: usize = 2 + 2 + 4 + 1 + 255 + 2;
 
-/// A rule, and everything that is made of one that can be read.
+/// The text of a rule. If the rule can be read, its dialer is tested, too.
 pub fn rule_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -59,7 +59,8 @@ fn targets() -> impl Iterator<Item = Target> {
     addresses.into_iter().filter_map(|text| text.parse().ok())
 }
 
-/// What a proxy says to a dial, and what follows. The first byte tells of which kind it is and how much comes at a time.
+/// The answer of a proxy to a dial, and the bytes that follow. The first byte encodes the kind of the proxy and the
+/// number of bytes per read.
 pub fn proxy_answer(data: &[u8]) {
     let Some((kind, said)) = data.split_first() else {
         return;

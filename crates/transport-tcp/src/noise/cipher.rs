@@ -1,7 +1,8 @@
 //! ChaCha20-Poly1305 with a counter: one direction of a connection after its handshake.
 //!
-//! The handshake is snow's. For the data we take its keys and work in place, or straight into
-//! the reader's memory, where snow would copy every byte once more in each direction.
+//! The crate snow performs the handshake. For the data, this module takes snow's keys and encrypts
+//! and decrypts in place, or directly into the memory of the reader. snow itself would copy every
+//! byte once more in each direction.
 
 use aws_lc_rs::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},

@@ -1,4 +1,4 @@
-//! The handshake: three messages, the peer's identity in the payload of its last.
+//! The handshake: three messages. The payload of each side's last message contains its identity.
 
 use std::io;
 

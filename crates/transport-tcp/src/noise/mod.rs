@@ -1,4 +1,4 @@
-//! Noise XX as the libp2p Noise spec asks for it.
+//! Noise XX as the libp2p Noise specification requires.
 
 mod cipher;
 mod handshake;

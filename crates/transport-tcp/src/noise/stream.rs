@@ -1,7 +1,7 @@
 //! The transport phase: u16-prefixed Noise messages as a byte stream.
 //!
-//! One system call may bring several messages, and one write of the layer above becomes one
-//! system call with all its messages.
+//! One system call may read several messages. One write of the layer above becomes one system call
+//! with all messages of the write.
 
 use std::{
     io,

@@ -7,7 +7,7 @@ use prost::Message as _;
 const PREFIX: usize = 3;
 
 /// Cuts bytes into the bodies of messages, however the bytes were split in transit. It keeps at most one unfinished message, and
-/// only bytes that have arrived.
+/// allocates memory only for bytes that have arrived.
 ///
 /// ```
 /// use bootstrap::kad::{Request, wire::{Frames, MAX_MESSAGE}};

@@ -1,4 +1,4 @@
-//! The core of the LAN source, without I/O: when to ask and to answer, and which peers are there.
+//! The core of the LAN source, without I/O. It decides when to ask and to answer, and keeps the peers that are present.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,9 +1,9 @@
 //! Packets of libp2p's mDNS, by hickory-proto. See <https://github.com/libp2p/specs/blob/master/discovery/mdns.md>.
 //!
-//! The stacks differ in what they write and need. rust-libp2p and js-libp2p write one TXT record per address, and rust-libp2p's
-//! instance name has no service name at its end. go-libp2p writes one TXT record with one string per address. A reader takes all
-//! of these. An answer has one TXT record with all strings, because go-libp2p reads only the last record, and SRV and A records,
-//! because go-libp2p passes over an answer without them.
+//! The implementations write and expect different packets. rust-libp2p and js-libp2p write one TXT record per address, and
+//! rust-libp2p's instance name has no service name at its end. go-libp2p writes one TXT record with one string per address. This
+//! reader accepts all of these forms. The answers of this node have one TXT record with all strings, because go-libp2p reads only
+//! the last TXT record. They also have SRV and A records, because go-libp2p ignores answers without these records.
 
 use std::{net::Ipv4Addr, str::FromStr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Which addresses on a LAN are believed.
+//! The check whether an address on a LAN is plausible.
 
 use std::net::{IpAddr, Ipv4Addr};
 

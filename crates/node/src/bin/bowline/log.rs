@@ -1,5 +1,5 @@
 //! The log on standard error. Unknown peers can cause some of its lines, so the length and the number of lines are bounded. A
-//! thread writes the lines, so a reader that stops reading delays no task of the node.
+//! separate thread writes the lines, so a slow reader delays no task of the node.
 
 use std::{
     collections::BTreeMap,

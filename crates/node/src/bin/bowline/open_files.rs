@@ -1,4 +1,4 @@
-//! The limit of open files, and the node's limits that must stay below it.
+//! The limit of open files, and the node's limits that depend on it.
 //!
 //! A TCP connection takes one file descriptor. The node itself takes up to [`NODE_DESCRIPTORS`], and its two admin listeners take up to
 //! [`ADMIN_DESCRIPTORS`]. A running dial attempt counts as two descriptors, because it tries IPv4 and IPv6 at the same time. A handshake

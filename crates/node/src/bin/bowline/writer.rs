@@ -1,8 +1,8 @@
 //! A thread that writes the lines for standard output or standard error. The node continues without delay if a reader stops
 //! reading or closes its end, or if the disk of a file is full.
 //!
-//! At most [`MAX_WAITING`] bytes of lines wait, besides as many bytes in the current write. Further lines are lost and counted.
-//! When a write succeeds again, a line states the number of lost lines.
+//! At most [`MAX_WAITING`] bytes of lines wait, in addition to at most the same number of bytes in the current write. Further
+//! lines are lost and counted. When a write succeeds again, a line states the number of lost lines.
 
 use std::{
     io::{self, ErrorKind},

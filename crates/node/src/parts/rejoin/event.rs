@@ -48,8 +48,9 @@ impl PartEvent for NetworkEvent {
     }
 }
 
-/// A bootstrap address, or an address of a peer to keep, does not answer. The event comes once per address, until the address has
-/// answered again. It tells at most 1,024 addresses that the user has named, and 128 addresses of `/dnsaddr` records.
+/// A bootstrap address, or an address of a peer to keep, does not answer. The event is sent once per address, and again only
+/// after the address has answered. The node reports at most 1,024 addresses that the user has named, and 128 addresses of
+/// `/dnsaddr` records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BootstrapFailed {

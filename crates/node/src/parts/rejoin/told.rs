@@ -1,4 +1,4 @@
-//! The failed addresses that the host has been told, so that each failure is told once.
+//! The failed addresses that were reported to the host, so that each failure is reported only once.
 
 use std::collections::BTreeSet;
 

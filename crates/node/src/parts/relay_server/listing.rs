@@ -1,9 +1,9 @@
 //! The choice of the addresses that this relay lists in its answer to the holder of a slot.
 //!
 //! Other peers reach the holder through these addresses, and some holders announce exactly this list. The first address is
-//! therefore the one at which the holder reached the relay. If the relay is behind a NAT or a forwarder, only the holder knows
-//! this address, and its identify message contains it. A false address harms only the holder, because no other peer receives this
-//! answer.
+//! therefore the address at which the holder reached the relay. If the relay is behind a NAT or a forwarder, only the holder
+//! knows this address, and its identify message contains it. A false address harms only the holder, because no other peer
+//! receives this answer.
 
 use multiaddr::Multiaddr;
 

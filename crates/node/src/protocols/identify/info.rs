@@ -47,7 +47,7 @@ pub struct Info {
     pub observed: Option<Multiaddr>,
 }
 
-/// The reason for which identify failed.
+/// The reason why identify failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {

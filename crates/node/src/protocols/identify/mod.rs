@@ -1,4 +1,4 @@
-//! [Identify]: each end sends its key, its addresses, its protocols, and the other end's address as it sees it.
+//! [Identify]: each end sends its key, its addresses, its protocols, and the address at which it sees the other end.
 //!
 //! [Identify]: https://github.com/libp2p/specs/blob/master/identify/README.md
 

@@ -1,4 +1,4 @@
-//! Which signatures of peers are verified.
+//! The choice of the signatures of peers that the node verifies.
 
 use std::{
     sync::{Mutex, PoisonError},

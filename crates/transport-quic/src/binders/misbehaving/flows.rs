@@ -1,4 +1,4 @@
-//! The choice of the connection and of the fate of each datagram. This module reads no clock.
+//! Assigns each datagram to its connection, and chooses its faults. This module reads no clock.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
 

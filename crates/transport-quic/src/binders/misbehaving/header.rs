@@ -1,4 +1,4 @@
-//! The connection ids that a datagram shows (RFC 8999).
+//! The connection ids in the header of a datagram (RFC 8999).
 
 /// The long header's form bit.
 const LONG: u8 = 0x80;

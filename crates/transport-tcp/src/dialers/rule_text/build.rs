@@ -1,4 +1,4 @@
-//! From rules to the dialers that follow them.
+//! Builds the dialers that carry out rules.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 const REACH: Duration = Duration::from_secs(5);
 
 impl Rules {
-    /// The rules in their order. `direct` is how addresses, and the proxies themselves, are dialed.
+    /// The rules in their order. `direct` contains the settings for dials of addresses and of the proxies themselves.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Reads a rule word by word, and knows where each stands.
+//! Reads a rule word by word, and keeps the position of each word.
 
 use std::{net::IpAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The setting that was probably meant.
+//! Suggests the setting that the user probably meant.
 
 /// The sections of the file and their settings.
 pub(super) const SETTINGS: &[(&str, &[&str])] = &[

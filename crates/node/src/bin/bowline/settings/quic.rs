@@ -1,4 +1,5 @@
-//! The settings of quiet QUIC connections: `[quic]`. Values that would end a connection although its path works are refused.
+//! The settings of quiet QUIC connections: `[quic]`. This file refuses values that would end a connection although its path
+//! works.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The sections of the TOML file, as people write them. No value is checked beyond its form.
+//! The sections of the TOML file, as people write them. This file checks only the form of values.
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
