@@ -90,6 +90,13 @@ pub struct Loaded {
     pub(crate) failures: mpsc::Receiver<SourceError>,
 }
 
+impl Loaded {
+    /// The problems of the opening, for a host that reports them at once. Otherwise the source reports them.
+    pub fn take_problems(&mut self) -> Vec<SourceError> {
+        std::mem::take(&mut self.problems)
+    }
+}
+
 impl Store {
     /// Opens the file, or creates it, readable only for this user. A symbolic link is not followed. The call blocks for the time
     /// of a few reads. [`crate::sources::saved`] is the source of the loaded peers.

@@ -88,6 +88,21 @@ async fn a_peer_is_on_the_disk_within_a_second_without_a_goodbye() {
 }
 
 #[tokio::test]
+async fn a_host_that_takes_the_problems_of_the_opening_is_not_told_them_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    fs::write(&path, "nonsense").unwrap();
+    let (_store, mut loaded) = Store::open(&path, StoreConfig::default());
+    let taken = loaded.take_problems();
+    assert!(
+        matches!(&taken[..], [SourceError::SetAside { .. }]),
+        "{taken:?}"
+    );
+    let mut source = crate::sources::saved(loaded);
+    assert_eq!(named(&mut source).await, (vec![], vec![]));
+}
+
+#[tokio::test]
 async fn a_file_that_is_damaged_is_set_aside_and_the_store_starts_empty_and_works() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");

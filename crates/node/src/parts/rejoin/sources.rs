@@ -12,6 +12,7 @@ use crate::{
     address::{self, Kind},
     config::BootstrapConfig,
     context::Context,
+    error::error_chain,
 };
 
 /// Addresses of every kind of host. A dialer that dials all of them directly hides nothing.
@@ -52,7 +53,11 @@ pub(super) fn configured(host: Host<'_>, config: &BootstrapConfig) -> (Sources, 
     let mut off = Vec::new();
     let mut store = None;
     if let Some(path) = &config.saved {
-        let (opened, loaded) = Store::open(path, config.store.clone());
+        let (opened, mut loaded) = Store::open(path, config.store.clone());
+        // The driver would tell these problems later, and not at all to a node that stops before.
+        for problem in loaded.take_problems() {
+            tracing::warn!("{}", error_chain(&problem));
+        }
         all.push(Box::new(saved(loaded)));
         store = Some(opened);
     }
