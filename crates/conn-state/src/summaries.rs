@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{Budget, Rate};
+
 /// The limits on the number of summaries that [`Summaries`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,6 +15,10 @@ pub struct SummariesConfig {
     pub interval: Duration,
     /// The number of keys that have their own summaries at the same time. Further keys share one summary. Default 16.
     pub max_keys: usize,
+    /// The number of summaries at once, and the time until one more is allowed. Without an allowed summary, the reports join
+    /// the shared summary, which waits. Default 64, and one more per second. A log with 200 bytes per summary thus grows by at
+    /// most 17 MB per day.
+    pub rate: Rate,
 }
 
 impl Default for SummariesConfig {
@@ -20,6 +26,7 @@ impl Default for SummariesConfig {
         Self {
             interval: Duration::from_secs(1),
             max_keys: 16,
+            rate: Rate::new(64, Duration::from_secs(1)),
         }
     }
 }
@@ -34,6 +41,12 @@ impl SummariesConfig {
     /// Sets [`Self::max_keys`].
     pub fn with_max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
+        self
+    }
+
+    /// Sets [`Self::rate`].
+    pub fn with_rate(mut self, rate: Rate) -> Self {
+        self.rate = rate;
         self
     }
 }
@@ -52,7 +65,8 @@ pub struct Summary<Key, Item> {
 
 /// Returns the first report of a key at once, and merges the next reports into one summary per [`SummariesConfig::interval`].
 ///
-/// There are at most `max_keys + 1` summaries per interval, and at most that many reports are kept.
+/// There are at most `max_keys + 1` summaries per interval, and at most that many reports are kept. While the reports of many keys
+/// keep coming, the number of summaries is bounded by [`SummariesConfig::rate`].
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -74,6 +88,7 @@ pub struct Summaries<Key, Item> {
     windows: BTreeMap<Key, Window<Item>>,
     /// The common window of all further keys.
     others: Option<Window<Item>>,
+    budget: Budget<()>,
     ready: VecDeque<Summary<Key, Item>>,
 }
 
@@ -86,13 +101,21 @@ struct Window<Item> {
 }
 
 impl<Item> Window<Item> {
-    fn merge(&mut self, item: Item) {
-        self.count += 1;
+    fn new(now: Instant, interval: Duration) -> Self {
+        Self {
+            ends: now + interval,
+            count: 0,
+            latest: None,
+        }
+    }
+
+    fn merge(&mut self, count: u64, item: Item) {
+        self.count += count;
         self.latest = Some(item);
     }
 
-    /// Ends the window. If there were reports, returns their summary and begins the next window. If not, the key is forgotten.
-    fn end(&mut self, now: Instant, interval: Duration) -> Option<(u64, Item)> {
+    /// Takes the reports, and begins the next window. `None`: there are no reports.
+    fn restart(&mut self, now: Instant, interval: Duration) -> Option<(u64, Item)> {
         let latest = self.latest.take()?;
         self.ends = now + interval;
         Some((std::mem::take(&mut self.count), latest))
@@ -106,6 +129,7 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
             config,
             windows: BTreeMap::new(),
             others: None,
+            budget: Budget::new(config.rate, config.rate, 1),
             ready: VecDeque::new(),
         }
     }
@@ -113,28 +137,32 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
     /// Adds a report.
     pub fn handle_report(&mut self, now: Instant, key: Key, item: Item) {
         self.handle_timeout(now);
-        let own = self.windows.contains_key(&key) || self.windows.len() < self.config.max_keys;
-        let window = match own {
-            true => self.windows.get_mut(&key),
-            false => self.others.as_mut(),
-        };
-        if let Some(window) = window {
-            return window.merge(item);
+        if let Some(window) = self.windows.get_mut(&key) {
+            return window.merge(1, item);
         }
-        let window = Window {
-            ends: now + self.config.interval,
-            count: 0,
-            latest: None,
-        };
-        match own {
+        let has_place = self.windows.len() < self.config.max_keys;
+        if !has_place && self.others.is_some() || self.budget.take(now, ()).is_err() {
+            return self.share(now, 1, item);
+        }
+        let window = Window::new(now, self.config.interval);
+        match has_place {
             true => drop(self.windows.insert(key.clone(), window)),
             false => self.others = Some(window),
         }
         self.ready.push_back(Summary {
-            key: own.then_some(key),
+            key: has_place.then_some(key),
             count: 1,
             latest: item,
         });
+    }
+
+    /// Adds reports to the shared window.
+    fn share(&mut self, now: Instant, count: u64, item: Item) {
+        let interval = self.config.interval;
+        let others = self
+            .others
+            .get_or_insert_with(|| Window::new(now, interval));
+        others.merge(count, item);
     }
 
     /// When to call [`Self::handle_timeout`].
@@ -145,31 +173,62 @@ impl<Key: Ord + Clone, Item> Summaries<Key, Item> {
 
     /// Ends the intervals that are over, and makes their summaries.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.end_windows(now, |window| window.ends <= now);
+        // It takes its turn first, so that the other windows cannot take every allowed summary.
+        let shared = self.end_others(now);
+        let is_over = |window: &Window<Item>| window.ends <= now;
+        let over = self.windows.iter().filter(|(_, window)| is_over(window));
+        let over: Vec<Key> = over.map(|(key, _)| key.clone()).collect();
+        for key in over {
+            let window = self.windows.get_mut(&key);
+            let reports = window.and_then(|window| window.restart(now, self.config.interval));
+            match reports {
+                Some((count, latest)) if self.budget.take(now, ()).is_ok() => {
+                    self.ready.push_back(Summary {
+                        key: Some(key),
+                        count,
+                        latest,
+                    });
+                }
+                reports => {
+                    self.windows.remove(&key);
+                    if let Some((count, latest)) = reports {
+                        self.share(now, count, latest);
+                    }
+                }
+            }
+        }
+        self.ready.extend(shared);
+    }
+
+    /// Ends the shared window if it is over.
+    fn end_others(&mut self, now: Instant) -> Option<Summary<Key, Item>> {
+        let others = self.others.as_mut().filter(|others| others.ends <= now)?;
+        if others.latest.is_none() {
+            self.others = None;
+            return None;
+        }
+        if let Err(next) = self.budget.take(now, ()) {
+            others.ends = next;
+            return None;
+        }
+        let (count, latest) = others.restart(now, self.config.interval)?;
+        Some(Summary {
+            key: None,
+            count,
+            latest,
+        })
     }
 
     /// Ends all intervals, so that the summaries include every report. Call this when the host stops.
     pub fn handle_end(&mut self, now: Instant) {
-        self.end_windows(now, |_| true);
-    }
-
-    fn end_windows(&mut self, now: Instant, is_over: impl Fn(&Window<Item>) -> bool) {
-        let (interval, ready) = (self.config.interval, &mut self.ready);
-        let mut stays = |key: Option<&Key>, window: &mut Window<Item>| {
-            if !is_over(window) {
-                return true;
-            }
-            let ended = window.end(now, interval);
-            let stays = ended.is_some();
-            ready.extend(ended.map(|(count, latest)| Summary {
-                key: key.cloned(),
-                count,
-                latest,
-            }));
-            stays
-        };
-        self.windows.retain(|key, window| stays(Some(key), window));
-        self.others.take_if(|window| !stays(None, window));
+        let windows = std::mem::take(&mut self.windows).into_iter();
+        let all = windows.map(|(key, window)| (Some(key), window));
+        let all = all.chain(self.others.take().map(|others| (None, others)));
+        for (key, mut window) in all {
+            let reports = window.restart(now, self.config.interval);
+            self.ready
+                .extend(reports.map(|(count, latest)| Summary { key, count, latest }));
+        }
     }
 
     /// The next summary. Call this until it returns `None` after each `handle_*`.
@@ -241,6 +300,50 @@ mod tests {
         // The first key is forgotten, so another one has its place.
         summaries.handle_report(begun + SECOND, 6, 60);
         assert_eq!(drain(&mut summaries), [(Some(6), 1, 60)]);
+    }
+
+    #[test]
+    fn new_keys_all_the_time_cause_no_more_summaries_than_the_rate_and_each_report_is_counted() {
+        let begun = Instant::now();
+        let mut summaries = Summaries::new(SummariesConfig::default());
+        let (mut lines, mut reports) = (0, 0);
+        for tenth in 0..600 {
+            let now = begun + SECOND / 10 * tenth;
+            for key in 0..2 {
+                let key = u8::try_from((tenth * 2 + key) % 251).unwrap();
+                summaries.handle_report(now, key, tenth);
+            }
+            for (_, count, _) in drain(&mut summaries) {
+                lines += 1;
+                reports += count;
+            }
+        }
+        // 64 at once, and one in each of 59.9 s.
+        assert_eq!(lines, 64 + 59);
+        let waiting = 1_200 - reports;
+        assert!(waiting <= 40, "two seconds of reports: {waiting}");
+        summaries.handle_end(begun + SECOND * 60);
+        let rest: u64 = drain(&mut summaries)
+            .iter()
+            .map(|(_, count, _)| count)
+            .sum();
+        assert_eq!(reports + rest, 1_200);
+    }
+
+    #[test]
+    fn a_key_that_may_have_no_summary_joins_the_shared_one_which_waits_for_its_turn() {
+        let begun = Instant::now();
+        let config = SummariesConfig::default().with_rate(Rate::new(1, 3 * SECOND));
+        let mut summaries = Summaries::new(config);
+        for (key, item) in [(1, 10), (1, 11), (2, 20)] {
+            summaries.handle_report(begun, key, item);
+        }
+        assert_eq!(drain(&mut summaries), [(Some(1), 1, 10)]);
+        summaries.handle_timeout(begun + SECOND);
+        assert_eq!(drain(&mut summaries), []);
+        assert_eq!(summaries.poll_timeout(), Some(begun + 3 * SECOND));
+        summaries.handle_timeout(begun + 3 * SECOND);
+        assert_eq!(drain(&mut summaries), [(None, 2, 11)]);
     }
 
     #[test]

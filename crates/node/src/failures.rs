@@ -17,8 +17,9 @@ use crate::{
     part::Change,
 };
 
-/// The failures of the last second. The first failure of a subnet is reported at once. The next failures of the subnet are
-/// reported once per second with their number. At most 16 subnets have their own reports at the same time.
+/// The failures that wait for their report. The first failure of a subnet is reported at once. The next failures of the subnet are
+/// reported once per second with their number. At most 16 subnets have their own reports at the same time. After 64 reports at
+/// once, there is one report per second for all subnets.
 pub(crate) struct Failures {
     connections: Arc<Connections>,
     /// An address without an IP address has the key `None`.
