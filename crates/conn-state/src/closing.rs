@@ -38,6 +38,8 @@ pub enum Closing {
     TooLongTransient,
     /// The peer broke the rules of a protocol.
     Violation,
+    /// This host opened it for one question, which is answered.
+    Unneeded,
     /// This host is shutting down.
     Shutdown,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Closing {
             Self::Stale => "silent after this host lost its address or was asleep",
             Self::TooLongTransient => "transient for too long",
             Self::Violation => "protocol violation by the peer",
+            Self::Unneeded => "no longer needed",
             Self::Shutdown => "shutdown",
         })
     }

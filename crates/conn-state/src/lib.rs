@@ -180,7 +180,8 @@ pub trait Policy<Id>: Send + Sync {
         Recommended::default().patience
     }
 
-    /// How long a draining connection must be without an open stream before it is closed.
+    /// How long a draining connection must be without an open stream before it is closed. If the peer opens
+    /// streams on it again and again, it is closed in a moment without a stream, 3 times as long after the drain began.
     fn quiet(&self) -> Duration {
         Recommended::default().quiet
     }

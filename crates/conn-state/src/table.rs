@@ -73,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) direction: Direction,
     /// The host was told to close it.
     pub(crate) closing: bool,
+    /// How often the first of some streams was opened since it is drained.
+    pub(crate) reopened: u8,
 }
 
 impl Connection {
@@ -136,6 +138,7 @@ impl Connections {
             phase: Phase::Handshaking,
             direction,
             closing: false,
+            reopened: 0,
         };
         match self.free.pop() {
             Some(slot) => {

@@ -9,6 +9,11 @@ use crate::{Action, Cause, Closing, Contender, Contest, Phase, Verdict};
 /// a handshake several of both ends; the rest is for a busy machine and for a lost packet.
 const ANSWER_HANDSHAKES: u32 = 8;
 
+/// How often a drained connection may get streams again until it no longer waits for [`Policy::quiet`](crate::Policy::quiet).
+const MAX_REOPENED: u8 = 3;
+/// How many times [`Policy::quiet`](crate::Policy::quiet) such a connection drains at least.
+const REOPENED_QUIETS: u32 = 3;
+
 impl<Id: Eq + Hash + Clone> Tracker<Id> {
     /// Whether a connection could stay. What the host was told to close takes nobody's place.
     fn contends(&self, slot: u32) -> bool {
@@ -199,6 +204,7 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
     pub(super) fn drain(&mut self, slot: u32, now: u64) {
         let id = self.connections.id(slot);
         self.actions.push_back(Action::Drain(id));
+        self.connections[slot].reopened = 0;
         self.enter(
             slot,
             Phase::Draining,
@@ -207,18 +213,26 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         self.plan_end_of_drain(slot, now);
     }
 
-    /// Closed once it was quiet for long enough, or its time is over.
+    /// Closed once it was quiet for long enough, or its time is over. The other end may use this connection all the time, if it
+    /// has seen the handshakes end in another order and considers it the best one. Then it is never quiet for long, and is closed
+    /// in the first moment without a stream, after the other end had time to learn of the connection that is kept.
     pub(super) fn plan_end_of_drain(&mut self, slot: u32, now: u64) {
         let connection = &self.connections[slot];
         if connection.closing {
             return;
         }
         let last = later(connection.since, self.policy.drain());
+        let quiet = self.policy.quiet();
+        let quiet_at = later(now, quiet);
         let at = match connection.streams() {
-            0 => later(now, self.policy.quiet()).min(last),
+            0 if connection.reopened >= MAX_REOPENED => {
+                let least = later(connection.since, quiet.saturating_mul(REOPENED_QUIETS));
+                quiet_at.min(least.max(now))
+            }
+            0 => quiet_at,
             _ => last,
         };
-        self.expire(slot, at);
+        self.expire(slot, at.min(last));
     }
 
     /// A connection that was up is about to go. Those that are left contend anew, drained ones included: one that had lost

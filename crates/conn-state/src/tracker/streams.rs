@@ -52,6 +52,10 @@ impl<Id: Eq + Hash + Clone> Tracker<Id> {
         let is_draining = |slot: &u32| self.connections[*slot].phase == Phase::Draining;
         if let Some(slot) = slot.filter(is_draining) {
             let now = self.nanos(now);
+            let connection = &mut self.connections[slot];
+            if connection.streams() > 0 {
+                connection.reopened = connection.reopened.saturating_add(1);
+            }
             self.plan_end_of_drain(slot, now);
         }
     }

@@ -102,6 +102,8 @@ pub(crate) struct Link {
     pub(crate) due: Option<Instant>,
     /// The host was told to close it.
     pub(crate) closing: Option<Closing>,
+    /// How often it got streams again while it was drained.
+    reopened: u8,
     probed: Option<Instant>,
 }
 
@@ -119,6 +121,7 @@ impl Link {
             streams: 0,
             due: None,
             closing: None,
+            reopened: 0,
             probed: None,
         };
         link.enter(now, Phase::Handshaking, rules);
@@ -317,6 +320,7 @@ impl Reference {
         };
         let is_turn = (before == 0) != (link.streams == 0);
         if link.phase == Phase::Draining && is_turn {
+            link.reopened = link.reopened.saturating_add(u8::from(is_opened));
             link.due = Some(end_of_drain(now, link, &rules));
         }
         Ok(())
@@ -361,6 +365,7 @@ impl Reference {
             Action::Probe(_) => link.probed = Some(now),
             Action::Drain(_) => {
                 link.enter(now, Phase::Draining, &rules);
+                link.reopened = 0;
                 link.due = Some(end_of_drain(now, link, &rules));
             }
             Action::Resume(_) => {
@@ -376,8 +381,10 @@ impl Reference {
 
 fn end_of_drain(now: Instant, link: &Link, rules: &Rules) -> Instant {
     let last = link.since + rules.drain();
+    let quiet = now + rules.quiet();
     match link.streams {
-        0 => last.min(now + rules.quiet()),
+        0 if link.reopened >= 3 => last.min(quiet).min(now.max(link.since + 3 * rules.quiet())),
+        0 => last.min(quiet),
         _ => last,
     }
 }

@@ -179,6 +179,52 @@ fn a_drained_connection_is_closed_after_30_s_whatever_goes_on_over_it() {
 }
 
 #[test]
+fn a_drained_connection_on_which_the_peer_pings_all_the_time_is_closed_after_3_s_between_two_pings()
+{
+    let ms = Duration::from_millis;
+    let mut host = Host::new(Recommended::default());
+    let relayed = host.connect("bob", LIMITED);
+    let streams = host.streams(relayed);
+    host.connect("bob", Route::Direct);
+    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    let ping = |host: &mut Host| {
+        streams.handle_opened(host.now);
+        host.wait(ms(100));
+        streams.handle_closed(host.now);
+        host.wait(ms(400));
+    };
+    (0..5).for_each(|_| ping(&mut host));
+    host.wait(ms(499));
+    assert_eq!(host.actions(), []);
+    host.wait(ms(1));
+    let close = Action::Close(relayed, Closing::Superseded);
+    assert_eq!(host.actions(), [close]);
+}
+
+#[test]
+fn a_few_streams_that_a_peer_still_opens_on_a_drained_connection_have_the_whole_second_after_them()
+{
+    let seconds = Duration::from_secs;
+    let mut host = Host::new(Recommended::default());
+    let relayed = host.connect("bob", LIMITED);
+    let streams = host.streams(relayed);
+    host.connect("bob", Route::Direct);
+    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    for _ in 0..2 {
+        streams.handle_opened(host.now);
+        host.wait(seconds(4));
+        streams.handle_closed(host.now);
+        host.wait(Duration::from_millis(999));
+        assert_eq!(host.actions(), []);
+    }
+    streams.handle_opened(host.now);
+    host.wait(seconds(4));
+    streams.handle_closed(host.now);
+    host.wait(Duration::ZERO);
+    assert_eq!(host.actions().len(), 1);
+}
+
+#[test]
 fn when_the_direct_connection_is_lost_the_peer_is_limited_again_and_whoever_punches_hears_of_it() {
     let host = Host::new(Recommended::default());
     let relayed = host.connect("bob", LIMITED);
