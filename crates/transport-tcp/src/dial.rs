@@ -19,7 +19,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{ConnectBudget, DialError, DialStage, Dialer, Link, PeerId, Target, trail::Trail};
+use crate::{
+    ConnectBudget, DialError, DialStage, Dialer, Link, PeerId, Target, follow::Follow, trail::Trail,
+};
 
 /// The deadline, the limits and the log trail of one dial.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct DialContext {
     pub handshake: Option<Duration>,
     /// The connects that this dial may still make, with all of its routes and retries. Default: 100 connects at a limited pace.
     pub connects: ConnectBudget,
+    /// Which records of a `/dnsaddr` name may be followed. Default: all.
+    follow: Option<Follow>,
     trail: Option<Arc<Trail>>,
 }
 
@@ -50,8 +54,26 @@ impl DialContext {
             reach: None,
             handshake: None,
             connects: ConnectBudget::default(),
+            follow: None,
             trail: None,
         }
+    }
+
+    /// The same dial, which follows a record of a `/dnsaddr` name only if `accepts` accepts the record's target, and if every
+    /// earlier call for this dial does, too.
+    ///
+    /// A dialer that refuses some targets, or dials some through a proxy, calls this before it passes a `/dnsaddr` name to
+    /// another dialer, as [`Rules`](crate::Rules) does. Otherwise the owner of the name could lead the dial past that dialer.
+    pub fn following(mut self, accepts: impl Fn(&Target) -> bool + Send + Sync + 'static) -> Self {
+        self.follow = Some(Follow::new(accepts, self.follow.take()));
+        self
+    }
+
+    /// Whether this dial may follow a record of a `/dnsaddr` name to this target. A dialer that looks up such names asks this
+    /// for each record.
+    pub fn may_follow(&self, target: &Target) -> bool {
+        let follow = self.follow.as_ref();
+        follow.is_none_or(|follow| follow.accepts(target))
     }
 
     /// Records that the dial enters a stage, for [`Metered`](crate::Metered). A dialer calls this at the start of each stage.
@@ -81,6 +103,7 @@ impl DialContext {
     pub(crate) fn to_proxy(&self) -> Self {
         Self {
             connects: ConnectBudget::default(),
+            follow: None,
             trail: None,
             ..self.clone()
         }

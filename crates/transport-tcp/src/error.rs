@@ -2,6 +2,7 @@
 
 mod chain;
 mod dial;
+mod stage;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +10,8 @@ use multiaddr::Multiaddr;
 
 pub(crate) use chain::Chain;
 pub(crate) use dial::Unsent;
-pub use dial::{Attempt, DialError, DialStage, Fault, ProxyError};
+pub use dial::{Attempt, DialError, Fault, ProxyError};
+pub use stage::DialStage;
 
 use crate::{PeerId, Security, Step};
 

@@ -88,6 +88,7 @@ mod dnsaddr;
 mod driver;
 mod ends;
 mod error;
+mod follow;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod handle;

@@ -26,7 +26,8 @@ use crate::{
 /// A dial tries the addresses of a name as RFC 8305 requires: IPv6 and IPv4 in turn, each address after
 /// [`DirectConfig::attempt_delay`] or as soon as an attempt has failed. The first address to answer wins, and the dial closes the
 /// other attempts. A dial tries at most 16 addresses per name, and [`DialContext::connects`] bounds the whole dial. It tries each
-/// record of a `/dnsaddr` name as soon as the record is known, while other names are still being resolved. The stream stores the
+/// record of a `/dnsaddr` name as soon as the record is known, while other names are still being resolved.
+/// [`DialContext::may_follow`] decides which records the dial follows. The stream stores the
 /// peer that its record names ([`ByteStream::peer`]). A name that ends in `.onion` is refused without a DNS question (RFC 7686).
 #[derive(Debug, Clone, Default)]
 pub struct Direct {
@@ -85,7 +86,7 @@ impl Direct {
         race: &mut Race<'a>,
     ) -> (Option<Result<(), DialError>>, Option<ByteStream>) {
         let (finds, arriving) = mpsc::unbounded();
-        let mut finding = pin!(look_up(self.config.resolver.as_ref(), target, finds));
+        let mut finding = pin!(look_up(self.config.resolver.as_ref(), target, cx, finds));
         let mut trying = pin!(race.run(arriving, cx, |it| connect(it, &self.config)));
         let mut found = None;
         loop {

@@ -113,6 +113,8 @@ fn normal(name: &str) -> String {
 /// Dials each target by the first rule that matches it, and refuses a target that no rule matches.
 ///
 /// To dial all other targets, end with a rule for [`Matcher::any`]. Each dial walks over the rules.
+///
+/// The records of a `/dnsaddr` name are followed only to targets that the rules dial directly, or by the rule of the name itself.
 #[derive(Clone, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
@@ -155,6 +157,12 @@ impl Rules {
     fn find(&self, target: &Target) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matcher.matches(target))
     }
+
+    /// Whether a dial by `route` may follow a record to this target.
+    fn follows(&self, route: &Arc<dyn Dialer>, record: &Target) -> bool {
+        let dialer = self.find(record).and_then(|rule| rule.dialer.as_ref());
+        dialer.is_some_and(|dialer| Arc::ptr_eq(dialer, route) || dialer.is_direct(record))
+    }
 }
 
 impl fmt::Debug for Rules {
@@ -173,6 +181,11 @@ impl Dialer for Rules {
         };
         tracing::trace!(attempt = cx.attempt, rule = &*rule.label, "rule chosen");
         match &rule.dialer {
+            Some(dialer) if matches!(target.host(), Host::DnsAddr(_)) => {
+                let (rules, route) = (self.clone(), Arc::clone(dialer));
+                let follows = move |record: &Target| rules.follows(&route, record);
+                dialer.dial(target, &cx.clone().following(follows)).await
+            }
             Some(dialer) => dialer.dial(target, cx).await,
             None => Err(DialError::Refused {
                 address: target.to_multiaddr(),

@@ -4,64 +4,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use multiaddr::Multiaddr;
 
-use super::{ResolveError, chain::Chain};
-
-/// The stage that a dial has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum DialStage {
-    /// Choosing the route.
-    Choose,
-    /// Resolving the name.
-    Resolve,
-    /// Connecting to the target itself.
-    Connect,
-    /// Connecting to a proxy.
-    Reach,
-    /// The TLS handshake with a proxy.
-    Secure,
-    /// A proxy's greeting and authentication.
-    Greet,
-    /// Waiting for a proxy's answer to the request for the target.
-    Request,
-    /// Waiting before the next attempt.
-    Pause,
-    /// A stage of a dialer that is not part of this crate.
-    Other,
-}
-
-impl DialStage {
-    /// One lower-case word, for a metric's label.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Choose => "choose",
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Reach => "reach",
-            Self::Secure => "secure",
-            Self::Greet => "greet",
-            Self::Request => "request",
-            Self::Pause => "pause",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl fmt::Display for DialStage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Choose => "choosing the route",
-            Self::Resolve => "resolving",
-            Self::Connect => "connecting",
-            Self::Reach => "connecting to the proxy",
-            Self::Secure => "the tls handshake with the proxy",
-            Self::Greet => "the proxy's greeting",
-            Self::Request => "waiting for the proxy to connect",
-            Self::Pause => "waiting to try again",
-            Self::Other => "dialing",
-        })
-    }
-}
+use super::{ResolveError, chain::Chain, stage::DialStage};
 
 /// The part that is at fault when a dial fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,6 +68,10 @@ pub enum DialError {
     /// The name has no address that can be dialed over TCP.
     #[error("{0}: resolved to no TCP address")]
     NoAddress(Multiaddr),
+    /// Every record of the `/dnsaddr` name leads to a target that this route must not dial: see
+    /// [`DialContext::following`](crate::DialContext::following).
+    #[error("{0}: the rules refuse its records, or do not dial them directly")]
+    NotFollowed(Multiaddr),
     /// The dial had made all connects of its [`ConnectBudget`](crate::ConnectBudget) before it reached this target.
     #[error("{0}: not tried, because the dial has reached its limit of connects")]
     NoConnects(Multiaddr),
@@ -295,7 +242,10 @@ impl DialError {
     pub fn stage(&self) -> DialStage {
         match self {
             Self::Refused { .. } | Self::NoRule(_) | Self::Unsupported { .. } => DialStage::Choose,
-            Self::NoResolver(_) | Self::Resolve { .. } | Self::NoAddress(_) => DialStage::Resolve,
+            Self::NoResolver(_)
+            | Self::Resolve { .. }
+            | Self::NoAddress(_)
+            | Self::NotFollowed(_) => DialStage::Resolve,
             Self::Failed { .. } | Self::NoConnects(_) => DialStage::Connect,
             Self::TimedOut { stage, .. }
             | Self::CheckTimedOut { stage }
@@ -312,7 +262,7 @@ impl DialError {
     /// The part that is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Refused { .. } | Self::NoRule(_) => Fault::Policy,
+            Self::Refused { .. } | Self::NoRule(_) | Self::NotFollowed(_) => Fault::Policy,
             Self::Unsupported { .. } | Self::NoResolver(_) => Fault::Setup,
             Self::Resolve { .. } | Self::NoAddress(_) | Self::NoConnects(_) => Fault::Target,
             Self::TimedOut { stage, .. } => match stage {

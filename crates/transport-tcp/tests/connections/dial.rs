@@ -26,7 +26,7 @@ fn context() -> DialContext {
     DialContext::new(Instant::now() + PATIENCE)
 }
 
-pub(crate) async fn dial(dialer: &Direct, address: &str) -> Result<ByteStream, DialError> {
+pub(crate) async fn dial(dialer: &dyn Dialer, address: &str) -> Result<ByteStream, DialError> {
     let target: Target = address.parse().unwrap();
     dialer.dial(&target, &context()).await
 }

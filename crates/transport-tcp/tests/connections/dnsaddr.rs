@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use hickory_resolver::proto::rr::{RData, rdata::TXT};
+use futures::FutureExt;
+use hickory_resolver::proto::rr::{RData, RecordType, rdata::TXT};
 use libp2p_identity::Keypair;
 use tokio::time::Instant;
-use transport_tcp::{ListenConfig, Listener, Multiaddr, PeerId, UpgradeError};
+use transport_tcp::{
+    DialContext, DialError, Fault, ListenConfig, Listener, Matcher, Multiaddr, PeerId, Rules,
+    Target, UpgradeError,
+};
 
 use super::dial::{dial, ports};
 use crate::support::{
@@ -184,4 +188,70 @@ async fn a_dnsaddr_without_a_tcp_address_is_named_in_the_error() {
         error.to_string(),
         "/dnsaddr/net.example: resolved to no TCP address"
     );
+}
+
+/// The owner of a name cannot lead a dial past the rules around the dialer.
+#[tokio::test]
+async fn records_are_followed_only_to_targets_that_the_rules_dial_directly() {
+    let (listener, port, _) = ports().await;
+    let here = format!("/ip4/127.0.0.1/tcp/{port}");
+    let records = vec![
+        dnsaddr(&here),
+        dnsaddr(&format!("/dns4/host.hidden.example/tcp/{port}")),
+        dnsaddr("/dnsaddr/more.hidden.example"),
+        dnsaddr("/ip4/192.0.2.1/tcp/1"),
+    ];
+    let zone = [
+        ("_dnsaddr.net.example", records),
+        ("_dnsaddr.more.hidden.example", vec![dnsaddr(&here)]),
+        ("host.hidden.example", vec![a([127, 0, 0, 1])]),
+    ];
+    let names = Names::serve(zone.into()).await;
+    let network = |text: &str| Matcher::any().cidr(text.parse().unwrap());
+    let around = |first: Rules| {
+        let proxy =
+            |target: Target, _| async move { Err(DialError::NoAddress(target.to_multiaddr())) };
+        first
+            .refuse("hidden", Matcher::any().suffix("hidden.example"))
+            .via("proxy", network("192.0.2.0/24"), proxy)
+            .via("rest", Matcher::any(), names.direct())
+    };
+    let strict = around(Rules::new().refuse("loopback", network("127.0.0.0/8")));
+    let refused = dial(&strict, "/dnsaddr/net.example").await.unwrap_err();
+    assert!(matches!(refused, DialError::NotFollowed(_)), "{refused:?}");
+    assert_eq!(refused.fault(), Fault::Policy);
+    let text = "/dnsaddr/net.example: the rules refuse its records, or do not dial them directly";
+    assert_eq!(refused.to_string(), text);
+    // The rules around the rules count, too.
+    let inner = around(Rules::new());
+    let outer =
+        Rules::new()
+            .refuse("loopback", network("127.0.0.0/8"))
+            .via("inner", Matcher::any(), inner);
+    assert!(dial(&outer, "/dnsaddr/net.example").await.is_err());
+    assert!(listener.accept().now_or_never().is_none());
+    let question = ("_dnsaddr.net.example".to_owned(), RecordType::TXT);
+    assert!(names.asked().contains(&question));
+
+    let stream = dial(&around(Rules::new()), "/dnsaddr/net.example").await;
+    assert_eq!(stream.unwrap().remote_addr().unwrap().port(), port);
+    let hidden = |name: &str| name.contains("hidden");
+    let asked = names.asked();
+    assert!(!asked.iter().any(|(name, _)| hidden(name)), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_dialer_that_looks_up_a_name_is_told_which_records_it_may_follow() {
+    let context = DialContext::new(Instant::now() + Duration::from_secs(1));
+    let target = |text: &str| -> Target { text.parse().unwrap() };
+    let (low, high) = (
+        target("/ip4/192.0.2.1/tcp/80"),
+        target("/ip4/192.0.2.1/tcp/4001"),
+    );
+    assert!(context.may_follow(&low) && context.may_follow(&high));
+    let below = |port: u16| move |target: &Target| target.port() < port;
+    let context = context.following(below(4002)).following(below(100));
+    assert!(context.may_follow(&low) && !context.may_follow(&high));
+    let context = context.following(below(1));
+    assert!(!context.may_follow(&low));
 }
