@@ -27,7 +27,9 @@ pub struct RejoinConfig {
     /// close it do so sooner.
     pub lasted: Duration,
     /// How long a connection must last to count for [`Self::wanted`]. Default 3 s: longer than the exchange of a bootstrap
-    /// peer that closes afterwards, and short enough that two nodes that know only each other are joined within 10 s.
+    /// peer that closes afterwards, and short enough that two nodes that know only each other are joined within 10 s. A
+    /// connection that has lasted for half of it ends [`crate::State::Isolated`], so that a peer that connects for a moment does not
+    /// change the state.
     pub settled: Duration,
     /// The number of settled peers from which on the node is [`crate::State::Joined`]. This figure only decides what the node
     /// reports. [`Self::target`] decides how many peers it dials. Default 1: two nodes that know only each other are a network.
@@ -56,7 +58,8 @@ pub struct RejoinConfig {
     pub dial_burst: u32,
     /// How many candidates are kept. Default 1,024: more than a node dials in an hour.
     pub max_candidates: usize,
-    /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports with two address families each.
+    /// How many addresses of a candidate are kept and dialed at once. Default 8: a few transports with two address families each. Where
+    /// there is no room, a new address displaces one of a less trusted origin, or one that is out of date.
     pub max_addresses: usize,
     /// How long a candidate of the bootstrap list waits at first if peers of another origin are known. Default 0.5 s. Saved
     /// peers and peers on the LAN are often connected by then, and spare the bootstrap peers the load.

@@ -7,7 +7,7 @@
 //!  handle_answered, handle_failed, handle_changed ────────────────►     │
 //!                                                                       └──► poll_timeout
 //!
-//!  Isolated ── a peer connects ──► Joining ── enough peers settle ──► Joined ◄──► Degraded
+//!  Isolated ── a peer stays ────► Joining ── enough peers settle ──► Joined ◄──► Degraded
 //!     ▲                                                                               │
 //!     └──────────────────────── the last peer is gone ────────────────────────────────┘
 //! ```
@@ -30,7 +30,8 @@
 //!   candidate that has waited longest is dialed first.
 //! - At most 64 ordinary dials start at once, and then 20 per second. Dials of lost peers and of peers to keep do not wait for
 //!   this pace: at most 16 peers count as lost, and the user names the peers to keep.
-//! - A less trusted origin displaces no candidate and no address of a more trusted one.
+//! - A less trusted origin displaces no candidate and no address of a more trusted one. There is one exception: a peer that shows
+//!   where it is now displaces the addresses that an earlier run has saved of the same peer, unless they have worked since.
 //! - The core reads no clock and opens no socket: the host passes `now` and a seed.
 //! - The memory and the packets that a source, a name server, a host on the LAN or a file can cause are bounded.
 //!

@@ -38,7 +38,7 @@ pub struct Rejoin<Id, A> {
     jitter: Jitter,
     local: Option<Id>,
     book: Book<Id, A>,
-    attempts: BTreeMap<AttemptId, Attempt>,
+    attempts: BTreeMap<AttemptId, Attempt<A>>,
     next_attempt: u64,
     pace: Pace,
     peers: Peers<Id, A>,
@@ -237,7 +237,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     /// A dial has failed, or was stopped.
     pub fn handle_failed(&mut self, now: Instant, attempt: AttemptId) {
-        self.attempts.remove(&attempt);
+        self.give_up(attempt);
         self.advance(now);
     }
 
@@ -305,7 +305,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                 self.note_lasted(now, peer, since, address);
             }
         }
-        self.attempts.retain(|_, attempt| attempt.until > now);
+        let late = self.attempts.iter().filter(|(_, dial)| dial.until <= now);
+        let late: Vec<AttemptId> = late.map(|(attempt, _)| *attempt).collect();
+        late.into_iter().for_each(|attempt| self.give_up(attempt));
         for key in self.book.expire(now) {
             self.abandon_all(key);
         }
@@ -317,11 +319,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             if let Some(entry) = self.book.get(key)
                 && let Some(peer) = entry.peer.clone()
             {
-                let addresses = entry
-                    .addresses
-                    .iter()
-                    .map(|(address, _)| address.clone())
-                    .collect();
+                let addresses = entry.all();
                 self.events.push_back(RejoinEvent::Offered {
                     purpose,
                     peer,
@@ -368,10 +366,13 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     fn derive_state(&mut self) {
         let (connected, settled) = (self.peers.len(), self.peers.settled());
+        // A peer that comes only to ask something and leaves again is no change of the state.
+        let is_young = self.peers.stayed() == 0 && self.state == State::Isolated;
         let to = match settled >= self.config.wanted {
             _ if connected == 0 => State::Isolated,
             true => State::Joined,
             false if self.was_joined => State::Degraded,
+            false if is_young => State::Isolated,
             false => State::Joining,
         };
         self.was_joined = to == State::Joined || to == State::Degraded;

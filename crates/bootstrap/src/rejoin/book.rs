@@ -71,7 +71,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
             return self.by_peer.get(peer).copied();
         }
         let shares = |entry: &Entry<Id, A>| {
-            let mut known = entry.addresses.iter().map(|(address, _)| address);
+            let mut known = entry.addresses.iter().map(|known| &known.at);
             entry.peer.is_none() && known.any(|address| candidate.addresses.contains(address))
         };
         self.iter()
@@ -94,7 +94,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
         }
         if let Some(key) = self.find(&candidate) {
             let entry = self.entries.get_mut(&key);
-            return match entry.is_some_and(|entry| entry.merge(candidate, addresses)) {
+            return match entry.is_some_and(|entry| entry.merge(&candidate, addresses)) {
                 true => Put::Extended(key),
                 false => Put::Known,
             };
@@ -111,7 +111,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
             self.by_peer.insert(peer.clone(), key);
         }
         let mut entry = Entry::new(now, candidate.peer.clone(), base);
-        entry.merge(candidate, addresses);
+        entry.merge(&candidate, addresses);
         self.entries.insert(key, entry);
         Put::New(key)
     }
@@ -155,8 +155,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Book<Id, A> {
     pub(super) fn withdraw_all(&mut self, peer: &Id, origin: Origin) -> Option<Key> {
         let key = self.by_peer.get(peer).copied()?;
         let entry = self.entries.get(&key)?;
-        let all = entry.addresses.iter().map(|(address, _)| address.clone());
-        let all = Candidate::new(Some(peer.clone()), all.collect(), origin);
+        let all = Candidate::new(Some(peer.clone()), entry.all(), origin);
         self.withdraw(&all)
     }
 

@@ -14,9 +14,10 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A dial in flight.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct Attempt<A> {
     pub(super) key: Key,
     pub(super) until: Instant,
+    addresses: Vec<A>,
 }
 
 /// A dial that is to come. The order is that of the dials.
@@ -88,7 +89,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let of_peer: Vec<AttemptId> = of_peer.map(|(id, _)| *id).collect();
         let room = self.config.max_per_peer.max(1) - 1;
         for attempt in &of_peer[..of_peer.len().saturating_sub(room)] {
-            self.attempts.remove(attempt);
+            self.give_up(*attempt);
             self.events
                 .push_back(RejoinEvent::Abandon { attempt: *attempt });
         }
@@ -107,7 +108,12 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let until = after(now, self.config.attempt.max(SHORTEST));
         let addresses = entry.to_dial(now);
         let (peer, origin) = (entry.peer.clone(), entry.origin());
-        self.attempts.insert(attempt, Attempt { key, until });
+        let dial = Attempt {
+            key,
+            until,
+            addresses: addresses.clone(),
+        };
+        self.attempts.insert(attempt, dial);
         self.events.push_back(RejoinEvent::Dial {
             attempt,
             peer,
@@ -115,6 +121,16 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             origin,
             until,
         });
+    }
+
+    /// A dial has found nobody.
+    pub(super) fn give_up(&mut self, attempt: AttemptId) {
+        let dial = self.attempts.remove(&attempt);
+        if let Some(dial) = dial
+            && let Some(entry) = self.book.get_mut(dial.key)
+        {
+            entry.fail(&dial.addresses);
+        }
     }
 
     /// Abandons the dials of a candidate.

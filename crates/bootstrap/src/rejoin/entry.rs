@@ -8,6 +8,23 @@ use crate::{Backoff, Candidate, Origin};
 /// addresses may have nothing to do with the peer, and is not dialed for ever.
 const CLAIM_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// One address of a candidate.
+#[derive(Debug)]
+pub(super) struct Known<A> {
+    pub(super) at: A,
+    /// Who named the address: one origin at least.
+    origins: Vec<Origin>,
+    /// Whether the last dial has found the peer here. `None`: it was not dialed, or the dial was given up for another connection.
+    worked: Option<bool>,
+}
+
+impl<A> Known<A> {
+    /// The most trusted origin.
+    fn trust(&self) -> Option<Origin> {
+        self.origins.iter().min().copied()
+    }
+}
+
 /// One candidate with its history.
 #[derive(Debug)]
 pub(super) struct Entry<Id, A> {
@@ -15,8 +32,8 @@ pub(super) struct Entry<Id, A> {
     pub(super) peer: Option<Id>,
     /// The peer that answered last at addresses without a peer.
     pub(super) answered: Option<Id>,
-    /// The addresses with the origins that named them. The address that worked last is the first one.
-    pub(super) addresses: Vec<(A, Vec<Origin>)>,
+    /// The address that worked last is the first one.
+    pub(super) addresses: Vec<Known<A>>,
     pub(super) backoff: Backoff,
     /// When the next dial is due. `None` while the peer is connected.
     pub(super) due: Option<Instant>,
@@ -55,8 +72,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
 
     /// The most trusted origin.
     pub(super) fn origin(&self) -> Origin {
-        let origins = self.addresses.iter().flat_map(|(_, origins)| origins);
-        origins.min().copied().unwrap_or(Origin::Other)
+        let origins = self.addresses.iter().filter_map(Known::trust);
+        origins.min().unwrap_or(Origin::Other)
     }
 
     /// All origins, without repetition.
@@ -64,7 +81,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
         let mut all: Vec<_> = self
             .addresses
             .iter()
-            .flat_map(|(_, origins)| origins)
+            .flat_map(|known| &known.origins)
             .copied()
             .collect();
         all.sort_unstable();
@@ -82,7 +99,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
             && self
                 .addresses
                 .iter()
-                .any(|(_, origins)| origins.iter().any(|origin| origin.is_shared()))
+                .any(|known| known.origins.iter().any(|origin| origin.is_shared()))
     }
 
     pub(super) fn is_lost(&self, now: Instant) -> bool {
@@ -108,23 +125,27 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
 
     /// The addresses that are more than a claim of the peer.
     pub(super) fn shown(&self) -> impl Iterator<Item = &A> {
-        let is_shown = |(_, origins): &&(A, Vec<Origin>)| origins.iter().any(|one| one.is_shown());
+        let is_shown = |known: &&Known<A>| known.origins.iter().any(|one| one.is_shown());
         self.addresses
             .iter()
             .filter(is_shown)
-            .map(|(address, _)| address)
+            .map(|known| &known.at)
     }
 
     /// The addresses of a dial. A peer that claims the addresses of others cannot aim the quick pace at them.
     pub(super) fn to_dial(&self, now: Instant) -> Vec<A> {
         match self.is_lost(now) {
             true => self.shown().cloned().collect(),
-            false => self
-                .addresses
-                .iter()
-                .map(|(address, _)| address.clone())
-                .collect(),
+            false => self.all(),
         }
+    }
+
+    /// All addresses.
+    pub(super) fn all(&self) -> Vec<A> {
+        self.addresses
+            .iter()
+            .map(|known| known.at.clone())
+            .collect()
     }
 
     /// Whether the candidate is dialed even if enough peers are connected.
@@ -132,53 +153,81 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
         self.is_kept() || self.is_lost(now)
     }
 
-    /// Adds the addresses of a candidate. Where there is no room, an address of a less trusted origin makes place. Returns
-    /// whether there is a new address.
-    pub(super) fn merge(&mut self, candidate: Candidate<Id, A>, room: usize) -> bool {
+    /// Adds the addresses of a candidate. Where there is no room, another address makes place. Returns whether there is a new
+    /// address.
+    pub(super) fn merge(&mut self, candidate: &Candidate<Id, A>, room: usize) -> bool {
         let (origin, mut new) = (candidate.origin, false);
-        for address in candidate.addresses {
-            let known = self
-                .addresses
-                .iter_mut()
-                .find(|(known, _)| *known == address);
-            if let Some((_, origins)) = known {
-                if !origins.contains(&origin) {
-                    origins.push(origin);
+        for address in &candidate.addresses {
+            let mut all = self.addresses.iter_mut();
+            if let Some(known) = all.find(|known| known.at == *address) {
+                if !known.origins.contains(&origin) {
+                    known.origins.push(origin);
                 }
                 continue;
             }
             if self.addresses.len() >= room {
-                let trust = |origins: &[Origin]| origins.iter().min().copied();
-                let worst =
-                    (0..self.addresses.len()).max_by_key(|at| (trust(&self.addresses[*at].1), *at));
-                match worst.filter(|at| trust(&self.addresses[*at].1) > Some(origin)) {
-                    Some(worst) => drop(self.addresses.remove(worst)),
-                    None => continue,
-                }
+                let Some(worst) = self.outdated(candidate) else {
+                    continue;
+                };
+                self.addresses.remove(worst);
             }
-            self.addresses.push((address, vec![origin]));
+            self.addresses.push(Known {
+                at: address.clone(),
+                origins: vec![origin],
+                worked: None,
+            });
             new = true;
         }
         new
     }
 
-    /// `origin` no longer names these addresses. The origins that do keep them.
-    pub(super) fn withdraw(&mut self, addresses: &[A], origin: Origin) {
-        for (address, origins) in &mut self.addresses {
-            if addresses.contains(address) {
-                origins.retain(|one| *one != origin);
+    /// The address that makes place for a new address of the candidate: one of a less trusted origin, or one that is as trusted
+    /// and out of date. An address is out of date if the last dial there failed. If the peer itself tells where it is, the
+    /// addresses that it told before are out of date, and so are those that an earlier run has saved, unless they have worked
+    /// since.
+    fn outdated(&self, candidate: &Candidate<Id, A>) -> Option<usize> {
+        let origin = candidate.origin;
+        let is_own = matches!(origin, Origin::Peer | Origin::Claimed);
+        let as_trusted = match origin {
+            Origin::Peer => Origin::Saved,
+            other => other,
+        };
+        let may_go = |known: &Known<A>| {
+            let is_outdated = known.worked.map_or(is_own, |worked| !worked);
+            let is_less_trusted = known.trust() > Some(origin);
+            is_less_trusted || is_outdated && known.trust() >= Some(as_trusted)
+        };
+        let others = self.addresses.iter().enumerate();
+        let others = others.filter(|(_, known)| !candidate.addresses.contains(&known.at));
+        let worst = others
+            .filter(|(_, known)| may_go(known))
+            .max_by_key(|(at, known)| (known.trust(), known.worked == Some(false), *at));
+        worst.map(|(at, _)| at)
+    }
+
+    /// A dial of these addresses has found nobody.
+    pub(super) fn fail(&mut self, addresses: &[A]) {
+        for known in &mut self.addresses {
+            if addresses.contains(&known.at) {
+                known.worked = Some(false);
             }
         }
-        self.addresses.retain(|(_, origins)| !origins.is_empty());
+    }
+
+    /// `origin` no longer names these addresses. The origins that do keep them.
+    pub(super) fn withdraw(&mut self, addresses: &[A], origin: Origin) {
+        for known in &mut self.addresses {
+            if addresses.contains(&known.at) {
+                known.origins.retain(|one| *one != origin);
+            }
+        }
+        self.addresses.retain(|known| !known.origins.is_empty());
     }
 
     /// An address worked: it is the first from now on.
     pub(super) fn prefer(&mut self, address: &A) {
-        if let Some(at) = self
-            .addresses
-            .iter()
-            .position(|(known, _)| known == address)
-        {
+        if let Some(at) = self.addresses.iter().position(|known| known.at == *address) {
+            self.addresses[at].worked = Some(true);
             self.addresses[..=at].rotate_right(1);
         }
     }

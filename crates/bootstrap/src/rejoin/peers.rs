@@ -10,6 +10,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
+    /// The connection ends the isolation of the node: half of the time to settle is over.
+    Stayed,
     /// The connection counts for the state.
     Settled,
     /// The connection resets the backoff of its peer.
@@ -21,6 +23,7 @@ pub(super) struct Connected<A> {
     pub(super) since: Instant,
     /// Where the peer was reached, if this node dialed.
     pub(super) address: Option<A>,
+    stayed: bool,
     settled: bool,
     pub(super) lasted: bool,
     quiet: bool,
@@ -31,6 +34,7 @@ pub(super) struct Connected<A> {
 pub(super) struct Peers<Id, A> {
     connected: BTreeMap<Id, Connected<A>>,
     marks: BTreeSet<(Instant, Mark, Id)>,
+    stayed: usize,
     settled: usize,
     quiet: usize,
 }
@@ -40,6 +44,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
         Self {
             connected: BTreeMap::new(),
             marks: BTreeSet::new(),
+            stayed: 0,
             settled: 0,
             quiet: 0,
         }
@@ -68,6 +73,11 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
         Some(connected)
     }
 
+    /// The number of peers whose connections are no longer young.
+    pub(super) fn stayed(&self) -> usize {
+        self.stayed
+    }
+
     pub(super) fn settled(&self) -> usize {
         self.settled
     }
@@ -93,7 +103,12 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
             known.address = address.or(known.address.take());
             return false;
         }
-        for (mark, after) in [(Mark::Settled, settled), (Mark::Lasted, lasted)] {
+        let marks = [
+            (Mark::Stayed, settled / 2),
+            (Mark::Settled, settled),
+            (Mark::Lasted, lasted),
+        ];
+        for (mark, after) in marks {
             // A time that no clock can reach never comes.
             if let Some(at) = now.checked_add(after) {
                 self.marks.insert((at, mark, peer.clone()));
@@ -102,6 +117,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
         let connected = Connected {
             since: now,
             address,
+            stayed: false,
             settled: false,
             lasted: false,
             quiet: false,
@@ -112,6 +128,7 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
 
     pub(super) fn remove(&mut self, peer: &Id) -> Option<Connected<A>> {
         let connected = self.connected.remove(peer)?;
+        self.stayed -= usize::from(connected.stayed);
         self.settled -= usize::from(connected.settled);
         self.quiet -= usize::from(connected.quiet);
         self.marks.retain(|(.., id)| id != peer);
@@ -129,6 +146,10 @@ impl<Id: Clone + Ord, A> Peers<Id, A> {
         let (at, mark, peer) = self.marks.pop_first()?;
         let connected = self.connected.get_mut(&peer)?;
         match mark {
+            Mark::Stayed => {
+                connected.stayed = true;
+                self.stayed += 1;
+            }
             Mark::Settled => {
                 connected.settled = true;
                 self.settled += 1;

@@ -60,11 +60,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     pub fn candidates(&self, now: Instant) -> Vec<CandidateView<Id, A>> {
         let view = |(key, entry): (u64, &Entry<Id, A>)| CandidateView {
             peer: entry.identity().cloned(),
-            addresses: entry
-                .addresses
-                .iter()
-                .map(|(address, _)| address.clone())
-                .collect(),
+            addresses: entry.all(),
             origins: entry.origins(),
             connected: entry
                 .identity()

@@ -6,7 +6,7 @@ use std::{fmt, time::Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// No peer is connected.
+    /// No peer is connected, or only peers that came less than half of [`crate::RejoinConfig::settled`] ago.
     Isolated,
     /// Peers are connected, but too few of them have settled so far.
     Joining,

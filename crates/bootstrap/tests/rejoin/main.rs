@@ -1,5 +1,6 @@
 //! What the core dials, when, and which state it reports. The program sets the time.
 
+mod addresses;
 mod host;
 mod losses;
 mod pace;
@@ -77,6 +78,7 @@ fn the_bootstrap_list_waits_half_a_second_for_saved_peers_and_for_nothing_else()
 fn the_states_follow_the_peers_that_have_settled() {
     let mut host = Host::new(RejoinConfig::default().with_wanted(2));
     host.connect(1);
+    host.pass(1500 * MS);
     assert_eq!(host.core.state(), State::Joining);
     host.connect(2);
     host.pass(3 * SECOND - MS);
@@ -90,6 +92,7 @@ fn the_states_follow_the_peers_that_have_settled() {
     host.disconnect(2);
     assert_eq!(host.core.state(), State::Isolated);
     host.connect(3);
+    host.pass(1500 * MS);
     assert_eq!(
         host.core.state(),
         State::Joining,
@@ -98,6 +101,29 @@ fn the_states_follow_the_peers_that_have_settled() {
     let states = host.states();
     use State::{Degraded, Isolated, Joined, Joining};
     assert_eq!(states, [Joining, Joined, Degraded, Isolated, Joining]);
+}
+
+#[test]
+fn peers_that_come_for_a_moment_do_not_change_the_state_of_an_isolated_node() {
+    let mut host = Host::new(RejoinConfig::default());
+    for peer in 1..=20 {
+        host.connect(peer);
+        host.pass(1499 * MS);
+        let reason = "isolated: 0 of 1 wanted peers are connected and have settled";
+        assert_eq!(host.core.status().to_string(), reason);
+        host.disconnect(peer);
+    }
+    assert_eq!(host.states(), []);
+    host.connect(1);
+    host.pass(1500 * MS);
+    // Once it is joining, every peer counts.
+    host.connect(2);
+    host.disconnect(1);
+    assert_eq!(host.core.state(), State::Joining);
+    host.pass(3 * SECOND);
+    host.disconnect(2);
+    let states = [State::Joining, State::Joined, State::Isolated];
+    assert_eq!(host.states(), states);
 }
 
 #[test]

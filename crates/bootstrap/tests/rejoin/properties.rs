@@ -52,6 +52,7 @@ struct Model {
     in_flight: BTreeMap<AttemptId, Instant>,
     connected: BTreeMap<u32, Instant>,
     was_joined: bool,
+    state: State,
     by_user: usize,
 }
 
@@ -63,6 +64,7 @@ impl Model {
             in_flight: BTreeMap::new(),
             connected: BTreeMap::new(),
             was_joined: false,
+            state: State::Isolated,
             by_user: 0,
         }
     }
@@ -203,12 +205,17 @@ impl Model {
             .values()
             .filter(|since| **since + config.settled <= self.now);
         let settled = settled.count();
+        let half = config.settled / 2;
+        let mut since = self.connected.values();
+        let is_young = since.all(|since| *since + half > self.now);
         let state = match self.connected.len() {
             0 => State::Isolated,
             _ if settled >= config.wanted => State::Joined,
             _ if self.was_joined => State::Degraded,
+            _ if is_young && self.state == State::Isolated => State::Isolated,
             _ => State::Joining,
         };
+        self.state = state;
         self.was_joined = matches!(state, State::Joined | State::Degraded);
         assert_eq!(self.core.state(), state);
     }
