@@ -309,6 +309,8 @@ fn public(change: &Change) -> Option<Event> {
         | Change::Woke
         | Change::Quiet { .. }
         | Change::Heard { .. }
+        | Change::Wanted { .. }
+        | Change::Offered { .. }
         | Change::Local => return None,
     })
 }

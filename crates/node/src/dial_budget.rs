@@ -56,7 +56,10 @@ impl DialBudget {
     /// Gives back one address and one question for each [`RENEWAL`] since the last call that gave back something. A dial that
     /// shares its budget with later dials calls this first, so that all of them try at most [`MAX_DIAL_ADDRESSES`] addresses at
     /// once, and then 20 per second.
-    #[allow(dead_code, reason = "only rejoining shares a budget")]
+    #[allow(
+        dead_code,
+        reason = "only rejoining and the search for relays share a budget"
+    )]
     pub(crate) fn renew(&self, now: Instant) {
         self.spent().renew(now);
     }

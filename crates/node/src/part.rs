@@ -195,7 +195,26 @@ pub(crate) enum Change {
     Heard { connection: Connection },
     /// This machine or this process was asleep. Connections may be dead although no transport has reported it.
     Woke,
+    /// A part looks for peers. A part that knows candidates answers with [`Change::Offered`], now and as it learns of them.
+    Wanted {
+        purpose: Purpose,
+        /// The number of peers that are wanted from now on. Zero: no more.
+        count: usize,
+    },
+    /// A candidate for a purpose.
+    Offered {
+        purpose: Purpose,
+        peer: PeerId,
+        /// The known addresses of the peer, the best one first.
+        addresses: Vec<Multiaddr>,
+    },
 }
+
+/// What a part looks for peers for.
+pub(crate) type Purpose = &'static str;
+
+/// Peers that may be relays.
+pub(crate) const RELAYS: Purpose = "relays";
 
 /// The code that requested a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,15 +12,20 @@
 //! reservations, it also asks the lost relay again after a pause of up to one second. The next pauses are up to two seconds, four
 //! seconds and so on, and at most one minute. The client never gives up a reservation for a better relay.
 //!
+//! With [`ClientConfig::auto`], the client also looks for relays by itself, among the peers that its host offers. See
+//! [`Client::handle_offered`].
+//!
 //! The client limits the effects of a hostile relay. A relay cannot choose how often the client asks it. The client refuses a
 //! reservation that is shorter than [`ClientConfig::min_ttl`], and renews a slot after 0.7 of that time at the earliest. Only a
 //! slot that lasted for at least this minimum resets the pauses between requests. A relay cannot choose which addresses the
 //! client announces. The client announces at most 8 addresses of a relay: first the address at which it reached the relay, then
 //! addresses with the same IP address, and then addresses that a probe has confirmed.
 
+mod choice;
 mod config;
 mod event;
 mod network;
+mod offers;
 mod probing;
 mod relay;
 mod vetting;
@@ -37,13 +42,16 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
+#[cfg(test)]
+use self::relay::Subnet;
 pub use self::{
     config::ClientConfig,
     event::{Answer, AskError, ClientEvent, LostCause},
 };
 use self::{
+    offers::Search,
     probing::Probe,
-    relay::{Relay, State, Subnet},
+    relay::{Relay, State},
 };
 use crate::{
     error::Status,
@@ -65,6 +73,7 @@ pub struct Client {
     probing: Option<Probe>,
     /// The relay that was probed last.
     probed: Option<PeerId>,
+    search: Search,
     events: VecDeque<ClientEvent>,
     random: SmallRng,
     closed: bool,
@@ -79,6 +88,7 @@ impl Client {
             vacant: VecDeque::new(),
             probing: None,
             probed: None,
+            search: Search::default(),
             events: VecDeque::new(),
             random: SmallRng::seed_from_u64(seed),
             closed: false,
@@ -94,11 +104,14 @@ impl Client {
         address: &Multiaddr,
         rtt: Option<Duration>,
     ) {
-        let is_full = self.relays.len() >= self.config.max_candidates;
-        if self.closed || is_full && !self.relays.contains_key(&relay) {
+        let of_host = |relay: &&Relay| relay.offer.is_none();
+        let is_full = self.relays.values().filter(of_host).count() >= self.config.max_candidates;
+        let is_known = self.relays.get(&relay).as_ref().is_some_and(of_host);
+        if self.closed || is_full && !is_known {
             return;
         }
         let known = self.relays.entry(relay).or_insert_with(|| Relay::new(now));
+        known.offer = None;
         known.add_address(address);
         known.rtt = rtt.or(known.rtt);
         self.fill(now);
@@ -147,6 +160,7 @@ impl Client {
                     self.lose(now, *relay, LostCause::Refused(status));
                 }
                 let retry_in = self.rest(now, *relay);
+                self.note_declined(relay);
                 self.events.push_back(ClientEvent::Refused {
                     relay: *relay,
                     status,
@@ -186,6 +200,7 @@ impl Client {
                     let within = self.config.answer;
                     self.failed(now, id, AskError::NoAnswer { within });
                 }
+                State::Examining { .. } => self.examined(now, &id, None),
             }
         }
         self.probe_next(now);
@@ -194,11 +209,13 @@ impl Client {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let lacking = self.kept() < self.config.reservations;
-        let counts = |relay: &&Relay| lacking || !matches!(relay.state, State::Idle { .. });
-        let relays = self.relays.values().filter(counts);
+        let counts = self.counts();
+        let relays = self.relays.values().filter_map(|relay| match relay.state {
+            State::Idle { until } => self.next_try(relay, until, &counts),
+            _ => relay.due(),
+        });
         let probed = self.probing.as_ref().map(|probe| probe.until);
-        relays.filter_map(Relay::due).chain(probed).min()
+        relays.chain(probed).chain(self.next_wish(&counts)).min()
     }
 
     /// The next action or notice for the host.
@@ -305,9 +322,12 @@ impl Client {
     fn failed(&mut self, now: Instant, relay: PeerId, error: AskError) {
         let held_until = self.relays.get(&relay).and_then(Relay::held_until);
         let retry_in = self.rest(now, relay);
-        if let Some((expires, known)) = held_until.zip(self.relays.get_mut(&relay)) {
-            let renew = (now + retry_in).min(expires);
-            known.state = State::Held { renew, expires };
+        match held_until.zip(self.relays.get_mut(&relay)) {
+            Some((expires, known)) => {
+                let renew = (now + retry_in).min(expires);
+                known.state = State::Held { renew, expires };
+            }
+            None => self.note_declined(&relay),
         }
         self.events.push_back(ClientEvent::Failed {
             relay,
@@ -323,68 +343,15 @@ impl Client {
             if lasted {
                 known.failures = 0;
             }
+            if let Some(offer) = &mut known.offer {
+                offer.lasted = lasted;
+            }
             known.forget_slot();
         }
         self.events.push_back(ClientEvent::Lost { relay, cause });
         self.vacant.push_back(relay);
-        while self.vacant.len() > self.config.reservations {
+        while self.vacant.len() > self.config.reservations.max(self.config.auto) {
             self.vacant.pop_front();
-        }
-    }
-
-    /// Leaves a relay alone for a while.
-    fn rest(&mut self, now: Instant, relay: PeerId) -> Duration {
-        let fraction = self.random.random::<f64>();
-        let Some(relay) = self.relays.get_mut(&relay) else {
-            return Duration::ZERO;
-        };
-        if relay.excused.take().is_some_and(|until| now < until) {
-            relay.state = State::Idle { until: now };
-            return Duration::ZERO;
-        }
-        let doubled = self
-            .config
-            .backoff
-            .saturating_mul(1 << relay.failures.min(16));
-        let rest = doubled
-            .min(self.config.max_backoff)
-            .mul_f64(0.5 + fraction / 2.0);
-        relay.failures = relay.failures.saturating_add(1);
-        relay.state = State::Idle { until: now + rest };
-        rest
-    }
-
-    /// How many relays are held or asked.
-    fn kept(&self) -> usize {
-        let kept = |relay: &&Relay| !matches!(relay.state, State::Idle { .. });
-        self.relays.values().filter(kept).count()
-    }
-
-    /// Asks the best relays until enough are held or asked.
-    fn fill(&mut self, now: Instant) {
-        while self.kept() < self.config.reservations {
-            let taken: Vec<Subnet> = (self.relays.values())
-                .filter(|relay| !matches!(relay.state, State::Idle { .. }))
-                .filter_map(|relay| relay.subnet.clone())
-                .collect();
-            let shares = |relay: &Relay| relay.subnet.as_ref().is_some_and(|s| taken.contains(s));
-            let ready = self
-                .relays
-                .iter_mut()
-                .filter(|(_, relay)| relay.is_ready(now));
-            let best = ready.min_by_key(|(id, relay)| {
-                let far = relay.rtt.unwrap_or(Duration::MAX);
-                (shares(relay), relay.failures > 0, far, **id)
-            });
-            let Some((id, relay)) = best else {
-                return;
-            };
-            let until = now + self.config.answer;
-            relay.state = State::Asking { until };
-            self.events.push_back(ClientEvent::Ask {
-                relay: *id,
-                addresses: relay.addresses.clone(),
-            });
         }
     }
 }

@@ -14,7 +14,8 @@ pub struct RelayConfig {
     /// The addresses of relays at which the node may hold a slot. Each address must end in the relay's peer id.
     /// Default: none.
     pub reserve_at: Vec<Multiaddr>,
-    /// The number of slots that the node holds at the same time, and the pauses before it asks a relay again.
+    /// The number of slots that the node holds at the same time, and the pauses before it asks a relay again. With
+    /// [`ClientConfig::auto`], the node also looks for relays by itself, among the candidates of the feature `bootstrap`.
     pub client: ClientConfig,
 }
 

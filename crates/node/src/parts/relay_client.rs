@@ -2,10 +2,11 @@
 //!
 //! relay-slots chooses the relay and the time of each request, and implements the protocol. This file connects to
 //! relays, announces the addresses at them, dials an address that relay-slots wants to confirm, and upgrades each circuit to
-//! a connection.
+//! a connection. Another part offers the peers among which relay-slots finds relays by itself.
 
 mod event;
 mod probe;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -24,17 +25,17 @@ use tokio_util::sync::CancellationToken;
 use transport_tcp::Upgrader;
 
 pub use self::event::ReservationEvent;
+use self::search::Search;
 use crate::{
     address::{self, Kind},
     config::RelayConfig,
     connection::{InUse, Muxed, Path, RelayLimit, Stream},
     context::Context,
-    dial_budget::DialBudget,
     error::{AttemptCause, error_chain},
     local::Announcer,
     part::{
-        Attempt, Change, Connector, InboundStream, Incoming, Part, Reached, Service, Source,
-        Stranger,
+        Attempt, Change, Connector, InboundStream, Incoming, Part, RELAYS, Reached, Service,
+        Source, Stranger,
     },
 };
 
@@ -47,6 +48,9 @@ pub(crate) struct RelayClient {
     client: driver::RelayClient,
     /// The configured relays, with their ids.
     candidates: Vec<(PeerId, Multiaddr)>,
+    /// Whether the node also finds relays by itself.
+    finds: bool,
+    search: Search,
     upgrader: Arc<Upgrader>,
     stranger: Stranger,
 }
@@ -77,6 +81,8 @@ impl RelayClient {
             cx,
             client,
             candidates,
+            finds: config.client.auto > 0,
+            search: Search::default(),
             upgrader,
             stranger,
         }
@@ -103,6 +109,14 @@ impl RelayClient {
             ClientEvent::Lost { relay, .. } => {
                 self.cx.publish(Announcer::Relay(*relay), Vec::new())
             }
+            ClientEvent::Wanted { count } => {
+                let (purpose, count) = (RELAYS, *count);
+                self.cx.report(Change::Wanted { purpose, count });
+            }
+            ClientEvent::Examine { relay, addresses } => {
+                self.examine(*relay, addresses.clone(), stop.clone());
+            }
+            ClientEvent::Released { relay } => self.release(relay),
             _ => {}
         }
         self.cx.emit_part(ReservationEvent(event));
@@ -113,6 +127,8 @@ impl RelayClient {
         self.cx.spawn(async move {
             let ask = this.client.ask(relay, this.open_hop(relay, addresses));
             stop.run_until_cancelled(ask).await;
+            // The stream of the request was still open when its outcome was known.
+            this.close_unneeded(&relay);
         });
     }
 
@@ -122,8 +138,7 @@ impl RelayClient {
         relay: PeerId,
         addresses: Vec<Multiaddr>,
     ) -> Result<(Stream, Multiaddr), String> {
-        let budget = DialBudget::default();
-        let connection = self.cx.connect_to_relay(relay, addresses, budget).await;
+        let connection = self.connect_to(relay, addresses).await;
         let connection = connection.map_err(|error| error_chain(&error))?;
         if let Some(rtt) = connection.rtt() {
             self.client.handle_rtt(&relay, rtt);
@@ -280,7 +295,7 @@ impl Part for RelayClient {
             limited: false,
             per_connection: Some(MOST_ARRIVING),
             keeps_open: false,
-            enabled: !self.candidates.is_empty(),
+            enabled: self.finds || !self.candidates.is_empty(),
             serve: Arc::new(move |inbound| Box::pin(Arc::clone(&self).accept(inbound))),
         }]
     }
@@ -290,6 +305,9 @@ impl Part for RelayClient {
     }
 
     fn handle(&self, _now: Instant, change: &Change) {
+        if self.finds {
+            self.note_offers(change);
+        }
         match change {
             Change::Disconnected {
                 connection,

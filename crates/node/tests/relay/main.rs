@@ -2,6 +2,8 @@
 #![cfg(all(feature = "relay", feature = "quic"))]
 
 mod announced;
+#[cfg(feature = "bootstrap")]
+mod auto;
 mod circuits;
 #[path = "../common/mod.rs"]
 mod common;

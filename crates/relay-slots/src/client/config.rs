@@ -22,8 +22,21 @@ pub struct ClientConfig {
     /// The shortest reservation that the client accepts. Default 60 s, so that a relay can cause a request and a new announcement
     /// of addresses at most once in 42 s. A shorter reservation counts as a failure.
     pub min_ttl: Duration,
-    /// How many relays may be known at once. Further candidates are ignored. Default 256.
+    /// How many relays may be known at once. Further candidates are ignored. Default 256. Offered peers do not count.
     pub max_candidates: usize,
+    /// How many slots the client keeps at relays that it finds by itself, among the peers that the host offers
+    /// ([`crate::Client::handle_offered`]). The slots at the relays of [`crate::Client::handle_candidate`] count, and these relays
+    /// are asked first. Default 0: the client looks for no relay.
+    pub auto: usize,
+    /// The longest pause before an offered peer is tried again: one that could not be reached, is no relay, or gave no slot. The
+    /// pause is between half of that and all of it, and at most a day. Default 5 min, because a stranger owes this peer nothing. A
+    /// relay whose slot has lasted for [`Self::min_ttl`] is asked again after [`Self::backoff`], as one that the host has chosen.
+    pub offer_pause: Duration,
+    /// How many offered peers may be tried without a wait. Default 8.
+    pub offer_burst: u32,
+    /// The time after which one more offered peer may be tried. Default 10 s. Those who name thousands of candidates thus cause a
+    /// burst of dials, and then 6 dials per minute.
+    pub offer_interval: Duration,
 }
 
 impl Default for ClientConfig {
@@ -36,6 +49,10 @@ impl Default for ClientConfig {
             fallback_ttl: Duration::from_secs(300),
             min_ttl: Duration::from_secs(60),
             max_candidates: 256,
+            auto: 0,
+            offer_pause: Duration::from_secs(300),
+            offer_burst: 8,
+            offer_interval: Duration::from_secs(10),
         }
     }
 }
@@ -74,6 +91,18 @@ impl ClientConfig {
     /// Sets [`Self::max_candidates`].
     pub fn with_max_candidates(mut self, relays: usize) -> Self {
         self.max_candidates = relays;
+        self
+    }
+
+    /// Sets [`Self::auto`].
+    pub fn with_auto(mut self, slots: usize) -> Self {
+        self.auto = slots;
+        self
+    }
+
+    /// Sets [`Self::offer_pause`], [`Self::offer_burst`] and [`Self::offer_interval`].
+    pub fn with_offers(mut self, pause: Duration, burst: u32, interval: Duration) -> Self {
+        (self.offer_pause, self.offer_burst, self.offer_interval) = (pause, burst, interval);
         self
     }
 }

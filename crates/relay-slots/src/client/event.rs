@@ -80,6 +80,26 @@ pub enum ClientEvent {
         /// Its addresses, from [`crate::Client::handle_candidate`].
         addresses: Vec<Multiaddr>,
     },
+    /// The client looks for relays: offer it so many peers with [`crate::Client::handle_offered`], now and as they become known. A new
+    /// request replaces the last one, and may be answered with the same peers. Zero: no more.
+    Wanted {
+        /// How many peers.
+        count: usize,
+    },
+    /// Find out whether an offered peer serves the hop protocol: connect to it if there is no connection yet, read its identify
+    /// message, and pass the outcome to [`crate::Client::handle_examined`].
+    Examine {
+        /// The peer.
+        relay: PeerId,
+        /// Its addresses, as offered.
+        addresses: Vec<Multiaddr>,
+    },
+    /// An offered peer was examined or asked, and does not hold a slot for this peer. The host may close the connection if it was
+    /// opened for this.
+    Released {
+        /// The peer.
+        relay: PeerId,
+    },
     /// A relay granted a slot.
     Granted {
         /// The relay.

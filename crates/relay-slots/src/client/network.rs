@@ -12,6 +12,13 @@ impl Client {
     /// the change may have removed the cause of the failure. For 10 s, the first failure or loss of each relay causes no pause.
     pub fn handle_network_changed(&mut self, now: Instant) {
         for relay in self.relays.values_mut() {
+            if let Some(offer) = &mut relay.offer {
+                // The change makes no relay of a peer that is none.
+                if offer.is_no_relay() {
+                    continue;
+                }
+                offer.declined = false;
+            }
             relay.excused = Some(now + EXCUSED);
             if let State::Idle { until } = &mut relay.state {
                 *until = now.min(*until);

@@ -8,6 +8,8 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
+use super::offers::Offer;
+
 /// The most addresses that are kept of a relay.
 const MAX_RELAY_ADDRESSES: usize = 8;
 
@@ -16,8 +18,14 @@ const BURST: u32 = 8;
 /// The time after which a relay may cause one more probe.
 const EVERY: Duration = Duration::from_secs(60);
 
+/// The failures in a row after which an offered relay rests as long as a stranger, whatever it was before. Its pauses add up to
+/// about a minute by then.
+const STRANGE_AFTER: u32 = 6;
+
 #[derive(Debug)]
 pub(super) struct Relay {
+    /// `None`: the host has chosen the relay.
+    pub(super) offer: Option<Offer>,
     /// Where it can be reached, the latest last.
     pub(super) addresses: Vec<Multiaddr>,
     /// Where the host reached it last.
@@ -66,6 +74,8 @@ impl Allowed {
 pub(super) enum State {
     /// May be asked from then on.
     Idle { until: Instant },
+    /// The host must have found out by then whether this is a relay.
+    Examining { until: Instant },
     /// Must have answered by then.
     Asking { until: Instant },
     /// Is to be asked again by then.
@@ -77,6 +87,7 @@ pub(super) enum State {
 impl Relay {
     pub(super) fn new(now: Instant) -> Self {
         Self {
+            offer: None,
             addresses: Vec::new(),
             reached: None,
             circuits: Vec::new(),
@@ -116,8 +127,22 @@ impl Relay {
     pub(super) fn held_until(&self) -> Option<Instant> {
         match self.state {
             State::Held { expires, .. } | State::Renewing { expires, .. } => Some(expires),
-            State::Idle { .. } | State::Asking { .. } => None,
+            State::Idle { .. } | State::Examining { .. } | State::Asking { .. } => None,
         }
+    }
+
+    /// Whether the host has only offered the relay, and no slot of it has lasted of late.
+    pub(super) fn is_stranger(&self) -> bool {
+        let Some(offer) = &self.offer else {
+            return false;
+        };
+        let is_known = offer.lasted && self.failures < STRANGE_AFTER;
+        self.granted.is_none() && !is_known
+    }
+
+    /// Whether the relay is in one of these subnets.
+    pub(super) fn shares(&self, subnets: &[&Subnet]) -> bool {
+        self.subnet.as_ref().is_some_and(|of| subnets.contains(&of))
     }
 
     /// The slot of this relay is lost. Forgets which of its addresses are proven.
@@ -131,7 +156,7 @@ impl Relay {
     /// When it needs attention.
     pub(super) fn due(&self) -> Option<Instant> {
         Some(match self.state {
-            State::Idle { until } | State::Asking { until } => until,
+            State::Idle { until } | State::Examining { until } | State::Asking { until } => until,
             State::Held { renew, expires } => renew.min(expires),
             State::Renewing { until, expires } => until.min(expires),
         })

@@ -2,6 +2,7 @@ use super::*;
 
 mod announced;
 mod hostile;
+mod offers;
 
 const UNIX: u64 = 1_700_000_000;
 

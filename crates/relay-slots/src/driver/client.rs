@@ -72,6 +72,16 @@ impl RelayClient {
         self.with(|client| client.handle_rtt(relay, rtt));
     }
 
+    /// A peer that may be a relay: see [`Client::handle_offered`].
+    pub fn handle_offered(&self, relay: PeerId, addresses: &[Multiaddr]) {
+        self.with(|client| client.handle_offered(now(), relay, addresses));
+    }
+
+    /// A connected peer has told whether it serves the hop protocol: see [`Client::handle_identified`].
+    pub fn handle_identified(&self, relay: &PeerId, serves: bool) {
+        self.with(|client| client.handle_identified(now(), relay, serves));
+    }
+
     /// The client must not ask a relay any more. It gives up its reservation at this relay.
     pub fn handle_removed(&self, relay: &PeerId) {
         self.with(|client| client.handle_removed(now(), relay));
@@ -104,7 +114,8 @@ impl RelayClient {
         result
     }
 
-    /// Waits for the next event. On [`ClientEvent::Ask`] the host calls [`Self::ask`] in a task of its own.
+    /// Waits for the next event. On [`ClientEvent::Ask`], [`ClientEvent::Examine`] and [`ClientEvent::Probe`], the host calls
+    /// [`Self::ask`], [`Self::examine`] and [`Self::probe`] in a task of its own.
     pub async fn next(&self) -> ClientEvent {
         loop {
             let due = {
@@ -157,6 +168,15 @@ impl RelayClient {
         if let Some(hop) = hop {
             end(hop).await;
         }
+    }
+
+    /// Carries out [`ClientEvent::Examine`]. `look` connects to the peer if there is no connection yet, and returns whether the
+    /// peer serves the hop protocol. `None`: it cannot be told. The examination takes at most
+    /// [`crate::ClientConfig::answer`].
+    pub async fn examine(&self, relay: PeerId, look: impl Future<Output = Option<bool>>) {
+        let within = self.lock().config().answer;
+        let serves = timeout(within, look).await.unwrap_or(None);
+        self.with(|client| client.handle_examined(now(), &relay, serves));
     }
 
     /// Carries out [`ClientEvent::Probe`]. `dial` dials the address under a new identity, and returns whether the relay is

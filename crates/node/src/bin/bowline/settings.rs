@@ -58,6 +58,7 @@ struct RelaySection {
     server: forms::Setting<bool>,
     reserve_at: List<','>,
     reservations: forms::Setting<usize>,
+    auto: forms::Setting<usize>,
     min_ttl_s: forms::Setting<f64>,
     terms: node::relay_slots::Terms,
 }
@@ -333,6 +334,9 @@ fn relay(
     client = client.with_min_ttl(least);
     if let Some(reservations) = section.reservations.0 {
         client = client.with_reservations(reservations);
+    }
+    if let Some(auto) = section.auto.0 {
+        client = client.with_auto(auto);
     }
     config = config.with_client(client);
     Ok(match section.server.0.unwrap_or(false) {

@@ -37,6 +37,9 @@ impl PartEvent for ReservationEvent {
             ClientEvent::Replaced { .. } => "reservation_replaced",
             ClientEvent::Probe { .. } => "reservation_probe",
             ClientEvent::Proved { .. } => "reservation_proved",
+            ClientEvent::Wanted { .. } => "reservation_wanted",
+            ClientEvent::Examine { .. } => "reservation_examine",
+            ClientEvent::Released { .. } => "reservation_released",
             _ => "reservation",
         }
     }
@@ -54,7 +57,9 @@ impl PartEvent for ReservationEvent {
             | ClientEvent::Granted { relay, .. }
             | ClientEvent::Renewed { relay, .. }
             | ClientEvent::Probe { relay, .. }
-            | ClientEvent::Proved { relay, .. } => json!({"relay": relay.to_string()}),
+            | ClientEvent::Proved { relay, .. }
+            | ClientEvent::Examine { relay, .. }
+            | ClientEvent::Released { relay } => json!({"relay": relay.to_string()}),
             ClientEvent::Refused {
                 relay,
                 status,
@@ -69,6 +74,7 @@ impl PartEvent for ReservationEvent {
                 error,
                 retry_in,
             } => with_retry(relay, &error_chain(error), retry_in),
+            ClientEvent::Wanted { count } => json!({"count": count}),
             ClientEvent::Lost { relay, cause } => {
                 json!({"relay": relay.to_string(), "reason": cause.to_string()})
             }
@@ -79,8 +85,8 @@ impl PartEvent for ReservationEvent {
         }
     }
 
-    /// A request needs no line, because the answer gets one. A proved address gets its own line as a new address. A loss
-    /// at shutdown needs no line either.
+    /// A request needs no line, because the answer gets one. A proved address gets its own line as a new address. The search for
+    /// relays and a loss at shutdown need no line either.
     fn is_notable(&self) -> bool {
         let at_shutdown = matches!(
             self.0,
@@ -91,7 +97,12 @@ impl PartEvent for ReservationEvent {
         );
         let is_quiet = matches!(
             self.0,
-            ClientEvent::Ask { .. } | ClientEvent::Probe { .. } | ClientEvent::Proved { .. }
+            ClientEvent::Ask { .. }
+                | ClientEvent::Probe { .. }
+                | ClientEvent::Proved { .. }
+                | ClientEvent::Wanted { .. }
+                | ClientEvent::Examine { .. }
+                | ClientEvent::Released { .. }
         );
         !at_shutdown && !is_quiet
     }
@@ -121,6 +132,13 @@ impl fmt::Display for ReservationEvent {
             }
             ClientEvent::Proved { relay, .. } => {
                 write!(f, "{relay} was found at another address")
+            }
+            ClientEvent::Wanted { count } => write!(f, "looking for {count} possible relays"),
+            ClientEvent::Examine { relay, .. } => {
+                write!(f, "finding out whether {relay} is a relay")
+            }
+            ClientEvent::Released { relay } => {
+                write!(f, "{relay} gives this node no slot and is not needed")
             }
             ClientEvent::Lost { relay, cause } => {
                 write!(f, "{relay} no longer relays for this node: {cause}")
@@ -212,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_and_shutting_down_are_not_worth_a_line() {
+    fn asking_searching_and_shutting_down_are_not_worth_a_line() {
         let relay = relay();
         for event in [
             ClientEvent::Ask {
@@ -227,6 +245,12 @@ mod tests {
                 relay,
                 addresses: vec![],
             },
+            ClientEvent::Wanted { count: 16 },
+            ClientEvent::Examine {
+                relay,
+                addresses: vec![],
+            },
+            ClientEvent::Released { relay },
             ClientEvent::Lost {
                 relay,
                 cause: LostCause::Closing,

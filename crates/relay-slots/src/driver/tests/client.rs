@@ -161,3 +161,31 @@ async fn a_relay_that_opens_a_stream_and_sends_half_a_message_has_five_seconds()
     );
     assert_eq!(started.elapsed(), REQUEST);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_offered_peer_is_examined_in_time_and_asked_if_it_is_a_relay() {
+    let config = ClientConfig::default().with_auto(1);
+    let within = config.answer;
+    let client = RelayClient::new(peer(), Client::new(1, config));
+    assert_eq!(client.next().await, ClientEvent::Wanted { count: 16 });
+    let (silent, relay) = (peer(), peer());
+    client.handle_offered(silent, &[at()]);
+    let examine = |relay| ClientEvent::Examine {
+        relay,
+        addresses: vec![at()],
+    };
+    assert_eq!(client.next().await, examine(silent));
+    let started = Instant::now();
+    client.examine(silent, std::future::pending()).await;
+    assert_eq!(started.elapsed(), within);
+    assert_eq!(client.next().await, ClientEvent::Released { relay: silent });
+
+    client.handle_offered(relay, &[at()]);
+    assert_eq!(client.next().await, examine(relay));
+    client.examine(relay, async { Some(true) }).await;
+    let addresses = vec![at()];
+    assert_eq!(client.next().await, ClientEvent::Ask { relay, addresses });
+    client.handle_identified(&relay, false);
+    client.handle_removed(&relay);
+    assert!(client.held().is_empty());
+}

@@ -61,7 +61,14 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
     ("quic", &["idle_timeout_s", "keep_alive_s"]),
     (
         "relay",
-        &["server", "reserve_at", "reservations", "min_ttl_s", "terms"],
+        &[
+            "server",
+            "reserve_at",
+            "reservations",
+            "auto",
+            "min_ttl_s",
+            "terms",
+        ],
     ),
 ];
 
