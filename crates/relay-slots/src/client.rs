@@ -25,6 +25,7 @@ mod choice;
 mod config;
 mod event;
 mod network;
+mod offer;
 mod offers;
 mod probing;
 mod relay;

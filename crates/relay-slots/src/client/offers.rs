@@ -20,6 +20,7 @@ use multiaddr::Multiaddr;
 use super::{
     Client, ClientEvent,
     choice::Counts,
+    offer::Offer,
     relay::{Relay, State},
 };
 
@@ -36,41 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WISH_GAP: Duration = Duration::from_secs(10);
 /// The longest interval of the pace that counts.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// What the client knows of a relay that it has not been told to use, but that the host has offered.
-#[derive(Debug)]
-pub(super) struct Offer {
-    /// The order of the offers. A peer that was tried in vain goes to the end.
-    pub(super) number: u64,
-    /// Whether the peer serves the hop protocol, as far as it has told.
-    serves: Option<bool>,
-    /// The pace has admitted a try, which has not ended.
-    trying: bool,
-    /// The peer was asked for a slot and gave none: nothing that it tells ends its pause.
-    pub(super) declined: bool,
-    /// The last slot of the peer lasted for [`super::ClientConfig::min_ttl`].
-    pub(super) lasted: bool,
-}
-
-impl Offer {
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            serves: None,
-            trying: false,
-            declined: false,
-            lasted: false,
-        }
-    }
-
-    pub(super) fn serves(&self) -> bool {
-        self.serves == Some(true)
-    }
-
-    pub(super) fn is_no_relay(&self) -> bool {
-        self.serves == Some(false)
-    }
-}
 
 /// The state of the search.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
-use super::offers::Offer;
+use super::offer::Offer;
 
 /// The most addresses that are kept of a relay.
 const MAX_RELAY_ADDRESSES: usize = 8;

@@ -248,7 +248,7 @@ fn an_offered_relay_whose_slot_lasted_is_asked_again_within_a_second_and_a_dead_
 
 #[test]
 fn a_change_of_the_network_ends_the_pauses_of_relays_and_not_of_other_peers() {
-    let mut bench = searching(1);
+    let mut bench = searching(2);
     for number in [1, 2] {
         bench.offer(number);
         bench.identified(number, number == 1);
@@ -305,4 +305,23 @@ fn new_addresses_of_an_offered_peer_replace_the_old_ones() {
         Some(vec![other, best]),
         "the best address is the last one"
     );
+}
+
+#[test]
+fn peers_that_were_never_tried_come_first_and_the_others_take_turns() {
+    let config = ClientConfig::default().with_auto(1);
+    let mut bench = with(config.with_offers(300 * SECOND, 1, 1000 * SECOND));
+    let nobody = |bench: &mut Bench, event: &ClientEvent| {
+        if let ClientEvent::Examine { relay, .. } = event {
+            let now = bench.now;
+            bench.client.handle_examined(now, relay, None);
+        }
+    };
+    bench.offer(1);
+    let mut tried = examined(&bench.pass_with(10 * SECOND, nobody));
+    bench.offer(2);
+    bench.offer(3);
+    tried.extend(examined(&bench.pass_with(5000 * SECOND, nobody)));
+    let tried: Vec<_> = tried.into_iter().map(|(_, relay)| relay).collect();
+    assert_eq!(tried, [1, 2, 3, 1, 2, 3].map(peer));
 }
