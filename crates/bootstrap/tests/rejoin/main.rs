@@ -1,5 +1,7 @@
 //! What the core dials, when, and which state it reports. The program sets the time.
 
+mod candidates;
+mod changes;
 mod host;
 mod losses;
 mod pace;

@@ -2,7 +2,7 @@
 
 use bootstrap::{Origin, RejoinConfig};
 
-use crate::host::{Host, MS};
+use crate::host::{Host, MS, SECOND};
 
 /// Fails each dial at once, for so many steps of 10 ms. Returns the number of dials in each step.
 fn fail(host: &mut Host, steps: usize) -> Vec<usize> {
@@ -74,4 +74,33 @@ fn peers_to_keep_lost_peers_and_the_user_s_dials_wait_for_no_other_candidate() {
         assert!(host.now < begun + 260 * MS, "a lost peer");
         fail(&mut host, 1);
     }
+}
+
+#[test]
+fn dials_of_lost_peers_leave_the_other_candidates_their_twenty_a_second() {
+    let mut host = Host::new(RejoinConfig::default());
+    for peer in 1001..=1016 {
+        host.add(peer, &[peer], Origin::Saved);
+        host.connect(peer);
+    }
+    host.pass(10 * SECOND);
+    for peer in 1..=500 {
+        host.add(peer, &[peer], Origin::Lan);
+    }
+    (1001..=1016).for_each(|peer| host.disconnect(peer));
+    let dials = |host: &Host, is_lost: bool| -> u64 {
+        let views = host.core.candidates(host.now);
+        let of_kind = views
+            .iter()
+            .filter(|view| (view.peer > Some(1000)) == is_lost);
+        of_kind.map(|view| view.dials).sum()
+    };
+    // The burst is over then.
+    fail(&mut host, 500);
+    let before = [false, true].map(|is_lost| dials(&host, is_lost));
+    fail(&mut host, 1000);
+    let ordinary = dials(&host, false) - before[0];
+    assert!((195..=205).contains(&ordinary), "{ordinary} in 10 s");
+    let lost = dials(&host, true) - before[1];
+    assert!(lost > 150, "{lost} of lost peers in 10 s");
 }
