@@ -130,7 +130,8 @@ async fn a_dialer_that_hides_any_kind_of_host_is_not_direct_and_its_dials_have_m
             let rules = rules.via("rest", Matcher::any(), Direct::default());
             builder = builder.dialer(Arc::new(rules));
         }
-        let part = part(&builder.build().unwrap());
+        let node = builder.build().unwrap();
+        let part = part(&node);
         let attempt = part.handle.with(|core, _| core.config().attempt);
         (sources::dials_all_directly(&part.context), attempt)
     };
