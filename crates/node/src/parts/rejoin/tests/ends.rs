@@ -96,34 +96,6 @@ async fn a_peer_is_not_lost_while_another_connection_to_it_is_open() {
     until(|| connected().is_empty()).await;
 }
 
-#[cfg(feature = "relay")]
-#[tokio::test]
-async fn a_circuit_that_its_relay_limits_is_no_connection_to_the_network() {
-    use crate::{RelayConfig, RelayServerConfig};
-    let with = |relay: RelayConfig| {
-        let builder = Node::builder(Keypair::generate_ed25519());
-        builder
-            .config(Config::default().with_relay(relay))
-            .build()
-            .unwrap()
-    };
-    let server = RelayServerConfig::default();
-    let relay = with(RelayConfig::default().with_server(server));
-    let hidden = with(RelayConfig::default().with_reserve_at([listen(&relay).await]));
-    let circuit = || {
-        let mut all = hidden.listen_addresses().into_iter();
-        all.find(|at| at.iter().any(|one| one == multiaddr::Protocol::P2pCircuit))
-    };
-    until(|| circuit().is_some()).await;
-    let seeker = quick(BootstrapConfig::default());
-    let dialed = within(seeker.dial([circuit().unwrap()])).await.unwrap();
-    assert_eq!(dialed.peer(), hidden.peer_id());
-    let connected = part(&seeker)
-        .handle
-        .with(|core, _| core.connected().copied().collect::<Vec<_>>());
-    assert_eq!(connected, [relay.peer_id()]);
-}
-
 fn at(n: u8) -> Multiaddr {
     format!("/ip4/44.{n}.0.1/tcp/1").parse().unwrap()
 }
