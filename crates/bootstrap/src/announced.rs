@@ -123,7 +123,13 @@ mod tests {
         let own = [
             "/ip4/44.1.2.3/tcp/1".to_owned(),
             "/ip4/44.1.2.3/udp/9/quic-v1".to_owned(),
+            format!("/ip4/44.1.2.3/tcp/2/p2p/{}", PeerId::random()),
             format!("/ip4/44.9.9.9/tcp/7/p2p/{RELAY}/p2p-circuit"),
+            format!(
+                "/ip4/44.9.9.9/tcp/7/p2p/{RELAY}/p2p-circuit/p2p/{}",
+                PeerId::random()
+            ),
+            "/ip6/::ffff:44.1.2.3/tcp/1".to_owned(),
         ];
         let others = [
             "/ip4/44.1.2.4/tcp/1".to_owned(),
@@ -133,6 +139,7 @@ mod tests {
         ];
         let all: Vec<&String> = own.iter().chain(&others).collect();
         assert_eq!(sorted("44.1.2.3", &all), [own.to_vec(), others.to_vec()]);
+        assert_eq!(sorted("::ffff:44.1.2.3", &own[..2])[0], own[..2]);
         let local = ["/ip4/127.0.0.2/tcp/1", "/ip6/::1/tcp/1"];
         assert_eq!(sorted("127.0.0.1", &local)[0], local);
         let neighbour = ["/ip6/2a00:1:2:3::1/tcp/1", "/ip6/2a00:1:2:4::1/tcp/1"];

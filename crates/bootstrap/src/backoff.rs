@@ -121,10 +121,13 @@ mod tests {
             backoff.ceiling(Duration::from_secs(10)),
             Duration::from_secs(10)
         );
-        assert_eq!(
-            backoff.ceiling(Duration::from_secs(300)),
-            Duration::from_secs(16)
-        );
+        let (short, long) = (Duration::from_secs(10), Duration::from_secs(300));
+        assert_eq!(backoff.ceiling(long), Duration::from_secs(16));
+        for _ in 0..20 {
+            backoff.next(long, &mut jitter);
+        }
+        backoff.raise(short);
+        assert_eq!(backoff.ceiling(long), Duration::from_secs(16));
     }
 
     proptest! {

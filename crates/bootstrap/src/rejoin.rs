@@ -18,8 +18,9 @@ use std::{
     time::Instant,
 };
 
-use book::{Book, Put};
+use book::{Book, Key, Put};
 use dials::{Attempt, after};
+use entry::Entry;
 use pace::Pace;
 use peers::{Mark, Peers};
 pub use state::{Reason, State, Status};
@@ -83,13 +84,10 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         }
         let shared = candidate.origin.is_shared();
         let room = (self.config.max_candidates, self.config.max_addresses);
-        let (peers, attempts) = (&self.peers, &self.attempts);
+        let may_go = may_go(&self.peers, &self.attempts);
         let put = self
             .book
-            .put(now, candidate, self.config.base, room, |key, entry| {
-                let connected = entry.identity().is_some_and(|peer| peers.contains(peer));
-                !connected && attempts.values().all(|attempt| attempt.key != key)
-            });
+            .put(now, candidate, self.config.base, room, may_go);
         match put {
             Put::New(key) => {
                 let others = self.book.iter().any(|(_, entry)| !entry.is_shared());
@@ -336,13 +334,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
             let (config, local) = (&self.config, self.local.as_ref() != Some(&peer));
             let candidate = Candidate::new(Some(peer.clone()), vec![address.clone()], Origin::Peer);
             let room = (config.max_candidates, config.max_addresses);
-            let peers = &self.peers;
+            let may_go = may_go(&self.peers, &self.attempts);
             if local
-                && let Put::New(key) =
-                    self.book
-                        .put(now, candidate, config.base, room, |_, entry| {
-                            !entry.identity().is_some_and(|peer| peers.contains(peer))
-                        })
+                && let Put::New(key) = self.book.put(now, candidate, config.base, room, may_go)
                 && let Some(entry) = self.book.get_mut(key)
             {
                 entry.last_connected = Some(now);
@@ -380,5 +374,16 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         if from != to {
             self.events.push_back(RejoinEvent::State { from, to });
         }
+    }
+}
+
+/// Whether a candidate may make place for another one: its peer is not connected, and no dial of it is in flight.
+fn may_go<Id: Clone + Ord, A: Clone + PartialEq>(
+    peers: &Peers<Id, A>,
+    attempts: &BTreeMap<AttemptId, Attempt>,
+) -> impl Fn(Key, &Entry<Id, A>) -> bool {
+    move |key, entry| {
+        let connected = entry.identity().is_some_and(|peer| peers.contains(peer));
+        !connected && attempts.values().all(|attempt| attempt.key != key)
     }
 }

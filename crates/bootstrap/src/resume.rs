@@ -103,6 +103,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_second_of_growth_of_the_time_asleep_is_a_suspension_and_a_gap_is_added_to_it() {
+        let (mut resume, start) = (Resume::default(), Instant::now());
+        let millis = Duration::from_millis;
+        assert_eq!(resume.handle_tick(start, Some(millis(0))), None);
+        let almost = resume.handle_tick(start + SECOND, Some(millis(999)));
+        assert_eq!(almost, None);
+        let woken = resume.handle_tick(start + 2 * SECOND, Some(millis(1999)));
+        assert_eq!(woken, Some(SECOND));
+        let both = resume.handle_tick(start + 8 * SECOND, Some(millis(4999)));
+        assert_eq!(both, Some(6 * SECOND + 3 * SECOND));
+    }
+
     #[cfg(all(feature = "tokio", target_os = "linux"))]
     #[test]
     fn the_time_asleep_can_be_read_and_stands_still_while_the_host_is_awake() {

@@ -179,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_bad_line_eighty_characters_are_shown() {
+        let text = "ä".repeat(200);
+        let (_, problems) = parse(Path::new("list"), text.as_bytes());
+        let shown = format!("list:1: {:?} is not an address", "ä".repeat(80));
+        let problem = problems[0].to_string();
+        assert!(problem.starts_with(&shown), "{problem}");
+    }
+
+    #[test]
     fn a_file_of_more_than_a_thousand_addresses_or_a_mebibyte_is_cut_and_says_so() {
         let text = "/ip4/192.0.2.1/tcp/1\n".repeat(1001);
         let (peers, problems) = parse(Path::new("list"), text.as_bytes());

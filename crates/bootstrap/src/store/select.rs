@@ -190,6 +190,52 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_with_several_addresses_in_a_subnet_takes_one_of_its_places() {
+        let many = |n: u64| {
+            let mut peer = peer(&format!("/ip4/44.1.2.{n}/tcp/1"), n);
+            let quic = format!("/ip4/44.1.2.{n}/udp/1/quic-v1").parse();
+            peer.addresses.push(quic.unwrap());
+            peer
+        };
+        let peers = (1..=5).map(many).collect();
+        assert_eq!(kept(peers, &StoreConfig::default()), [5, 4, 3, 2]);
+    }
+
+    #[test]
+    fn by_default_256_peers_are_kept_and_none_that_was_not_seen_for_ninety_days() {
+        let now = 100 * 24 * 3600;
+        let seen = |n: u64, days: u64, more: u64| {
+            let mut peer = peer(&format!("/ip4/44.{n}.0.1/tcp/1"), n);
+            peer.last_seen = now - days * 24 * 3600 - more;
+            peer
+        };
+        let kept = |peers| select(peers, &StoreConfig::default(), now).len();
+        assert_eq!(kept(vec![seen(1, 90, 0), seen(2, 90, 1)]), 1);
+        let at = |n: u64| peer(&format!("/ip4/{}.{}.0.1/tcp/1", 44 + n / 200, n % 200), n);
+        let many = |n: u64| {
+            let mut peer = at(n);
+            peer.last_seen = now;
+            peer
+        };
+        assert_eq!(kept((0..300).map(many).collect()), 256);
+    }
+
+    #[test]
+    fn a_host_name_in_another_case_is_the_same_name() {
+        let names = ["a.example", "A.example", "a.EXAMPLE", "A.Example"];
+        let peers = (1..).zip(names.iter().cycle().take(8));
+        let peers = peers.map(|(n, name)| peer(&format!("/dns/{name}/tcp/1"), n));
+        assert_eq!(kept(peers.collect(), &StoreConfig::default()), [8, 7, 6, 5]);
+    }
+
+    #[test]
+    fn the_unique_local_networks_of_ipv6_are_private_whatever_their_number() {
+        let config = StoreConfig::default().with_max_peers(8);
+        let local = |n: u64| peer(&format!("/ip6/fd{n:02x}::1/tcp/1"), n);
+        assert_eq!(kept((1..=8).map(local).collect(), &config), [8, 7, 6, 5]);
+    }
+
+    #[test]
     fn a_private_address_in_its_ipv6_form_is_private_too() {
         let config = StoreConfig::default().with_max_peers(8);
         let mapped = |n: u64| peer(&format!("/ip6/::ffff:10.0.0.{n}/tcp/1"), n);

@@ -341,3 +341,30 @@ async fn of_a_file_with_thousands_of_records_4096_are_read() {
     let told = "4096 records of saved peers are unreadable and were ignored";
     assert!(problems[0].ends_with(told), "{problems:?}");
 }
+
+#[tokio::test]
+async fn a_failure_of_the_writer_is_told_by_the_source_that_has_named_the_peers() {
+    let (failing, failures) = mpsc::channel(1);
+    let peers = vec![SavedPeer::new(
+        PeerId::random(),
+        vec![address(1)],
+        1,
+        SECOND,
+    )];
+    let loaded = Loaded {
+        peers,
+        problems: Vec::new(),
+        failures,
+    };
+    let mut source = crate::sources::saved(loaded);
+    let (peers, problems) = named(&mut source).await;
+    assert_eq!((peers.len(), problems.len()), (1, 0));
+    let (path, reason) = ("peers".into(), "the disk is full".to_owned());
+    failing
+        .send(SourceError::Store { path, reason })
+        .await
+        .unwrap();
+    let (_, problems) = named(&mut source).await;
+    let told = "cannot use the saved peers in peers: the disk is full";
+    assert_eq!(problems, [told]);
+}

@@ -234,3 +234,42 @@ fn a_peer_that_closes_at_once_again_and_again_is_dialed_at_the_backoff_s_pace() 
         assert!((50..=90).contains(&early), "{early} in the first 2 s");
     }
 }
+
+#[test]
+fn lost_peers_in_flight_take_no_place_of_the_other_candidates() {
+    let mut host = Host::new(RejoinConfig::default().with_target(4));
+    for peer in 1..=8 {
+        host.add(peer, &[peer], Origin::Saved);
+        host.connect(peer);
+    }
+    host.pass(10 * SECOND);
+    (1..=8).for_each(|peer| host.disconnect(peer));
+    host.pass(5 * SECOND);
+    let in_flight = (1..=8).filter(|peer| host.view(*peer).in_flight > 0);
+    assert_eq!(in_flight.count(), 8);
+    host.dials();
+    host.add(9, &[9], Origin::Saved);
+    assert_eq!(host.dialed(), [Some(9)]);
+}
+
+#[test]
+fn after_its_two_minutes_a_lost_peer_is_one_of_the_few_dials_in_flight_again() {
+    let mut host = Host::new(RejoinConfig::default().with_target(1));
+    for peer in 1..=8 {
+        host.add(peer, &[peer], Origin::Saved);
+        host.connect(peer);
+    }
+    host.pass(10 * SECOND);
+    (1..=8).for_each(|peer| host.disconnect(peer));
+    host.pass(130 * SECOND);
+    for _ in 0..600 {
+        host.pass(100 * MS);
+        let in_flight = (1..=8)
+            .filter(|peer| host.view(*peer).in_flight > 0)
+            .count();
+        assert!(
+            in_flight <= 2,
+            "{in_flight} peers, twice as many as are missing"
+        );
+    }
+}

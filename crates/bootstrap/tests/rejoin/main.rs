@@ -1,6 +1,8 @@
 //! What the core dials, when, and which state it reports. The program sets the time.
 
 mod addresses;
+mod candidates;
+mod changes;
 mod host;
 mod losses;
 mod pace;

@@ -2,7 +2,7 @@
 
 use bootstrap::{Origin, RejoinConfig};
 
-use crate::host::{Host, MS};
+use crate::host::{Host, MS, SECOND};
 
 /// Fails each dial at once, for so many steps of 10 ms. Returns the number of dials in each step.
 fn fail(host: &mut Host, steps: usize) -> Vec<usize> {
@@ -74,4 +74,23 @@ fn peers_to_keep_lost_peers_and_the_user_s_dials_wait_for_no_other_candidate() {
         assert!(host.now < begun + 260 * MS, "a lost peer");
         fail(&mut host, 1);
     }
+}
+
+#[test]
+fn a_minute_of_dials_of_lost_peers_leaves_the_other_candidates_their_dials_without_a_pause() {
+    let mut host = Host::new(RejoinConfig::default());
+    for peer in 1001..=1016 {
+        host.add(peer, &[peer], Origin::Saved);
+        host.connect(peer);
+    }
+    host.pass(10 * SECOND);
+    (1001..=1016).for_each(|peer| host.disconnect(peer));
+    let lost: usize = fail(&mut host, 6000).iter().sum();
+    assert!(lost > 1000, "{lost} dials of lost peers");
+    for peer in 1..=16 {
+        host.add(peer, &[peer], Origin::Lan);
+    }
+    let dialed = host.dialed();
+    let others = dialed.iter().filter(|peer| **peer <= Some(16));
+    assert_eq!(others.count(), 16, "{dialed:?}");
 }

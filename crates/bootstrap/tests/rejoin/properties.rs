@@ -21,7 +21,7 @@ const ORIGINS: [Origin; 6] = [
 enum Input {
     Candidate(u32, u32, usize),
     Withdrawn(u32, u32, usize),
-    Connected(u32),
+    Connected(u32, Option<u32>),
     Disconnected(u32),
     Answered(u32),
     Failed(usize),
@@ -34,7 +34,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let input = prop_oneof![
         4 => (0u32..12, 0u32..6, 0usize..6).prop_map(|(peer, address, origin)| Input::Candidate(peer, address, origin)),
         1 => (0u32..12, 0u32..6, 0usize..6).prop_map(|(peer, address, origin)| Input::Withdrawn(peer, address, origin)),
-        3 => (1u32..12).prop_map(Input::Connected),
+        3 => (1u32..12, prop::option::of(0u32..6)).prop_map(|(peer, address)| Input::Connected(peer, address)),
         3 => (1u32..12).prop_map(Input::Disconnected),
         1 => (1u32..12).prop_map(Input::Answered),
         2 => (0usize..8).prop_map(Input::Failed),
@@ -84,8 +84,8 @@ impl Model {
                 self.core
                     .handle_withdrawn(now, &candidate(peer, address, origin));
             }
-            Input::Connected(peer) => {
-                self.core.handle_connected(now, &peer, None);
+            Input::Connected(peer, address) => {
+                self.core.handle_connected(now, &peer, address);
                 self.connected.entry(peer).or_insert(now);
             }
             Input::Disconnected(peer) => {

@@ -124,6 +124,7 @@ fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
     host.pass(5 * SECOND);
     assert!(!host.dialed().is_empty());
     host.connect(1);
+    assert!(!host.view(1).lost);
     host.pass(600 * SECOND);
     assert_eq!(host.dialed(), []);
     // It is connected without a pause, and may be quiet and then lost once more.
@@ -179,4 +180,40 @@ fn a_peer_that_this_host_closes_is_forgotten_unless_a_source_names_it() {
         [1],
         "only the address of the source is left"
     );
+}
+
+#[test]
+fn a_node_whose_only_peer_is_quiet_dials_the_others_within_ten_seconds_again_and_again() {
+    let mut host = Host::new(RejoinConfig::default());
+    host.connect(99);
+    host.add(1, &[1], Origin::Saved);
+    let wait = |host: &Host| host.view(1).next.expect("not connected") - host.now;
+    while wait(&host) < 60 * SECOND {
+        host.pass(SECOND);
+    }
+    host.dials();
+    let mut last = host.now;
+    host.core.handle_quiet(host.now, &99);
+    host.pass(600 * SECOND);
+    let dials = host.dials();
+    assert!(dials.len() >= 60, "{} dials in 600 s", dials.len());
+    for dial in dials {
+        assert!(dial.at - last <= 10 * SECOND, "{:?}", dial.at - last);
+        last = dial.at;
+    }
+}
+
+#[test]
+fn a_peer_that_this_host_closes_is_forgotten_with_its_claims_and_its_dials_end() {
+    let mut host = connected(Origin::Claimed, 8);
+    host.core.handle_dismissed(host.now, &1);
+    host.disconnect(1);
+    assert!(host.core.candidates(host.now).is_empty());
+
+    let mut host = connected(Origin::Peer, 8);
+    host.core.handle_quiet(host.now, &1);
+    host.pass(5 * SECOND);
+    let dial = host.dials().pop().expect("a quiet peer is dialed");
+    host.core.handle_dismissed(host.now, &1);
+    assert!(host.abandoned().contains(&dial.attempt));
 }

@@ -197,6 +197,18 @@ fn each_listener_needs_its_own_four_networks() {
 }
 
 #[test]
+fn each_listener_has_its_own_three_addresses_in_the_order_of_their_numbers() {
+    let mut host = Host::new();
+    for (listener, addresses) in [(2, ["a", "b", "c", "d"]), (1, ["e", "f", "g", "h"])] {
+        host.listener = listener;
+        for address in addresses {
+            host.observed_by(4, address);
+        }
+    }
+    assert_eq!(host.addresses(), ["e", "f", "g", "a", "b", "c"]);
+}
+
+#[test]
 fn the_peers_of_one_listener_take_no_place_of_another_listener() {
     let mut host = Host::new();
     host.listener = 1;

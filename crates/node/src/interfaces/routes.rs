@@ -89,6 +89,8 @@ mod tests {
         assert_eq!(usual.as_deref(), Some("eth0 00000000 00000000 010200C0 0"));
         assert_eq!(v4(&route("010200C0", "0003", 9)), usual);
         assert_ne!(v4(&route("020200C0", "0003", 0)), usual);
+        let costly = "eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0";
+        assert_ne!(v4(costly), usual, "a route with another metric");
         let zero = "0".repeat(32);
         let six = |hop: &str, flags: &str, used: &str| {
             v6(&format!(

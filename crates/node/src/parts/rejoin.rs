@@ -10,6 +10,8 @@ mod listing;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod sources;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 mod told;
 
 use std::{

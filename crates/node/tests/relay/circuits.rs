@@ -162,3 +162,21 @@ async fn a_relay_that_announces_another_peer_than_there_is_gives_no_connection()
     .await;
     assert!(cause.to_string().contains("announced"), "{cause}");
 }
+
+#[cfg(feature = "bootstrap")]
+#[tokio::test]
+async fn a_circuit_that_its_relay_limits_is_no_connection_to_the_network() {
+    let relay = relay(Caps::default(), TableConfig::default());
+    let hidden = behind(&[&listen(&relay, TCP).await]);
+    let at = reached_at(&hidden).await;
+    // A candidate whose own address does not answer.
+    let nowhere = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", hidden.peer_id());
+    let list = [nowhere.parse().unwrap()];
+    let bootstrap = node::BootstrapConfig::default().with_list(list);
+    let seeker = with(Config::default().with_bootstrap(bootstrap));
+    within(seeker.dial([at])).await.unwrap();
+    let known = seeker.candidates();
+    let candidate = known.iter().find(|one| one.peer == Some(hidden.peer_id()));
+    assert!(!candidate.unwrap().connected, "{known:?}");
+    seeker.shutdown().await;
+}

@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_eight_addresses_and_leaves_out_one_that_fits_in_no_string() {
+        let peer = PeerId::random();
+        let long = address(&format!("/dns4/{}/tcp/1", "a".repeat(200)));
+        let short = (1..=20).map(|n| address(&format!("/ip4/192.168.1.2/tcp/{n}")));
+        let all: Vec<_> = std::iter::once(long).chain(short).collect();
+        let Some(Packet::Answer(peers)) = decode(&answer(NAME, peer, &all).unwrap()) else {
+            panic!("not read")
+        };
+        assert_eq!(peers[0].addresses, all[1..=8]);
+    }
+
+    #[test]
     fn the_answers_of_go_rust_and_js_are_read() {
         let peer = PeerId::random();
         let strings: Vec<_> = (1..=3)

@@ -147,6 +147,15 @@ mod tests {
         let announced = |text: &str| is_announced(&text.parse().unwrap(), &HERE);
         assert!(announced("/ip4/192.168.1.7/tcp/1") && announced("/ip6/fd00::1/udp/1/quic-v1"));
         assert!(!announced("/ip4/127.0.0.1/tcp/1") && !announced("/ip4/10.0.0.1/tcp/1"));
+        let alone = Interface {
+            ip: Ipv4Addr::new(169, 254, 1, 7),
+            prefix: 16,
+        };
+        let (own, other) = ("/ip4/169.254.1.7/tcp/1", "/ip4/169.254.9.9/tcp/1");
+        let [own, other] = [own, other].map(|text| text.parse().unwrap());
+        assert!(is_announced(&own, &alone) && !is_announced(&other, &alone));
+        let source = Ipv4Addr::new(169, 254, 1, 9);
+        assert!(is_plausible(&other, source, &alone), "without a router");
         let relay = libp2p_identity::PeerId::random();
         assert!(!announced(&format!(
             "/ip4/192.168.1.7/tcp/1/p2p/{relay}/p2p-circuit"

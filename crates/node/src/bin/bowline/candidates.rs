@@ -63,3 +63,40 @@ fn row([peer, state, origins, dials, in_flight, next, addresses]: &[&str; 7]) ->
         "{peer:<52}  {state:<9}  {origins:<12}  {dials:>6}  {in_flight:>9}  {next:>14}  {addresses}"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_state_the_next_dial_and_all_addresses_of_a_candidate() {
+        let words = |candidate: Value| {
+            let line = describe(&candidate);
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let mut candidate = json!({
+            "peer": "12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf",
+            "addresses": ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1"],
+            "origins": ["list", "saved"],
+            "connected": false, "lost": true, "dials": 7, "in_flight": 2, "next_ms": 1300,
+        });
+        let id = candidate["peer"].as_str().unwrap_or_default().to_owned();
+        let peer = id.as_str();
+        let addresses = "/ip4/192.0.2.1/tcp/1,/ip4/192.0.2.2/tcp/1";
+        let lost = [peer, "lost", "list,saved", "7", "2", "1.3", addresses];
+        assert_eq!(words(candidate.clone()), lost);
+        candidate["connected"] = true.into();
+        candidate["next_ms"] = Value::Null;
+        let connected = [peer, "connected", "list,saved", "7", "2", "-", addresses];
+        assert_eq!(words(candidate.clone()), connected);
+        candidate["connected"] = false.into();
+        candidate["lost"] = false.into();
+        candidate["peer"] = Value::Null;
+        let other = ["-", "-", "list,saved", "7", "2", "-", addresses];
+        assert_eq!(words(candidate), other);
+    }
+}

@@ -176,3 +176,39 @@ fn is_oneself(error: &DialError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+    use super::{super::Rejoin, *};
+    use crate::{Keypair, Node};
+
+    #[tokio::test]
+    async fn the_dials_of_peers_that_others_have_named_share_a_budget_and_no_other_dials_do() {
+        use bootstrap::Origin as From;
+        let node = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+        let part = node.part::<Rejoin>().unwrap();
+        let dials = Dials::new(&part.context, &part.handle, &part.counters);
+        let taken = |origin| {
+            let budget = dials.budget(origin);
+            (0..200).filter(|_| budget.take_address()).count()
+        };
+        let of_others = [From::DnsAddr, From::Routing, From::Claimed, From::Other].map(taken);
+        // A slow machine needs some time, in which the budget grows a little.
+        assert_eq!(of_others[0], 100);
+        assert!(
+            of_others[1..].iter().all(|taken| *taken < 50),
+            "{of_others:?}"
+        );
+        let own = [
+            From::Kept,
+            From::List,
+            From::File,
+            From::Saved,
+            From::Peer,
+            From::Lan,
+        ];
+        assert_eq!(own.map(taken), [100; 6]);
+    }
+}

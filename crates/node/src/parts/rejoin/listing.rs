@@ -103,3 +103,41 @@ fn describe(view: &NodeCandidate, now: Instant) -> Value {
         "longest_ms": view.longest.map(millis),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bootstrap::{Candidate, Origin};
+
+    use super::*;
+
+    #[test]
+    fn a_listed_candidate_has_its_state_and_its_history() {
+        let mut core = Core::new(None, 7, RejoinConfig::default());
+        let (start, peer, at) = (Instant::now(), PeerId::random(), "/ip4/192.0.2.1/tcp/1");
+        let address = at.parse().expect("an address");
+        let candidate = Candidate::new(Some(peer), vec![address], Origin::Saved);
+        core.handle_candidate(start, candidate);
+        core.handle_connected(start, &peer, None);
+        let end = start + Duration::from_secs(20);
+        core.handle_timeout(end);
+        core.handle_disconnected(end, &peer);
+        let view = core.candidates(end).remove(0);
+        let next = view.next.expect("a lost peer is dialed");
+        let now = next - Duration::from_millis(100);
+        let expected = json!({
+            "peer": peer.to_string(),
+            "addresses": [at],
+            "origins": ["saved"],
+            "connected": false,
+            "lost": true,
+            "in_flight": 0,
+            "dials": 1,
+            "failures": 0,
+            "next_ms": 100,
+            "longest_ms": 20_000,
+        });
+        assert_eq!(describe(&view, now), expected);
+    }
+}

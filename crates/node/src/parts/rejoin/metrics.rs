@@ -71,3 +71,19 @@ fn number(state: State) -> i64 {
         _ => -1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_the_number_that_the_help_names() {
+        let states = [
+            State::Isolated,
+            State::Joining,
+            State::Degraded,
+            State::Joined,
+        ];
+        assert_eq!(states.map(number), [0, 1, 2, 3]);
+    }
+}

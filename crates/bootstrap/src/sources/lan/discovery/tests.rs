@@ -1,5 +1,7 @@
 //! The LAN in simulated time.
 
+mod packets;
+
 use super::*;
 
 const HERE: Interface = Interface {

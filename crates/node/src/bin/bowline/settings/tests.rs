@@ -260,3 +260,45 @@ fn up_and_the_other_commands_find_the_same_data_directory_in_the_environment() {
         }
     }
 }
+
+#[test]
+fn each_setting_about_joining_sets_its_own_figure() {
+    let second = Duration::from_secs;
+    let config = by_file(
+        "[bootstrap]\nattempt_s = 1\nlasted_s = 2\nsettled_s = 3\nbase_s = 4\nlost_cap_s = 5\n\
+         lost_window_s = 6\nisolated_cap_s = 7\ncap_s = 8\nmax_lost = 9\nmax_dials = 10\n\
+         wanted = 11\ntarget = 12\n",
+    );
+    let default = node::bootstrap::RejoinConfig::default();
+    let per_peer = default.max_per_peer;
+    let expected = default
+        .with_dials(second(1), 10, per_peer)
+        .with_stays(second(3), second(2))
+        .with_base(second(4))
+        .with_lost(second(5), second(6), 9)
+        .with_caps(second(7), second(8))
+        .with_wanted(11)
+        .with_target(12);
+    assert_eq!(config.config.bootstrap.rejoin, expected);
+    let through_proxy = config.config.bootstrap.attempt_through_proxy;
+    assert_eq!(through_proxy, Some(second(1)));
+}
+
+#[test]
+fn up_searches_the_lan_saves_peers_and_redials_them_unless_a_setting_says_otherwise() {
+    let config = by_file("").config.bootstrap;
+    assert!(config.mdns);
+    assert_eq!(config.saved, Some(PathBuf::from("given").join("peers")));
+    assert_eq!(config.redial, Some(true));
+    assert_eq!(config.rejoin, node::bootstrap::RejoinConfig::default());
+    let config = by_file("[bootstrap]\nmdns = false\nsaved = false\nwanted = 20\n");
+    let config = config.config.bootstrap;
+    assert!(!config.mdns && config.saved.is_none());
+    assert_eq!((config.rejoin.wanted, config.rejoin.target), (20, 20));
+    assert!(
+        !fine(resolved(&["--no-mdns"], &[], ""))
+            .config
+            .bootstrap
+            .mdns
+    );
+}

@@ -1,6 +1,8 @@
 //! The driver and the sources that need no network, under a paused clock.
 #![cfg(all(feature = "dnsaddr", feature = "tokio"))]
 
+mod dnsaddr;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,8 +10,8 @@ use std::{
 
 use bootstrap::{
     Candidate, Driver, DriverEvent, Multiaddr, Origin, PeerId, PeerSource, Rejoin, RejoinConfig,
-    RejoinEvent,
-    sources::{self, List, Task, TxtLookup},
+    RejoinEvent, SourceError,
+    sources::{self, List, Task},
 };
 use tokio::time::{Instant, advance, timeout};
 
@@ -207,140 +209,64 @@ async fn a_bad_line_that_stays_is_named_once_although_the_file_is_read_again() {
     assert!(again[0].contains(":3: \"worse\""), "{again:?}");
 }
 
-/// A look-up that counts its questions and answers with these records, or fails while there are none.
-fn look_up(records: &Arc<Mutex<Vec<String>>>) -> (TxtLookup, Arc<Mutex<Vec<Instant>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let (times, records) = (asked.clone(), records.clone());
-    let look_up = TxtLookup::new(move |name| {
-        assert_eq!(name, "_dnsaddr.example.org");
-        times.lock().expect("no panic").push(Instant::now());
-        let records: Vec<_> = records
-            .lock()
-            .expect("no panic")
-            .iter()
-            .map(|record| record.clone().into_bytes())
-            .collect();
-        async move {
-            if records.is_empty() {
-                Err("no such name".to_owned())
-            } else {
-                Ok(records)
-            }
+/// A driver that waits for its next event in a task of its own, half a second after its last tick.
+async fn waiting(
+    mut driver: Driver<u32, &'static str>,
+) -> tokio::task::JoinHandle<(DriverEvent<u32, &'static str>, Instant)> {
+    events(&mut driver, 10 * SECOND + SECOND / 2).await;
+    let waiting = tokio::spawn(async move { (driver.next().await, Instant::now()) });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    waiting
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_and_a_change_of_the_network_wake_the_driver_at_once() {
+    let is_dial = |event: &DriverEvent<u32, &str>| {
+        matches!(event, DriverEvent::Rejoin(RejoinEvent::Dial { .. }))
+    };
+    let candidate = || Candidate::new(Some(1), vec!["a"], Origin::Saved);
+    let (driver, handle) = Driver::new(core(), Vec::new());
+    let (waiting, begun) = (waiting(driver).await, Instant::now());
+    handle.with(|core, now| core.handle_candidate(now, candidate()));
+    let (event, at) = waiting.await.unwrap();
+    assert!(is_dial(&event) && at == begun, "{event:?}");
+
+    let day = 24 * 3600 * SECOND;
+    let slow = RejoinConfig::default().with_base(day).with_caps(day, day);
+    let (driver, handle) = Driver::new(Rejoin::new(None, 7, slow), Vec::new());
+    handle.with(|core, now| core.handle_candidate(now, candidate()));
+    let (waiting, begun) = (self::waiting(driver).await, Instant::now());
+    handle.changed();
+    let (event, at) = waiting.await.unwrap();
+    assert!(is_dial(&event) && at == begun, "{event:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_findings_of_a_function_that_has_ended_are_taken() {
+    let source = Task::new(|finds| async move {
+        for n in 1..=3 {
+            finds
+                .candidate(Candidate::new(Some(n), vec![n], Origin::Other))
+                .await;
         }
     });
-    (look_up, asked)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dnsaddr_name_that_fails_is_told_once_asked_at_the_backoff_s_pace_and_then_gives_its_peers()
- {
-    let records = Arc::new(Mutex::new(Vec::new()));
-    let (look_up, asked) = look_up(&records);
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
-    let failed = events(&mut driver, 300 * SECOND).await;
-    assert_eq!(
-        problems(&failed),
-        ["cannot resolve /dnsaddr/example.org: no such name"]
-    );
-    let questions = asked.lock().unwrap().len();
-    assert!(
-        (40..=100).contains(&questions),
-        "{questions} questions in 300 s of isolation"
-    );
-
-    let (one, two) = (PeerId::random(), PeerId::random());
-    let record = |peer, port| format!("dnsaddr=/ip4/192.0.2.1/tcp/{port}/p2p/{peer}");
-    *records.lock().unwrap() = vec![record(one, 1), record(two, 2), record(one, 3)];
-    events(&mut driver, 10 * SECOND).await;
+    let (mut driver, handle) = Driver::new(core::<u32, u32>(), vec![Box::new(source)]);
+    events(&mut driver, SECOND).await;
     let known = handle.with(|core, now| core.candidates(now));
-    let known: Vec<_> = known
-        .iter()
-        .map(|view| (view.peer.unwrap(), view.addresses.len()))
-        .collect();
-    assert_eq!(known, [(one, 2), (two, 1)]);
-
-    // With enough peers, nobody is asked, not even after a minute.
-    handle
-        .with(|core, now| (0..8).for_each(|_| core.handle_connected(now, &PeerId::random(), None)));
-    events(&mut driver, SECOND).await;
-    let before = asked.lock().unwrap().len();
-    events(&mut driver, 600 * SECOND).await;
-    assert_eq!(asked.lock().unwrap().len(), before);
-    handle.changed();
-    events(&mut driver, SECOND).await;
-    assert_eq!(
-        asked.lock().unwrap().len(),
-        before + 1,
-        "a new network may have new records"
-    );
+    assert_eq!(known.len(), 3);
 }
 
-/// One name gives a peer. The other fails, gives the same peer for a time, and fails again.
+/// A pipe would otherwise hold the source until somebody writes to it.
 #[tokio::test(start_paused = true)]
-async fn a_dnsaddr_name_that_fails_neither_hastens_the_others_nor_silences_their_failures() {
-    let record = format!("dnsaddr=/ip4/192.0.2.1/tcp/1/p2p/{}", PeerId::random());
-    let broken = Arc::new(Mutex::new(vec!["_dnsaddr.bad.example"]));
-    let asked = Arc::new(Mutex::new(Vec::<String>::new()));
-    let (names, failing) = (asked.clone(), broken.clone());
-    let look_up = TxtLookup::new(move |name| {
-        let fails = failing.lock().expect("no panic").contains(&&*name);
-        names.lock().expect("no panic").push(name);
-        let answer = match fails {
-            true => Err("no such name".to_owned()),
-            false => Ok(vec![record.clone().into_bytes()]),
-        };
-        std::future::ready(answer)
-    });
-    let names = ["good.example", "bad.example"].map(|name| (name.to_owned(), None));
-    let source = sources::dnsaddr(names.into(), look_up, 7);
+async fn a_path_that_is_no_regular_file_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = sources::file(folder.path());
     let (mut driver, _handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
-    let told = async |driver: &mut _| problems(&events(driver, 301 * SECOND).await);
-    let count = |name: &str| {
-        let asked = asked.lock().expect("no panic");
-        asked.iter().filter(|one| one.contains(name)).count()
+    let events = events(&mut driver, 5 * SECOND).await;
+    let [DriverEvent::Problem(SourceError::Read { source, .. })] = &events[..] else {
+        panic!("{events:?}");
     };
-    let failure = |name: &str| format!("cannot resolve /dnsaddr/{name}.example: no such name");
-    assert_eq!(told(&mut driver).await, [failure("bad")]);
-    assert_eq!(count("good"), 6, "once a minute");
-    assert!(count("bad") >= 40, "{} questions", count("bad"));
-    broken
-        .lock()
-        .expect("no panic")
-        .push("_dnsaddr.good.example");
-    assert_eq!(told(&mut driver).await, [failure("good")]);
-    broken.lock().expect("no panic").clear();
-    assert_eq!(told(&mut driver).await, [""; 0], "both name the same peer");
-    broken
-        .lock()
-        .expect("no panic")
-        .push("_dnsaddr.bad.example");
-    assert_eq!(told(&mut driver).await, [failure("bad")]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn records_that_change_in_each_round_keep_a_hundred_candidates_and_no_more() {
-    let records = Arc::new(Mutex::new(Vec::new()));
-    let (look_up, _) = look_up(&records);
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
-    for _ in 0..3 {
-        let record = |port| format!("dnsaddr=/ip4/192.0.2.1/tcp/{port}/p2p/{}", PeerId::random());
-        *records.lock().unwrap() = (1..=60).map(record).collect();
-        events(&mut driver, 61 * SECOND).await;
-    }
-    let known = handle.with(|core, now| core.candidates(now)).len();
-    assert_eq!(known, 100);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_server_that_never_answers_does_not_hold_the_source() {
-    let look_up = TxtLookup::new(|_| std::future::pending());
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, _handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
-    let events = events(&mut driver, 6 * SECOND).await;
-    assert_eq!(
-        problems(&events),
-        ["cannot resolve /dnsaddr/example.org: no answer within 5s"]
-    );
+    assert_eq!(source.to_string(), "not a regular file");
 }
