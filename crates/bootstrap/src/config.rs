@@ -34,7 +34,7 @@ pub struct RejoinConfig {
     pub wanted: usize,
     /// The core dials candidates until so many peers are connected: this figure decides how many peers the node dials, not what
     /// it reports, which is [`Self::wanted`]. Default 8: the loss of a few peers isolates nobody. Lost peers and peers to keep
-    /// are dialed beyond that.
+    /// are dialed beyond that. If [`Self::wanted`] is higher, it counts instead.
     pub target: usize,
     /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and an older one
     /// would only repeat its packets at growing intervals.
@@ -115,6 +115,11 @@ impl RejoinConfig {
     pub fn with_stays(mut self, settled: Duration, lasted: Duration) -> Self {
         (self.settled, self.lasted) = (settled, lasted);
         self
+    }
+
+    /// How many connected peers end the ordinary dials. With fewer than [`Self::wanted`], the node would never be joined.
+    pub(crate) fn enough(&self) -> usize {
+        self.target.max(self.wanted)
     }
 
     /// Sets [`Self::wanted`].

@@ -54,7 +54,8 @@ pub struct Rejoin<Id, A> {
 }
 
 impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
-    /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because equal seeds dial in lockstep.
+    /// A core for the peer `local`, which is never dialed. Draw the seed at random, because nodes with equal seeds dial in
+    /// lockstep. `std::hash::RandomState::new().hash_one(0)` is random enough.
     pub fn new(local: Option<Id>, seed: u64, config: RejoinConfig) -> Self {
         Self {
             pace: Pace::new(config.dial_burst),
@@ -92,7 +93,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         match put {
             Put::New(key) => {
                 let others = self.book.iter().any(|(_, entry)| !entry.is_shared());
-                let wait = shared && others && self.peers.len() < self.config.target;
+                let wait = shared && others && self.peers.len() < self.config.enough();
                 let due = if wait {
                     after(now, self.config.list_delay)
                 } else {
@@ -123,8 +124,11 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A peer is connected, for any purpose and by anyone's dial. `address` is where this node reached the peer, if it dialed.
-    /// Report only connections without a limit: a circuit through a relay that is about to end is no way into the network.
+    /// A peer is connected, for any purpose and by anyone's dial. `address` is where this node reached the peer, if it dialed,
+    /// as the candidates write it. Report only connections without a limit: a circuit through a relay that is about to end is no
+    /// way into the network.
+    ///
+    /// The core counts peers, not connections: a report of a connected peer says only that the peer is not quiet.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, address: Option<A>) {
         let (settled, lasted) = (self.config.settled, self.config.lasted);
         let new = self
@@ -151,7 +155,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The last connection to a peer is closed.
+    /// The last connection to a peer is closed. While another connection to the peer is open, report nothing.
     pub fn handle_disconnected(&mut self, now: Instant, peer: &Id) {
         let Some(connected) = self.peers.remove(peer) else {
             return;
@@ -172,6 +176,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     /// A connected peer owes an answer and sends nothing. The core dials it like a lost peer, although a connection exists,
     /// because a transport that has backed off notices the return of the path late. The dial must open a new connection.
+    /// Report this connection with [`Self::handle_connected`]: then the peer is not quiet any more.
     pub fn handle_quiet(&mut self, now: Instant, peer: &Id) {
         let Some(connected) = self.peers.set_quiet(peer, true) else {
             return;
@@ -214,7 +219,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     }
 
     /// A dial has reached a peer. If no peer was named for the dial's addresses, the core learns who is there.
-    /// [`Self::handle_connected`] reports the connection itself.
+    /// [`Self::handle_connected`] reports the connection itself: call it afterwards. It abandons the dials of the peer that have
+    /// not been reported yet. If another peer than [`RejoinEvent::Dial`]`::peer` answers, the dial has failed.
     pub fn handle_answered(&mut self, now: Instant, attempt: AttemptId, peer: &Id) {
         if let Some(attempt) = self.attempts.remove(&attempt) {
             let connected = self.peers.contains(peer);
@@ -233,7 +239,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A dial has failed, or was stopped.
+    /// A dial has failed, or was stopped. A report about a dial that the core has abandoned, or whose time is over, is not
+    /// necessary and changes nothing.
     pub fn handle_failed(&mut self, now: Instant, attempt: AttemptId) {
         self.attempts.remove(&attempt);
         self.advance(now);
@@ -242,6 +249,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// The addresses, the carrier or the routes of this host have changed, or the host was asleep ([`crate::Resume`]). All
     /// candidates that are needed are dialed at once and their backoff starts again. Changes that follow each other within
     /// [`RejoinConfig::change_gap`] are answered together, at the end of the gap.
+    ///
+    /// Connected peers are not dialed, although their connections may be dead. Probe the connections, and report the peers that
+    /// do not answer with [`Self::handle_quiet`]. With a `Driver`, call `Handle::changed` instead, which also tells the sources.
     pub fn handle_changed(&mut self, now: Instant) {
         let gap = self
             .changed

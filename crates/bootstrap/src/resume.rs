@@ -6,7 +6,25 @@ use std::time::{Duration, Instant};
 /// clocks. The wall clock plays no part, because it is also set by hand and by time servers.
 ///
 /// A process that was stopped (SIGSTOP) sees the gap between two ticks. `Instant` stands still while a Linux host is suspended,
-/// so the suspension shows only in the clock that does not: BOOTTIME − MONOTONIC grows by its length.
+/// so the suspension shows only in the clock that does not: BOOTTIME − MONOTONIC grows by its length. `time_asleep` (feature
+/// `tokio`) reads both clocks.
+///
+/// `Driver` does all this itself. A host without it calls [`crate::Rejoin::handle_changed`] after a sleep:
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use bootstrap::{Rejoin, RejoinConfig, Resume};
+///
+/// let mut now = Instant::now();
+/// let mut core = Rejoin::<&str, &str>::new(None, 7, RejoinConfig::default());
+/// let mut resume = Resume::default();
+/// assert_eq!(resume.handle_tick(now, None), None); // nothing is known before the first tick
+/// now += Duration::from_secs(60);
+/// if let Some(asleep) = resume.handle_tick(now, None) {
+///     assert_eq!(asleep, Duration::from_secs(60));
+///     core.handle_changed(now);
+/// }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     last: Option<Instant>,

@@ -90,6 +90,14 @@ pub struct Loaded {
     pub(crate) failures: mpsc::Receiver<SourceError>,
 }
 
+impl Loaded {
+    /// The loaded peers, those that stayed longest first. A host with its own types of ids and addresses turns them into
+    /// candidates of [`crate::Origin::Saved`] itself.
+    pub fn peers(&self) -> &[SavedPeer] {
+        &self.peers
+    }
+}
+
 impl Store {
     /// Opens the file, or creates it, readable only for this user. A symbolic link is not followed. The call blocks for the time
     /// of a few reads. [`crate::sources::saved`] is the source of the loaded peers.
@@ -133,9 +141,9 @@ impl Store {
         (store, loaded)
     }
 
-    /// Saves a peer whose connection has lasted: at [`crate::RejoinEvent::Lasted`] with
-    /// [`crate::RejoinConfig::lasted`], and at [`crate::RejoinEvent::Lost`] with the whole stay. Addresses are those at which
-    /// this node reached the peer; with none, the addresses that are saved already stay. Returns at once.
+    /// Saves a peer whose connection has lasted: at [`crate::RejoinEvent::Lasted`] with the `address` and the `addresses` of the
+    /// event, and at [`crate::RejoinEvent::Lost`] with the whole stay and no addresses. Without addresses, those that are saved
+    /// already stay, and a new peer is not saved. Addresses with `/p2p/ID` or through a relay are not saved. Returns at once.
     pub fn save(&self, peer: PeerId, addresses: Vec<Multiaddr>, stayed: Duration) {
         if let Some(reports) = &self.reports {
             // If the disk is slower than the reports, the peer is saved when it is reported the next time.

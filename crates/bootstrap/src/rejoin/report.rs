@@ -46,7 +46,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     pub fn need(&self) -> Need {
         let heard = self.peers.heard();
         Need {
-            peers: self.config.target.saturating_sub(heard),
+            peers: self.config.enough().saturating_sub(heard),
             isolated: heard == 0,
         }
     }
@@ -54,6 +54,11 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// The connected peers.
     pub fn connected(&self) -> impl Iterator<Item = &Id> {
         self.peers.ids()
+    }
+
+    /// Whether a peer is connected.
+    pub fn is_connected(&self, peer: &Id) -> bool {
+        self.peers.contains(peer)
     }
 
     /// All candidates with their history: at most [`RejoinConfig::max_candidates`].

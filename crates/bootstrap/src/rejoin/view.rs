@@ -31,7 +31,8 @@ pub enum RejoinEvent<Id, A> {
         /// When the dial must have ended. The core counts it as failed then.
         until: Instant,
     },
-    /// Stop a dial: its peer is connected, or newer dials have taken its place.
+    /// Stop a dial: its peer is connected, its candidate was withdrawn, or newer dials have taken its place. The dial may have
+    /// reached its peer in the meantime: do not end a connection that was reported with [`crate::Rejoin::handle_connected`].
     Abandon {
         /// The dial.
         attempt: AttemptId,

@@ -52,8 +52,16 @@ async fn peers_are_there_after_a_restart_those_that_stayed_longest_first() {
     store.save(long, vec![], 50 * SECOND);
     assert!(store.close(10 * SECOND).await);
 
-    let (_store, mut source) = open(&path, StoreConfig::default());
-    let (peers, problems) = named(&mut source).await;
+    let (_store, loaded) = Store::open(&path, StoreConfig::default());
+    let known = loaded
+        .peers()
+        .iter()
+        .map(|known| (known.peer, known.stayed));
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [(long, 60 * SECOND), (short, 10 * SECOND)]
+    );
+    let (peers, problems) = named(&mut crate::sources::saved(loaded)).await;
     assert_eq!(
         peers,
         [
