@@ -108,8 +108,7 @@ pub enum Found<Id, A> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Need {
-    /// How many peers are missing up to [`crate::RejoinConfig::target`], or up to [`crate::RejoinConfig::wanted`] if that is
-    /// higher.
+    /// How many peers are missing up to [`crate::RejoinConfig::target`].
     pub peers: usize,
     /// Whether no peer is connected.
     pub isolated: bool,

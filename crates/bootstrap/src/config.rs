@@ -34,7 +34,8 @@ pub struct RejoinConfig {
     pub wanted: usize,
     /// The core dials candidates until so many peers are connected: this figure decides how many peers the node dials, not what
     /// it reports, which is [`Self::wanted`]. Default 8: the loss of a few peers isolates nobody. Lost peers and peers to keep
-    /// are dialed beyond that. If [`Self::wanted`] is higher, it counts instead.
+    /// are dialed beyond that. With a target below [`Self::wanted`], the node may never be
+    /// joined. Zero: the core dials only lost peers and peers to keep.
     pub target: usize,
     /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and an older one
     /// would only repeat its packets at growing intervals.
@@ -117,12 +118,7 @@ impl RejoinConfig {
         self
     }
 
-    /// How many connected peers end the ordinary dials. With fewer than [`Self::wanted`], the node would never be joined.
-    pub(crate) fn enough(&self) -> usize {
-        self.target.max(self.wanted)
-    }
-
-    /// Sets [`Self::wanted`].
+    /// Sets [`Self::wanted`]. Set [`Self::target`] as well, if more peers are wanted than the target.
     pub fn with_wanted(mut self, peers: usize) -> Self {
         self.wanted = peers;
         self

@@ -93,7 +93,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         match put {
             Put::New(key) => {
                 let others = self.book.iter().any(|(_, entry)| !entry.is_shared());
-                let wait = shared && others && self.peers.len() < self.config.enough();
+                let wait = shared && others && self.peers.len() < self.config.target;
                 let due = if wait {
                     after(now, self.config.list_delay)
                 } else {

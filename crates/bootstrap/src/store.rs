@@ -75,7 +75,8 @@ impl StoreConfig {
 /// Saves peers in a file. A thread writes, so that the disk delays nobody: a peer is on the disk within a second after
 /// [`Store::save`].
 ///
-/// Dropping the store writes what waits, in the background. [`Store::close`] waits for it.
+/// Dropping the store writes what waits, in the background. [`Store::close`] waits for it. Only one store can use a file at a
+/// time: close the store before the file is opened again. The loop that takes the events is a good owner.
 pub struct Store {
     reports: Option<SyncSender<SavedPeer>>,
     written: Option<oneshot::Receiver<()>>,

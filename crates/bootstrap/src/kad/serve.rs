@@ -13,7 +13,7 @@ use super::{
     table::Entry,
 };
 
-/// What to do about a request.
+/// What to do about a request. A host treats a variant that it does not know like [`Reply::Refuse`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply<Id, A> {

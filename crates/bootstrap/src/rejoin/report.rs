@@ -46,7 +46,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     pub fn need(&self) -> Need {
         let heard = self.peers.heard();
         Need {
-            peers: self.config.enough().saturating_sub(heard),
+            peers: self.config.target.saturating_sub(heard),
             isolated: heard == 0,
         }
     }

@@ -37,7 +37,7 @@ pub enum RejoinEvent<Id, A> {
         /// The dial.
         attempt: AttemptId,
     },
-    /// The state has changed. [`crate::Rejoin::status`] has the reason.
+    /// The state has changed. [`crate::Rejoin::status`] has the reason for the present state, which may already be another one.
     State {
         /// The state before.
         from: State,

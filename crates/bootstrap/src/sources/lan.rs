@@ -36,8 +36,9 @@ const PORT: u16 = 5353;
 const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local`
-/// with those of its `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id. If the
-/// sender of `addresses` is dropped, the last addresses stay.
+/// with those of its `addresses` that belong to the LAN: private and link-local addresses of an IPv4 interface, and unique local
+/// ones of IPv6 (`fc00::/7`). It announces no others, such as public ones and `0.0.0.0`. The addresses are without the id. If
+/// the sender of `addresses` is dropped, the last addresses stay.
 ///
 /// Only addresses of the sender and of its network are believed. The source remembers at most 256 peers, 16 from one sender,
 /// and keeps 128 places for the first peer of each sender. The source reads at most 200 packets per second and names at most 16 new peers per second. It asks at most once per second, and

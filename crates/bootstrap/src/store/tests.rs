@@ -210,7 +210,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_named() {
     let (second, mut source) = open(&path, StoreConfig::default());
     let (_, problems) = named(&mut source).await;
     let told = format!(
-        "cannot use the saved peers in {}: another process uses it",
+        "cannot use the saved peers in {}: another process, or another store of this process, uses it",
         path.display()
     );
     assert_eq!(problems, [told]);

@@ -1,8 +1,8 @@
 //! Many candidates whose dials fail at once, such as those of an attacker who names closed ports.
 
-use bootstrap::{Origin, RejoinConfig, State};
+use bootstrap::{Origin, RejoinConfig};
 
-use crate::host::{Host, MS, SECOND};
+use crate::host::{Host, MS};
 
 /// Fails each dial at once, for so many steps of 10 ms. Returns the number of dials in each step.
 fn fail(host: &mut Host, steps: usize) -> Vec<usize> {
@@ -73,30 +73,5 @@ fn peers_to_keep_lost_peers_and_the_user_s_dials_wait_for_no_other_candidate() {
     while lost(&host) == before {
         assert!(host.now < begun + 260 * MS, "a lost peer");
         fail(&mut host, 1);
-    }
-}
-
-#[test]
-fn a_node_that_wants_more_peers_than_its_target_dials_until_it_has_them() {
-    for (wanted, target, enough) in [(3, 1, 3), (3, 3, 3), (3, 4, 4_usize)] {
-        let config = RejoinConfig::default()
-            .with_wanted(wanted)
-            .with_target(target);
-        let mut host = Host::new(config);
-        for peer in 1..=10 {
-            host.add(peer, &[peer], Origin::Saved);
-        }
-        let mut connected = 0;
-        for _ in 0..20 {
-            for dial in host.dials() {
-                let peer = dial.peer.expect("a peer");
-                host.core.handle_answered(host.now, dial.attempt, &peer);
-                host.connect(peer);
-                connected += 1;
-                assert_eq!(host.core.need().peers, enough.saturating_sub(connected));
-            }
-            host.pass(SECOND);
-        }
-        assert_eq!(host.core.state(), State::Joined, "{wanted} of {target}");
     }
 }
