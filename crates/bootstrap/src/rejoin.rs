@@ -360,7 +360,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let mut addresses = Vec::new();
         for (_, entry) in self.book.of_mut(&peer) {
             entry.backoff.reset();
-            entry.lost_until = None;
+            (entry.failures, entry.lost_until) = (0, None);
             addresses.extend(entry.shown().cloned());
         }
         addresses.retain(|known| Some(known) != address.as_ref());

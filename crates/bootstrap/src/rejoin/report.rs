@@ -81,7 +81,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                 .filter(|attempt| attempt.key == key)
                 .count(),
             dials: entry.dials,
-            failures: entry.backoff.steps(),
+            failures: entry.failures,
             next: entry.due,
             last_connected: entry.last_connected,
             longest: entry.longest,
