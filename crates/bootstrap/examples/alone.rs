@@ -1,16 +1,16 @@
 //! Uses this crate alone, over plain TCP. A server on loopback stops and starts again, and the program prints the time until it
 //! is connected again. `cargo run -p bootstrap --example alone`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use bootstrap::{
-    Candidate, Driver, DriverEvent, Handle, Origin, Rejoin, RejoinConfig, RejoinEvent,
+    AttemptId, Candidate, Driver, DriverEvent, Handle, Origin, Rejoin, RejoinConfig, RejoinEvent,
     sources::Task,
 };
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -30,7 +30,8 @@ async fn serve(address: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
     (address, accepting)
 }
 
-/// Carries out one dial: connects, reports, and waits for the end of the connection.
+/// Carries out one dial: connects and reports. An open connection has a task of its own, so that the end of the dial does not end
+/// the connection.
 async fn dial(handle: Handle<Name, SocketAddr>, dial: RejoinEvent<Name, SocketAddr>) {
     let RejoinEvent::Dial {
         attempt,
@@ -44,15 +45,25 @@ async fn dial(handle: Handle<Name, SocketAddr>, dial: RejoinEvent<Name, SocketAd
     };
     // tokio tries the addresses one after the other. Your stack may dial all of them at once.
     let connected = timeout_at(Instant::from_std(until), TcpStream::connect(&addresses[..])).await;
-    let Ok(Ok(mut stream)) = connected else {
+    let Ok(Ok(stream)) = connected else {
         handle.with(|core, now| core.handle_failed(now, attempt));
         return;
     };
     let address = stream.peer_addr().ok();
-    handle.with(|core, now| {
+    let is_first = handle.with(|core, now| {
         core.handle_answered(now, attempt, &peer);
+        let is_first = !core.is_connected(&peer);
         core.handle_connected(now, &peer, address);
+        is_first
     });
+    // Two dials of the peer may succeed. This program needs one connection.
+    if is_first {
+        tokio::spawn(hold(handle, peer, stream));
+    }
+}
+
+/// Waits for the end of a connection.
+async fn hold(handle: Handle<Name, SocketAddr>, peer: Name, mut stream: TcpStream) {
     let _ = stream.read(&mut [0]).await;
     handle.with(|core, now| core.handle_disconnected(now, &peer));
 }
@@ -78,11 +89,19 @@ async fn main() {
     let start = Instant::now();
     let reporter = handle.clone();
     let running = tokio::spawn(async move {
+        let mut dials = HashMap::<AttemptId, AbortHandle>::new();
         loop {
             match driver.next().await {
-                DriverEvent::Rejoin(event @ RejoinEvent::Dial { .. }) => {
+                DriverEvent::Rejoin(event @ RejoinEvent::Dial { attempt, .. }) => {
                     println!("{:>6} ms  dials", start.elapsed().as_millis());
-                    tokio::spawn(dial(reporter.clone(), event));
+                    dials.retain(|_, dial| !dial.is_finished());
+                    let task = tokio::spawn(dial(reporter.clone(), event));
+                    dials.insert(attempt, task.abort_handle());
+                }
+                DriverEvent::Rejoin(RejoinEvent::Abandon { attempt }) => {
+                    if let Some(dial) = dials.remove(&attempt) {
+                        dial.abort();
+                    }
                 }
                 DriverEvent::Rejoin(RejoinEvent::State { to, .. }) => {
                     println!("{:>6} ms  {to}", start.elapsed().as_millis());

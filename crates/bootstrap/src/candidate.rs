@@ -25,7 +25,17 @@ impl<Id, A> Candidate<Id, A> {
 }
 
 /// The kind of source that named a candidate, in the order of trust. A less trusted origin never displaces an address or a
-/// candidate of a more trusted origin.
+/// candidate of a more trusted origin. A source of the host's own uses [`Origin::Other`], unless another origin fits better.
+///
+/// These origins also change when a candidate is dialed. All others differ in their trust only:
+///
+/// | origin | dials |
+/// | --- | --- |
+/// | `Kept` | even if enough peers are connected |
+/// | `List`, `File`, `DnsAddr` | at first later than other peers ([`crate::RejoinConfig::list_delay`]), and slowly after a loss |
+/// | `Claimed` | slowly after a loss |
+///
+/// Slowly means without the quick pace of [`crate::RejoinConfig::lost_cap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Origin {

@@ -36,7 +36,8 @@ pub struct RejoinConfig {
     pub wanted: usize,
     /// The number of connected peers up to which the core dials candidates. [`Self::wanted`] decides what the node reports.
     /// Default 8: the loss of a few peers does not isolate the node. The core dials lost peers and peers to keep even if the
-    /// target is reached.
+    /// target is reached. With a target below [`Self::wanted`], the node may never be joined. Zero: the core dials only
+    /// lost peers and peers to keep.
     pub target: usize,
     /// How long a dial may take. Default 3 s: a dial that has lost its first packet needs about 1 s more, and a longer dial would
     /// only repeat its packets at growing intervals.
@@ -120,7 +121,7 @@ impl RejoinConfig {
         self
     }
 
-    /// Sets [`Self::wanted`].
+    /// Sets [`Self::wanted`]. Set [`Self::target`] as well, if more peers are wanted than the target.
     pub fn with_wanted(mut self, peers: usize) -> Self {
         self.wanted = peers;
         self

@@ -32,7 +32,8 @@ pub enum DriverEvent<Id, A> {
     Rejoin(RejoinEvent<Id, A>),
     /// A source has a problem, which the host should log.
     Problem(SourceError),
-    /// The host was asleep for this long. The core has been told already.
+    /// The host was asleep for this long. The core and the sources know: [`Handle::changed`] is not necessary. Probe the
+    /// connections, which may be dead, and report the peers that do not answer with [`Rejoin::handle_quiet`].
     Resumed(Duration),
 }
 
@@ -211,7 +212,7 @@ fn changed<Id: Clone + Ord, A: Clone + PartialEq>(shared: &Shared<Id, A>) {
 
 impl<Id: Clone + Ord, A: Clone + PartialEq> Handle<Id, A> {
     /// Calls the core under its lock with the present time, and wakes the driver. Events belong to the driver: do not take them
-    /// here.
+    /// here. Do not use the handle inside `call`, because the lock is taken already.
     pub fn with<R>(&self, call: impl FnOnce(&mut Rejoin<Id, A>, std::time::Instant) -> R) -> R {
         let result = self.0.with(call);
         self.0.touched.notify_one();
@@ -234,7 +235,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Handle<Id, A> {
     ///
     /// # Errors
     ///
-    /// The node was not joined by the deadline, or the driver is gone and the state stays as it is.
+    /// The node was not joined by the deadline. If the driver is gone, the node may stay in its state until then.
     pub async fn joined(&self, deadline: Instant) -> Result<(), NotJoined> {
         let mut state = self.0.state.subscribe();
         let joined = state.wait_for(|state| *state == State::Joined);

@@ -82,6 +82,19 @@ pub enum SourceError {
         /// The number of records.
         records: usize,
     },
+    /// A source of the host's own has a problem.
+    ///
+    /// ```
+    /// let problem = bootstrap::SourceError::Other { name: "registry".into(), reason: "HTTP 503".into() };
+    /// assert_eq!(problem.to_string(), "registry: HTTP 503");
+    /// ```
+    #[error("{name}: {reason}")]
+    Other {
+        /// The source.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The LAN cannot be searched.
     #[error("cannot search the LAN for peers: {what}")]
     Lan {

@@ -94,9 +94,9 @@ pub use config::RejoinConfig;
 pub use driver::{Driver, DriverEvent, Handle, NotJoined};
 pub use error::SourceError;
 #[cfg(feature = "libp2p")]
-pub use libp2p_identity::PeerId;
+pub use libp2p_identity::{self, PeerId};
 #[cfg(feature = "libp2p")]
-pub use multiaddr::Multiaddr;
+pub use multiaddr::{self, Multiaddr};
 pub use rejoin::{AttemptId, CandidateView, Purpose, Reason, Rejoin, RejoinEvent, State, Status};
 pub use resume::Resume;
 #[cfg(feature = "tokio")]
@@ -140,7 +140,8 @@ pub trait PeerSource<Id, A>: Send {
     /// The next finding. `None`: the source has no further findings, and is dropped.
     fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<Option<Found<Id, A>>>;
 
-    /// The node needs more or fewer peers than before. The source is polled afterwards. Default: nothing happens.
+    /// The node needs more or fewer peers than before. `Driver` calls this method before the first poll and after each change of
+    /// the need. The source is polled afterwards. Default: the need changes nothing.
     fn handle_need(&mut self, need: Need) {
         let _ = need;
     }

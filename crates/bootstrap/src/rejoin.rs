@@ -55,8 +55,8 @@ pub struct Rejoin<Id, A> {
 }
 
 impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
-    /// A core for the peer `local`, which is never dialed. Nodes need different seeds, because nodes with equal seeds dial in
-    /// step.
+    /// A core for the peer `local`, which is never dialed. Draw the seed at random, because nodes with equal seeds dial in
+    /// step. `std::hash::RandomState::new().hash_one(0)` is random enough.
     pub fn new(local: Option<Id>, seed: u64, config: RejoinConfig) -> Self {
         Self {
             pace: Pace::new(config.dial_burst),
@@ -125,6 +125,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// A peer is connected, for any purpose and by anyone's dial. `address` is the address at which this node reached the peer,
     /// if this node dialed. Report only unlimited connections, because a circuit that its relay soon ends does not connect the
     /// node to the network.
+    ///
+    /// `address` has the form that the candidates have. The core counts peers, not connections: a report of a connected peer says
+    /// only that the peer is not quiet.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, address: Option<A>) {
         let (settled, lasted) = (self.config.settled, self.config.lasted);
         let new = self
@@ -151,7 +154,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// The last connection to a peer is closed.
+    /// The last connection to a peer is closed. While another connection to the peer is open, report nothing.
     pub fn handle_disconnected(&mut self, now: Instant, peer: &Id) {
         let Some(connected) = self.peers.remove(peer) else {
             return;
@@ -172,6 +175,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 
     /// A connected peer owes an answer and sends nothing. The core dials it like a lost peer, although a connection exists. A
     /// transport that has backed off may notice late that the path works again. The dial must open a new connection.
+    /// Report this connection with [`Self::handle_connected`]: then the peer is no longer quiet.
     pub fn handle_quiet(&mut self, now: Instant, peer: &Id) {
         let Some(connected) = self.peers.set_quiet(peer, true) else {
             return;
@@ -213,8 +217,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A dial has reached a peer. If the candidate names no peer, the core learns from this call which peer has answered. Report
-    /// the connection itself with [`Self::handle_connected`].
+    /// A dial has reached a peer. If no peer was named for the dial's addresses, the core learns who is there.
+    /// [`Self::handle_connected`] reports the connection itself: call it afterwards. It abandons the dials of the peer that have
+    /// not been reported yet. If another peer than [`RejoinEvent::Dial`]`::peer` answers, the dial has failed.
     pub fn handle_answered(&mut self, now: Instant, attempt: AttemptId, peer: &Id) {
         if let Some(attempt) = self.attempts.remove(&attempt) {
             let connected = self.peers.contains(peer);
@@ -233,7 +238,8 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.advance(now);
     }
 
-    /// A dial has failed, or was stopped.
+    /// A dial has failed, or was stopped. A report about a dial that the core has abandoned, or whose time is over, is not
+    /// necessary and changes nothing.
     pub fn handle_failed(&mut self, now: Instant, attempt: AttemptId) {
         self.give_up(attempt);
         self.advance(now);
@@ -242,6 +248,9 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
     /// The addresses, the carrier or the routes of this host have changed, or the host was asleep ([`crate::Resume`]). The core
     /// dials all needed candidates at once and restarts their backoff. Further changes within [`RejoinConfig::change_gap`]
     /// together cause one more round of dials, at the end of the gap.
+    ///
+    /// Connected peers are not dialed, although their connections may be dead. Probe the connections, and report the peers that
+    /// do not answer with [`Self::handle_quiet`]. With a `Driver`, call `Handle::changed` instead, which also tells the sources.
     pub fn handle_changed(&mut self, now: Instant) {
         let gap = self
             .changed
@@ -345,7 +354,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         let mut addresses = Vec::new();
         for (_, entry) in self.book.of_mut(&peer) {
             entry.backoff.reset();
-            entry.lost_until = None;
+            (entry.failures, entry.lost_until) = (0, None);
             addresses.extend(entry.shown().cloned());
         }
         addresses.retain(|known| Some(known) != address.as_ref());
@@ -380,7 +389,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
 /// Whether a candidate may make place for another one: its peer is not connected, and no dial of it is in flight.
 fn may_go<Id: Clone + Ord, A: Clone + PartialEq>(
     peers: &Peers<Id, A>,
-    attempts: &BTreeMap<AttemptId, Attempt>,
+    attempts: &BTreeMap<AttemptId, Attempt<A>>,
 ) -> impl Fn(Key, &Entry<Id, A>) -> bool {
     move |key, entry| {
         let connected = entry.identity().is_some_and(|peer| peers.contains(peer));

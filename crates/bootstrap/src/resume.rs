@@ -6,7 +6,25 @@ use std::time::{Duration, Instant};
 /// and passes its clocks. The wall clock is not used, because users and time servers change it, too.
 ///
 /// If the process was stopped (SIGSTOP), the gap between two ticks is long. While a Linux host is suspended, `Instant` does not
-/// advance, but the clock BOOTTIME does. BOOTTIME − MONOTONIC therefore grows by the length of the suspension.
+/// advance, but the clock BOOTTIME does. BOOTTIME − MONOTONIC therefore grows by the length of the suspension. `time_asleep`
+/// (feature `tokio`) reads both clocks.
+///
+/// `Driver` does all this itself. A host without it calls [`crate::Rejoin::handle_changed`] after a sleep:
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use bootstrap::{Rejoin, RejoinConfig, Resume};
+///
+/// let mut now = Instant::now();
+/// let mut core = Rejoin::<&str, &str>::new(None, 7, RejoinConfig::default());
+/// let mut resume = Resume::default();
+/// assert_eq!(resume.handle_tick(now, None), None); // nothing is known before the first tick
+/// now += Duration::from_secs(60);
+/// if let Some(asleep) = resume.handle_tick(now, None) {
+///     assert_eq!(asleep, Duration::from_secs(60));
+///     core.handle_changed(now);
+/// }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     last: Option<Instant>,

@@ -8,7 +8,6 @@ mod dnsaddr;
 mod file;
 #[cfg(feature = "mdns")]
 mod lan;
-#[cfg(feature = "libp2p")]
 mod list;
 #[cfg(feature = "store")]
 mod saved;
@@ -29,7 +28,6 @@ pub use lan::lan;
 #[cfg(feature = "mdns")]
 #[cfg(any(fuzzing, test))]
 pub(crate) use lan::packet;
-#[cfg(feature = "libp2p")]
 pub use list::List;
 #[cfg(feature = "store")]
 pub use saved::saved;

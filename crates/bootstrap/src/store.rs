@@ -75,7 +75,8 @@ impl StoreConfig {
 /// Saves peers in a file. A thread writes, so that the disk delays nobody: a peer is on the disk within a second after
 /// [`Store::save`].
 ///
-/// If you drop the store, it writes the waiting peers in the background. [`Store::close`] waits until they are written.
+/// If you drop the store, it writes the waiting peers in the background. [`Store::close`] waits until they are written. Only one
+/// store can use a file at a time: close the store before you open the file again.
 pub struct Store {
     reports: Option<SyncSender<SavedPeer>>,
     written: Option<oneshot::Receiver<()>>,
@@ -94,6 +95,12 @@ impl Loaded {
     /// The problems of the opening, for a host that reports them at once. Otherwise the source reports them.
     pub fn take_problems(&mut self) -> Vec<SourceError> {
         std::mem::take(&mut self.problems)
+    }
+
+    /// The loaded peers, those that stayed longest first. A host with its own types of ids and addresses turns them into
+    /// candidates of [`crate::Origin::Saved`] itself.
+    pub fn peers(&self) -> &[SavedPeer] {
+        &self.peers
     }
 }
 
@@ -140,9 +147,9 @@ impl Store {
         (store, loaded)
     }
 
-    /// Saves a peer whose connection has lasted. Call this at [`crate::RejoinEvent::Lasted`], and at
-    /// [`crate::RejoinEvent::Lost`], each with the time `stayed` of the event. The addresses are those at which this node reached
-    /// the peer. If there are none, the saved addresses stay. Returns at once.
+    /// Saves a peer whose connection has lasted: at [`crate::RejoinEvent::Lasted`] with the `address` and the `addresses` of the
+    /// event, and at [`crate::RejoinEvent::Lost`] with the whole stay and no addresses. Without addresses, those that are saved
+    /// already stay, and a new peer is not saved. Addresses with `/p2p/ID` or through a relay are not saved. Returns at once.
     pub fn save(&self, peer: PeerId, addresses: Vec<Multiaddr>, stayed: Duration) {
         if let Some(reports) = &self.reports {
             // If the disk is slower than the reports, the peer is saved when it is reported the next time.

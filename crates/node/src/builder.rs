@@ -90,7 +90,10 @@ impl Builder {
 
     /// Adds a source of peers to dial, in addition to those of [`crate::BootstrapConfig`].
     #[cfg(feature = "bootstrap")]
-    pub fn source(mut self, source: Source) -> Self {
+    pub fn source(
+        mut self,
+        source: Box<dyn bootstrap::PeerSource<libp2p_identity::PeerId, multiaddr::Multiaddr>>,
+    ) -> Self {
         self.sources.push(source);
         self
     }

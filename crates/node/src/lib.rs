@@ -132,6 +132,6 @@ pub use {
 };
 
 /// The README's code compiles and runs.
-#[cfg(all(doctest, feature = "quic", feature = "relay"))]
+#[cfg(all(doctest, feature = "bootstrap", feature = "relay"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -13,7 +13,7 @@ use super::{
     table::Entry,
 };
 
-/// The reply to a request.
+/// The reply to a request. A host treats a variant that it does not know like [`Reply::Refuse`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply<Id, A> {
@@ -76,12 +76,13 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
     }
 
-    /// A connection to a peer is open. `remote` is the peer's address, and `dialed` is true if the peer has dialed the
-    /// connection.
-    pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, dialed: bool) {
+    /// A connection to a peer is open, for a request or for any other purpose. `remote` is the peer's address, and `inbound` says
+    /// whether the peer has dialed.
+    pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, inbound: bool) {
         self.peers.connect(peer, Key::of(peer.clone().into()));
-        if let Some(Place::Ip(remote)) =
-            remote.map(|remote| (self.place)(remote)).filter(|_| dialed)
+        if let Some(Place::Ip(remote)) = remote
+            .map(|remote| (self.place)(remote))
+            .filter(|_| inbound)
         {
             let own =
                 self.local

@@ -149,7 +149,7 @@ pub enum QueryError {
         length: usize,
     },
     /// No namespace is known for the key, or its validator refuses the value.
-    #[error("the value is not valid in the namespace of its key")]
+    #[error("the key is in no known namespace, or the value is not valid in it")]
     Invalid,
     /// Too many queries are running.
     #[error("{limit} queries are running already")]

@@ -102,6 +102,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         }
         let cap = cap(&self.config, entry, now, isolated);
         entry.dials += 1;
+        entry.failures = entry.failures.saturating_add(1);
         entry.due = Some(after(now, entry.backoff.next(cap, &mut self.jitter)));
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;

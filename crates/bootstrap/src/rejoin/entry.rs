@@ -40,6 +40,8 @@ pub(super) struct Entry<Id, A> {
     /// The peer was lost and is dialed at a quick pace until then.
     pub(super) lost_until: Option<Instant>,
     pub(super) dials: u64,
+    /// How many dials were started since a connection lasted. The backoff may have skipped steps.
+    pub(super) failures: u32,
     /// When the peer was last known to be connected, or was first named.
     seen: Instant,
     pub(super) last_connected: Option<Instant>,
@@ -58,6 +60,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Entry<Id, A> {
             due: None,
             lost_until: None,
             dials: 0,
+            failures: 0,
             seen: now,
             last_connected: None,
             longest: None,

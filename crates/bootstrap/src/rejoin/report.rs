@@ -56,6 +56,11 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
         self.peers.ids()
     }
 
+    /// Whether a peer is connected.
+    pub fn is_connected(&self, peer: &Id) -> bool {
+        self.peers.contains(peer)
+    }
+
     /// All candidates with their history: at most [`RejoinConfig::max_candidates`].
     pub fn candidates(&self, now: Instant) -> Vec<CandidateView<Id, A>> {
         let view = |(key, entry): (u64, &Entry<Id, A>)| CandidateView {
@@ -72,7 +77,7 @@ impl<Id: Clone + Ord, A: Clone + PartialEq> Rejoin<Id, A> {
                 .filter(|attempt| attempt.key == key)
                 .count(),
             dials: entry.dials,
-            failures: entry.backoff.steps(),
+            failures: entry.failures,
             next: entry.due,
             last_connected: entry.last_connected,
             longest: entry.longest,

@@ -31,12 +31,13 @@ pub enum RejoinEvent<Id, A> {
         /// When the dial must have ended. The core counts it as failed then.
         until: Instant,
     },
-    /// Stop a dial: its peer is connected, or newer dials have taken its place.
+    /// Stop a dial: its peer is connected, its candidate was withdrawn, or newer dials have taken its place. The dial may have
+    /// reached its peer in the meantime: do not end a connection that was reported with [`crate::Rejoin::handle_connected`].
     Abandon {
         /// The dial.
         attempt: AttemptId,
     },
-    /// The state has changed. [`crate::Rejoin::status`] has the reason.
+    /// The state has changed. [`crate::Rejoin::status`] has the reason for the present state, which may already be another one.
     State {
         /// The state before.
         from: State,

@@ -35,8 +35,10 @@ const PORT: u16 = 5353;
 /// reports is seen at once.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local` at
-/// those of the `addresses` that belong to the LAN. The addresses must be concrete (no `0.0.0.0`) and without the id.
+/// A source of the peers on the LANs of this host. The source also answers the questions of other peers: it announces `local`
+/// with those of its `addresses` that belong to the LAN: private and link-local addresses of an IPv4 interface, and unique local
+/// ones of IPv6 (`fc00::/7`). It announces no others, such as public ones and `0.0.0.0`. The addresses are without the id. If
+/// the sender of `addresses` is dropped, the last addresses stay.
 ///
 /// The source accepts only addresses of the sender and of the sender's network. It remembers at most 256 peers, and at most 16
 /// from one sender. Of these places, 128 are reserved for the first peer of each sender. The source reads at most 200 packets per

@@ -228,7 +228,9 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
 impl From<DatabaseError> for Unusable {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::Other("another process uses it".into()),
+            DatabaseError::DatabaseAlreadyOpen => {
+                Self::Other("another process, or another store of this process, uses it".into())
+            }
             error => redb::Error::from(error).into(),
         }
     }

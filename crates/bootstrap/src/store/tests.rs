@@ -52,8 +52,16 @@ async fn peers_are_there_after_a_restart_those_that_stayed_longest_first() {
     store.save(long, vec![], 50 * SECOND);
     assert!(store.close(10 * SECOND).await);
 
-    let (_store, mut source) = open(&path, StoreConfig::default());
-    let (peers, problems) = named(&mut source).await;
+    let (_store, loaded) = Store::open(&path, StoreConfig::default());
+    let known = loaded
+        .peers()
+        .iter()
+        .map(|known| (known.peer, known.stayed));
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [(long, 60 * SECOND), (short, 10 * SECOND)]
+    );
+    let (peers, problems) = named(&mut crate::sources::saved(loaded)).await;
     assert_eq!(
         peers,
         [
@@ -217,7 +225,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_named() {
     let (second, mut source) = open(&path, StoreConfig::default());
     let (_, problems) = named(&mut source).await;
     let told = format!(
-        "cannot use the saved peers in {}: another process uses it",
+        "cannot use the saved peers in {}: another process, or another store of this process, uses it",
         path.display()
     );
     assert_eq!(problems, [told]);

@@ -104,7 +104,9 @@ fn a_bootstrap_peer_that_is_lost_is_dialed_anywhere_in_the_cap_and_never_at_the_
         host.pass(10 * SECOND);
         host.disconnect(1);
         host.dials();
-        assert!(!host.view(1).lost);
+        let view = host.view(1);
+        assert!(!view.lost);
+        assert_eq!((view.dials, view.failures), (1, 0), "a loss is no dial");
         let from = host.now;
         host.pass(10 * SECOND);
         firsts.push(

@@ -121,6 +121,7 @@ fn a_quiet_peer_that_is_connected_anew_is_not_dialed_any_more() {
     let mut host = connected(Origin::Peer, 8);
     host.core.handle_quiet(host.now, &1);
     host.core.handle_quiet(host.now, &1);
+    assert!(host.core.is_connected(&1) && !host.core.is_connected(&2));
     host.pass(5 * SECOND);
     assert!(!host.dialed().is_empty());
     host.connect(1);

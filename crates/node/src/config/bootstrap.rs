@@ -12,16 +12,19 @@ use multiaddr::Multiaddr;
 #[non_exhaustive]
 pub struct BootstrapConfig {
     /// The bootstrap list. An address may end in its peer's id. `/dnsaddr/NAME` stands for the peers in the records of that
-    /// name. Default: none.
+    /// name. The node logs and ignores an address that names no place, such as `/p2p/ID`. Default: none.
     pub list: Vec<Multiaddr>,
     /// A file with one address of a peer per line. The node reads the file again when it changes. Default: none.
     pub file: Option<PathBuf>,
-    /// Peers to which the node keeps a connection, even if enough other peers are connected. Default: none.
+    /// Peers to which the node keeps a connection, even if enough other peers are connected. The node logs and
+    /// ignores an address that names no place. Default: none.
     pub keep: Vec<Multiaddr>,
     /// Whether the node finds peers on its LAN and announces itself there, by mDNS. Default: no. The node never does so if the
     /// dialer dials some addresses through a proxy or refuses them.
     pub mdns: bool,
-    /// The file in which the node saves peers for its next start. Default: none. Two running nodes need different files.
+    /// The file in which the node saves peers for its next start, when their connections have lasted
+    /// ([`RejoinConfig::lasted`]). Default: none. Two running nodes need different files. If the file cannot be used, the node
+    /// logs why and runs without saved peers.
     pub saved: Option<PathBuf>,
     /// The bounds of the saved peers.
     pub store: StoreConfig,
