@@ -25,13 +25,14 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bootstrap::{
-    AttemptId, Candidate, Driver, DriverEvent, Handle, Origin, PeerSource, Rejoin, RejoinConfig,
-    RejoinEvent, SourceError, State, Status, Store,
+    AttemptId, Driver, DriverEvent, Handle, PeerSource, Rejoin, RejoinConfig, RejoinEvent,
+    SourceError, State, Status, Store, announced,
 };
 use futures::{
     StreamExt,
@@ -85,6 +86,8 @@ pub struct Behaviour {
     dials: HashMap<ConnectionId, AttemptId>,
     /// When the last connection of each peer was opened.
     opened: HashMap<PeerId, Instant>,
+    /// The IP address of each peer that is connected without a relay.
+    at: HashMap<PeerId, IpAddr>,
     /// The peers whose connections are being closed because they have connected again.
     replaced: HashSet<PeerId>,
     commands: VecDeque<Command>,
@@ -111,19 +114,28 @@ impl Behaviour {
             store,
             dials: HashMap::new(),
             opened: HashMap::new(),
+            at: HashMap::new(),
             replaced: HashSet::new(),
             commands: VecDeque::new(),
             listening: Instant::now(),
         }
     }
 
-    /// A peer has told its addresses.
+    /// A peer has told its addresses. Those at its own IP address are dialed at the quick pace after a loss, and saved. The
+    /// others may belong to somebody else.
     pub fn handle_identify_event(&mut self, event: &identify::Event) {
         if let identify::Event::Received { peer_id, info, .. } = event {
-            let addresses = info.listen_addrs.iter().cloned().map(without_peer);
-            let candidate = Candidate::new(Some(*peer_id), addresses.collect(), Origin::Peer);
-            self.handle
-                .with(|core, now| core.handle_candidate(now, candidate));
+            let told: Vec<_> = info
+                .listen_addrs
+                .iter()
+                .cloned()
+                .map(without_peer)
+                .collect();
+            let at = self.at.get(peer_id).copied();
+            for candidate in announced(*peer_id, at, &told, |_| None) {
+                self.handle
+                    .with(|core, now| core.handle_candidate(now, candidate));
+            }
         }
     }
 
@@ -143,6 +155,11 @@ impl Behaviour {
         }
         let now = Instant::now();
         let before = self.opened.insert(peer, now);
+        if let Some(ip) =
+            ip(event.endpoint.get_remote_address()).filter(|_| !event.endpoint.is_relayed())
+        {
+            self.at.insert(peer, ip);
+        }
         if event.other_established == 0 {
             let reached = match event.endpoint {
                 ConnectedPoint::Dialer { address, .. } => Some(without_peer(address.clone())),
@@ -169,6 +186,7 @@ impl Behaviour {
             return;
         }
         self.opened.remove(&peer);
+        self.at.remove(&peer);
         let again = self.replaced.remove(&peer);
         self.handle.with(|core, now| {
             core.handle_disconnected(now, &peer);
@@ -203,11 +221,12 @@ impl Behaviour {
             DriverEvent::Rejoin(RejoinEvent::Lasted {
                 peer,
                 address,
+                addresses,
                 stayed,
                 ..
-            }) => self.save(peer, address, stayed),
+            }) => self.save(peer, address.into_iter().chain(addresses).collect(), stayed),
             DriverEvent::Rejoin(RejoinEvent::Lost { peer, stayed }) => {
-                self.save(peer, None, stayed);
+                self.save(peer, Vec::new(), stayed);
             }
             DriverEvent::Problem(problem) => self.tell(Event::Problem(problem)),
             // The swarm ends the dials that the core has abandoned at its own timeout.
@@ -235,15 +254,24 @@ impl Behaviour {
         }
     }
 
-    fn save(&mut self, peer: PeerId, reached_at: Option<Multiaddr>, stayed: Duration) {
+    fn save(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, stayed: Duration) {
         if let Some(store) = &self.store {
-            store.save(peer, reached_at.into_iter().collect(), stayed);
+            store.save(peer, addresses, stayed);
             self.tell(Event::Saved(peer));
         }
     }
 
     fn tell(&mut self, event: Event) {
         self.commands.push_back(ToSwarm::GenerateEvent(event));
+    }
+}
+
+/// The IP address at the start of the address.
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(v4) => Some(v4.into()),
+        Protocol::Ip6(v6) => Some(v6.into()),
+        _ => None,
     }
 }
 
