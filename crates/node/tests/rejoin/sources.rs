@@ -17,7 +17,8 @@ async fn a_peer_that_the_host_closes_is_not_redialed_unless_a_source_names_it() 
     identified(&mut events, peer).await;
     assert!(candidate(&here, peer).is_some());
     connection.close();
-    state(&mut events, State::Isolated).await;
+    let left = |event| matches!(event, Event::Disconnected { .. }).then_some(());
+    wait(&mut events, left).await;
     assert!(candidate(&here, peer).is_none());
     here.shutdown().await;
     there.shutdown().await;
