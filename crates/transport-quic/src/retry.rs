@@ -288,24 +288,17 @@ mod tests {
     fn the_rest_of_a_flight_whose_first_datagram_was_asked_for_a_token_is_no_new_handshake() {
         let mut meter = meter(1);
         let start = Instant::now();
-        let [first, second] = [[1; 8], [2; 8]].map(|id| ConnectionId::new(&id));
-        assert_eq!(
-            meter.handle_incoming(start, HERE, false, first),
-            Verdict::Admit
-        );
-        assert_eq!(
-            meter.handle_incoming(start, HERE, false, second),
-            Verdict::Retry
-        );
         let later = start + Duration::from_secs(5);
-        assert_eq!(
-            meter.handle_incoming(later, HERE, false, second),
-            Verdict::Retry
-        );
-        assert_eq!(
-            meter.handle_incoming(later, HERE, true, second),
-            Verdict::Admit
-        );
+        let [first, second] = [[1; 8], [2; 8]].map(|id| ConnectionId::new(&id));
+        for (now, validated, id, expected) in [
+            (start, false, first, Verdict::Admit),
+            (start, false, second, Verdict::Retry),
+            (later, false, second, Verdict::Retry),
+            (later, true, second, Verdict::Admit),
+        ] {
+            let verdict = meter.handle_incoming(now, HERE, validated, id);
+            assert_eq!(verdict, expected, "{id}, validated: {validated}");
+        }
         assert_eq!(incoming(&mut meter, later, HERE, false), Verdict::Admit);
 
         for number in 0..MAX_ASKED + 10 {

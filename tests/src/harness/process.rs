@@ -320,6 +320,21 @@ pub fn run(name: &str, command: &mut Command, deadline: Deadline) -> Result<Fini
 }
 
 impl Finished {
+    /// The output of a process that must have ended with 0.
+    ///
+    /// # Errors
+    /// If the process ended in another way. The message has its output.
+    pub fn succeeded(self) -> Result<Self> {
+        match self.code {
+            Some(0) => Ok(self),
+            code => bail!(
+                "it ended with {code:?}\n  stdout: {}\n  stderr: {}",
+                self.stdout.join("\n    "),
+                self.stderr.join("\n    ")
+            ),
+        }
+    }
+
     /// The lines of standard output as events.
     ///
     /// # Errors

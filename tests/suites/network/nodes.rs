@@ -66,14 +66,8 @@ impl Nodes for Place {
     }
 
     fn says(&self, args: &[&str]) -> Result<Value> {
-        let finished = self.bowline(args)?;
-        ensure!(
-            finished.code == Some(0),
-            "bowline {args:?} ended with {:?}: {} {}",
-            finished.code,
-            finished.stdout.join("\n"),
-            finished.stderr.join("\n")
-        );
+        let finished = self.bowline(args)?.succeeded();
+        let finished = finished.with_context(|| format!("bowline {args:?}"))?;
         let line = finished.stdout.first().context("bowline printed nothing")?;
         Ok(serde_json::from_str(line)?)
     }

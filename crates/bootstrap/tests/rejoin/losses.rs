@@ -237,18 +237,27 @@ fn a_peer_that_closes_at_once_again_and_again_is_dialed_at_the_backoff_s_pace() 
     }
 }
 
-#[test]
-fn lost_peers_in_flight_take_no_place_of_the_other_candidates() {
-    let mut host = Host::new(RejoinConfig::default().with_target(4));
+/// Eight peers that have lasted are lost. Returns how many of them have a dial in flight after `time`.
+fn lose_eight(host: &mut Host, time: Duration) -> usize {
     for peer in 1..=8 {
         host.add(peer, &[peer], Origin::Saved);
         host.connect(peer);
     }
     host.pass(10 * SECOND);
     (1..=8).for_each(|peer| host.disconnect(peer));
-    host.pass(5 * SECOND);
+    host.pass(time);
+    of_eight_in_flight(host)
+}
+
+fn of_eight_in_flight(host: &Host) -> usize {
     let in_flight = (1..=8).filter(|peer| host.view(*peer).in_flight > 0);
-    assert_eq!(in_flight.count(), 8);
+    in_flight.count()
+}
+
+#[test]
+fn lost_peers_in_flight_take_no_place_of_the_other_candidates() {
+    let mut host = Host::new(RejoinConfig::default().with_target(4));
+    assert_eq!(lose_eight(&mut host, 5 * SECOND), 8);
     host.dials();
     host.add(9, &[9], Origin::Saved);
     assert_eq!(host.dialed(), [Some(9)]);
@@ -257,18 +266,10 @@ fn lost_peers_in_flight_take_no_place_of_the_other_candidates() {
 #[test]
 fn after_its_two_minutes_a_lost_peer_is_one_of_the_few_dials_in_flight_again() {
     let mut host = Host::new(RejoinConfig::default().with_target(1));
-    for peer in 1..=8 {
-        host.add(peer, &[peer], Origin::Saved);
-        host.connect(peer);
-    }
-    host.pass(10 * SECOND);
-    (1..=8).for_each(|peer| host.disconnect(peer));
-    host.pass(130 * SECOND);
+    lose_eight(&mut host, 130 * SECOND);
     for _ in 0..600 {
         host.pass(100 * MS);
-        let in_flight = (1..=8)
-            .filter(|peer| host.view(*peer).in_flight > 0)
-            .count();
+        let in_flight = of_eight_in_flight(&host);
         assert!(
             in_flight <= 2,
             "{in_flight} peers, twice as many as are missing"

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use conn_state::{
-    Action, Closing, Phase, Recommended, Route, SharedTracker, State, TrackError, Tracker,
-    TrackerConfig, Update, WhenConnected, WithoutProbes,
+    Action, Closing, ConnectionId, Phase, Recommended, Route, SharedTracker, State, StreamCount,
+    TrackError, Tracker, TrackerConfig, Update, WhenConnected, WithoutProbes,
 };
 
 use crate::{Host, LIMITED, events, tell};
@@ -178,15 +178,21 @@ fn a_drained_connection_is_closed_after_30_s_whatever_goes_on_over_it() {
     assert_eq!(host.actions(), [close]);
 }
 
+/// A connection that is drained because the peer has a better one, with its streams.
+fn drained(host: &mut Host) -> (ConnectionId, StreamCount<&'static str>) {
+    let relayed = host.connect("bob", LIMITED);
+    let streams = host.streams(relayed);
+    host.connect("bob", Route::Direct);
+    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    (relayed, streams)
+}
+
 #[test]
 fn a_drained_connection_on_which_the_peer_pings_all_the_time_is_closed_after_3_s_between_two_pings()
 {
     let ms = Duration::from_millis;
     let mut host = Host::new(Recommended::default());
-    let relayed = host.connect("bob", LIMITED);
-    let streams = host.streams(relayed);
-    host.connect("bob", Route::Direct);
-    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    let (relayed, streams) = drained(&mut host);
     let ping = |host: &mut Host| {
         streams.handle_opened(host.now);
         host.wait(ms(100));
@@ -206,10 +212,7 @@ fn a_few_streams_that_a_peer_still_opens_on_a_drained_connection_have_the_whole_
 {
     let seconds = Duration::from_secs;
     let mut host = Host::new(Recommended::default());
-    let relayed = host.connect("bob", LIMITED);
-    let streams = host.streams(relayed);
-    host.connect("bob", Route::Direct);
-    assert_eq!(host.actions(), [Action::Drain(relayed)]);
+    let (_, streams) = drained(&mut host);
     for _ in 0..2 {
         streams.handle_opened(host.now);
         host.wait(seconds(4));

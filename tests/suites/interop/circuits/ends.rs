@@ -74,7 +74,9 @@ impl Relay {
             return Err(anyhow!("a foreign relay does not show its slots"));
         };
         let mut slots = home.bowline_with_data(&["slots", "--json"]);
-        succeeded(run("bowline slots", &mut slots, deadline)?)
+        run("bowline slots", &mut slots, deadline)?
+            .succeeded()?
+            .events()
     }
 
     pub(super) fn stderr_tail(&self) -> String {
@@ -157,7 +159,7 @@ impl Destination {
         };
         let job = ["echo", &self.address, "--bytes", &bytes.to_string()];
         let ran = run(&from.name, &mut from.command(&job, stack), deadline)?;
-        let seen = succeeded(ran)?;
+        let seen = ran.succeeded()?.events()?;
         let relayed = |event: &&Event| {
             event.kind() == "connected"
                 && event.text("peer_id") == self.peer_id
@@ -286,29 +288,19 @@ pub(super) fn binaries(relay: &Relay, deadline: Deadline) -> Result<String> {
     let address = format!("{}/p2p-circuit/p2p/{}", relay.address, up.peer_id());
 
     let mut identify = seeker.bowline(&["identify", &address, "--json"]);
-    let said = succeeded(run("bowline", &mut identify, deadline)?)?;
+    let said = run("bowline", &mut identify, deadline)?
+        .succeeded()?
+        .events()?;
     let said = one("identified", &said)?;
     ensure!(said.text("peer_id") == up.peer_id(), "{}", said.0);
     // A peer behind a relay can be anywhere, so it is not told loopback addresses, of which this network consists.
     ensure!(said.texts("listen").is_empty(), "{}", said.0);
 
     let mut ping = seeker.bowline(&["ping", &address, "-c", "3", "--json"]);
-    let pongs = succeeded(run("bowline", &mut ping, deadline)?)?;
+    let pongs = run("bowline", &mut ping, deadline)?.succeeded()?.events()?;
     let pongs = pongs.iter().filter(|event| event.kind() == "pong").count();
     ensure!(pongs == 3, "{pongs} pongs instead of 3");
     Ok(String::new())
-}
-
-/// The events of a process that must have ended with 0.
-fn succeeded(finished: Finished) -> Result<Vec<Event>> {
-    ensure!(
-        finished.code == Some(0),
-        "it ended with {:?}\n  stdout: {}\n  stderr: {}",
-        finished.code,
-        finished.stdout.join("\n    "),
-        finished.stderr.join("\n    ")
-    );
-    finished.events()
 }
 
 fn one(kind: &str, events: &[Event]) -> Result<Event> {
