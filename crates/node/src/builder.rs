@@ -160,6 +160,19 @@ impl Builder {
         Ok(started)
     }
 
+    /// Builds the node, and returns the context of its parts, too.
+    #[cfg(test)]
+    pub(crate) fn build_with_context(self) -> Result<(Node, Events, Context), SetupError> {
+        let mut kept = None;
+        let built = self.build_with(|context| {
+            kept = Some(context.clone());
+            Vec::new()
+        });
+        let (node, events) = built?;
+        let context = kept.unwrap_or_else(|| unreachable!("the parts were built"));
+        Ok((node, events, context))
+    }
+
     fn overrides(&self) -> Overrides {
         Overrides {
             #[cfg(feature = "tcp")]

@@ -259,49 +259,29 @@ impl Context {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     #[cfg(feature = "quic")]
     use std::{
         io,
         net::{SocketAddr, UdpSocket},
     };
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering::Relaxed},
-        time::Instant,
-    };
-
-    use futures::{FutureExt, future::BoxFuture};
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{Keypair, Node, part::Part};
-
-    /// Counts the changes of the network.
-    struct NetworkWatch(Arc<AtomicUsize>);
-
-    impl Part for NetworkWatch {
-        fn name(&self) -> &'static str {
-            "network watch"
-        }
-
-        fn handle(&self, _: Instant, change: &Change) {
-            if let Change::Network = change {
-                self.0.fetch_add(1, Relaxed);
-            }
-        }
-
-        fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-            async move { stop.cancelled().await }.boxed()
-        }
-    }
+    use crate::{Keypair, Node, part::Observer};
 
     /// No task of the node runs during the test, because the test never waits.
     #[tokio::test]
     async fn parts_are_told_once_when_the_interfaces_have_other_addresses() {
         let (count, mut kept) = (Arc::new(AtomicUsize::new(0)), None);
-        let watch = Arc::new(NetworkWatch(Arc::clone(&count)));
+        let counted = Arc::clone(&count);
+        let watch = Observer(move |change: &Change| {
+            if let Change::Network = change {
+                counted.fetch_add(1, Relaxed);
+            }
+        });
         let built = Node::builder(Keypair::generate_ed25519()).build_with(|context| {
             kept = Some(context.clone());
-            vec![watch as Arc<dyn Part>]
+            vec![Arc::new(watch)]
         });
         let (_node, context) = (built.unwrap(), kept.unwrap());
         assert_eq!(context.read_interfaces(), None);
@@ -340,13 +320,9 @@ mod tests {
     #[cfg(feature = "quic")]
     #[tokio::test]
     async fn each_quic_socket_is_bound_again_when_the_network_has_changed() {
-        let (binder, mut kept) = (Arc::new(Rebinds::default()), None);
+        let binder = Arc::new(Rebinds::default());
         let builder = Node::builder(Keypair::generate_ed25519()).binder(binder.clone());
-        let built = builder.build_with(|context| {
-            kept = Some(context.clone());
-            Vec::new()
-        });
-        let ((node, _), context) = (built.unwrap(), kept.unwrap());
+        let (node, _, context) = builder.build_with_context().unwrap();
         for _ in 0..2 {
             let address = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
             node.listen(address).await.unwrap();

@@ -371,3 +371,22 @@ impl fmt::Debug for Reached {
             .finish_non_exhaustive()
     }
 }
+
+/// A part for tests, which passes each change to a function.
+#[cfg(test)]
+pub(crate) struct Observer<F>(pub(crate) F);
+
+#[cfg(test)]
+impl<F: Fn(&Change) + Send + Sync + 'static> Part for Observer<F> {
+    fn name(&self) -> &'static str {
+        "observer"
+    }
+
+    fn handle(&self, _: Instant, change: &Change) {
+        (self.0)(change);
+    }
+
+    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(stop.cancelled_owned())
+    }
+}

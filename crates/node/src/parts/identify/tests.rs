@@ -87,12 +87,8 @@ async fn a_peer_has_eight_pushes_at_once_and_another_peer_its_own() {
 
 #[tokio::test]
 async fn however_fast_the_description_changes_it_is_pushed_at_the_pace_of_the_budget() {
-    let mut kept = None;
-    let built = Node::builder(Keypair::generate_ed25519()).build_with(|context| {
-        kept = Some(context.clone());
-        Vec::new()
-    });
-    let ((here, mut events), context) = (built.unwrap(), kept.unwrap());
+    let built = Node::builder(Keypair::generate_ed25519()).build_with_context();
+    let (here, mut events, context) = built.unwrap();
     let there = Node::builder(Keypair::generate_ed25519()).build().unwrap();
     let address = there.listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).await;
     let connection = here.dial(address.unwrap()).await.unwrap();

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use transport_tcp::{ByteStream, Direct, HostKind, Matcher, Rules};
 
 use super::*;
-use crate::{Config, Event, Events, Keypair, Node, builder::Builder};
+use crate::{Config, Event, Events, Keypair, Node, builder::Builder, part::Observer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -196,29 +196,16 @@ async fn a_name_without_peers_is_told_like_a_bootstrap_peer_that_does_not_answer
     assert_eq!(told.await, BootstrapFailed { what, error });
 }
 
-struct Woken(Arc<Notify>);
-
-impl Part for Woken {
-    fn name(&self) -> &'static str {
-        "woken"
-    }
-
-    fn handle(&self, _: Instant, change: &Change) {
-        if let Change::Woke = change {
-            self.0.notify_one();
-        }
-    }
-
-    fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        stop.cancelled_owned().boxed()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn every_part_is_told_that_the_process_was_asleep() {
     let woken = Arc::new(Notify::new());
-    let watch = Arc::new(Woken(Arc::clone(&woken)));
-    let built = builder(BootstrapConfig::default()).build_with(|_| vec![watch as Arc<dyn Part>]);
+    let notify = Arc::clone(&woken);
+    let watch = Observer(move |change: &Change| {
+        if let Change::Woke = change {
+            notify.notify_one();
+        }
+    });
+    let built = builder(BootstrapConfig::default()).build_with(|_| vec![Arc::new(watch)]);
     let _node = built.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     tokio::time::advance(Duration::from_secs(6)).await;

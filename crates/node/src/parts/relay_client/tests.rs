@@ -19,13 +19,9 @@ use super::*;
 use crate::{DialError, Node, context::Context, error_chain};
 
 fn node() -> (Node, Context) {
-    let mut kept = None;
-    let builder = Node::builder(Keypair::generate_ed25519());
-    let built = builder.build_with(|context| {
-        kept = Some(context.clone());
-        Vec::new()
-    });
-    (built.unwrap().0, kept.unwrap())
+    let built = Node::builder(Keypair::generate_ed25519()).build_with_context();
+    let (node, _, context) = built.unwrap();
+    (node, context)
 }
 
 /// A TCP port at every loopback address, and the number of connections that it got.
