@@ -12,7 +12,7 @@ mod rejoin;
 mod relay_client;
 #[cfg(feature = "relay")]
 mod relay_server;
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests;
 
 pub(crate) use identify::Identify;
