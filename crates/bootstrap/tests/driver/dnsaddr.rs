@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bootstrap::{
-    Driver, Multiaddr, PeerId,
+    Driver, Handle, Multiaddr, PeerId,
     sources::{self, TxtLookup},
 };
 use tokio::time::Instant;
@@ -34,13 +34,18 @@ fn look_up(records: &Arc<Mutex<Vec<String>>>) -> (TxtLookup, Arc<Mutex<Vec<Insta
     (look_up, asked)
 }
 
+/// A driver whose only source asks for the name `example.org`.
+fn asking(look_up: TxtLookup) -> (Driver<PeerId, Multiaddr>, Handle<PeerId, Multiaddr>) {
+    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
+    Driver::new(core(), vec![Box::new(source)])
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dnsaddr_name_that_fails_is_told_once_asked_at_the_backoff_s_pace_and_then_gives_its_peers()
  {
     let records = Arc::new(Mutex::new(Vec::new()));
     let (look_up, asked) = look_up(&records);
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let (mut driver, handle) = asking(look_up);
     let failed = events(&mut driver, 300 * SECOND).await;
     assert_eq!(
         problems(&failed),
@@ -125,8 +130,7 @@ async fn a_dnsaddr_name_that_fails_neither_hastens_the_others_nor_silences_their
 async fn records_that_change_in_each_round_keep_a_hundred_candidates_and_no_more() {
     let records = Arc::new(Mutex::new(Vec::new()));
     let (look_up, _) = look_up(&records);
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let (mut driver, handle) = asking(look_up);
     for _ in 0..3 {
         let record = |port| format!("dnsaddr=/ip4/192.0.2.1/tcp/{port}/p2p/{}", PeerId::random());
         *records.lock().unwrap() = (1..=60).map(record).collect();
@@ -139,8 +143,7 @@ async fn records_that_change_in_each_round_keep_a_hundred_candidates_and_no_more
 #[tokio::test(start_paused = true)]
 async fn a_name_server_that_never_answers_does_not_hold_the_source() {
     let look_up = TxtLookup::new(|_| std::future::pending());
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, _handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let (mut driver, _handle) = asking(look_up);
     let events = events(&mut driver, 6 * SECOND).await;
     assert_eq!(
         problems(&events),
@@ -153,8 +156,7 @@ async fn records_that_stay_the_same_keep_their_candidates() {
     let record = |port| format!("dnsaddr=/ip4/192.0.2.1/tcp/{port}/p2p/{}", PeerId::random());
     let records = Arc::new(Mutex::new((1..=60).map(record).collect::<Vec<_>>()));
     let (look_up, asked) = look_up(&records);
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let (mut driver, handle) = asking(look_up);
     events(&mut driver, 301 * SECOND).await;
     assert_eq!(asked.lock().unwrap().len(), 6);
     let known = handle.with(|core, now| core.candidates(now));
@@ -167,8 +169,7 @@ async fn records_that_stay_the_same_keep_their_candidates() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_fails_is_asked_rarely_while_a_peer_is_connected() {
     let (look_up, asked) = look_up(&Arc::default());
-    let source = sources::dnsaddr(vec![("example.org".into(), None)], look_up, 7);
-    let (mut driver, handle) = Driver::new(core::<PeerId, Multiaddr>(), vec![Box::new(source)]);
+    let (mut driver, handle) = asking(look_up);
     handle.with(|core, now| core.handle_connected(now, &PeerId::random(), None));
     events(&mut driver, 3600 * SECOND).await;
     let questions = asked.lock().unwrap().len();

@@ -43,15 +43,11 @@ fn a_new_address_is_dialed_soon_whatever_the_backoff_and_delays_no_dial() {
     let mut host = Host::new(RejoinConfig::default());
     host.connect(99);
     host.add(1, &[1], Origin::Saved);
-    let wait = |host: &Host| host.view(1).next.expect("not connected") - host.now;
-    while wait(&host) < 20 * SECOND {
-        host.pass(SECOND);
-    }
-    host.dials();
+    host.pass_until_rare(1, 20 * SECOND);
     assert!(host.add(1, &[2], Origin::Saved));
     host.pass(1500 * MS);
     assert_eq!(host.dials()[0].addresses, [1, 2]);
-    while wait(&host) > MS {
+    while host.wait_of(1) > MS {
         host.pass(MS);
     }
     let next = host.view(1).next;

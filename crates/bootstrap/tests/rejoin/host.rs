@@ -143,6 +143,19 @@ impl Host {
         })
     }
 
+    /// The time until the next dial of the peer.
+    pub(crate) fn wait_of(&self, peer: u32) -> Duration {
+        self.view(peer).next.expect("not connected") - self.now
+    }
+
+    /// Lets the time pass until the backoff of the peer is at least as long as `pause`, and forgets the dials.
+    pub(crate) fn pass_until_rare(&mut self, peer: u32, pause: Duration) {
+        while self.wait_of(peer) < pause {
+            self.pass(Duration::from_secs(1));
+        }
+        self.dials();
+    }
+
     pub(crate) fn view(&self, peer: u32) -> CandidateView<u32, u32> {
         let mut all = self.core.candidates(self.now).into_iter();
         all.find(|view| view.peer == Some(peer))

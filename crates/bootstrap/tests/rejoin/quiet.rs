@@ -188,11 +188,7 @@ fn a_node_whose_only_peer_is_quiet_dials_the_others_within_ten_seconds_again_and
     let mut host = Host::new(RejoinConfig::default());
     host.connect(99);
     host.add(1, &[1], Origin::Saved);
-    let wait = |host: &Host| host.view(1).next.expect("not connected") - host.now;
-    while wait(&host) < 60 * SECOND {
-        host.pass(SECOND);
-    }
-    host.dials();
+    host.pass_until_rare(1, 60 * SECOND);
     let mut last = host.now;
     host.core.handle_quiet(host.now, &99);
     host.pass(600 * SECOND);
