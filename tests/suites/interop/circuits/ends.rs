@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use tests::harness::bowline::{Home, Up};
 use tests::harness::peers::{Listening, Peer, Stack};
-use tests::harness::process::{Deadline, Event, Finished, Process, run};
+use tests::harness::process::{Deadline, Event, Process, run};
 
 use super::{BEYOND, Case, WHOLE};
 
