@@ -52,6 +52,7 @@
 
 mod config;
 mod key;
+mod links;
 mod lookup;
 mod message;
 mod mode;
@@ -80,6 +81,7 @@ use std::{
 
 pub use config::{KadConfig, Mode};
 pub use key::{Distance, Key};
+pub use links::Links;
 pub use message::{
     MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record, Request, Response,
 };

@@ -79,9 +79,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// A connection to a peer is open. `remote` is the peer's address, and `dialed` says whether the peer has dialed it.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, dialed: bool) {
         self.peers.connect(peer, Key::of(peer.clone().into()));
-        if let Some(Place::Ip(remote)) =
-            remote.map(|remote| (self.place)(remote)).filter(|_| dialed)
-        {
+        let preset = self.config.preset;
+        // In the public network, a dial from a LAN does not show that others can reach this node.
+        let remote = remote.map(self.place).filter(|at| preset.accepts(*at));
+        if let Some(Place::Ip(remote)) = remote.filter(|_| dialed) {
             let own =
                 self.local
                     .addresses
@@ -134,6 +135,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// The addresses at which this node can be reached.
     pub fn handle_addresses(&mut self, now: Instant, addresses: Vec<A>) {
         let (place, preset) = (self.place, self.config.preset);
+        let ips = addresses.iter().filter_map(|address| match place(address) {
+            Place::Ip(own) => Some(own),
+            _ => None,
+        });
+        self.serving.handle_addresses(ips);
         let local = PeerInfo::new(self.local.id.clone(), addresses);
         let accepts = |address: &A| preset.accepts_provider(place(address));
         self.local.addresses = usable(vec![local], accepts)
@@ -154,9 +160,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// The node has moved to another network, or the host was asleep: the neighbourhood is looked up again.
+    /// The network of this node has changed, or the host was asleep: the neighbourhood is looked up again. Report new addresses
+    /// first. If one of the addresses is gone, the node forgets what it knows about its reachability.
     pub fn handle_changed(&mut self, now: Instant) {
-        self.serving.handle_moved();
+        self.serving.handle_changed();
         self.upkeep.look_again(now);
         self.settle(now);
     }
