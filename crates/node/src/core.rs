@@ -307,6 +307,8 @@ fn public(change: &Change) -> Option<Event> {
         | Change::Attempted { .. }
         | Change::Network
         | Change::Woke
+        | Change::Wanted { .. }
+        | Change::Offered { .. }
         | Change::Quiet { .. }
         | Change::Heard { .. }
         | Change::Local => return None,

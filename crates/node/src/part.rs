@@ -195,6 +195,14 @@ pub(crate) enum Change {
     Heard { connection: Connection },
     /// This machine or this process was asleep. Connections may be dead without a notice.
     Woke,
+    /// A part looks for `count` peers. The purpose is the name of the part.
+    Wanted { purpose: &'static str, count: usize },
+    /// A peer that may serve the purpose, with its known addresses.
+    Offered {
+        purpose: &'static str,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    },
 }
 
 /// The code that requested a dial.

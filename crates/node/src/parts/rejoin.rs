@@ -21,7 +21,7 @@ use std::{
 };
 
 use bootstrap::{
-    Driver, DriverEvent, Handle, PeerSource, RejoinEvent, SourceError, State, Store,
+    Driver, DriverEvent, Handle, PeerSource, Purpose, RejoinEvent, SourceError, State, Store,
     sources::TxtLookup,
 };
 use conn_state::{Closing, Direction};
@@ -187,6 +187,15 @@ impl Rejoin {
                 let reason = self.handle.status().reason.to_string();
                 self.context.emit_part(NetworkEvent { from, to, reason });
             }
+            RejoinEvent::Offered {
+                purpose: Purpose(purpose),
+                peer,
+                addresses,
+            } => self.context.report(Change::Offered {
+                purpose,
+                peer,
+                addresses,
+            }),
             event => save(store, event),
         }
     }
@@ -278,6 +287,11 @@ impl Part for Rejoin {
             Change::Heard { connection } => {
                 let peer = connection.peer();
                 self.handle.with(|core, now| core.handle_heard(now, &peer));
+            }
+            Change::Wanted { purpose, count } => {
+                let (purpose, count) = (Purpose(*purpose), *count);
+                self.handle
+                    .with(|core, now| core.handle_wanted(now, purpose, count));
             }
             Change::Network => self.handle.changed(),
             Change::Local => drop(self.local.send_replace(self.context.announced())),
