@@ -150,16 +150,23 @@ async fn a_client_finds_peers_values_and_providers_among_ten_servers_through_one
 }
 
 #[tokio::test]
-async fn what_a_query_has_found_can_be_dialed_by_its_peer_id() {
-    let (nodes, at) = network(4).await;
+async fn a_provider_that_a_query_has_found_can_be_dialed_by_its_peer_id() {
+    let (nodes, at) = network(3).await;
+    // No server dials a client, and no query asks it.
+    let provider = node(dht(Mode::Client), std::slice::from_ref(&at), 1);
+    listen(&provider).await;
+    let key = content_key("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG").unwrap();
+    provider.provide(key.clone(), soon()).await.unwrap();
     let client = node(dht(Mode::Client), &[at], 1);
-    let peer = nodes[3].peer_id();
-    client.find_peer(peer, soon()).await.unwrap();
+    let found = client.providers(key, 1, soon()).await.unwrap();
+    let peer = provider.peer_id();
+    assert_eq!(found[0].peer, peer);
+    assert!(client.connection(peer).is_none());
     let by_id = Multiaddr::from(multiaddr::Protocol::P2p(peer));
     assert_eq!(client.dial([by_id]).await.unwrap().peer(), peer);
     let oneself = client.find_peer(client.peer_id(), soon()).await.unwrap();
     assert!(oneself.reached);
-    client.shutdown().await;
+    end(vec![client, provider]).await;
     end(nodes).await;
 }
 
