@@ -289,7 +289,7 @@ impl Part for Rejoin {
                 self.handle.with(|core, now| core.handle_heard(now, &peer));
             }
             Change::Wanted { purpose, count } => {
-                let (purpose, count) = (Purpose(*purpose), *count);
+                let (purpose, count) = (Purpose(purpose), *count);
                 self.handle
                     .with(|core, now| core.handle_wanted(now, purpose, count));
             }

@@ -117,6 +117,7 @@ mod tests {
             [&[0x01, 0x55][..], &key].concat(),
         );
         assert_eq!(content_key(&raw).unwrap(), key);
+        let cut = &raw[..raw.len() - 2];
         let long = format!("z{}", "1".repeat(200_000));
         for wrong in [
             "",
@@ -125,6 +126,7 @@ mod tests {
             "/ipfs/Qm",
             &old[..45],
             &new[..40],
+            cut,
             &long,
         ] {
             assert!(content_key(wrong).is_err(), "{wrong}");
