@@ -134,6 +134,12 @@ pub trait Links: Send + Sync + 'static {
         Probe::Unknown
     }
 
+    /// Something has happened in a topic, whether or not it has a subscriber. A host can protect the connections of its
+    /// neighbours here. Default: nothing happens. This must neither block nor call the [`Gossip`] of these links.
+    fn handle_event(&self, topic: &TopicId, event: &Event) {
+        let _ = (topic, event);
+    }
+
     /// Whether a peer may take part in a topic. Default: every peer may. It is called often, and must not block.
     fn allows(&self, topic: &TopicId, peer: &Id) -> bool {
         let _ = (topic, peer);

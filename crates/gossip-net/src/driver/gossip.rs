@@ -18,7 +18,8 @@ use super::{
     writer,
 };
 use crate::{
-    Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo,
+    Config, Core, Counters, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus,
+    wire::PeerInfo,
 };
 
 /// How many events wait for a subscriber by default.
@@ -124,9 +125,26 @@ impl Gossip {
         Ok(subscription)
     }
 
+    /// Names peers that may be members of a topic. See [`Core::offer`].
+    pub fn offer(&self, topic: TopicId, peers: &[PeerInfo]) {
+        self.actor
+            .with(|state, now| state.core.offer(now, topic, peers));
+    }
+
+    /// Like [`Self::offer`], for all topics.
+    pub fn offer_to_all(&self, peers: &[PeerInfo]) {
+        self.actor
+            .with(|state, now| state.core.offer_to_all(now, peers));
+    }
+
     /// The status of all topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         self.actor.with(|state, _| state.core.topics())
+    }
+
+    /// The counters of all topics together, with those that the node has left.
+    pub fn counters(&self) -> Counters {
+        self.actor.with(|state, _| state.core.counters())
     }
 
     /// The counters of all links.
