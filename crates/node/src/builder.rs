@@ -145,6 +145,8 @@ impl Builder {
         let mut parts = parts(&core, &context, &transports);
         #[cfg(feature = "bootstrap")]
         parts.push(rejoin(&core, &context, &transports, self.sources));
+        #[cfg(feature = "gossip")]
+        parts.push(gossip(&core, &context));
         #[cfg(feature = "metrics")]
         parts.push(metrics(&parts, &transports));
         parts.extend(further(&context));
@@ -336,6 +338,14 @@ fn rejoin(
     let (context, local) = (context.clone(), core.peer_id);
     let (bootstrap, timeout) = (&config.bootstrap, config.dial_timeout);
     let part = crate::parts::Rejoin::new(context, local, bootstrap, timeout, look_up, further);
+    Arc::new(part)
+}
+
+/// The part that takes part in topics.
+#[cfg(feature = "gossip")]
+fn gossip(core: &Core, context: &Context) -> Arc<dyn Part> {
+    let config = &core.config.gossip;
+    let part = crate::parts::Gossip::new(context.clone(), &core.peer_id, config);
     Arc::new(part)
 }
 

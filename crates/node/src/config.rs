@@ -2,6 +2,8 @@
 
 #[cfg(feature = "bootstrap")]
 mod bootstrap;
+#[cfg(feature = "gossip")]
+mod gossip;
 mod memory;
 #[cfg(feature = "relay")]
 mod relay;
@@ -13,6 +15,8 @@ use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, T
 #[cfg(feature = "bootstrap")]
 pub use self::bootstrap::BootstrapConfig;
 use crate::address::announce::AnnounceConfig;
+#[cfg(feature = "gossip")]
+pub use gossip::{AllowPeer, GossipConfig, ValidateMessage};
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
 
@@ -63,6 +67,9 @@ pub struct Config {
     /// The sources of peers, and the pace of dials to them.
     #[cfg(feature = "bootstrap")]
     pub bootstrap: BootstrapConfig,
+    /// The topics: their number, the size of their messages, and who may take part.
+    #[cfg(feature = "gossip")]
+    pub gossip: GossipConfig,
     /// Relaying for other peers, and the relays through which peers can reach this node.
     #[cfg(feature = "relay")]
     pub relay: RelayConfig,
@@ -97,6 +104,8 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(3),
             #[cfg(feature = "bootstrap")]
             bootstrap: BootstrapConfig::default(),
+            #[cfg(feature = "gossip")]
+            gossip: GossipConfig::default(),
             #[cfg(feature = "relay")]
             relay: RelayConfig::default(),
             #[cfg(feature = "tcp")]
@@ -198,6 +207,13 @@ impl Config {
     #[cfg(feature = "bootstrap")]
     pub fn with_bootstrap(mut self, bootstrap: BootstrapConfig) -> Self {
         self.bootstrap = bootstrap;
+        self
+    }
+
+    /// Sets [`Self::gossip`].
+    #[cfg(feature = "gossip")]
+    pub fn with_gossip(mut self, gossip: GossipConfig) -> Self {
+        self.gossip = gossip;
         self
     }
 

@@ -1,7 +1,7 @@
 //! A peer-to-peer node that combines the six crates of Bowline, and the `bowline` binary.
 //!
 //! ```text
-//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays
+//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays, gossip
 //!                  ├─► permit ► handshake ► register ─┤
 //! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
@@ -20,12 +20,13 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay` and `bootstrap` at the most. The default features add the binary (`cli`) and its
+//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap` and `gossip` at the most. The default features add the binary (`cli`) and its
 //! metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - There is no gossip, no DHT and no hole punching yet: the feature `gossip` adds nothing.
+//! - There is no DHT and no hole punching yet.
+//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`).
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.
@@ -121,6 +122,14 @@ pub use {
         parts::{BootstrapFailed, NetworkEvent, NodeCandidate},
     },
     bootstrap,
+};
+#[cfg(feature = "gossip")]
+pub use {
+    crate::{
+        config::{AllowPeer, GossipConfig, ValidateMessage},
+        parts::{GossipEvent, SubscribeError, describe_gossip},
+    },
+    gossip_net,
 };
 #[cfg(feature = "relay")]
 pub use {
