@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Config, Core, Counters, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus,
-    wire::PeerInfo,
+    wire::{PeerData, PeerInfo},
 };
 
 /// How many events wait for a subscriber by default.
@@ -61,6 +61,12 @@ impl Builder {
         validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.core = self.core.with_validation(validation);
+        self
+    }
+
+    /// Sets the addresses of this node, which its first messages already tell. [`LinkEvent::OwnData`] changes them.
+    pub fn own_data(mut self, data: PeerData) -> Self {
+        self.core.handle_own_data(data);
         self
     }
 

@@ -149,7 +149,9 @@ impl Gossip {
     fn spawn(&self, links: &Arc<NodeLinks>) -> gossip_net::Gossip {
         let (core, links) = (self.config.core.clone(), Arc::clone(links));
         let me = links.me;
-        let mut builder = Builder::new(me, rand::random(), core, links as Arc<dyn Links>);
+        let data = links.own_data();
+        let builder = Builder::new(me, rand::random(), core, links as Arc<dyn Links>);
+        let mut builder = builder.own_data(data);
         if let Some(validate) = self.config.validate.clone() {
             builder = builder.validate(move |topic, via, content| {
                 peer_of(via).is_some_and(|via| validate.accepts(topic, &via, content))

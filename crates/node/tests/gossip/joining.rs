@@ -26,17 +26,16 @@ async fn connected_nodes_become_neighbours_in_a_topic_whichever_of_them_subscrib
         };
         let one = first.subscribe(topic(), []).unwrap();
         let identified = async {
-            let peer = second.connection(first.peer_id()).unwrap();
             let supports = |name: &String| name == "/bowline/gossip/1";
-            while !peer
-                .identify()
-                .await
-                .unwrap()
-                .protocols
-                .iter()
-                .any(supports)
-            {
-                tokio::task::yield_now().await;
+            loop {
+                // The end that was dialed may not have the connection yet.
+                if let Some(connection) = second.connection(first.peer_id())
+                    && let Ok(info) = connection.identify().await
+                    && info.protocols.iter().any(supports)
+                {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         within(identified).await;

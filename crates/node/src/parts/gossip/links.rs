@@ -146,13 +146,18 @@ impl NodeLinks {
         self.tell_own_addresses();
     }
 
+    /// The data with this node's addresses.
+    pub(super) fn own_data(&self) -> PeerData {
+        let connections = self.table.connections();
+        let farthest = connections.iter().map(Connection::audience).max();
+        addresses::own(&self.context.announced(), farthest)
+    }
+
     /// Tells gossip-net this node's addresses, if they have changed.
     pub(super) fn tell_own_addresses(&self) {
         // The lock is held throughout, so that the latest addresses are told last.
         let mut told = self.reach();
-        let connections = self.table.connections();
-        let farthest = connections.iter().map(Connection::audience).max();
-        let data = addresses::own(&self.context.announced(), farthest);
+        let data = self.own_data();
         if told.data.as_ref() != Some(&data) {
             told.data = Some(data.clone());
             self.table.tell_own_data(data);
