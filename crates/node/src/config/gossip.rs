@@ -22,12 +22,15 @@ pub struct GossipConfig {
 /// Decides whether a peer may take part in a topic. The node calls the function for each message, and the function must not
 /// block.
 #[derive(Clone)]
-pub struct AllowPeer(Arc<dyn Fn(&TopicId, &PeerId) -> bool + Send + Sync>);
+pub struct AllowPeer(Arc<Allow>);
 
 /// Decides whether a message is delivered and forwarded. The function gets the topic, the neighbour that sent the message, and
 /// the content. The node calls it once per new message, and the function must not block.
 #[derive(Clone)]
-pub struct ValidateMessage(Arc<dyn Fn(&TopicId, &PeerId, &[u8]) -> bool + Send + Sync>);
+pub struct ValidateMessage(Arc<Validate>);
+
+type Allow = dyn Fn(&TopicId, &PeerId) -> bool + Send + Sync;
+type Validate = dyn Fn(&TopicId, &PeerId, &[u8]) -> bool + Send + Sync;
 
 impl Default for GossipConfig {
     fn default() -> Self {

@@ -45,7 +45,10 @@ async fn member(
 async fn expect(subscription: &mut Subscription, wanted: impl IntoIterator<Item = String>) {
     let mut wanted = wanted.into_iter().collect::<BTreeSet<_>>();
     while !wanted.is_empty() {
-        let text = next_text(subscription).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), next_text(subscription));
+        let Ok(text) = next.await else {
+            panic!("{wanted:?} do not come");
+        };
         assert!(wanted.remove(&text), "{text} is not one of {wanted:?}");
     }
 }
@@ -53,7 +56,7 @@ async fn expect(subscription: &mut Subscription, wanted: impl IntoIterator<Item 
 /// The next message.
 async fn next_text(subscription: &mut Subscription) -> String {
     loop {
-        match within(subscription.recv()).await.unwrap() {
+        match subscription.recv().await.unwrap() {
             Event::Received(message) => {
                 return String::from_utf8(message.content.to_vec()).unwrap();
             }

@@ -156,7 +156,7 @@ async fn a_lost_connection_ends_the_link_and_the_members_find_each_other_again()
     while next_change(&mut events).await != Some(DownCause::Transport) {}
     assert_eq!(next_change(&mut events).await, None);
     one.publish("after the loss", soon()).await.unwrap();
-    assert_eq!(next_text(&mut other).await, "after the loss");
+    assert_eq!(within(next_text(&mut other)).await, "after the loss");
     assert_eq!(first.gossip_counters().lost, 1);
     within(second.shutdown()).await;
     within(first.shutdown()).await;
@@ -170,7 +170,7 @@ async fn a_message_that_the_host_refuses_goes_no_further_and_a_peer_that_it_refu
         neighbours(Config::default().with_gossip(validating), AT).await;
     other.publish("bad", soon()).await.unwrap();
     other.publish("good", soon()).await.unwrap();
-    assert_eq!(next_text(&mut one).await, "good");
+    assert_eq!(within(next_text(&mut one)).await, "good");
     within(second.shutdown()).await;
     within(first.shutdown()).await;
 
@@ -191,7 +191,7 @@ async fn after_the_shutdown_of_the_node_its_subscriptions_end_and_no_new_one_beg
     let [(first, mut one), (second, mut other)] = neighbours(Config::default(), AT).await;
     one.publish("last words", soon()).await.unwrap();
     within(first.shutdown()).await;
-    assert_eq!(next_text(&mut other).await, "last words");
+    assert_eq!(within(next_text(&mut other)).await, "last words");
     while within(one.recv()).await.is_some() {}
     let refused = first.subscribe(topic(), []).err();
     assert_eq!(refused, Some(SubscribeError::Join(JoinError::Left)));
@@ -212,7 +212,7 @@ async fn the_metrics_count_topics_neighbours_and_messages_even_after_the_topic_w
     };
     let [(first, mut one), (second, other)] = neighbours(Config::default(), AT).await;
     other.publish("counted", soon()).await.unwrap();
-    next_text(&mut one).await;
+    within(next_text(&mut one)).await;
     for (name, expected) in [
         ("bowline_gossip_topics", 1),
         ("bowline_gossip_neighbours", 1),
