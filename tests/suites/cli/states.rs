@@ -210,8 +210,10 @@ fn a_peer_that_was_killed_and_is_back_has_one_connection_within_a_second_and_one
             story,
         } = comes_back(listen);
         println!("{listen}: two connections for {held} ticks, until: {reason}");
-        // A reset ended the connection, and no time limit of the survivor.
-        assert!(reason.starts_with("connection lost"), "{listen}: {reason}");
+        // A reset ends the dead connection. A QUIC connection without a reset token ends after a probe that nothing answers.
+        let reset = reason.starts_with("connection lost");
+        let silent = listen == QUIC && reason == "unresponsive";
+        assert!(reset || silent, "{listen}: {reason}");
         assert!(held < Ticks::PER_SECOND, "{listen}: {held} ticks");
         assert_is_one_story(&story);
     }

@@ -1,6 +1,6 @@
 //! A node is killed and starts again while a peer of another implementation stays up. Both ends open streams.
 //!
-//! The last rows restart rust-libp2p instead of Bowline, for comparison.
+//! Two further pairs of rows restart rust-libp2p instead of Bowline, for comparison.
 
 use std::io::Write;
 use std::process::Command;
@@ -47,8 +47,13 @@ const NUMBER: u8 = 60;
 /// The times of our streams and of theirs.
 type Both = (Outcome, Outcome);
 
+fn restarts(sizes: Sizes) -> usize {
+    if sizes.full { sizes.restarts } else { SHORT }
+}
+
+/// The rows that restart Bowline.
 pub(crate) fn run(report: &Report, sizes: Sizes) {
-    let restarts = if sizes.full { sizes.restarts } else { SHORT };
+    let restarts = restarts(sizes);
     thread::scope(|scope| {
         for (row, (name, keep_alive)) in SURVIVORS.into_iter().enumerate() {
             for (column, stack) in STACKS.into_iter().enumerate() {
@@ -60,6 +65,13 @@ pub(crate) fn run(report: &Report, sizes: Sizes) {
                 });
             }
         }
+    });
+}
+
+/// The rows that restart rust-libp2p.
+pub(crate) fn compare(report: &Report, sizes: Sizes) {
+    let restarts = restarts(sizes);
+    thread::scope(|scope| {
         for (column, stack) in STACKS.into_iter().enumerate() {
             scope.spawn(move || {
                 let nodes = format!("rust, survivor rust {}", stack.name());
