@@ -276,11 +276,9 @@ impl Part for Rejoin {
             Change::Identified { connection, info } if self.redials => {
                 self.note_announced(connection, &info.listen);
             }
-            Change::Quiet { connection } => {
-                if self.context.is_best(connection) {
-                    let peer = connection.peer();
-                    self.handle.with(|core, now| core.handle_quiet(now, &peer));
-                }
+            Change::Quiet { connection } if self.context.is_best(connection) => {
+                let peer = connection.peer();
+                self.handle.with(|core, now| core.handle_quiet(now, &peer));
             }
             Change::Heard { connection } => {
                 let peer = connection.peer();
