@@ -143,6 +143,7 @@ mod burst;
 mod close_code;
 mod config;
 mod connection;
+mod connection_ids;
 mod context;
 mod dial;
 mod endpoint;
