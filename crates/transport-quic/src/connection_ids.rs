@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid, RandomConnectionIdGenerator};
 
-use crate::keys::hmac;
+use crate::hmac::hmac;
 
 /// Random bytes at the beginning of an id.
 const RANDOM: usize = 8;

@@ -153,6 +153,7 @@ mod finished;
 mod flag;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod hmac;
 mod incoming;
 mod keys;
 mod known;
