@@ -1,8 +1,8 @@
 //! The connection ids by which packets find a connection of an endpoint.
 //!
 //! The endpoint also chooses an id for each Retry, and quinn does not check whether a connection has that id already. quinn's own
-//! recognisable ids have 24 random bits. With 40,000 ids in use, one Retry in 400 would name the id of another connection, which
-//! would then swallow the handshake. The ids here have 64 random bits.
+//! recognisable ids have 24 random bits. With 40,000 ids in use, one Retry in 400 would name the id of another connection. The
+//! dialer's packets would go to that connection, and the handshake would get no answer. The ids here have 64 random bits.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::hmac::hmac;
 /// Random bytes at the beginning of an id.
 const RANDOM: usize = 8;
 
-/// The bytes behind them, by which the endpoint recognises an id of its own, also after a restart. A stray packet with another id
-/// gets no stateless reset, of which an endpoint sends few.
+/// Bytes at the end of an id. The endpoint recognises its own ids by them, even after a restart. A packet with any other id gets
+/// no stateless reset, because the endpoint sends at most 1,000 resets per second.
 const CHECK: usize = 4;
 
 /// The length of every id in bytes.
