@@ -143,6 +143,7 @@ mod burst;
 mod close_code;
 mod config;
 mod connection;
+mod connection_ids;
 mod context;
 mod dial;
 mod endpoint;
@@ -152,6 +153,7 @@ mod finished;
 mod flag;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod hmac;
 mod incoming;
 mod keys;
 mod known;

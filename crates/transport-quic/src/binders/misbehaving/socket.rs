@@ -24,14 +24,11 @@ use tokio::{
 };
 
 use super::{Shared, flows::Fate, header::Header};
-use crate::{keys::EndpointKeys, socket::Socket};
+use crate::{connection_ids, keys::EndpointKeys, socket::Socket};
 
 /// The maximum number of datagrams of one socket in flight, and of datagrams that wait until a socket reads them. Further
 /// datagrams are lost.
 const QUEUE: usize = 4096;
-
-/// The length of a connection id of an endpoint of this crate.
-const ID_LENGTH: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct FaultySocket {
@@ -152,7 +149,7 @@ impl FaultySocket {
         };
         let peer = self.shared.socket_at(transmit.destination);
         let token = peer.as_ref().and_then(|peer| {
-            let id = destination.get(..ID_LENGTH)?;
+            let id = destination.get(..connection_ids::LENGTH)?;
             peer.keys.as_ref()?.reset_token(id)
         });
         if let Some(token) = token {
