@@ -59,6 +59,13 @@ pub enum Event<'a> {
         peer_id: String,
         took_us: u128,
     },
+    /// The outcome of a job of the DHT.
+    Dht {
+        job: &'a str,
+        found: &'a [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
     Done,
     Bulk {
         bytes: u64,

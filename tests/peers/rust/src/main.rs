@@ -4,6 +4,7 @@
 mod bench;
 mod bench_rejoin;
 mod bench_relay;
+mod dht;
 mod dial;
 mod echo;
 mod event;
@@ -17,7 +18,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 
-use crate::{event::Event, node::NodeArgs, relaying::RelayArgs};
+use crate::{event::Event, listen::Listening, node::NodeArgs, relaying::RelayArgs};
 
 /// A libp2p peer on rust-libp2p that prints what happens as one JSON object a line
 #[derive(Parser)]
@@ -36,6 +37,9 @@ enum Command {
         /// Ping every connected peer on a new stream, with this pause in milliseconds between two pings
         #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
         probe_every: Option<u64>,
+        /// Be a server of the DHT with the protocol `/NAME/kad/1.0.0`
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["relay", "reserve"])]
+        kad: Option<String>,
         #[command(flatten)]
         relaying: RelayArgs,
         #[command(flatten)]
@@ -127,11 +131,17 @@ async fn main() -> ExitCode {
         Command::Listen {
             addr,
             probe_every,
+            kad,
             relaying,
             node,
         } => {
-            let probing = probe_every.map(Duration::from_millis);
-            listen::listen(&node, relaying, addr, probing).await
+            let listening = Listening {
+                addr,
+                probing: probe_every.map(Duration::from_millis),
+                kad,
+                relaying,
+            };
+            listen::listen(&node, listening).await
         }
         Command::Echo {
             address,
