@@ -82,6 +82,24 @@ pub enum Event<'a> {
         peers: usize,
         seconds: f64,
     },
+    /// What each lookup took, how many peers have answered in all, and how many are connected at the end.
+    Lookups {
+        micros: Vec<u128>,
+        answers: u32,
+        connections: usize,
+    },
+    /// The memory of routing tables.
+    Table {
+        entries: usize,
+        bytes: u64,
+        bytes_of_empty_tables: u64,
+    },
+    /// The hops and the requests of each lookup in a large network, and how many lookups were good.
+    Network {
+        hops: Vec<u32>,
+        requests: Vec<u32>,
+        good: usize,
+    },
     Error {
         message: &'a str,
     },

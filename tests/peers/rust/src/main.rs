@@ -2,6 +2,8 @@
 //! the benchmarks (`serve`, `bulk`, `connects` and the commands that begin with `bench`).
 
 mod bench;
+mod bench_kad;
+mod bench_kad_network;
 mod bench_rejoin;
 mod bench_relay;
 mod dht;
@@ -110,6 +112,35 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Run many servers of a DHT until the end of standard input
+    BenchKadServers {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: usize,
+    },
+    /// Look up random keys in the DHT of these servers, as the lines of standard input say
+    BenchKadClient {
+        #[arg(value_name = "MULTIADDR")]
+        servers: Vec<Multiaddr>,
+    },
+    /// Fill routing tables without any network, and tell how much memory they take
+    BenchKadTable {
+        /// How many routing tables
+        #[arg(long, value_name = "N")]
+        tables: usize,
+        /// How many peers each of them hears of
+        #[arg(long, value_name = "N")]
+        peers: usize,
+    },
+    /// Look up random keys in a large network over the memory transport
+    BenchKadNetwork {
+        /// How many nodes
+        #[arg(long, value_name = "N")]
+        nodes: u64,
+        /// How many lookups
+        #[arg(long, value_name = "N")]
+        lookups: u64,
+    },
     /// Measure how long it takes until some of these peers are connected and identified
     BenchJoin {
         #[arg(value_name = "MULTIADDR")]
@@ -166,6 +197,10 @@ async fn main() -> ExitCode {
             node,
         } => bench::connects(&node, address, count).await,
         Command::BenchRelay { slots } => bench_relay::run(slots).await,
+        Command::BenchKadServers { count } => bench_kad::servers(count).await,
+        Command::BenchKadClient { servers } => bench_kad::client(servers).await,
+        Command::BenchKadTable { tables, peers } => bench_kad::table(tables, peers),
+        Command::BenchKadNetwork { nodes, lookups } => bench_kad_network::run(nodes, lookups).await,
         Command::BenchServers { count, node } => bench_rejoin::servers(&node, count).await,
         Command::BenchJoin {
             peers,
