@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tests::harness::bench::{Entry, Target};
+use tests::harness::program::from_env;
 
 /// How many peers Bowline dials at a time: twice as many as are missing. One rival does the same.
 const DIALS: usize = 40;
@@ -99,16 +100,9 @@ pub(crate) fn servers(transport: Transport, count: usize) -> Result<[Command; 2]
 }
 
 fn ours(job: &str) -> Result<Command> {
-    program("BENCH_REJOIN", job)
+    from_env("BENCH_REJOIN", &[job])
 }
 
 fn foreign(job: &str) -> Result<Command> {
-    program("PEER_RUST", job)
-}
-
-fn program(key: &str, job: &str) -> Result<Command> {
-    let path = std::env::var_os(key).with_context(|| format!("{key} does not name a program"))?;
-    let mut command = Command::new(path);
-    command.arg(job);
-    Ok(command)
+    from_env("PEER_RUST", &[job])
 }

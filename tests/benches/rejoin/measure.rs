@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use tests::harness::process::{Deadline, Process};
+use tests::harness::program::serve;
 
 use crate::contender::{self, Contender, Transport};
 
@@ -56,9 +57,8 @@ impl Network {
         let deadline = Deadline::within(PATIENCE);
         let (mut servers, mut halves) = (Vec::new(), Vec::new());
         for mut command in contender::servers(transport, sizes.half)? {
-            let mut process = Process::spawn("servers", &mut command)?;
-            let ready = process.wait_for("ready", deadline, |event| event.kind() == "ready")?;
-            halves.push(ready.texts("addresses"));
+            let (process, addresses) = serve("servers", &mut command, deadline)?;
+            halves.push(addresses);
             servers.push(process);
         }
         ensure!(

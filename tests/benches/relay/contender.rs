@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tests::harness::bench::{Entry, Target};
+use tests::harness::program::from_env;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
@@ -33,25 +34,14 @@ impl Contender {
     }
 
     pub(crate) fn relay(self) -> Result<Command> {
-        Ok(match self {
-            Self::RustLibp2p => {
-                let mut command = program("PEER_RUST")?;
-                command.arg("bench-relay");
-                command
-            }
-            Self::Bowline => ours(&["relay"])?,
-        })
+        match self {
+            Self::RustLibp2p => from_env("PEER_RUST", &["bench-relay"]),
+            Self::Bowline => ours(&["relay"]),
+        }
     }
 }
 
 /// One of the jobs that are the same for every contender.
 pub(crate) fn ours(job: &[&str]) -> Result<Command> {
-    let mut command = program("BENCH_RELAY")?;
-    command.args(job);
-    Ok(command)
-}
-
-fn program(key: &str) -> Result<Command> {
-    let path = std::env::var_os(key).with_context(|| format!("{key} does not name a program"))?;
-    Ok(Command::new(path))
+    from_env("BENCH_RELAY", job)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::param::clock_ticks_per_second;
 use serde::Serialize;
 use tests::harness::process::{Deadline, Event, Process, run};
+use tests::harness::program::serve;
 
 use crate::contender::{Contender, ours};
 
@@ -140,9 +141,9 @@ impl Bare {
 /// One stream through the relay, and the relay's CPU time while it lasts.
 fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
     let deadline = Deadline::within(PATIENCE);
-    let (relay, at) = serve("relay", &mut contender.relay()?, deadline)?;
+    let (relay, at) = serve_at("relay", &mut contender.relay()?, deadline)?;
     let (_destination, circuit) =
-        serve("destination", &mut ours(&["destination", &at])?, deadline)?;
+        serve_at("destination", &mut ours(&["destination", &at])?, deadline)?;
     let (bytes, write) = (sizes.bulk_bytes.to_string(), sizes.write_bytes.to_string());
     let mut source = Process::spawn(
         "source",
@@ -164,7 +165,7 @@ fn bulk(contender: Contender, sizes: &Sizes) -> Result<Carried> {
 /// All get a slot at once.
 fn reserve(contender: Contender, start: Start, sizes: &Sizes) -> Result<Reserved> {
     let deadline = Deadline::within(PATIENCE);
-    let (relay, at) = serve("relay", &mut contender.relay()?, deadline)?;
+    let (relay, at) = serve_at("relay", &mut contender.relay()?, deadline)?;
     let count = sizes.peers.to_string();
     let mut command = ours(&["reserve", &at, "--count", &count])?;
     command.args((start == Start::Connected).then_some("--connected"));
@@ -200,10 +201,9 @@ pub(crate) fn table(sizes: &Sizes) -> Result<Bare> {
 }
 
 /// Starts a process that serves until its standard input closes, and gives its first address.
-fn serve(name: &str, command: &mut Command, deadline: Deadline) -> Result<(Process, String)> {
-    let mut server = Process::spawn(name, command)?;
-    let ready = wait(&mut server, "ready", deadline)?;
-    let address = ready.texts("addresses").into_iter().next();
+fn serve_at(name: &str, command: &mut Command, deadline: Deadline) -> Result<(Process, String)> {
+    let (server, addresses) = serve(name, command, deadline)?;
+    let address = addresses.into_iter().next();
     let address = address.with_context(|| format!("the {name} is ready without an address"))?;
     Ok((server, address))
 }

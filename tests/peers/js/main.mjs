@@ -1,5 +1,6 @@
 // The js-libp2p foreign peer. ../README.md defines its command line and the lines it prints.
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { quic } from '@chainsafe/libp2p-quic'
@@ -15,10 +16,12 @@ import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { echo, keepReserved, relayService, serveEcho } from './circuits.mjs'
+import { dhtService, work } from './kad.mjs'
 import { probe } from './probe.mjs'
 
 const USAGE = `usage: js-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
                [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
+               [--kad NAME]
        js-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
        js-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]`
 
@@ -40,7 +43,8 @@ const LISTEN_OPTIONS = {
   'relay-data': { type: 'string' },
   reserve: { type: 'string' },
   'probe-every': { type: 'string' },
-  mdns: { type: 'boolean', default: false }
+  mdns: { type: 'boolean', default: false },
+  kad: { type: 'string' }
 }
 
 /** Reads the command line into the job to do; throws when it is not one. */
@@ -63,6 +67,7 @@ function parseCommandLine ([command, ...args]) {
         relay: values.relay ? relayService(data) : undefined,
         circuits: values.relay || reserve !== undefined,
         mdns: values.mdns,
+        dht: values.kad === undefined ? undefined : dhtService(values.kad),
         run: node => listen(node, reserve, pause)
       }
     }
@@ -120,8 +125,9 @@ function print (line) {
 }
 
 /** A node, not started yet, that has nothing but what the job asks for. */
-async function createNode ({ transport, security, seed, listen, relay, circuits = false, mdns: discover = false }) {
+async function createNode ({ transport, security, seed, listen, relay, dht, circuits = false, mdns: discover = false }) {
   const own = transport === 'tcp' || circuits
+  const asked = Object.entries({ relay, dht }).filter(([, service]) => service !== undefined)
   return createLibp2p({
     start: false,
     privateKey: seed === undefined
@@ -133,7 +139,7 @@ async function createNode ({ transport, security, seed, listen, relay, circuits 
     connectionEncrypters: own ? [SECURITIES[security]()] : [],
     streamMuxers: own ? [yamux()] : [],
     peerDiscovery: discover ? [tellingMdns] : [],
-    services: { identify: identify(), ping: ping(), ...relay === undefined ? {} : { relay } },
+    services: { identify: identify(), ping: ping(), ...Object.fromEntries(asked) },
     connectionManager: {
       // Every test peer has the same host, which would soon meet the limits on new connections per host.
       allow: ['/ip4/127.0.0.0/ipcidr/8', '/ip6/::1/ipcidr/128'],
@@ -188,6 +194,7 @@ async function listen (node, reserve, pause) {
     process.once('SIGTERM', resolve)
     process.once('SIGINT', resolve)
   })
+  createInterface({ input: process.stdin }).on('line', line => order(node, line))
   // Printed from the event rather than after start(), which returns late enough for a connection to be reported first.
   node.addEventListener('transport:listening', () => {
     print({ event: 'ready', peer_id: node.peerId.toString(), addresses: node.getMultiaddrs().map(String) })
@@ -201,6 +208,20 @@ async function listen (node, reserve, pause) {
     await Promise.race([keepReserved(node, reserve, print), ended])
   }
   await ended
+}
+
+/** Carries out a line of standard input. A dial that fails is told of and ends nothing. */
+async function order (node, line) {
+  const [verb, rest] = line.split(/ (.*)/, 2)
+  if (verb === 'dial' && rest !== undefined) {
+    try {
+      await node.dial(multiaddr(rest))
+    } catch (error) {
+      console.error(`a dial failed: ${error.message}`)
+    }
+  } else if (verb === 'dht' && rest !== undefined && node.services.dht !== undefined) {
+    await work(node.services.dht, rest, print)
+  }
 }
 
 /** Connects, waits for the remote's identify, pings it, and says so. */

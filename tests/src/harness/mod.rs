@@ -5,6 +5,7 @@ pub mod bowline;
 pub mod bulk;
 pub mod forwarder;
 pub mod peers;
+pub mod percentile;
 pub mod place;
 pub mod process;
 pub mod program;

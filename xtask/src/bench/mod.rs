@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Bowline and other implementations in turn, in one run. One file per area.
 
 mod dial;
+mod kademlia;
 mod rejoin;
 mod relay;
 mod state;
@@ -35,6 +36,7 @@ enum BenchArea {
     State,
     Relay,
     Rejoin,
+    Kademlia,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             BenchArea::State => state::run(&options.flags())?,
             BenchArea::Relay => relay::run(&options.flags())?,
             BenchArea::Rejoin => rejoin::run(&options.flags())?,
+            BenchArea::Kademlia => kademlia::run(&options.flags())?,
         }
     }
     Ok(())

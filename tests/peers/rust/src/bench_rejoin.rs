@@ -99,7 +99,7 @@ async fn connect(
 }
 
 /// Until standard input closes.
-async fn over() -> Result<()> {
+pub async fn over() -> Result<()> {
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await?;
     Ok(())

@@ -59,6 +59,13 @@ pub enum Event<'a> {
         peer_id: String,
         took_us: u128,
     },
+    /// The outcome of a job of the DHT.
+    Dht {
+        job: &'a str,
+        found: &'a [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
     Done,
     Bulk {
         bytes: u64,
@@ -74,6 +81,24 @@ pub enum Event<'a> {
     Joined {
         peers: usize,
         seconds: f64,
+    },
+    /// What each lookup took, how many peers have answered in all, and how many are connected at the end.
+    Lookups {
+        micros: Vec<u128>,
+        answers: u32,
+        connections: usize,
+    },
+    /// The memory of routing tables.
+    Table {
+        entries: usize,
+        bytes: u64,
+        bytes_of_empty_tables: u64,
+    },
+    /// The hops and the requests of each lookup in a large network, and how many lookups were good.
+    Network {
+        hops: Vec<u32>,
+        requests: Vec<u32>,
+        good: usize,
     },
     Error {
         message: &'a str,

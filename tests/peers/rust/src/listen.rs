@@ -5,7 +5,7 @@ use std::{io, io::BufRead, thread, time::Duration};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm,
+    Multiaddr, Swarm, identify,
     multiaddr::Protocol,
     ping,
     swarm::{SwarmEvent, dial_opts::DialOpts},
@@ -16,44 +16,77 @@ use tokio::{
 };
 
 use crate::{
-    bench, echo,
+    bench,
+    dht::{self, Dht},
+    echo,
     event::{self, Event},
-    node::{self, Behaviour, NodeArgs, NodeEvent, Transport},
+    node::{self, Behaviour, BehaviourEvent, NodeArgs, NodeEvent, Transport},
     probe,
     relaying::{self, RelayArgs, Reserving},
 };
 
-pub async fn listen(
-    args: &NodeArgs,
-    relaying: RelayArgs,
-    addr: Option<Multiaddr>,
+/// What the flags of `listen` ask for.
+pub struct Listening {
+    pub addr: Option<Multiaddr>,
+    pub probing: Option<Duration>,
+    pub kad: Option<String>,
+    pub relaying: RelayArgs,
+}
+
+/// What a listener does besides answering.
+#[derive(Default)]
+struct Duties {
     probing: Option<Duration>,
-) -> Result<()> {
-    if relaying.is_unused() {
-        let swarm = node::build(args, ping::Config::default())?;
-        return run(swarm, args.transport, addr, None, probing).await;
-    }
-    let swarm = node::build_for_circuits(args, relaying.terms())?;
-    let streams = swarm.behaviour().stream.new_control().accept(echo::ECHO)?;
-    tokio::spawn(echo::serve(streams));
-    let reserving = relaying.reserve.map(Reserving::at);
-    run(swarm, args.transport, addr, reserving, probing).await
+    reserving: Option<Reserving>,
+    dht: Option<Dht>,
+}
+
+pub async fn listen(args: &NodeArgs, listening: Listening) -> Result<()> {
+    let Listening {
+        addr,
+        probing,
+        kad,
+        relaying,
+    } = listening;
+    let mut duties = Duties {
+        probing,
+        ..Duties::default()
+    };
+    let swarm = if let Some(name) = kad {
+        let dht = Dht::new(&name)?;
+        let swarm = node::build_for_dht(args, dht.config())?;
+        duties.dht = Some(dht);
+        swarm
+    } else if relaying.is_unused() {
+        node::build(args, ping::Config::default())?
+    } else {
+        let swarm = node::build_for_circuits(args, relaying.terms())?;
+        let streams = swarm.behaviour().stream.new_control().accept(echo::ECHO)?;
+        tokio::spawn(echo::serve(streams));
+        duties.reserving = relaying.reserve.map(Reserving::at);
+        swarm
+    };
+    run(swarm, args.transport, addr, duties).await
 }
 
 pub async fn serve(args: &NodeArgs, addr: Option<Multiaddr>) -> Result<()> {
     let swarm = node::build(args, ping::Config::default())?;
     let streams = swarm.behaviour().stream.new_control().accept(bench::BULK)?;
     tokio::spawn(bench::count_streams(streams));
-    run(swarm, args.transport, addr, None, None).await
+    run(swarm, args.transport, addr, Duties::default()).await
 }
 
 async fn run(
     mut swarm: Swarm<Behaviour>,
     transport: Transport,
     addr: Option<Multiaddr>,
-    mut reserving: Option<Reserving>,
-    probing: Option<Duration>,
+    duties: Duties,
 ) -> Result<()> {
+    let Duties {
+        probing,
+        mut reserving,
+        mut dht,
+    } = duties;
     let (connected, peers) = watch::channel(Vec::new());
     if let Some(pause) = probing {
         let control = swarm.behaviour().stream.new_control();
@@ -74,7 +107,7 @@ async fn run(
     loop {
         tokio::select! {
             () = &mut stop => break,
-            Some(address) = orders.recv() => dial(&mut swarm, &address)?,
+            Some(order) = orders.recv() => obey(&mut swarm, &mut dht, &order)?,
             () = relaying::due(&mut reserving) => relaying::ask(&mut reserving, &mut swarm)?,
             event = swarm.select_next_some() => {
                 if let SwarmEvent::NewListenAddr { address, .. } = &event
@@ -82,8 +115,7 @@ async fn run(
                 {
                     ready = true;
                     announce(&swarm, address.clone())?;
-                    if swarm.behaviour().is_relay() {
-                        // It gives out the addresses that it knows to be its own.
+                    if swarm.behaviour().gives_out_addresses() {
                         swarm.add_external_address(address.clone());
                     }
                     relaying::begin(&mut reserving);
@@ -92,6 +124,7 @@ async fn run(
                     continue;
                 }
                 handle(&event)?;
+                note(&mut swarm, &mut dht, &event)?;
                 let _ = connected.send(swarm.connected_peers().copied().collect());
             }
         }
@@ -99,7 +132,36 @@ async fn run(
     node::close(&mut swarm, node::report).await
 }
 
-/// What standard input orders. A dial that fails is told of and ends nothing.
+/// Carries out a line of standard input.
+fn obey(swarm: &mut Swarm<Behaviour>, dht: &mut Option<Dht>, order: &str) -> Result<()> {
+    match order.split_once(' ') {
+        Some(("dial", address)) => dial(swarm, address),
+        Some(("dht", job)) => match (dht, swarm.behaviour_mut().dht.as_mut()) {
+            (Some(dht), Some(behaviour)) => dht.start(behaviour, job),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Tells the DHT of peers, and takes what comes of its jobs.
+fn note(swarm: &mut Swarm<Behaviour>, dht: &mut Option<Dht>, event: &NodeEvent) -> Result<()> {
+    let (Some(dht), Some(behaviour)) = (dht, swarm.behaviour_mut().dht.as_mut()) else {
+        return Ok(());
+    };
+    match event {
+        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+            peer_id,
+            info,
+            ..
+        })) => dht::note_identified(behaviour, peer_id, info),
+        SwarmEvent::Behaviour(BehaviourEvent::Dht(event)) => dht.handle(behaviour, event)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A dial that fails is told of and ends nothing.
 fn dial(swarm: &mut Swarm<Behaviour>, address: &str) -> Result<()> {
     let address: Multiaddr = address
         .parse()
@@ -147,7 +209,7 @@ fn handle(event: &NodeEvent) -> Result<()> {
 }
 
 /// Resolves at SIGTERM, at SIGINT or when standard input closes. The signals are caught from the call on, not only
-/// once the future is polled. What follows `dial` in the lines of standard input comes out of the channel.
+/// once the future is polled. The lines of standard input come out of the channel.
 fn stop_request() -> io::Result<(impl Future<Output = ()>, mpsc::Receiver<String>)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -156,9 +218,7 @@ fn stop_request() -> io::Result<(impl Future<Output = ()>, mpsc::Receiver<String
     // A thread of its own, because the runtime would wait for the pending read of a tokio stdin when it shuts down.
     thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix("dial ") {
-                let _ = order.blocking_send(address.to_owned());
-            }
+            let _ = order.blocking_send(line);
         }
         // Whether it ended well or with an error, nothing more can be read.
         let _ = closed.send(());

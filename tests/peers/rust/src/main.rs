@@ -2,8 +2,11 @@
 //! the benchmarks (`serve`, `bulk`, `connects` and the commands that begin with `bench`).
 
 mod bench;
+mod bench_kad;
+mod bench_kad_network;
 mod bench_rejoin;
 mod bench_relay;
+mod dht;
 mod dial;
 mod echo;
 mod event;
@@ -17,7 +20,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 
-use crate::{event::Event, node::NodeArgs, relaying::RelayArgs};
+use crate::{event::Event, listen::Listening, node::NodeArgs, relaying::RelayArgs};
 
 /// A libp2p peer on rust-libp2p that prints what happens as one JSON object a line
 #[derive(Parser)]
@@ -36,6 +39,9 @@ enum Command {
         /// Ping every connected peer on a new stream, with this pause in milliseconds between two pings
         #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
         probe_every: Option<u64>,
+        /// Be a server of the DHT with the protocol `/NAME/kad/1.0.0`
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["relay", "reserve"])]
+        kad: Option<String>,
         #[command(flatten)]
         relaying: RelayArgs,
         #[command(flatten)]
@@ -106,6 +112,35 @@ enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Run many servers of a DHT until the end of standard input
+    BenchKadServers {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: usize,
+    },
+    /// Look up random keys in the DHT of these servers, as the lines of standard input say
+    BenchKadClient {
+        #[arg(value_name = "MULTIADDR")]
+        servers: Vec<Multiaddr>,
+    },
+    /// Fill routing tables without any network, and tell how much memory they take
+    BenchKadTable {
+        /// How many routing tables
+        #[arg(long, value_name = "N")]
+        tables: usize,
+        /// How many peers each of them hears of
+        #[arg(long, value_name = "N")]
+        peers: usize,
+    },
+    /// Look up random keys in a large network over the memory transport
+    BenchKadNetwork {
+        /// How many nodes
+        #[arg(long, value_name = "N")]
+        nodes: u64,
+        /// How many lookups
+        #[arg(long, value_name = "N")]
+        lookups: u64,
+    },
     /// Measure how long it takes until some of these peers are connected and identified
     BenchJoin {
         #[arg(value_name = "MULTIADDR")]
@@ -127,11 +162,17 @@ async fn main() -> ExitCode {
         Command::Listen {
             addr,
             probe_every,
+            kad,
             relaying,
             node,
         } => {
-            let probing = probe_every.map(Duration::from_millis);
-            listen::listen(&node, relaying, addr, probing).await
+            let listening = Listening {
+                addr,
+                probing: probe_every.map(Duration::from_millis),
+                kad,
+                relaying,
+            };
+            listen::listen(&node, listening).await
         }
         Command::Echo {
             address,
@@ -156,6 +197,10 @@ async fn main() -> ExitCode {
             node,
         } => bench::connects(&node, address, count).await,
         Command::BenchRelay { slots } => bench_relay::run(slots).await,
+        Command::BenchKadServers { count } => bench_kad::servers(count).await,
+        Command::BenchKadClient { servers } => bench_kad::client(servers).await,
+        Command::BenchKadTable { tables, peers } => bench_kad::table(tables, peers),
+        Command::BenchKadNetwork { nodes, lookups } => bench_kad_network::run(nodes, lookups).await,
         Command::BenchServers { count, node } => bench_rejoin::servers(&node, count).await,
         Command::BenchJoin {
             peers,

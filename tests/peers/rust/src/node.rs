@@ -10,12 +10,15 @@ use libp2p::{
     core::ConnectedPoint,
     identify,
     identity::Keypair,
-    noise, ping, relay,
+    kad, noise, ping, relay,
     swarm::{self, ConnectionId, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle},
     tcp, tls, yamux,
 };
 
-use crate::event::{self, Event};
+use crate::{
+    dht,
+    event::{self, Event},
+};
 
 /// How long a job may wait for its remote.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,11 +61,13 @@ pub struct Behaviour {
     pub stream: libp2p_stream::Behaviour,
     relay: Toggle<relay::Behaviour>,
     circuits: Toggle<relay::client::Behaviour>,
+    pub dht: Toggle<dht::Behaviour>,
 }
 
 impl Behaviour {
-    pub fn is_relay(&self) -> bool {
-        self.relay.is_enabled()
+    /// Whether it gives out addresses that it must know to be its own.
+    pub fn gives_out_addresses(&self) -> bool {
+        self.relay.is_enabled() || self.dht.is_enabled()
     }
 }
 
@@ -70,7 +75,21 @@ pub type NodeEvent = SwarmEvent<BehaviourEvent>;
 
 /// A node that has nothing to do with relays.
 pub fn build(args: &NodeArgs, ping: ping::Config) -> Result<Swarm<Behaviour>> {
-    let behaviour = |key: &Keypair| behaviour(key, ping, None, None);
+    build_with(args, |key| behaviour(key, ping, None, None))
+}
+
+/// A server of a DHT.
+pub fn build_for_dht(args: &NodeArgs, config: kad::Config) -> Result<Swarm<Behaviour>> {
+    build_with(args, |key| Behaviour {
+        dht: Some(dht::server(key.public().to_peer_id(), config)).into(),
+        ..behaviour(key, ping::Config::default(), None, None)
+    })
+}
+
+fn build_with(
+    args: &NodeArgs,
+    behaviour: impl FnOnce(&Keypair) -> Behaviour,
+) -> Result<Swarm<Behaviour>> {
     let tcp = tcp::Config::default().nodelay(true);
 
     // Each step of the builder has a type of its own, so the three stacks only meet again as finished swarms.
@@ -145,6 +164,7 @@ fn behaviour(
         stream: libp2p_stream::Behaviour::new(),
         relay: relay.into(),
         circuits: circuits.into(),
+        dht: None.into(),
     }
 }
 

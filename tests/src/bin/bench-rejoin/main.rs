@@ -17,8 +17,7 @@ use node::{
     transport_tcp::{Security, UpgradeConfig},
 };
 use serde_json::json;
-use tests::harness::program::on_a_worker;
-use tokio::io::AsyncReadExt;
+use tests::harness::program::{on_a_worker, over};
 use tokio::time::timeout;
 
 /// How long a cold start may take.
@@ -123,12 +122,5 @@ async fn join(start: Instant, peers: Vec<Multiaddr>, wanted: usize) -> anyhow::R
     );
     over().await?;
     node.shutdown().await;
-    Ok(())
-}
-
-/// Until standard input closes.
-async fn over() -> anyhow::Result<()> {
-    let mut rest = Vec::new();
-    tokio::io::stdin().read_to_end(&mut rest).await?;
     Ok(())
 }

@@ -12,8 +12,7 @@ use node::{
     transport_tcp::{Security, UpgradeConfig},
 };
 use serde_json::json;
-use tests::harness::bulk;
-use tokio::io::AsyncReadExt;
+use tests::harness::{bulk, program::over};
 
 /// More than ever come.
 const MANY: usize = 10_000;
@@ -83,11 +82,4 @@ pub(crate) async fn source(circuit: &str, bytes: u64, write: usize) -> anyhow::R
 fn ready(addresses: &[Multiaddr]) {
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     println!("{}", json!({"event": "ready", "addresses": addresses}));
-}
-
-/// Until standard input closes.
-async fn over() -> anyhow::Result<()> {
-    let mut rest = Vec::new();
-    tokio::io::stdin().read_to_end(&mut rest).await?;
-    Ok(())
 }

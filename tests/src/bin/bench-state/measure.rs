@@ -1,6 +1,5 @@
 //! One measurement of one contender.
 
-use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use anyhow::Context;
 use conn_state::State;
 use libp2p_identity::PeerId;
 use serde_json::{Value, json};
+use tests::harness::program::resident;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -26,9 +26,6 @@ const PRESENT: usize = 64;
 
 /// The most answers whose times are kept.
 const ANSWERS: usize = 4_000_000;
-
-/// A page of memory, in bytes.
-const PAGE: u64 = 4096;
 
 type Ask = Box<dyn Fn(&PeerId) -> State + Send>;
 
@@ -218,11 +215,4 @@ pub(crate) fn hold(who: Who, peers: u32) -> anyhow::Result<()> {
     });
     println!("{result}");
     Ok(())
-}
-
-/// Bytes of memory that this process has.
-fn resident() -> anyhow::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    let pages = text.split_whitespace().nth(1).context("statm is short")?;
-    Ok(pages.parse::<u64>()? * PAGE)
 }
