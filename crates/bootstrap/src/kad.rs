@@ -51,6 +51,7 @@
 
 mod config;
 mod key;
+mod links;
 mod lookup;
 mod message;
 mod mode;
@@ -79,6 +80,7 @@ use std::{
 
 pub use config::{KadConfig, Mode};
 pub use key::{Distance, Key};
+pub use links::Links;
 pub use message::{
     MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record, Request, Response,
 };

@@ -5,6 +5,7 @@ mod counts;
 mod handshakes;
 mod origin;
 mod places;
+mod protection;
 mod ranked;
 
 use std::{
@@ -218,18 +219,6 @@ impl<Id: Ord + Copy, Peer: Ord + Clone> Limits<Id, Peer> {
             None => return,
         }
         self.connections.remove(&id);
-    }
-
-    /// Protects `peer`: its connections are not trimmed until [`Self::handle_unprotected`] has been called as often as this
-    /// method.
-    pub fn handle_protected(&mut self, peer: Peer) {
-        *self.protected.entry(peer).or_default() += 1;
-    }
-
-    /// Ends one protection of `peer`. After the last one, the peer's connections can be trimmed again, at most
-    /// [`LimitsConfig::trim_idle`] later.
-    pub fn handle_unprotected(&mut self, peer: Peer) {
-        decrease(&mut self.protected, peer);
     }
 
     /// The next connection that the host must close, and the reason. Call this until it returns `None` after each

@@ -6,6 +6,8 @@ use libp2p_identity::Keypair;
 
 #[cfg(feature = "relay")]
 use crate::part::Stranger;
+#[cfg(feature = "kad")]
+use crate::parts::Kademlia;
 use crate::{
     config::Config,
     context::Context,
@@ -147,7 +149,15 @@ impl Builder {
         let context = Context::new(&core);
         let mut parts = parts(&core, &context, &transports);
         #[cfg(feature = "bootstrap")]
-        parts.push(rejoin(&core, &context, &transports, self.sources));
+        let sources = self.sources.into_iter();
+        #[cfg(feature = "kad")]
+        let kad = kad(&core, &context)?;
+        #[cfg(feature = "kad")]
+        let sources = sources.chain(kad.iter().map(|kad| kad.source()));
+        #[cfg(feature = "bootstrap")]
+        parts.push(rejoin(&core, &context, &transports, sources.collect()));
+        #[cfg(feature = "kad")]
+        parts.extend(kad.map(|kad| kad as Arc<dyn Part>));
         #[cfg(feature = "metrics")]
         parts.push(metrics(&parts, &transports));
         parts.extend(further(&context));
@@ -353,6 +363,13 @@ fn rejoin(
     let (bootstrap, timeout) = (&config.bootstrap, config.dial_timeout);
     let part = crate::parts::Rejoin::new(context, local, bootstrap, timeout, look_up, further);
     Arc::new(part)
+}
+
+/// The part that takes part in the DHT, if the node is configured to do so.
+#[cfg(feature = "kad")]
+fn kad(core: &Core, context: &Context) -> Result<Option<Arc<Kademlia>>, SetupError> {
+    let part = |config| Kademlia::new(context.clone(), core.peer_id, config).map(Arc::new);
+    core.config.kademlia.as_ref().map(part).transpose()
 }
 
 /// The interval at which QUIC connections keep themselves alive.

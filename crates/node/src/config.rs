@@ -2,6 +2,8 @@
 
 #[cfg(feature = "bootstrap")]
 mod bootstrap;
+#[cfg(feature = "kad")]
+mod kademlia;
 mod memory;
 #[cfg(feature = "relay")]
 mod relay;
@@ -12,6 +14,8 @@ use conn_state::{AddressBookConfig, LimitsConfig, LivenessConfig, Recommended, T
 
 #[cfg(feature = "bootstrap")]
 pub use self::bootstrap::BootstrapConfig;
+#[cfg(feature = "kad")]
+pub use self::kademlia::KademliaConfig;
 use crate::address::announce::AnnounceConfig;
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
@@ -63,6 +67,9 @@ pub struct Config {
     /// The sources of peers, and the pace of dials to them.
     #[cfg(feature = "bootstrap")]
     pub bootstrap: BootstrapConfig,
+    /// The Kademlia DHT in which the node takes part. Default `None`: the node takes part in no DHT.
+    #[cfg(feature = "kad")]
+    pub kademlia: Option<KademliaConfig>,
     /// Relaying for other peers, and the relays through which peers can reach this node.
     #[cfg(feature = "relay")]
     pub relay: RelayConfig,
@@ -97,6 +104,8 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(3),
             #[cfg(feature = "bootstrap")]
             bootstrap: BootstrapConfig::default(),
+            #[cfg(feature = "kad")]
+            kademlia: None,
             #[cfg(feature = "relay")]
             relay: RelayConfig::default(),
             #[cfg(feature = "tcp")]
@@ -198,6 +207,13 @@ impl Config {
     #[cfg(feature = "bootstrap")]
     pub fn with_bootstrap(mut self, bootstrap: BootstrapConfig) -> Self {
         self.bootstrap = bootstrap;
+        self
+    }
+
+    /// Sets [`Self::kademlia`].
+    #[cfg(feature = "kad")]
+    pub fn with_kademlia(mut self, kademlia: KademliaConfig) -> Self {
+        self.kademlia = Some(kademlia);
         self
     }
 

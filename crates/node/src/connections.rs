@@ -162,6 +162,11 @@ impl Connections {
         Protection::new(Arc::downgrade(self), peer)
     }
 
+    /// Whether the connections of `peer` are protected.
+    pub(crate) fn is_protected(&self, peer: &PeerId) -> bool {
+        self.map().limits.is_protected(peer)
+    }
+
     /// Changes the entry of a connection from `Handshaking` to `Live`, and delivers `Connected` before it returns. If the
     /// connection takes the place of an idle one, closes that one.
     pub(crate) fn register(

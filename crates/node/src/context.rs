@@ -143,6 +143,12 @@ impl Context {
         Some(self.core()?.connections.protect(peer))
     }
 
+    /// Whether the connections of `peer` are protected.
+    pub(crate) fn is_protected(&self, peer: &PeerId) -> bool {
+        self.core()
+            .is_some_and(|core| core.connections.is_protected(peer))
+    }
+
     /// Passes an inbound connection that a part received, such as a circuit, to the pipeline of all connections.
     /// Returns when the connection has ended.
     pub(crate) async fn establish(&self, incoming: Incoming) {

@@ -307,10 +307,10 @@ fn public(change: &Change) -> Option<Event> {
         | Change::Attempted { .. }
         | Change::Network
         | Change::Woke
-        | Change::Quiet { .. }
-        | Change::Heard { .. }
         | Change::Wanted { .. }
         | Change::Offered { .. }
+        | Change::Quiet { .. }
+        | Change::Heard { .. }
         | Change::Local => return None,
     })
 }

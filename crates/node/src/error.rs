@@ -41,6 +41,14 @@ pub enum SetupError {
         /// What is wrong with the address, see [`crate::AnnounceConfig::problem`].
         problem: &'static str,
     },
+    /// A configured name of a protocol is invalid.
+    #[error(
+        "{protocol:?} is not a protocol name: it must start with '/', have at most 256 bytes and be printable"
+    )]
+    Protocol {
+        /// The name.
+        protocol: String,
+    },
     /// The identity cannot be used for TCP.
     #[cfg(feature = "tcp")]
     #[error("cannot set up TCP")]

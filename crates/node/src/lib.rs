@@ -1,7 +1,7 @@
 //! A peer-to-peer node that combines Bowline's leaf crates, and the `bowline` binary. The node does not use `gossip-net` yet.
 //!
 //! ```text
-//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays
+//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays, kad
 //!                  ├─► permit ► handshake ► register ─┤
 //! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
@@ -20,12 +20,14 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay` and `bootstrap` at the most. The default features add the binary (`cli`)
-//! and its metrics, so use `default-features = false`.
+//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap` and `kad` at the most. The default features add the binary
+//! (`cli`) and its metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - The node has no gossip, no DHT and no hole punching yet. The feature `gossip` adds nothing.
+//! - The node has no gossip and no hole punching yet. The feature `gossip` adds nothing.
+//! - A node takes part in a DHT only if it is configured to do so ([`Config::kademlia`], feature `kad`). When it stops, it loses
+//!   the values and providers of other peers.
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.
@@ -113,6 +115,14 @@ pub use crate::{
     peer_text::{parse_multiaddr, parse_peer_id},
     router::{IncomingStream, IncomingStreams},
     timeline::{Moment, Timeline},
+};
+#[cfg(feature = "kad")]
+pub use crate::{
+    config::KademliaConfig,
+    parts::{
+        ContentKeyError, DhtError, DhtEvent, FoundPeer, FoundProvider, FoundValue, Stored,
+        content_key, value_key,
+    },
 };
 #[cfg(feature = "bootstrap")]
 pub use {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -20,6 +21,7 @@ import (
 type localConfig struct {
 	mdns       bool
 	probeEvery time.Duration // 0 for no pings of its own
+	kad        string        // the name of its DHT; empty for none
 }
 
 // listen serves on addr until it is told to end.
@@ -42,6 +44,14 @@ func listen(cfg hostConfig, circuits circuitConfig, local localConfig, addr ma.M
 	}
 	if circuits.used() {
 		serveEcho(h, out)
+	}
+
+	var kad *dht.IpfsDHT
+	if local.kad != "" {
+		if kad, err = newDHT(h, local.kad); err != nil {
+			return fmt.Errorf("cannot make a DHT: %w", err)
+		}
+		defer kad.Close()
 	}
 
 	// A fixed address can be dialed before its "ready", which has to be the first line all the same.
@@ -89,6 +99,8 @@ func listen(cfg hostConfig, circuits circuitConfig, local localConfig, addr ma.M
 		for lines.Scan() {
 			if address, ok := strings.CutPrefix(lines.Text(), "dial "); ok {
 				go order(h, address)
+			} else if job, ok := strings.CutPrefix(lines.Text(), "dht "); ok && kad != nil {
+				go work(kad, job, out)
 			}
 		}
 		close(closed)

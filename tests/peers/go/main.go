@@ -2,7 +2,7 @@
 // ../README.md describes:
 //
 //	go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
-//	         [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
+//	         [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns] [--kad NAME]
 //	go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
 //	go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 //
@@ -25,7 +25,7 @@ import (
 
 const usage = `usage:
   go-peer listen --transport tcp|quic [--security tls|noise] [--addr MULTIADDR] [--key-seed N]
-           [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns]
+           [--relay [--relay-data BYTES]] [--reserve MULTIADDR] [--probe-every MS] [--mdns] [--kad NAME]
   go-peer echo MULTIADDR --transport tcp|quic [--security tls|noise] [--bytes N] [--key-seed N]
   go-peer dial MULTIADDR --transport tcp|quic [--security tls|noise] [--pings N] [--key-seed N]
 `
@@ -76,6 +76,7 @@ func parse(args []string) (func(*emitter) error, error) {
 		var circuits circuitConfig
 		var local localConfig
 		flags.BoolVar(&local.mdns, "mdns", false, "")
+		flags.StringVar(&local.kad, "kad", "", "")
 		flags.Func("probe-every", "", func(value string) error {
 			ms, err := strconv.ParseUint(value, 10, 31)
 			if err != nil || ms == 0 {

@@ -7,6 +7,7 @@
 
 mod admin;
 mod announced;
+mod dht;
 mod disk;
 #[cfg(target_os = "linux")]
 mod errors;

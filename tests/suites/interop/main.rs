@@ -1,11 +1,13 @@
 //! Foreign peers × stacks × who dials: in each cell both sides read the other's identify and pings are answered. And who
-//! relays × who is reached × who reaches: in each cell bytes go there and back whole, or a limit cuts them off.
+//! relays × who is reached × who reaches: in each cell bytes go there and back whole, or a limit cuts them off. And a DHT of
+//! foreign servers and a Bowline server.
 //!
 //! `cargo xtask integration interop` builds the peers and names their programs in `PEER_RUST`, `PEER_GO` and `PEER_JS`.
 //! The cells of a peer that is not named are skipped.
 
 mod cells;
 mod circuits;
+mod dht;
 mod report;
 
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ enum Dialer {
 }
 
 fn main() -> ExitCode {
-    let tally = direct() + circuits::run();
+    let tally = direct() + circuits::run() + dht::run_all();
     println!("interop: {tally}");
     ExitCode::from(u8::from(tally.failed()))
 }

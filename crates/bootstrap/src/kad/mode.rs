@@ -1,8 +1,11 @@
 //! The choice whether the node serves requests.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{config::Mode, place::household};
+
+/// How many addresses of this node are remembered between two changes of its network.
+const MAX_SEEN: usize = 256;
 
 /// What is known about the ways to this node.
 #[derive(Debug, Default)]
@@ -12,6 +15,9 @@ pub(crate) struct Serving {
     reachable: Option<bool>,
     /// Whether a peer from another subnet has dialed this node.
     dialed: bool,
+    /// The IP addresses of this node, and all that it has had since the last change of its network.
+    own: BTreeSet<IpAddr>,
+    seen: BTreeSet<IpAddr>,
 }
 
 impl Serving {
@@ -37,9 +43,26 @@ impl Serving {
         self.dialed |= !remote.is_loopback() && own.all(|own| own != household(remote));
     }
 
-    /// This node has moved to another network.
-    pub(crate) fn handle_moved(&mut self) {
-        (self.reachable, self.dialed) = (None, false);
+    /// The IP addresses of this node.
+    pub(crate) fn handle_addresses(&mut self, own: impl Iterator<Item = IpAddr>) {
+        // Each interface has a link-local address, and interfaces for containers come and go.
+        let is_lasting = |ip: &IpAddr| match ip {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        };
+        self.own = own.filter(is_lasting).take(MAX_SEEN).collect();
+        if self.seen.len() < MAX_SEEN {
+            self.seen.extend(&self.own);
+        }
+    }
+
+    /// The network of this node has changed. If an address of the node is gone, the node has moved, and nothing is known about the
+    /// ways to it.
+    pub(crate) fn handle_changed(&mut self) {
+        if !self.seen.is_subset(&self.own) {
+            (self.reachable, self.dialed) = (None, false);
+        }
+        self.seen.clone_from(&self.own);
     }
 
     pub(crate) fn serves(&self) -> bool {
@@ -60,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_decides_and_before_it_a_dial_from_another_subnet() {
+    fn a_verdict_decides_and_before_it_a_dial_from_another_subnet_until_the_node_moves() {
         let mut serving = Serving::new(Mode::Auto);
         let own = || [ip("192.168.1.7"), ip("fd00::7")].into_iter();
         for near in [
@@ -79,7 +102,15 @@ mod tests {
         assert!(!serving.serves());
         serving.handle_reachable(None);
         assert!(serving.serves());
-        serving.handle_moved();
+        serving.handle_addresses(own());
+        serving.handle_changed();
+        assert!(serving.serves(), "no address is gone");
+        serving.handle_addresses(own().chain([ip("10.0.0.1"), ip("fe80::1")]));
+        serving.handle_addresses(own().chain([ip("10.0.0.1")]));
+        serving.handle_changed();
+        assert!(serving.serves(), "only a link-local address is gone");
+        serving.handle_addresses(own());
+        serving.handle_changed();
         assert!(!serving.serves());
         serving.handle_reachable(Some(true));
         assert!(serving.serves());

@@ -80,10 +80,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// whether the peer has dialed.
     pub fn handle_connected(&mut self, now: Instant, peer: &Id, remote: Option<&A>, inbound: bool) {
         self.peers.connect(peer, Key::of(peer.clone().into()));
-        if let Some(Place::Ip(remote)) = remote
-            .map(|remote| (self.place)(remote))
-            .filter(|_| inbound)
-        {
+        let preset = self.config.preset;
+        // In the public network, a dial from a LAN does not show that others can reach this node.
+        let remote = remote.map(self.place).filter(|at| preset.accepts(*at));
+        if let Some(Place::Ip(remote)) = remote.filter(|_| inbound) {
             let own =
                 self.local
                     .addresses
@@ -136,6 +136,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// The addresses at which this node can be reached.
     pub fn handle_addresses(&mut self, now: Instant, addresses: Vec<A>) {
         let (place, preset) = (self.place, self.config.preset);
+        let ips = addresses.iter().filter_map(|address| match place(address) {
+            Place::Ip(own) => Some(own),
+            _ => None,
+        });
+        self.serving.handle_addresses(ips);
         let local = PeerInfo::new(self.local.id.clone(), addresses);
         let accepts = |address: &A| preset.accepts_provider(place(address));
         self.local.addresses = usable(vec![local], accepts)
@@ -156,9 +161,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// The node has moved to another network, or the host was asleep. The node looks up its neighbourhood again.
+    /// The network of this node has changed, or the host was asleep. Report new addresses first. The node looks up its
+    /// neighbourhood again. If an address of the node is gone, the node forgets what it knows about its reachability.
     pub fn handle_changed(&mut self, now: Instant) {
-        self.serving.handle_moved();
+        self.serving.handle_changed();
         self.upkeep.look_again(now);
         self.settle(now);
     }

@@ -203,9 +203,15 @@ fn a_client_serves_nobody_and_a_reachable_node_does() {
     // Before a verdict, a dial from another subnet is enough.
     net.with(node, |kad, now| kad.handle_reachable(now, None));
     assert_eq!(ask(&mut net), Reply::Refuse(Refusal::Client));
-    net.with(node, |kad, now| {
-        kad.handle_connected(now, &Id(2), Some(&own_subnet(2)), true)
-    });
+    let dial = |net: &mut Network, from: &Addr| {
+        net.with(node, |kad, now| {
+            kad.handle_connected(now, &Id(2), Some(from), true)
+        });
+    };
+    // A dial from the LAN does not count in the public network.
+    dial(&mut net, &Addr([192, 168, 1, 9].into()));
+    assert_eq!(ask(&mut net), Reply::Refuse(Refusal::Client));
+    dial(&mut net, &own_subnet(2));
     assert_eq!(ask(&mut net), Reply::Answer(Response::Empty));
 }
 

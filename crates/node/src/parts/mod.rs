@@ -2,6 +2,8 @@
 
 mod identify;
 mod interfaces;
+#[cfg(feature = "kad")]
+mod kad;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod observed;
@@ -17,6 +19,13 @@ mod tests;
 
 pub(crate) use identify::Identify;
 pub(crate) use interfaces::Interfaces;
+#[cfg(feature = "kad")]
+pub(crate) use kad::Kademlia;
+#[cfg(feature = "kad")]
+pub use kad::{
+    ContentKeyError, DhtError, DhtEvent, FoundPeer, FoundProvider, FoundValue, Stored, content_key,
+    value_key,
+};
 #[cfg(feature = "metrics")]
 pub(crate) use metrics::Metrics;
 pub(crate) use observed::Observers;

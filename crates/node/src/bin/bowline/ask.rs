@@ -27,7 +27,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The maximum length of an error text.
 const MAX_REASON: usize = 4096;
 
-/// The maximum length of a line of `/events`.
+/// The maximum length of a line of an answer.
 const MAX_LINE: usize = MAX_ANSWER;
 
 /// A query of the admin endpoint.
@@ -113,7 +113,17 @@ pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<
 }
 
 pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure> {
-    let (response, at) = send(&asking, &Question::common("/events")).await?;
+    let print = |event: &Value| output.lines(event, || plain(event));
+    lines(&asking, &Question::common("/events"), print).await
+}
+
+/// Reads the lines of an answer until its end, which is the end of the query or of the node.
+pub(crate) async fn lines(
+    asking: &Asking,
+    question: &Question<'_>,
+    mut each: impl FnMut(&Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (response, at) = send(asking, question).await?;
     let mut body = response.into_body();
     let mut read: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -121,16 +131,14 @@ pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure
         read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = read.drain(..=end).collect();
-            let event: Value =
-                serde_json::from_slice(&line).map_err(|error| broken(&at, &error))?;
-            output.lines(&event, || plain(&event))?;
+            let line = serde_json::from_slice(&line).map_err(|error| broken(&at, &error))?;
+            each(&line)?;
         }
         if read.len() > MAX_LINE {
             let problem = format!("the admin endpoint at {at} sent a line over {MAX_LINE} bytes");
             return Err(Failure::job(problem));
         }
     }
-    // The node has stopped.
     Ok(())
 }
 

@@ -46,6 +46,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Find peers, values and providers in a Kademlia DHT, or store values and providers there
+    #[command(arg_required_else_help = false)]
+    Dht {
+        #[command(subcommand)]
+        command: Dht,
+    },
     /// Create or show the node's identity (its private key)
     #[command(arg_required_else_help = false)]
     Key {
@@ -63,7 +69,7 @@ pub(crate) enum Command {
 
 /// Environment variables (BOWLINE_SECTION__KEY) and a TOML file can set the same options. A flag overrides the
 /// environment, and the environment overrides the file.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Up {
     /// Store the identity and the saved peers in this directory [default: bowline in the user's data directory]
     #[arg(long, value_name = "DIR", value_parser = paths::flag)]
@@ -87,7 +93,7 @@ pub(crate) struct Up {
 }
 
 /// The flags about joining the network.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Joining {
     /// Join the network through this peer, or through the peers of /dnsaddr/NAME; repeatable
     #[arg(long, value_name = "MULTIADDR")]
@@ -105,7 +111,7 @@ pub(crate) struct Joining {
 
 /// The flags about relays.
 #[cfg(feature = "relay")]
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Relaying {
     /// Relay connections for other peers
     #[arg(long)]
@@ -141,7 +147,7 @@ pub(crate) struct Ping {
 }
 
 /// The flag of every command that dials.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Dialing {
     /// Add a dialing rule, such as '* via socks5://127.0.0.1:1080'; repeatable
     ///
@@ -186,6 +192,81 @@ pub(crate) struct Asking {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Dht {
+    /// Print the addresses of a peer
+    Find {
+        /// The id of the peer
+        #[arg(value_name = "PEER")]
+        peer: String,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Print the best value of a key
+    Get {
+        /// The key, such as /app/name or /pk/PEER
+        #[arg(value_name = "KEY")]
+        key: String,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Store a value
+    Put {
+        /// The key, such as /app/name
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// The value
+        #[arg(value_name = "VALUE")]
+        value: String,
+        /// Read the value as hexadecimal digits
+        #[arg(long)]
+        hex: bool,
+        #[command(flatten)]
+        through: Through,
+    },
+    /// Announce that the running node provides some content
+    Provide {
+        /// The CID of the content
+        #[arg(value_name = "CID")]
+        cid: String,
+        #[command(flatten)]
+        limit: Limit,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List peers that provide some content
+    Providers {
+        /// The CID of the content
+        #[arg(value_name = "CID")]
+        cid: String,
+        #[command(flatten)]
+        through: Through,
+    },
+}
+
+/// The node that sends a query to the DHT: the running node, or a new node with a new identity.
+#[derive(Debug, Args)]
+pub(crate) struct Through {
+    /// Do not use the running node, but join the DHT through this peer; repeatable
+    #[arg(long, value_name = "MULTIADDR", conflicts_with_all = ["data_dir", "admin"])]
+    pub(crate) bootstrap: Vec<String>,
+    /// Do not use the running node, but read settings from this TOML file
+    #[arg(long, value_name = "FILE", value_parser = paths::flag, conflicts_with_all = ["data_dir", "admin"])]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+/// The time limit of a query.
+#[derive(Debug, Args)]
+pub(crate) struct Limit {
+    /// Seconds to wait for the result
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = limit, allow_negative_numbers = true)]
+    pub(crate) timeout: f64,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// Create an Ed25519 identity, unless an identity exists
     New {
@@ -215,6 +296,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
         _ => Err("the seconds must be a number from 0 to 3600".to_owned()),
+    }
+}
+
+fn limit(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (1.0..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("the seconds must be a number from 1 to 600".to_owned()),
     }
 }
 

@@ -4,6 +4,7 @@ mod allocator;
 mod ask;
 mod candidates;
 mod cli;
+mod dht;
 mod dialing;
 mod events;
 mod failure;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Slots(args) => on_runtime(slots::run(args, output)),
         Command::Events(asking) => on_runtime(ask::events(asking, output)),
         Command::Why { peer, asking } => on_runtime(ask::why(peer, asking, output)),
+        Command::Dht { command } => on_runtime(dht::run(command, output)),
         Command::Identify(args) => on_runtime(identify::run(args, output)),
     }
 }

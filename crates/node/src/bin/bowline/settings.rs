@@ -5,6 +5,7 @@ mod file;
 mod forms;
 mod hints;
 mod joining;
+mod kademlia;
 pub(crate) mod paths;
 #[cfg(feature = "quic")]
 mod quic;
@@ -17,8 +18,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use figment::{Figment, providers::Serialized};
 use node::{
-    AddressMatch, AddressMatchError, AnnounceConfig, Config, Multiaddr, admin::HostName,
-    conn_state::LimitsConfig,
+    AddressMatch, AddressMatchError, AnnounceConfig, Config, KademliaConfig, Multiaddr,
+    admin::HostName, conn_state::LimitsConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,7 @@ struct Settings {
     ping: PingSection,
     dial: DialSection,
     bootstrap: BootstrapSection,
+    kademlia: kademlia::KademliaSection,
     #[cfg(feature = "quic")]
     quic: quic::QuicSection,
     #[cfg(feature = "relay")]
@@ -78,6 +80,8 @@ pub(crate) struct Resolved {
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) admin: Admin,
     pub(crate) config: Config,
+    /// The settings of the DHT, even if the node takes part in none.
+    pub(crate) dht: KademliaConfig,
     pub(crate) dialer: dialing::Applied,
 }
 
@@ -163,6 +167,10 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         .with_limits(limits)
         .with_announce(announce)
         .with_bootstrap(bootstrap);
+    let (takes_part, dht) = kademlia::kademlia(settings.kademlia, &place)?;
+    if takes_part {
+        config = config.with_kademlia(dht.clone());
+    }
     #[cfg(feature = "quic")]
     {
         config = quic::quic(&settings.quic, config, &place)?;
@@ -223,6 +231,7 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
         data_dir,
         listen: multiaddrs(&place("node.listen"), node.listen)?,
         admin: admin(settings.admin, &place("admin.hosts"))?,
+        dht,
         config: config.with_ping(liveness).with_dial_total_timeout(total),
     })
 }

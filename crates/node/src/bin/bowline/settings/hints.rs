@@ -58,6 +58,20 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
             "max_dials",
         ],
     ),
+    (
+        "kademlia",
+        &[
+            "mode",
+            "preset",
+            "protocols",
+            "namespaces",
+            "alpha",
+            "beta",
+            "replication",
+            "quorum",
+            "query_timeout_s",
+        ],
+    ),
     ("quic", &["idle_timeout_s", "keep_alive_s"]),
     (
         "relay",

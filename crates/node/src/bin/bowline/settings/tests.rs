@@ -302,3 +302,31 @@ fn up_searches_the_lan_saves_peers_and_redials_them_unless_a_setting_says_otherw
             .mdns
     );
 }
+
+#[test]
+fn the_node_takes_part_in_a_dht_only_with_a_mode_and_the_other_settings_of_the_dht_are_read_anyway()
+{
+    use node::bootstrap::kad::{Mode, Preset};
+
+    let file =
+        "[kademlia]\npreset = \"private\"\nprotocols = [\"/a/1\", \"/b/1\"]\nreplication = 40\n";
+    for (mode, expected) in [
+        ("", None),
+        ("mode = \"off\"\n", None),
+        ("mode = \"Auto\"\n", Some(Mode::Auto)),
+        ("mode = \"client\"\n", Some(Mode::Client)),
+        ("mode = \"server\"\n", Some(Mode::Server)),
+    ] {
+        let resolved = by_file(&format!("{file}{mode}"));
+        let mode = resolved.config.kademlia.map(|dht| dht.figures.mode);
+        assert_eq!(mode, expected);
+        let dht = resolved.dht;
+        assert_eq!(dht.protocols, ["/a/1", "/b/1"]);
+        assert_eq!(dht.figures.preset, Preset::Private);
+        assert_eq!(dht.figures.replication, 40);
+    }
+    let config = by_variable("BOWLINE_KADEMLIA__MODE", "client").config;
+    let dht = config.kademlia.unwrap();
+    assert_eq!(dht.protocols, ["/ipfs/kad/1.0.0"]);
+    assert_eq!(dht.figures.preset, Preset::Amino);
+}

@@ -1,0 +1,158 @@
+//! Peers that do not answer, ask too much or send nonsense, and the ends of queries.
+
+use bootstrap::kad::{
+    Request, Response,
+    wire::{KAD_PROTOCOL, MAX_MESSAGE},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::{connection::Stream, parts::kad::messages::Messages};
+
+/// A server, and the connection of a peer to it.
+async fn served() -> (Node, Node, Connection) {
+    let server = node(dht(Mode::Server), &[], 8);
+    let at = listen(&server).await;
+    let peer = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let connection = peer.dial([at]).await.unwrap();
+    (server, peer, connection)
+}
+
+async fn open(connection: &Connection) -> Stream {
+    connection.open(&[KAD_PROTOCOL]).await.unwrap().1
+}
+
+/// The answer to a PING.
+async fn ping(stream: &mut Stream) -> std::io::Result<Response<PeerId, Multiaddr>> {
+    stream.write_all(&Request::Ping.encode().unwrap()).await?;
+    stream.flush().await?;
+    let body = Messages::new(MAX_MESSAGE).next(stream).await?;
+    let body = body.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok(Response::decode(&body).unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_carries_several_requests_and_of_seventeen_streams_one_is_reset() {
+    let (server, peer, connection) = served().await;
+    let mut streams = Vec::new();
+    for _ in 0..=serving::MAX_SERVED {
+        streams.push(open(&connection).await);
+    }
+    let (mut answered, mut reset) = (0, 0);
+    for stream in &mut streams {
+        match ping(stream).await {
+            Ok(Response::Empty) => answered += 1,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => reset += 1,
+        }
+    }
+    assert_eq!((answered, reset), (serving::MAX_SERVED, 1));
+    // A stream that has ended leaves its place to the next one.
+    let mut first = None;
+    for mut stream in streams {
+        if first.is_none() && ping(&mut stream).await.is_ok() {
+            first = Some(stream);
+        }
+    }
+    assert!(ping(&mut first.unwrap()).await.is_ok());
+    let next = async { while ping(&mut open(&connection).await).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), next)
+        .await
+        .unwrap();
+    end(vec![peer, server]).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_malformed_or_refused_resets_its_stream_and_no_other() {
+    let (server, peer, connection) = served().await;
+    let mut good = open(&connection).await;
+    // The length 16,385 as a varint, the type 9, and a value without a namespace.
+    let record = bootstrap::kad::Record::new(b"/other/name".to_vec(), b"value".to_vec());
+    let refused = Request::<PeerId, Multiaddr>::PutValue { record };
+    let long = [0x81, 0x80, 0x01];
+    for bytes in [&long[..], &[2, 0x08, 9], &refused.encode().unwrap()] {
+        let mut bad = open(&connection).await;
+        bad.write_all(bytes).await.unwrap();
+        bad.flush().await.unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(20), bad.read_u8()).await;
+        assert!(end.unwrap().is_err(), "{bytes:?}");
+        assert!(ping(&mut good).await.is_ok());
+    }
+    assert!(!connection.is_closed());
+    end(vec![peer, server]).await;
+}
+
+#[tokio::test]
+async fn a_query_ends_although_the_only_server_never_answers_and_leaves_no_request() {
+    let silent = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let mut streams = silent.handle(KAD_PROTOCOL, 64).unwrap();
+    let held = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(stream) = streams.next().await {
+            held.push(stream);
+        }
+        held.len()
+    });
+    let at = listen(&silent).await;
+    let short = Duration::from_secs(1);
+    let figures = KadConfig::default()
+        .with_mode(Mode::Client)
+        .with_request_timeout(short)
+        .with_query_timeout(2 * short);
+    let config = dht(Mode::Client)
+        .with_figures(figures)
+        .with_preset(Preset::Private);
+    let client = node(config, &[at], 1);
+    let late = client.get_value(KEY.to_vec(), soon()).await;
+    let is_unanswered = matches!(late, Err(DhtError::Query(QueryError::NoPeers(_))));
+    assert!(is_unanswered, "{late:?}");
+    assert_eq!(peers(&client), 0);
+    until("no request is left", || {
+        client.dht_status().unwrap().requests == 0
+    })
+    .await;
+    client.shutdown().await;
+    silent.shutdown().await;
+    assert!(held.await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_node_keeps_two_of_the_connections_that_its_requests_have_opened() {
+    let (nodes, at) = network(8).await;
+    let client = node(dht(Mode::Client).with_max_connections(2), &[at], 1);
+    until("the table is full", || peers(&client) == 8).await;
+    // `rejoin` has opened one more connection.
+    until("the others are closed", || client.connections().len() <= 3).await;
+    assert!(part(&client).links().len() <= 2);
+    // A closed connection costs no peer its place in the table, and each peer is still found.
+    assert_eq!(peers(&client), 8);
+    for node in &nodes {
+        client.find_peer(node.peer_id(), soon()).await.unwrap();
+    }
+    until("the others are closed", || client.connections().len() <= 3).await;
+    client.shutdown().await;
+    end(nodes).await;
+}
+
+#[tokio::test]
+async fn a_query_ends_with_its_future_its_deadline_and_its_node() {
+    let lonely = node(dht(Mode::Client), &[], 8);
+    let queries = |node: &Node| node.dht_status().unwrap().queries;
+    let late = lonely.get_value(KEY.to_vec(), Instant::now()).await;
+    assert_eq!(late, Err(DhtError::NotInTime));
+    assert_eq!(queries(&lonely), 0);
+    let asking = lonely.clone();
+    let dropped = tokio::spawn(async move { asking.get_value(KEY.to_vec(), soon()).await });
+    until("the query runs", || queries(&lonely) == 1).await;
+    dropped.abort();
+    until("the query has ended", || queries(&lonely) == 0).await;
+    assert!(part(&lonely).waiters().open.is_empty());
+
+    let asking = lonely.clone();
+    let waiting = tokio::spawn(async move { asking.get_value(KEY.to_vec(), soon()).await });
+    until("the query runs", || queries(&lonely) == 1).await;
+    lonely.shutdown().await;
+    assert_eq!(waiting.await.unwrap(), Err(DhtError::ShutDown));
+    let after = lonely.get_value(KEY.to_vec(), soon()).await;
+    assert_eq!(after, Err(DhtError::ShutDown));
+}
