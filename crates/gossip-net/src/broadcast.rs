@@ -61,6 +61,23 @@ pub struct Counters {
     pub max_hops: u16,
 }
 
+impl Counters {
+    /// Adds the counters of another topic.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.duplicates += other.duplicates;
+        self.published += other.published;
+        self.grafts += other.grafts;
+        self.never_arrived += other.never_arrived;
+        self.not_noted += other.not_noted;
+        self.forgotten_early += other.forgotten_early;
+        self.asked_too_late += other.asked_too_late;
+        self.not_announced += other.not_announced;
+        self.deferred += other.deferred;
+        self.max_hops = self.max_hops.max(other.max_hops);
+    }
+}
+
 #[derive(Debug)]
 struct Neighbour {
     peer: u32,

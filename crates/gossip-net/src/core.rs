@@ -121,6 +121,8 @@ pub struct Core {
     outputs: VecDeque<Output>,
     encoded: Encoded,
     counters: LinkCounters,
+    /// The counters of the topics that the node has left.
+    left: crate::Counters,
     gate: Gate,
     validation: Option<Validation>,
     /// Whether a publisher waits for room.
@@ -144,6 +146,7 @@ impl Core {
             outputs: VecDeque::new(),
             encoded: None,
             counters: LinkCounters::default(),
+            left: crate::Counters::default(),
             gate: Box::new(|_, _| true),
             validation: None,
             wants_room: false,

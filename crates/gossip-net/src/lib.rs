@@ -135,6 +135,12 @@ pub trait Links: Send + Sync + 'static {
         Probe::Unknown
     }
 
+    /// An event has occurred in a topic, whether or not the topic has a subscriber. A host can use this method to protect the
+    /// connections to its neighbours. Default: does nothing. The method must neither block nor call the [`Gossip`] of these links.
+    fn handle_event(&self, topic: &TopicId, event: &Event) {
+        let _ = (topic, event);
+    }
+
     /// Whether a peer may take part in a topic. Default: every peer may. The node calls this method often, so it must not block.
     fn allows(&self, topic: &TopicId, peer: &Id) -> bool {
         let _ = (topic, peer);

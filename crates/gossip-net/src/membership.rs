@@ -107,6 +107,20 @@ impl Membership {
         self.join_roots(now, out);
     }
 
+    /// The host knows peers that may be members of the topic, such as peers that are connected. As far as there is room, they can
+    /// replace a neighbour. They displace no peer that is remembered.
+    pub(crate) fn handle_offer(&mut self, now: Instant, peers: &[u32], out: &mut Vec<Out>) {
+        for &peer in peers {
+            if self.views.passive.len() >= self.config.max_passive {
+                break;
+            }
+            // A peer that is connected can be asked again, even if it did not answer a short time ago.
+            self.views.recall(peer);
+            self.remember(peer);
+        }
+        self.refill(now, out);
+    }
+
     pub(crate) fn handle_message(
         &mut self,
         now: Instant,

@@ -158,6 +158,8 @@ impl Builder {
         parts.push(rejoin(&core, &context, &transports, sources.collect()));
         #[cfg(feature = "kad")]
         parts.extend(kad.map(|kad| kad as Arc<dyn Part>));
+        #[cfg(feature = "gossip")]
+        parts.push(gossip(&core, &context));
         #[cfg(feature = "metrics")]
         parts.push(metrics(&parts, &transports));
         parts.extend(further(&context));
@@ -370,6 +372,14 @@ fn rejoin(
 fn kad(core: &Core, context: &Context) -> Result<Option<Arc<Kademlia>>, SetupError> {
     let part = |config| Kademlia::new(context.clone(), core.peer_id, config).map(Arc::new);
     core.config.kademlia.as_ref().map(part).transpose()
+}
+
+/// The part that takes part in topics.
+#[cfg(feature = "gossip")]
+fn gossip(core: &Core, context: &Context) -> Arc<dyn Part> {
+    let config = &core.config.gossip;
+    let part = crate::parts::Gossip::new(context.clone(), &core.peer_id, config);
+    Arc::new(part)
 }
 
 /// The interval at which QUIC connections keep themselves alive.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "bootstrap")]
 mod bootstrap;
+#[cfg(feature = "gossip")]
+mod gossip;
 #[cfg(feature = "kad")]
 mod kademlia;
 mod memory;
@@ -17,6 +19,8 @@ pub use self::bootstrap::BootstrapConfig;
 #[cfg(feature = "kad")]
 pub use self::kademlia::KademliaConfig;
 use crate::address::announce::AnnounceConfig;
+#[cfg(feature = "gossip")]
+pub use gossip::{AllowPeer, GossipConfig, ValidateMessage};
 #[cfg(feature = "relay")]
 pub use relay::{AsnLookup, RelayConfig, RelayServerConfig};
 
@@ -70,6 +74,9 @@ pub struct Config {
     /// The Kademlia DHT in which the node takes part. Default `None`: the node takes part in no DHT.
     #[cfg(feature = "kad")]
     pub kademlia: Option<KademliaConfig>,
+    /// The topics: their number, the size of their messages, and who may take part.
+    #[cfg(feature = "gossip")]
+    pub gossip: GossipConfig,
     /// Relaying for other peers, and the relays through which peers can reach this node.
     #[cfg(feature = "relay")]
     pub relay: RelayConfig,
@@ -106,6 +113,8 @@ impl Default for Config {
             bootstrap: BootstrapConfig::default(),
             #[cfg(feature = "kad")]
             kademlia: None,
+            #[cfg(feature = "gossip")]
+            gossip: GossipConfig::default(),
             #[cfg(feature = "relay")]
             relay: RelayConfig::default(),
             #[cfg(feature = "tcp")]
@@ -214,6 +223,13 @@ impl Config {
     #[cfg(feature = "kad")]
     pub fn with_kademlia(mut self, kademlia: KademliaConfig) -> Self {
         self.kademlia = Some(kademlia);
+        self
+    }
+
+    /// Sets [`Self::gossip`].
+    #[cfg(feature = "gossip")]
+    pub fn with_gossip(mut self, gossip: GossipConfig) -> Self {
+        self.gossip = gossip;
         self
     }
 

@@ -1,7 +1,7 @@
-//! A peer-to-peer node that combines Bowline's leaf crates, and the `bowline` binary. The node does not use `gossip-net` yet.
+//! A peer-to-peer node that combines Bowline's leaf crates, and the `bowline` binary.
 //!
 //! ```text
-//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays, kad
+//! inbound: listen ─┐                                  ┌─► parts: ping, identify, rejoin, relays, kad, gossip
 //!                  ├─► permit ► handshake ► register ─┤
 //! outbound: dial ──┘                                  └─► session ─► router ─► your protocols
 //! ```
@@ -20,14 +20,15 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap` and `kad` at the most. The default features add the binary
-//! (`cli`) and its metrics, so use `default-features = false`.
+//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap`, `kad` and `gossip` at the most. The default features add the
+//! binary (`cli`) and its metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
-//! - The node has no gossip and no hole punching yet. The feature `gossip` adds nothing.
+//! - The node has no hole punching yet.
 //! - A node takes part in a DHT only if it is configured to do so ([`Config::kademlia`], feature `kad`). When it stops, it loses
 //!   the values and providers of other peers.
+//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`).
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.
@@ -131,6 +132,14 @@ pub use {
         parts::{BootstrapFailed, NetworkEvent, NodeCandidate},
     },
     bootstrap,
+};
+#[cfg(feature = "gossip")]
+pub use {
+    crate::{
+        config::{AllowPeer, GossipConfig, ValidateMessage},
+        parts::{GossipEvent, SubscribeError, describe_gossip},
+    },
+    gossip_net,
 };
 #[cfg(feature = "relay")]
 pub use {

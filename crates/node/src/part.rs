@@ -95,6 +95,8 @@ pub(crate) struct InboundStream {
     pub(crate) protocol: Arc<str>,
     /// The stream. It counts towards the connection's inbound streams until it is dropped.
     pub(crate) stream: Stream,
+    /// The position of the stream among the streams that the peer has opened on the connection.
+    pub(crate) number: u64,
 }
 
 /// One query of the admin endpoint.

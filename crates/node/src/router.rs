@@ -277,6 +277,7 @@ fn send(sender: &mpsc::Sender<IncomingStream>, inbound: InboundStream) {
         connection,
         protocol,
         stream,
+        ..
     } = inbound;
     let incoming = IncomingStream {
         stream: stream.with_use_from_first_byte(connection.usage().clone()),

@@ -13,12 +13,14 @@ use crate::{
 /// Streams beyond [`crate::Config::max_inbound_streams`] are reset and never queued. Dropping the future does not
 /// change the connection.
 pub(crate) async fn run(core: &Arc<Core>, connection: &Connection) {
+    let mut numbers = 0..;
     while let Some(raw) = connection.accept_raw().await {
-        spawn_stream(core, connection, raw);
+        let number = numbers.next().unwrap_or(u64::MAX);
+        spawn_stream(core, connection, raw, number);
     }
 }
 
-fn spawn_stream(core: &Arc<Core>, connection: &Connection, raw: RawStream) {
+fn spawn_stream(core: &Arc<Core>, connection: &Connection, raw: RawStream, number: u64) {
     let Some(permit) = connection.permit_stream(core.config.max_inbound_streams) else {
         tracing::debug!(peer = %connection.peer(), "a peer opened too many streams: a stream is reset");
         return;
@@ -37,6 +39,7 @@ fn spawn_stream(core: &Arc<Core>, connection: &Connection, raw: RawStream) {
                 connection,
                 protocol,
                 stream,
+                number,
             })
             .await;
     });

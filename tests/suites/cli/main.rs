@@ -37,6 +37,7 @@ mod shutdown;
 mod states;
 #[cfg(target_os = "linux")]
 mod table;
+mod topics;
 mod unread;
 mod wrong_input;
 

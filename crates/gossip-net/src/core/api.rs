@@ -84,6 +84,23 @@ impl Core {
         });
     }
 
+    /// Names peers that may be members of a topic, such as peers that are connected. The node asks them when it needs a
+    /// neighbour. Unlike the peers of [`Self::join`], they displace no peer that is already known, and are not asked again and
+    /// again.
+    pub fn offer(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) {
+        let handles = self.nodes(&topic, peers.to_vec());
+        self.with_membership(now, topic, |membership, out| {
+            membership.handle_offer(now, &handles, out)
+        });
+    }
+
+    /// Like [`Self::offer`], for all topics.
+    pub fn offer_to_all(&mut self, now: Instant, peers: &[PeerInfo]) {
+        for topic in self.topics.keys().copied().collect::<Vec<_>>() {
+            self.offer(now, topic, peers);
+        }
+    }
+
     /// Leaves a topic. The neighbours get the queued messages, and then a Disconnect.
     pub fn leave(&mut self, now: Instant, topic: TopicId) {
         let neighbours = self.topics.get(&topic).map_or(Vec::new(), |entry| {
@@ -92,7 +109,9 @@ impl Core {
         self.with_membership(now, topic, |membership, out| {
             membership.handle_leave(now, out)
         });
-        self.topics.remove(&topic);
+        if let Some(entry) = self.topics.remove(&topic) {
+            self.left.add(&entry.topic.broadcast().counters());
+        }
         for peer in neighbours {
             self.finish(now, peer, topic);
         }
@@ -191,6 +210,15 @@ impl Core {
             }
         });
         statuses.collect()
+    }
+
+    /// The counters of all topics together, with those that the node has left.
+    pub fn counters(&self) -> Counters {
+        let mut all = self.left;
+        for entry in self.topics.values() {
+            all.add(&entry.topic.broadcast().counters());
+        }
+        all
     }
 
     /// The counters of all links.

@@ -165,7 +165,7 @@ impl Core {
     }
 
     /// The handles of peers that a message names, without this node and those that the host does not allow.
-    fn nodes(&mut self, topic: &TopicId, nodes: Vec<PeerInfo>) -> Vec<u32> {
+    pub(super) fn nodes(&mut self, topic: &TopicId, nodes: Vec<PeerInfo>) -> Vec<u32> {
         let mut handles = Vec::new();
         for info in nodes {
             if info.id != self.me && (self.gate)(topic, &info.id) {

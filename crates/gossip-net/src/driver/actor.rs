@@ -168,6 +168,7 @@ impl Actor {
                 self.links.close(link, reason);
             }
             Output::Event(topic, event) => {
+                self.links.handle_event(&topic, &event);
                 let Some(subscribers) = state.topics.get_mut(&topic) else {
                     return;
                 };

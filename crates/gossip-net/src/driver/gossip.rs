@@ -18,7 +18,8 @@ use super::{
     writer,
 };
 use crate::{
-    Config, Core, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus, wire::PeerInfo,
+    Config, Core, Counters, Id, JoinError, LinkCounters, LinkId, Links, TopicId, TopicStatus,
+    wire::{PeerData, PeerInfo},
 };
 
 /// How many events wait for a subscriber by default.
@@ -60,6 +61,12 @@ impl Builder {
         validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.core = self.core.with_validation(validation);
+        self
+    }
+
+    /// Sets the addresses of this node, which its first messages already tell. [`LinkEvent::OwnData`] changes them.
+    pub fn own_data(mut self, data: PeerData) -> Self {
+        self.core.handle_own_data(data);
         self
     }
 
@@ -124,9 +131,26 @@ impl Gossip {
         Ok(subscription)
     }
 
+    /// Names peers that may be members of a topic. See [`Core::offer`].
+    pub fn offer(&self, topic: TopicId, peers: &[PeerInfo]) {
+        self.actor
+            .with(|state, now| state.core.offer(now, topic, peers));
+    }
+
+    /// Like [`Self::offer`], for all topics.
+    pub fn offer_to_all(&self, peers: &[PeerInfo]) {
+        self.actor
+            .with(|state, now| state.core.offer_to_all(now, peers));
+    }
+
     /// The status of all topics.
     pub fn topics(&self) -> Vec<TopicStatus> {
         self.actor.with(|state, _| state.core.topics())
+    }
+
+    /// The counters of all topics together, with those that the node has left.
+    pub fn counters(&self) -> Counters {
+        self.actor.with(|state, _| state.core.counters())
     }
 
     /// The counters of all links.

@@ -315,3 +315,40 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn an_offered_peer_is_asked_and_displaces_no_peer_that_is_remembered() {
+    let mut node = Node::new();
+    node.core.handle_offer(node.now, &[7], &mut node.out);
+    let asked = |out: &[Out], peer| {
+        let asks = |out: &Out| matches!(out, Out::Swarm(to, Swarm::Neighbor { .. }) if *to == peer);
+        out.iter().any(asks)
+    };
+    assert!(asked(&node.out, 7), "{:?}", node.out);
+
+    let mut node = Node::full();
+    let known = (100..130).collect::<Vec<_>>();
+    node.core.handle_offer(node.now, &known, &mut node.out);
+    node.core
+        .handle_offer(node.now, &(200..300).collect::<Vec<_>>(), &mut node.out);
+    let handles = node.core.handles().collect::<Vec<_>>();
+    assert!(known.iter().all(|peer| handles.contains(peer)));
+    assert!(handles.iter().all(|peer| *peer < 200), "{handles:?}");
+    assert!(node.out.is_empty(), "the view of neighbours is full");
+}
+
+#[test]
+fn an_offered_peer_that_was_set_aside_is_asked_again() {
+    let mut node = Node::new();
+    node.core.handle_offer(node.now, &[7], &mut node.out);
+    let asks = |out: &Out| matches!(out, Out::Swarm(7, Swarm::Neighbor { .. }));
+    assert_eq!(
+        node.wait(Duration::from_secs(1))
+            .iter()
+            .filter(|out| asks(out))
+            .count(),
+        1
+    );
+    node.core.handle_offer(node.now, &[7], &mut node.out);
+    assert!(node.out.iter().any(asks), "{:?}", node.out);
+}

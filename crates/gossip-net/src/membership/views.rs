@@ -161,6 +161,11 @@ impl Views {
         self.aside.retain(|(aside, _)| *aside != peer);
     }
 
+    /// Ends the time for which a peer is not asked.
+    pub(super) fn recall(&mut self, peer: u32) {
+        self.aside.retain(|(aside, _)| *aside != peer);
+    }
+
     /// Moves a peer to those that are not asked.
     pub(super) fn put_aside(&mut self, peer: u32, until: Instant, capacity: usize) {
         self.forget(peer);

@@ -1,13 +1,17 @@
 //! Subscriptions: joining, publishing, falling behind and leaving.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant as Until,
 };
 
 use gossip_net::{
-    Builder, Config, DownCause, Event, Gossip, JoinError, LinkProtocol, PublishError, Subscription,
-    TopicId, wire::Scope,
+    AsyncWrite, Builder, Config, DownCause, Event, Gossip, Id, JoinError, LinkError, LinkEvent,
+    LinkId, LinkProtocol, Links, PublishError, Subscription, TopicId, async_trait,
+    memory::MemoryLinks, wire::Scope,
 };
 use tokio::time::{Duration, Instant, sleep};
 
@@ -230,4 +234,74 @@ async fn shutting_down_sends_what_waits_and_says_goodbye() {
         watching.recv().await,
         Some(Event::NeighborDown(id(1), DownCause::Left))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offered_peer_becomes_a_neighbour_in_each_topic_in_which_both_take_part() {
+    let network = network(1);
+    let nodes = [0, 1].map(|number| node(&network, number, Config::default()));
+    let (only_here, later) = (TopicId::from_name("only here"), TopicId::from_name("later"));
+    let first = nodes[0].subscribe(topic(), &[]).unwrap();
+    let here = nodes[0].subscribe(only_here, &[]).unwrap();
+    let _there = nodes[1].subscribe(topic(), &[]).unwrap();
+    nodes[0].offer_to_all(&[info(1)]);
+    first.joined(after(1.0)).await.unwrap();
+    assert_eq!(here.joined(after(5.0)).await, Err(JoinError::TimedOut));
+
+    let _there = nodes[1].subscribe(later, &[]).unwrap();
+    let late = nodes[0].subscribe(later, &[]).unwrap();
+    nodes[0].offer(later, &[info(1)]);
+    late.joined(after(1.0)).await.unwrap();
+}
+
+/// Links that note what their host is told.
+struct Noting {
+    links: Arc<MemoryLinks>,
+    events: Mutex<Vec<(TopicId, Event)>>,
+}
+
+#[async_trait]
+impl Links for Noting {
+    async fn connect(&self, peer: &Id, data: &[u8], until: Until) -> Result<LinkId, LinkError> {
+        self.links.connect(peer, data, until).await
+    }
+
+    async fn open(&self, link: LinkId) -> Result<Box<dyn AsyncWrite + Send + Unpin>, LinkError> {
+        self.links.open(link).await
+    }
+
+    async fn next(&self) -> LinkEvent {
+        self.links.next().await
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        self.links.close(link, reason);
+    }
+
+    fn handle_event(&self, topic: &TopicId, event: &Event) {
+        self.events.lock().unwrap().push((*topic, event.clone()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_hears_of_each_neighbour_that_comes_and_goes_until_the_end() {
+    let network = network(1);
+    let links = Arc::new(Noting {
+        links: network.attach(id(0), LinkProtocol::Bowline),
+        events: Mutex::default(),
+    });
+    let noting = Builder::new(id(0), 1, Config::default(), links.clone()).spawn();
+    let other = node(&network, 1, Config::default());
+    let here = noting.subscribe(topic(), &[]).unwrap();
+    let there = other.subscribe(topic(), &[info(0)]).unwrap();
+    here.joined(after(5.0)).await.unwrap();
+    there.joined(after(5.0)).await.unwrap();
+    assert!(noting.shut_down(after(1.0)).await);
+    let told = [
+        Event::NeighborUp(id(1)),
+        Event::Joined,
+        Event::NeighborDown(id(1), DownCause::Left),
+    ];
+    let told = told.map(|event| (topic(), event));
+    assert_eq!(*links.events.lock().unwrap(), told);
 }

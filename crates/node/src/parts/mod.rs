@@ -1,5 +1,7 @@
 //! The parts of a node: one file or folder per part. No part imports another part.
 
+#[cfg(feature = "gossip")]
+mod gossip;
 mod identify;
 mod interfaces;
 #[cfg(feature = "kad")]
@@ -17,6 +19,10 @@ mod relay_server;
 #[cfg(all(test, feature = "cli"))]
 mod tests;
 
+#[cfg(feature = "gossip")]
+pub(crate) use gossip::Gossip;
+#[cfg(feature = "gossip")]
+pub use gossip::{GossipEvent, SubscribeError, describe_gossip};
 pub(crate) use identify::Identify;
 pub(crate) use interfaces::Interfaces;
 #[cfg(feature = "kad")]

@@ -113,11 +113,11 @@ pub(crate) async fn why(peer: String, asking: Asking, output: Output) -> Result<
 }
 
 pub(crate) async fn events(asking: Asking, output: Output) -> Result<(), Failure> {
-    let print = |event: &Value| output.lines(event, || plain(event));
-    lines(&asking, &Question::common("/events"), print).await
+    let each = |event: &Value| output.lines(event, || plain(event));
+    lines(&asking, &Question::common("/events"), each).await
 }
 
-/// Reads the lines of an answer until its end, which is the end of the query or of the node.
+/// Reads an answer of one JSON object per line until its end, which is the end of the query or of the node.
 pub(crate) async fn lines(
     asking: &Asking,
     question: &Question<'_>,
@@ -131,7 +131,7 @@ pub(crate) async fn lines(
         read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = read.drain(..=end).collect();
-            let line = serde_json::from_slice(&line).map_err(|error| broken(&at, &error))?;
+            let line: Value = serde_json::from_slice(&line).map_err(|error| broken(&at, &error))?;
             each(&line)?;
         }
         if read.len() > MAX_LINE {
@@ -266,7 +266,7 @@ async fn connect(asking: &Asking) -> Result<(Either<UnixStream, TcpStream>, Endp
     Ok((Either::Right(stream), at))
 }
 
-fn data_dir(asking: &Asking) -> Result<PathBuf, Failure> {
+pub(crate) fn data_dir(asking: &Asking) -> Result<PathBuf, Failure> {
     match &asking.data_dir {
         Some(data_dir) => Ok(data_dir.clone()),
         None => settings::default_data_dir(),

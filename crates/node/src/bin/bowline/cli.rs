@@ -36,6 +36,15 @@ pub(crate) enum Command {
     /// List the relay slots that the running node has granted, or change its relay terms
     #[cfg(feature = "relay")]
     Slots(Slots),
+    /// List the running node's topics, with its neighbours in each
+    #[cfg(feature = "gossip")]
+    Topics(Asking),
+    /// Publish each line of standard input to a topic
+    #[cfg(feature = "gossip")]
+    Pub(Topic),
+    /// Print the messages of a topic as they arrive
+    #[cfg(feature = "gossip")]
+    Sub(Topic),
     /// Print the state of every peer, and then each change as it happens
     Events(Asking),
     /// Print the latest changes of one peer's state, with their causes
@@ -85,6 +94,10 @@ pub(crate) struct Up {
     #[cfg(feature = "relay")]
     #[command(flatten)]
     pub(crate) relaying: Relaying,
+    /// Take part in this topic; repeatable
+    #[cfg(feature = "gossip")]
+    #[arg(long, value_name = "NAME", value_parser = topic)]
+    pub(crate) topic: Vec<String>,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
     /// Serve the admin endpoint on this TCP address, too [default: only on a Unix socket in the data directory]
@@ -168,6 +181,21 @@ pub(crate) struct Identify {
     pub(crate) address: String,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
+}
+
+/// The running node takes part in the topic for the command. If no node runs and a member is named, the command uses a node of its
+/// own with a new identity.
+#[cfg(feature = "gossip")]
+#[derive(Debug, Args)]
+pub(crate) struct Topic {
+    /// The name of the topic, or its id as 64 hexadecimal digits
+    #[arg(value_name = "TOPIC", value_parser = topic)]
+    pub(crate) topic: String,
+    /// Join the topic through this member; repeatable
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) bootstrap: Vec<String>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 #[derive(Debug, Args)]
@@ -280,6 +308,14 @@ pub(crate) enum Key {
         #[arg(long, value_name = "DIR", value_parser = paths::flag)]
         data_dir: Option<PathBuf>,
     },
+}
+
+#[cfg(feature = "gossip")]
+fn topic(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("the name of a topic must not be empty".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
 
 fn count(text: &str) -> Result<u32, String> {

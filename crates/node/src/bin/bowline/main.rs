@@ -8,6 +8,8 @@ mod dht;
 mod dialing;
 mod events;
 mod failure;
+#[cfg(feature = "gossip")]
+mod gossip;
 mod identify;
 mod key;
 mod log;
@@ -62,6 +64,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Peers(args) => on_runtime(ask::peers(args.asking, output)),
         #[cfg(feature = "relay")]
         Command::Slots(args) => on_runtime(slots::run(args, output)),
+        #[cfg(feature = "gossip")]
+        Command::Topics(asking) => on_runtime(gossip::topics(asking, output)),
+        #[cfg(feature = "gossip")]
+        Command::Pub(args) => on_runtime(gossip::publish(args, output)),
+        #[cfg(feature = "gossip")]
+        Command::Sub(args) => on_runtime(gossip::subscribe(args, output)),
         Command::Events(asking) => on_runtime(ask::events(asking, output)),
         Command::Why { peer, asking } => on_runtime(ask::why(peer, asking, output)),
         Command::Dht { command } => on_runtime(dht::run(command, output)),

@@ -3,6 +3,8 @@
 mod environment;
 mod file;
 mod forms;
+#[cfg(feature = "gossip")]
+mod gossip;
 mod hints;
 mod joining;
 mod kademlia;
@@ -49,6 +51,8 @@ struct Settings {
     kademlia: kademlia::KademliaSection,
     #[cfg(feature = "quic")]
     quic: quic::QuicSection,
+    #[cfg(feature = "gossip")]
+    gossip: gossip::GossipSection,
     #[cfg(feature = "relay")]
     relay: RelaySection,
 }
@@ -83,6 +87,9 @@ pub(crate) struct Resolved {
     /// The settings of the DHT, even if the node takes part in none.
     pub(crate) dht: KademliaConfig,
     pub(crate) dialer: dialing::Applied,
+    /// The names of the topics in which the node takes part.
+    #[cfg(feature = "gossip")]
+    pub(crate) topics: Vec<String>,
 }
 
 /// The flags that were given, in the layout of the file.
@@ -134,6 +141,10 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
     if let Some(admin) = args.admin {
         figment = figment.merge(Serialized::default("admin.listen", admin));
     }
+    #[cfg(feature = "gossip")]
+    if !args.topic.is_empty() {
+        figment = figment.merge(Serialized::default("gossip.topics", args.topic));
+    }
     #[cfg(feature = "relay")]
     {
         if args.relaying.relay_server {
@@ -181,6 +192,8 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     if let Some(streams) = settings.limits.max_inbound_streams.0 {
         config = config.with_max_inbound_streams(streams);
     }
+    #[cfg(feature = "gossip")]
+    let topics = gossip::gossip(settings.gossip, &mut config, &place)?;
     #[cfg(feature = "relay")]
     {
         config = config.with_relay(relay(settings.relay, &place)?);
@@ -228,6 +241,8 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     )?;
     Ok(Resolved {
         dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,
+        #[cfg(feature = "gossip")]
+        topics,
         data_dir,
         listen: multiaddrs(&place("node.listen"), node.listen)?,
         admin: admin(settings.admin, &place("admin.hosts"))?,

@@ -12,6 +12,8 @@ use rustix::fs::{Access, access};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "gossip")]
+use crate::gossip;
 use crate::{
     LAST_LINES,
     allocator::Reclaimer,
@@ -108,6 +110,8 @@ async fn serve(
         bound.map_err(Failure::job_error)?;
     }
     node.begin();
+    #[cfg(feature = "gossip")]
+    let _topics = gossip::take_part(node, &settings.topics)?;
     let endpoint = admin.first().map(|bound| bound.endpoint().to_string());
     let admin = admin.into_iter();
     let _serving: Vec<_> = admin

@@ -74,6 +74,16 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
     ),
     ("quic", &["idle_timeout_s", "keep_alive_s"]),
     (
+        "gossip",
+        &[
+            "topics",
+            "max_topics",
+            "max_message_size",
+            "max_neighbours",
+            "flood",
+        ],
+    ),
+    (
         "relay",
         &[
             "server",

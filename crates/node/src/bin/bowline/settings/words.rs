@@ -79,11 +79,12 @@ pub(crate) fn place(metadata: Option<&Metadata>, key: &str) -> String {
 }
 
 /// The flags that may hold a wrong value.
-const FLAGS: [(&str, &str); 6] = [
+const FLAGS: [(&str, &str); 7] = [
     ("node.listen", "--listen"),
     ("node.bootstrap", "--bootstrap"),
     ("bootstrap.file", "--bootstrap-file"),
     ("bootstrap.keep", "--keep"),
+    ("gossip.topics", "--topic"),
     ("relay.reserve_at", "--reserve-at"),
     ("dial.rules", "--dialer"),
 ];

@@ -1,0 +1,331 @@
+//! gossip-net's links over the connections of the node.
+//!
+//! A link is a place on a connection for gossip. Its streams use the protocol [`PROTOCOL`], and the half that leads back to the
+//! sender ends at once. The tracker of the node decides which of two connections to a peer stays, and closes the other one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use conn_state::{ConnectionId, Direction};
+use gossip_net::{
+    AsyncWrite, Event, Id, LinkError, LinkEvent, LinkId, Links, Probe, TopicId, async_trait,
+    wire::PeerData,
+};
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+use tokio::sync::Notify;
+
+use super::{
+    addresses,
+    event::{GossipEvent, Waiting},
+    id::{key_of, peer_of},
+    reader::Reader,
+    table::{BoxedReader, Carrier, Ends, Table},
+};
+use crate::{
+    address::audience::Reach,
+    config::AllowPeer,
+    connection::Connection,
+    connections::Protection,
+    context::Context,
+    dial_budget::DialBudget,
+    error::error_chain,
+    part::{Circuits, DialRequest, Existing, InboundStream, Origin},
+};
+
+/// The protocol of gossip streams.
+pub(super) const PROTOCOL: &str = "/bowline/gossip/1";
+
+impl Carrier for Connection {
+    fn id(&self) -> ConnectionId {
+        Connection::id(self)
+    }
+}
+
+/// The links of the node.
+pub(super) struct NodeLinks {
+    context: Context,
+    /// This node's id.
+    pub(super) me: Id,
+    allow: Option<AllowPeer>,
+    pub(super) table: Table<Connection>,
+    /// The neighbours of each topic. Their connections stay open for gossip.
+    neighbours: Mutex<BTreeMap<(TopicId, Id), Protection>>,
+    reach: Mutex<Told>,
+    pub(super) waiting: Waiting,
+    /// Notified when an event for the host waits.
+    pub(super) happened: Notify,
+}
+
+/// The reach of peers with links, and what depends on it.
+#[derive(Default)]
+struct Told {
+    /// The reach of the nearest peer that had a link.
+    nearest: Option<Reach>,
+    /// The data that was told last.
+    data: Option<PeerData>,
+}
+
+impl NodeLinks {
+    pub(super) fn new(context: Context, me: Id, allow: Option<AllowPeer>) -> Self {
+        Self {
+            context,
+            me,
+            allow,
+            table: Table::new(),
+            neighbours: Mutex::default(),
+            reach: Mutex::default(),
+            waiting: Waiting::default(),
+            happened: Notify::new(),
+        }
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Told> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends(&self, connection: &Connection) -> Result<Ends, LinkError> {
+        let refused = |error: gossip_net::IdError| LinkError::Refused {
+            reason: error.to_string(),
+        };
+        let peer = key_of(&connection.peer()).map_err(refused)?;
+        let dialed_by = match connection.direction() {
+            Direction::Outbound => self.me,
+            Direction::Inbound => peer,
+        };
+        Ok(Ends { peer, dialed_by })
+    }
+
+    /// A peer has opened a gossip stream.
+    pub(super) fn accept(&self, inbound: InboundStream) {
+        let InboundStream {
+            connection,
+            stream,
+            number,
+            ..
+        } = inbound;
+        match self.ends(&connection) {
+            Ok(ends) => {
+                let wrap = |closed| -> BoxedReader { Box::new(Reader::new(stream, closed)) };
+                let begins = self.table.add_stream(&connection, ends, number, wrap);
+                self.note(&connection, begins);
+            }
+            // The stream is dropped, which resets it.
+            Err(error) => {
+                let error = error_chain(&error);
+                tracing::debug!(peer = %connection.peer(), error, "a gossip stream is refused");
+            }
+        }
+    }
+
+    /// The link on a connection, which begins now if there is none.
+    pub(super) fn begin(&self, connection: &Connection) -> Result<LinkId, LinkError> {
+        let (link, begins) = self.table.begin(connection, self.ends(connection)?);
+        self.note(connection, begins);
+        Ok(link)
+    }
+
+    /// Notes a new link.
+    fn note(&self, connection: &Connection, begins: bool) {
+        if !begins {
+            return;
+        }
+        if self.context.connection_by_id(connection.id()).is_none() {
+            // The connection ended before the link began, so no change will tell about its end.
+            self.table
+                .end_on(connection.id(), "the connection has ended");
+            return;
+        }
+        let reach = connection.audience();
+        let mut told = self.reach();
+        told.nearest = Some(told.nearest.map_or(reach, |nearest| nearest.min(reach)));
+        drop(told);
+        self.tell_own_addresses();
+    }
+
+    /// The data with this node's addresses.
+    pub(super) fn own_data(&self) -> PeerData {
+        let connections = self.table.connections();
+        let farthest = connections.iter().map(Connection::audience).max();
+        addresses::own(&self.context.announced(), farthest)
+    }
+
+    /// Tells gossip-net this node's addresses, if they have changed.
+    pub(super) fn tell_own_addresses(&self) {
+        // The lock is held throughout, so that the latest addresses are told last.
+        let mut told = self.reach();
+        let data = self.own_data();
+        if told.data.as_ref() != Some(&data) {
+            told.data = Some(data.clone());
+            self.table.tell_own_data(data);
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(&self, connection: ConnectionId) {
+        if self.table.end_on(connection, "the connection has ended") {
+            self.tell_own_addresses();
+        }
+    }
+
+    /// Ends all links and the protection of their connections.
+    pub(super) fn end_all(&self) {
+        self.table.end_all("the node shuts down");
+        self.neighbours().clear();
+    }
+
+    fn neighbours(&self) -> MutexGuard<'_, BTreeMap<(TopicId, Id), Protection>> {
+        let neighbours = self.neighbours.lock();
+        neighbours.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An unlimited connection to the peer: the best one, or a new one.
+    async fn reach_peer(
+        &self,
+        peer: PeerId,
+        data: &[u8],
+        until: Instant,
+    ) -> Result<Connection, LinkError> {
+        let best = self.context.connection(&peer);
+        if let Some(connection) = best.filter(|best| !best.is_limited()) {
+            return Ok(connection);
+        }
+        let nearest = self.reach().nearest;
+        let mut addresses = self.context.addresses(&peer);
+        for address in addresses::of_member(&peer, data, nearest) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let connection = self.dial(peer, addresses, until).await?;
+        match connection.is_limited() {
+            true => Err(LinkError::Refused {
+                reason: "a relay limits the only connection to the peer".to_owned(),
+            }),
+            false => Ok(connection),
+        }
+    }
+
+    async fn dial(
+        &self,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        until: Instant,
+    ) -> Result<Connection, LinkError> {
+        if addresses.is_empty() {
+            let reason = "no address of the peer is known".to_owned();
+            return Err(LinkError::Unreachable { reason });
+        }
+        let request = DialRequest {
+            addresses,
+            expected: Some(peer),
+            origin: Origin::Part,
+            existing: Existing::PreferUnlimited,
+            circuits: Circuits::Allowed,
+            until: Some(until.into()),
+            budget: DialBudget::default(),
+        };
+        let dialed = self.context.dial(request).await;
+        dialed.map_err(|error| LinkError::Unreachable {
+            reason: error_chain(&error),
+        })
+    }
+}
+
+/// Finds out whether the peer supports gossip. A peer may support it since a moment ago, so only a new answer can say no.
+async fn check_support(connection: &Connection) -> Result<(), LinkError> {
+    let known = connection.identified();
+    if known.is_some_and(|info| supports_gossip(&info.protocols)) {
+        return Ok(());
+    }
+    match connection.identify().await {
+        Ok(info) if supports_gossip(&info.protocols) => Ok(()),
+        Ok(_) => Err(LinkError::Refused {
+            reason: format!("the peer does not support {PROTOCOL}"),
+        }),
+        Err(error) => Err(LinkError::Unreachable {
+            reason: error_chain(&error),
+        }),
+    }
+}
+
+/// Whether a peer with these protocols takes part in gossip.
+pub(super) fn supports_gossip(protocols: &[String]) -> bool {
+    protocols.iter().any(|protocol| protocol == PROTOCOL)
+}
+
+#[async_trait]
+impl Links for NodeLinks {
+    async fn connect(
+        &self,
+        peer: &Id,
+        data: &[u8],
+        deadline: Instant,
+    ) -> Result<LinkId, LinkError> {
+        let peer = peer_of(peer).ok_or(LinkError::Closed)?;
+        let connection = self.reach_peer(peer, data, deadline).await?;
+        check_support(&connection).await?;
+        self.begin(&connection)
+    }
+
+    async fn open(&self, link: LinkId) -> Result<Box<dyn AsyncWrite + Send + Unpin>, LinkError> {
+        let connection = self.table.connection(link).ok_or(LinkError::Closed)?;
+        let opened = connection.open_here(PROTOCOL).await;
+        match opened {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(LinkError::Io(std::io::Error::other(error))),
+        }
+    }
+
+    async fn next(&self) -> LinkEvent {
+        self.table.next().await
+    }
+
+    fn close(&self, link: LinkId, reason: &str) {
+        if let Some(connection) = self.table.end(link, reason) {
+            tracing::debug!(peer = %connection.peer(), reason, "a gossip link is closed");
+        }
+    }
+
+    async fn probe(&self, link: LinkId, deadline: Instant) -> Probe {
+        let Some(connection) = self.table.connection(link) else {
+            return Probe::Dead;
+        };
+        let now = tokio::time::Instant::now().into_std();
+        let within = deadline.saturating_duration_since(now);
+        match connection.answers(within).await {
+            true => Probe::Alive,
+            false => Probe::Dead,
+        }
+    }
+
+    fn handle_event(&self, topic: &TopicId, event: &Event) {
+        match event {
+            Event::NeighborUp(id) => {
+                let protection = peer_of(id).and_then(|peer| self.context.protect(peer));
+                if let Some(protection) = protection {
+                    self.neighbours().insert((*topic, *id), protection);
+                }
+            }
+            Event::NeighborDown(id, _) => {
+                let ended = self.neighbours().remove(&(*topic, *id));
+                drop(ended);
+            }
+            _ => {}
+        }
+        if let Some(event) = GossipEvent::of(topic, event) {
+            self.waiting.push(event);
+            self.happened.notify_one();
+        }
+    }
+
+    fn allows(&self, topic: &TopicId, peer: &Id) -> bool {
+        let Some(allow) = &self.allow else {
+            return true;
+        };
+        peer_of(peer).is_some_and(|peer| allow.allows(topic, &peer))
+    }
+}

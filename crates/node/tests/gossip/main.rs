@@ -1,0 +1,92 @@
+//! Topics over loopback, with real sockets.
+#![cfg(all(feature = "gossip", feature = "tcp"))]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod hostile;
+mod joining;
+mod messages;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use common::{TCP, listen, with, within};
+use node::{
+    Config, Keypair, Multiaddr, Node,
+    gossip_net::{Event, Subscription, TopicId},
+};
+
+fn topic() -> TopicId {
+    TopicId::from_name("news")
+}
+
+/// The deadline of what must succeed. Only a broken test reaches it.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// A member of the topic that listens, and its address.
+async fn member(
+    keypair: Keypair,
+    at: &str,
+    peers: &[Multiaddr],
+) -> (Node, Multiaddr, Subscription) {
+    let node = Node::builder(keypair).build().unwrap();
+    let address = listen(&node, at).await;
+    let subscription = node.subscribe(topic(), peers.to_vec()).unwrap();
+    (node, address, subscription)
+}
+
+/// Reads messages until all of `wanted` have arrived. Each message must arrive once.
+async fn expect(subscription: &mut Subscription, wanted: impl IntoIterator<Item = String>) {
+    let mut wanted = wanted.into_iter().collect::<BTreeSet<_>>();
+    while !wanted.is_empty() {
+        let next = tokio::time::timeout(Duration::from_secs(30), next_text(subscription));
+        let Ok(text) = next.await else {
+            panic!("{wanted:?} do not come");
+        };
+        assert!(wanted.remove(&text), "{text} is not one of {wanted:?}");
+    }
+}
+
+/// The next message.
+async fn next_text(subscription: &mut Subscription) -> String {
+    loop {
+        match subscription.recv().await.unwrap() {
+            Event::Received(message) => {
+                return String::from_utf8(message.content.to_vec()).unwrap();
+            }
+            Event::Lagged(missed) => panic!("{missed} events were missed"),
+            _ => {}
+        }
+    }
+}
+
+/// Waits for the next neighbour.
+async fn neighbour_up(subscription: &mut Subscription) {
+    while !matches!(
+        within(subscription.recv()).await.unwrap(),
+        Event::NeighborUp(_)
+    ) {}
+}
+
+/// Two members that are neighbours.
+async fn neighbours(config: Config, at: &str) -> [(Node, Subscription); 2] {
+    let first = with(config);
+    let address = listen(&first, at).await;
+    let mut subscription = first.subscribe(topic(), []).unwrap();
+    let second = common::node();
+    let joined = second.subscribe_and_join(topic(), [address], soon());
+    let joined = joined.await.unwrap();
+    if subscription.neighbors().is_empty() {
+        neighbour_up(&mut subscription).await;
+    }
+    [(first, subscription), (second, joined)]
+}
+
+/// The address family of most tests.
+const AT: &str = TCP;
