@@ -406,17 +406,11 @@ fn relays(core: &Core, context: &Context, transports: &Transports) -> [Arc<dyn P
     [Arc::new(server), Arc::new(client)]
 }
 
-/// The metrics part, with the counters of all other parts and of the transports.
+/// The part with the metrics, which reads the figures of the other parts and of the dialer.
 #[cfg(feature = "metrics")]
 fn metrics(others: &[Arc<dyn Part>], transports: &Transports) -> Arc<dyn Part> {
-    let metrics = Arc::new(crate::parts::Metrics::new());
-    metrics.register(|registry| {
-        metrics.register_metrics(registry);
-        others
-            .iter()
-            .for_each(|part| part.register_metrics(registry));
-        #[cfg(feature = "tcp")]
-        crate::parts::Metrics::register_dialer(registry, Arc::clone(&transports.tcp.dialer));
-    });
-    metrics
+    let metrics = crate::parts::Metrics::new(others.to_vec());
+    #[cfg(feature = "tcp")]
+    let metrics = metrics.with_dialer(Arc::clone(&transports.tcp.dialer));
+    Arc::new(metrics)
 }

@@ -4,6 +4,8 @@
     reason = "the current parts do not read every field of a change; parts/tests.rs does"
 )]
 
+mod figure;
+
 use std::{
     any::Any,
     fmt, io,
@@ -20,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::figure::{Figure, FigureKind};
 use crate::{
     address::Kind,
     connection::{Connection, Muxed, Path, Stream},
@@ -59,9 +62,10 @@ pub(crate) trait Part: Any + Send + Sync {
         Vec::new()
     }
 
-    /// Adds the part's counters to the node's.
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, _: &mut prometheus_client::registry::Registry) {}
+    /// The part's figures, for the node's metrics. Called for each reader of the metrics.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
 }
 
 /// The time limit for each part at shutdown.

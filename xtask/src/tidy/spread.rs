@@ -1,4 +1,4 @@
-//! Rules about features. Each is named in few files of `node`: docs/ARCHITECTURE.md says in how many, as "at most nine files
+//! Rules about features. Each is named in few files of `node`: docs/ARCHITECTURE.md says in how many, as "at most eight files
 //! per feature". And no `#[cfg]` depends on more than two of them, since only pairs of features are built.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,11 +5,10 @@
 
 mod addresses;
 mod event;
+mod figures;
 mod host;
 mod id;
 mod links;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod queries;
 mod reader;
 mod table;
@@ -38,7 +37,7 @@ use crate::{
     config::GossipConfig,
     connection::Connection,
     context::Context,
-    part::{Change, InboundStream, Part, Query, Service},
+    part::{Change, Figure, InboundStream, Part, Query, Service},
 };
 
 /// The time in which gossip-net sends its last messages at shutdown. The rest of the goodbye's second is in reserve.
@@ -63,8 +62,8 @@ pub(crate) struct Gossip {
 }
 
 /// gossip-net, which starts with the first subscription.
-#[derive(Clone, Default)]
-struct Engine(Arc<Mutex<State>>);
+#[derive(Default)]
+struct Engine(Mutex<State>);
 
 #[derive(Default)]
 enum State {
@@ -347,9 +346,7 @@ impl Part for Gossip {
         queries::all(&self)
     }
 
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        let engine = self.engine.clone();
-        registry.register_collector(Box::new(metrics::Collected { engine }));
+    fn figures(&self) -> Vec<Figure> {
+        figures::of(self)
     }
 }

@@ -11,10 +11,9 @@
 mod api;
 mod asks;
 mod event;
+mod figures;
 mod found;
 mod messages;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod queries;
 mod serving;
 #[cfg(all(test, feature = "tcp"))]
@@ -56,7 +55,7 @@ use crate::{
     connection::Connection,
     context::Context,
     error::SetupError,
-    part::{Change, Part, Query, Service},
+    part::{Change, Figure, Part, Query, Service},
     protocols::identify::{Info, is_name},
 };
 
@@ -87,7 +86,7 @@ pub(crate) struct Kademlia {
     waiters: Mutex<Waiters>,
     /// The peers that `rejoin` has offered.
     offered: Mutex<VecDeque<(PeerId, Vec<Multiaddr>)>>,
-    counters: Arc<Counters>,
+    counters: Counters,
 }
 
 /// The callers that wait for the end of a query. The core bounds the number of queries.
@@ -131,7 +130,7 @@ impl Kademlia {
             touched: Notify::new(),
             waiters: Mutex::default(),
             offered: Mutex::default(),
-            counters: Arc::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -370,11 +369,7 @@ impl Part for Kademlia {
         queries::all(&self)
     }
 
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        registry.register_collector(Box::new(metrics::Collected {
-            kad: Arc::clone(&self.kad),
-            counters: Arc::clone(&self.counters),
-        }));
+    fn figures(&self) -> Vec<Figure> {
+        figures::of(self)
     }
 }

@@ -1,34 +1,38 @@
-//! The counters of connections, and the registry for the counters of all parts. Prometheus can read them.
+//! The node's metrics: connections and pings, and the figures of all parts. Prometheus can read them.
 
+mod figures;
 #[cfg(feature = "tcp")]
 mod tcp;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use futures::{FutureExt, future::BoxFuture};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::figures::Figures;
 use crate::{
     connection::Connection,
     node::Node,
     part::{Change, Part},
 };
 
-/// Counts connections. Its counters only grow.
+/// Counts connections and measures pings. Its counters only grow.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Mutex<Registry>,
+    registry: Registry,
     opened: Family<Labels, Counter>,
     closed: Family<Labels, Counter>,
     inbound_failed: Counter,
+    rtt: Histogram,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,28 +51,45 @@ impl Labels {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        Self {
-            registry: Mutex::new(Registry::with_prefix("bowline")),
+    /// The metrics of a node with these other parts.
+    pub(crate) fn new(parts: Vec<Arc<dyn Part>>) -> Self {
+        let new = Self {
+            registry: Registry::with_prefix("bowline"),
             opened: Family::default(),
             closed: Family::default(),
             inbound_failed: Counter::default(),
-        }
+            // From 0.1 ms to 26 s.
+            rtt: Histogram::new(exponential_buckets(0.0001, 4.0, 10)),
+        };
+        new.with(parts)
     }
 
-    /// Calls `add` with the registry. The builder adds the counters of the parts and the transports.
-    pub(crate) fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.registry());
-    }
-
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with(mut self, parts: Vec<Arc<dyn Part>>) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "connections_opened",
+            "Connections that were authenticated",
+            self.opened.clone(),
+        );
+        registry.register(
+            "connections_closed",
+            "Authenticated connections that ended",
+            self.closed.clone(),
+        );
+        registry.register(
+            "inbound_failures",
+            "Inbound connections that were refused or failed in their handshake",
+            self.inbound_failed.clone(),
+        );
+        registry.register("ping_rtt_seconds", "Round trips of pings", self.rtt.clone());
+        registry.register_collector(Box::new(Figures(parts)));
+        self
     }
 
     fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
-        let _ = text::encode(&mut out, &self.registry());
+        let _ = text::encode(&mut out, &self.registry);
         out
     }
 }
@@ -89,6 +110,7 @@ impl Part for Metrics {
             Change::InboundFailed { count, .. } => {
                 self.inbound_failed.inc_by(*count);
             }
+            Change::Pong { rtt, .. } => self.rtt.observe(rtt.as_secs_f64()),
             _ => {}
         }
     }
@@ -96,24 +118,6 @@ impl Part for Metrics {
     fn run(self: Arc<Self>, _: CancellationToken) -> BoxFuture<'static, ()> {
         // Counting needs no task.
         futures::future::ready(()).boxed()
-    }
-
-    fn register_metrics(&self, registry: &mut Registry) {
-        registry.register(
-            "connections_opened",
-            "Connections that were authenticated",
-            self.opened.clone(),
-        );
-        registry.register(
-            "connections_closed",
-            "Authenticated connections that ended",
-            self.closed.clone(),
-        );
-        registry.register(
-            "inbound_failures",
-            "Inbound connections that were refused or failed in their handshake",
-            self.inbound_failed.clone(),
-        );
     }
 }
 

@@ -33,8 +33,6 @@ pub(crate) struct Ping {
     changed: Notify,
     /// The longest time without a packet on a connection that keeps itself alive, if its path works.
     keep_alive: Option<Duration>,
-    #[cfg(feature = "metrics")]
-    rtt: prometheus_client::metrics::histogram::Histogram,
 }
 
 #[derive(Default)]
@@ -116,11 +114,6 @@ impl Ping {
             config: Arc::new(config),
             watched: Mutex::default(),
             changed: Notify::new(),
-            // From 0.1 ms to 26 s.
-            #[cfg(feature = "metrics")]
-            rtt: prometheus_client::metrics::histogram::Histogram::new(
-                prometheus_client::metrics::histogram::exponential_buckets(0.0001, 4.0, 10),
-            ),
         }
     }
 
@@ -203,8 +196,6 @@ impl Ping {
             }
         };
         if let Ok(rtt) = outcome {
-            #[cfg(feature = "metrics")]
-            self.rtt.observe(rtt.as_secs_f64());
             let connection = connection.clone();
             self.context.report(Change::Pong { connection, rtt });
         }
@@ -273,11 +264,6 @@ impl Part for Ping {
             }
         }
         .boxed()
-    }
-
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        registry.register("ping_rtt_seconds", "Round trips of pings", self.rtt.clone());
     }
 }
 

@@ -6,9 +6,8 @@
 mod announced;
 mod dials;
 mod event;
+mod figures;
 mod listing;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod sources;
 #[cfg(all(test, feature = "tcp"))]
 mod tests;
@@ -43,7 +42,7 @@ use crate::{
     connection::Connection,
     context::Context,
     error::error_chain,
-    part::{Change, Part, Query},
+    part::{Change, Figure, Part, Query},
 };
 
 /// The time in which the store writes its last reports at shutdown. The rest of the goodbye's second is in reserve.
@@ -323,12 +322,8 @@ impl Part for Rejoin {
         listing::queries(&self.handle)
     }
 
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        registry.register_collector(Box::new(metrics::Collected {
-            handle: self.handle.clone(),
-            counters: Arc::clone(&self.counters),
-        }));
+    fn figures(&self) -> Vec<Figure> {
+        figures::of(self)
     }
 }
 

@@ -3,9 +3,8 @@
 //! relay-slots decides which peer gets a slot or a circuit, and implements the protocol. This file reports connections
 //! to relay-slots, opens stop streams, and probes or closes connections on request.
 
+mod figures;
 mod listing;
-#[cfg(feature = "metrics")]
-mod metrics;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +39,7 @@ use crate::{
     context::Context,
     error::error_chain,
     node::Node,
-    part::{Answer, Change, GOODBYE, InboundStream, Part, Query, QueryError, Service},
+    part::{Answer, Change, Figure, GOODBYE, InboundStream, Part, Query, QueryError, Service},
 };
 
 /// The time that circuits have at shutdown to forward the bytes that they hold. The part needs the rest of [`GOODBYE`].
@@ -58,7 +57,7 @@ pub(crate) struct RelayServer {
     cx: Context,
     /// `None`: this node is not a relay.
     relay: Option<Arc<driver::RelayServer>>,
-    counters: Arc<Counters>,
+    counters: Counters,
     /// The holders of slots. Their connections are idle between two circuits, and must stay.
     protected: Mutex<BTreeMap<PeerId, Protection>>,
 }
@@ -85,7 +84,7 @@ impl RelayServer {
         Self {
             cx,
             relay,
-            counters: Arc::default(),
+            counters: Counters::default(),
             protected: Mutex::default(),
         }
     }
@@ -337,12 +336,8 @@ impl Part for RelayServer {
         ]
     }
 
-    #[cfg(feature = "metrics")]
-    fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        registry.register_collector(Box::new(metrics::Collected {
-            relay: self.relay.clone(),
-            counters: Arc::clone(&self.counters),
-        }));
+    fn figures(&self) -> Vec<Figure> {
+        figures::of(self)
     }
 }
 

@@ -6,16 +6,17 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter},
-    registry::Registry,
 };
 use transport_tcp::{Dialer, Metered, RouteCounters};
 
 use super::Metrics;
 
 impl Metrics {
-    /// Adds the counters of `dialer` to the registry.
-    pub(crate) fn register_dialer(registry: &mut Registry, dialer: Arc<Metered<Arc<dyn Dialer>>>) {
-        registry.register_collector(Box::new(DialerMetrics(dialer)));
+    /// Adds the counters of `dialer`.
+    pub(crate) fn with_dialer(mut self, dialer: Arc<Metered<Arc<dyn Dialer>>>) -> Self {
+        let counters = Box::new(DialerMetrics(dialer));
+        self.registry.register_collector(counters);
+        self
     }
 }
 
