@@ -11,6 +11,8 @@ mod kademlia;
 pub(crate) mod paths;
 #[cfg(feature = "quic")]
 mod quic;
+#[cfg(feature = "relay")]
+mod relay;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use figment::{Figment, providers::Serialized};
 use node::{
     AddressMatch, AddressMatchError, AnnounceConfig, Config, KademliaConfig, Multiaddr,
-    admin::HostName, conn_state::LimitsConfig,
+    admin::HostName,
+    conn_state::{LimitsConfig, LivenessConfig},
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,19 +57,7 @@ struct Settings {
     #[cfg(feature = "gossip")]
     gossip: gossip::GossipSection,
     #[cfg(feature = "relay")]
-    relay: RelaySection,
-}
-
-#[cfg(feature = "relay")]
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RelaySection {
-    server: forms::Setting<bool>,
-    reserve_at: List<','>,
-    reservations: forms::Setting<usize>,
-    auto: forms::Setting<usize>,
-    min_ttl_s: forms::Setting<f64>,
-    terms: node::relay_slots::Terms,
+    relay: relay::RelaySection,
 }
 
 /// The admin endpoint on TCP.
@@ -196,20 +187,33 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
     let topics = gossip::gossip(settings.gossip, &mut config, &place)?;
     #[cfg(feature = "relay")]
     {
-        config = config.with_relay(relay(settings.relay, &place)?);
+        config = config.with_relay(relay::relay(settings.relay, &place)?);
     }
-    let (ping, dial) = (settings.ping, settings.dial);
-    let interval = seconds(
-        &place("ping.interval_s"),
-        ping.interval_s.0,
-        config.ping.interval,
-    )?;
-    let timeout = seconds(
-        &place("ping.timeout_s"),
-        ping.timeout_s.0,
-        config.ping.timeout,
-    )?;
-    let failures = ping.failures.0.unwrap_or(config.ping.failures);
+    let liveness = liveness(&settings.ping, config.ping, &place)?;
+    let dialer = dialing::rules(&place("dial.rules"), &settings.dial.rules.0)?;
+    let config = dial(&settings.dial, config, &place)?;
+    Ok(Resolved {
+        data_dir,
+        listen: multiaddrs(&place("node.listen"), node.listen)?,
+        admin: admin(settings.admin, &place("admin.hosts"))?,
+        config: config.with_ping(liveness),
+        dht,
+        dialer,
+        #[cfg(feature = "gossip")]
+        topics,
+    })
+}
+
+/// The settings of pings.
+fn liveness(
+    section: &PingSection,
+    config: LivenessConfig,
+    place: &dyn Fn(&str) -> String,
+) -> Result<LivenessConfig, Failure> {
+    let time = |key: &str, given, default| seconds(&place(key), given, default);
+    let interval = time("ping.interval_s", section.interval_s.0, config.interval)?;
+    let timeout = time("ping.timeout_s", section.timeout_s.0, config.timeout)?;
+    let failures = section.failures.0.unwrap_or(config.failures);
     if failures == 0 {
         let wrong = "0 would close every connection: write 1 or more";
         return Err(Failure::usage(format!(
@@ -217,38 +221,26 @@ fn check(settings: Settings, figment: &Figment) -> Result<Resolved, Failure> {
             place("ping.failures")
         )));
     }
-    let liveness = config
-        .ping
+    Ok(config
         .with_interval(interval)
         .with_timeout(timeout)
-        .with_failures(failures);
-    let far = seconds(
-        &place("dial.timeout_s"),
-        dial.timeout_s.0,
-        config.dial_timeout,
-    )?;
+        .with_failures(failures))
+}
+
+/// The configuration with the time limits of dials.
+fn dial(
+    section: &DialSection,
+    config: Config,
+    place: &dyn Fn(&str) -> String,
+) -> Result<Config, Failure> {
+    let time = |key: &str, given, default| seconds(&place(key), given, default);
+    let far = time("dial.timeout_s", section.timeout_s.0, config.dial_timeout)?;
     let near = config.dial_timeout_private;
-    let near = seconds(
-        &place("dial.timeout_private_s"),
-        dial.timeout_private_s.0,
-        near,
-    )?;
+    let near = time("dial.timeout_private_s", section.timeout_private_s.0, near)?;
     let config = config.with_dial_timeouts(far, near);
-    let total = seconds(
-        &place("dial.total_timeout_s"),
-        dial.total_timeout_s.0,
-        config.whole_dial_timeout(),
-    )?;
-    Ok(Resolved {
-        dialer: dialing::rules(&place("dial.rules"), &dial.rules.0)?,
-        #[cfg(feature = "gossip")]
-        topics,
-        data_dir,
-        listen: multiaddrs(&place("node.listen"), node.listen)?,
-        admin: admin(settings.admin, &place("admin.hosts"))?,
-        dht,
-        config: config.with_ping(liveness).with_dial_total_timeout(total),
-    })
+    let total = config.whole_dial_timeout();
+    let total = time("dial.total_timeout_s", section.total_timeout_s.0, total)?;
+    Ok(config.with_dial_total_timeout(total))
 }
 
 fn admin(section: AdminSection, place: &str) -> Result<Admin, Failure> {
@@ -322,51 +314,6 @@ fn limits(section: &LimitsSection, trim_idle_place: &str) -> Result<LimitsConfig
             (section.max_handshaking_per_subnet.0).unwrap_or(handshaking_of_subnet),
         )
         .with_exempt_private(section.exempt_private.0.unwrap_or(exempt)))
-}
-
-#[cfg(feature = "relay")]
-fn relay(
-    section: RelaySection,
-    place: &dyn Fn(&str) -> String,
-) -> Result<node::RelayConfig, Failure> {
-    use node::multiaddr::Protocol;
-    let mut server = node::RelayServerConfig::default();
-    let applied = section.terms.apply(&mut server.caps, &mut server.table);
-    applied.map_err(|error| {
-        let text = error.to_string();
-        let (term, what) = text.split_once(": ").unwrap_or((&text, "is wrong"));
-        Failure::usage(format!("{}: {what}", place(&format!("relay.terms.{term}"))))
-    })?;
-    let relays = multiaddrs(&place("relay.reserve_at"), section.reserve_at)?;
-    for relay in &relays {
-        let named = matches!(relay.iter().last(), Some(Protocol::P2p(_)));
-        let what = match named {
-            true if relay.iter().count() > 1 => continue,
-            true => "has no address in front of the relay's /p2p/ID",
-            false => "must end with the relay's /p2p/ID",
-        };
-        let wrong = format!("{}: '{relay}' {what}", place("relay.reserve_at"));
-        return Err(Failure::usage(wrong));
-    }
-    let mut config = node::RelayConfig::default().with_reserve_at(relays);
-    let mut client = config.client.clone();
-    let least = seconds(
-        &place("relay.min_ttl_s"),
-        section.min_ttl_s.0,
-        client.min_ttl,
-    )?;
-    client = client.with_min_ttl(least);
-    if let Some(reservations) = section.reservations.0 {
-        client = client.with_reservations(reservations);
-    }
-    if let Some(auto) = section.auto.0 {
-        client = client.with_auto(auto);
-    }
-    config = config.with_client(client);
-    Ok(match section.server.0.unwrap_or(false) {
-        true => config.with_server(server),
-        false => config,
-    })
 }
 
 fn multiaddrs(key: &str, texts: List<','>) -> Result<Vec<Multiaddr>, Failure> {
