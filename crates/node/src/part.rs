@@ -5,6 +5,7 @@
 )]
 
 mod figure;
+mod query;
 
 use std::{
     any::Any,
@@ -15,14 +16,16 @@ use std::{
 };
 
 use conn_state::{Closing, Detail, Prefix};
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::figure::{Figure, FigureKind};
+pub(crate) use self::{
+    figure::{Figure, FigureKind},
+    query::{Answer, Query, QueryError, parse},
+};
 use crate::{
     address::Kind,
     connection::{Connection, Muxed, Path, Stream},
@@ -101,41 +104,6 @@ pub(crate) struct InboundStream {
     pub(crate) stream: Stream,
     /// The position of the stream among the streams that the peer has opened on the connection.
     pub(crate) number: u64,
-}
-
-/// One query of the admin endpoint.
-pub(crate) struct Query {
-    /// The HTTP path of the query, such as `/slots`.
-    pub(crate) path: &'static str,
-    /// Whether the query changes something. Such a query is a POST with a JSON body. Other queries are GETs, and
-    /// `answer` receives their parameters as an object of strings.
-    pub(crate) write: bool,
-    pub(crate) answer: Arc<dyn Fn(Value) -> Answer + Send + Sync>,
-}
-
-/// The answer to a query.
-pub(crate) enum Answer {
-    /// One JSON document.
-    Document(BoxFuture<'static, Result<Value, QueryError>>),
-    /// JSON documents, one per line, until the stream or the node ends.
-    Lines(BoxStream<'static, Value>),
-}
-
-/// The reason for which a query has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum QueryError {
-    /// The query cannot be parsed.
-    #[error("{0}")]
-    Malformed(String),
-    /// A value in the query is out of its bounds.
-    #[error("{0}")]
-    Invalid(String),
-    /// This node has no answer to such queries.
-    #[error("{0}")]
-    NotFound(String),
-    /// The node is not ready. The endpoint sends this document with the status 503.
-    #[error("{0}")]
-    NotReady(Value),
 }
 
 /// An internal message about an event in the node.

@@ -323,26 +323,16 @@ impl Part for RelayServer {
     fn queries(self: Arc<Self>) -> Vec<Query> {
         let changed = Arc::clone(&self);
         vec![
-            Query {
-                path: "/slots",
-                write: false,
-                answer: Arc::new(move |_| document(self.listing())),
-            },
-            Query {
-                path: "/slots",
-                write: true,
-                answer: Arc::new(move |terms| document(changed.change_terms(terms))),
-            },
+            Query::read("/slots", move |_| Answer::ready(self.listing())),
+            Query::write("/slots", move |terms| {
+                Answer::ready(changed.change_terms(terms))
+            }),
         ]
     }
 
     fn figures(&self) -> Vec<Figure> {
         figures::of(self)
     }
-}
-
-fn document(answer: Result<Value, QueryError>) -> Answer {
-    Answer::Document(Box::pin(std::future::ready(answer)))
 }
 
 /// Relaying for other peers.

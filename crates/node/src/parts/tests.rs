@@ -143,21 +143,9 @@ impl Part for Greeter {
         };
         let lines = |_| Answer::Lines(stream::iter([json!(1), json!(2)]).boxed());
         vec![
-            Query {
-                path: "/greetings",
-                write: false,
-                answer: Arc::new(read),
-            },
-            Query {
-                path: "/greetings",
-                write: true,
-                answer: Arc::new(write),
-            },
-            Query {
-                path: "/lines",
-                write: false,
-                answer: Arc::new(lines),
-            },
+            Query::read("/greetings", read),
+            Query::write("/greetings", write),
+            Query::read("/lines", lines),
         ]
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Gossip, id::peer_of};
 use crate::{
     error::error_chain,
-    part::{Answer, Query, QueryError},
+    part::{Answer, Query, QueryError, parse},
 };
 
 /// The time that a message waits for a neighbour and for room. The `bowline` command waits one second more for the answer.
@@ -24,29 +24,15 @@ const WAITING_BYTES: usize = 8 << 20;
 pub(super) fn all(part: &Arc<Gossip>) -> Vec<Query> {
     let [topics, subscribing, publishing] = std::array::from_fn(|_| Arc::clone(part));
     vec![
-        Query {
-            path: "/topics",
-            write: false,
-            answer: Arc::new(move |_| document(Ok(list(&topics)))),
-        },
-        Query {
-            path: "/sub",
-            write: true,
-            answer: Arc::new(move |question| subscribe(&subscribing, question)),
-        },
-        Query {
-            path: "/pub",
-            write: true,
-            answer: Arc::new(move |question| {
-                let part = Arc::clone(&publishing);
-                Answer::Document(async move { publish(&part, question).await }.boxed())
-            }),
-        },
+        Query::read("/topics", move |_| Answer::ready(Ok(list(&topics)))),
+        Query::write("/sub", move |body| {
+            subscribe(&subscribing, body).unwrap_or_else(Answer::refuse)
+        }),
+        Query::write("/pub", move |body| {
+            let part = Arc::clone(&publishing);
+            Answer::Document(async move { publish(&part, body).await }.boxed())
+        }),
     ]
-}
-
-fn document(answer: Result<Value, QueryError>) -> Answer {
-    Answer::Document(ready(answer).boxed())
 }
 
 fn list(part: &Gossip) -> Value {
@@ -93,25 +79,28 @@ fn yes() -> bool {
     true
 }
 
-fn subscribe(part: &Gossip, question: Value) -> Answer {
-    let question: Subscribe = match parse(question) {
-        Ok(question) => question,
-        Err(error) => return document(Err(error)),
-    };
-    let topic = TopicId::from_name(&question.topic);
+fn subscribe(part: &Gossip, body: Value) -> Result<Answer, QueryError> {
+    let Subscribe {
+        topic,
+        peers,
+        messages,
+    } = parse(body)?;
+    let topic = TopicId::from_name(&topic);
     let capacity = capacity(part.config.core.max_message_size);
-    match part.subscribe(topic, &question.peers, Some(capacity)) {
-        Ok(subscription) => {
-            let first = json!({"event": "subscribed", "topic": topic.to_string()});
-            let events = stream::unfold(subscription, next);
-            let lines = events.filter_map(move |event| {
-                let wanted = question.messages || !matches!(event, Event::Received(_));
-                ready(wanted.then(|| describe_gossip(&topic, &event)).flatten())
-            });
-            Answer::Lines(stream::once(ready(first)).chain(lines).boxed())
-        }
-        Err(error) => document(Err(QueryError::Invalid(error_chain(&error)))),
-    }
+    let subscribed = part.subscribe(topic, &peers, Some(capacity));
+    let subscription = subscribed.map_err(|error| invalid(&error))?;
+    let first = json!({"event": "subscribed", "topic": topic.to_string()});
+    let events = stream::unfold(subscription, next);
+    let lines = events.filter_map(move |event| {
+        let wanted = messages || !matches!(event, Event::Received(_));
+        ready(wanted.then(|| describe_gossip(&topic, &event)).flatten())
+    });
+    let lines = stream::once(ready(first)).chain(lines);
+    Ok(Answer::Lines(lines.boxed()))
+}
+
+fn invalid(error: &dyn std::error::Error) -> QueryError {
+    QueryError::Invalid(error_chain(error))
 }
 
 async fn next(mut subscription: Subscription) -> Option<(Event, Subscription)> {
@@ -173,12 +162,12 @@ struct Publish {
     base64: Option<String>,
 }
 
-async fn publish(part: &Gossip, question: Value) -> Result<Value, QueryError> {
+async fn publish(part: &Gossip, body: Value) -> Result<Value, QueryError> {
     let Publish {
         topic,
         data,
         base64,
-    } = parse(question)?;
+    } = parse(body)?;
     let malformed = |what: String| QueryError::Malformed(what);
     let content: Bytes = match (data, base64) {
         (Some(text), None) => text.into(),
@@ -192,7 +181,6 @@ async fn publish(part: &Gossip, question: Value) -> Result<Value, QueryError> {
             return Err(malformed(what.to_owned()));
         }
     };
-    let invalid = |error: &dyn std::error::Error| QueryError::Invalid(error_chain(error));
     // Without another subscription, the node joins the topic for this message and leaves it afterwards.
     let subscription = part.subscribe(TopicId::from_name(&topic), &[], Some(1));
     let subscription = subscription.map_err(|error| invalid(&error))?;
@@ -204,10 +192,6 @@ async fn publish(part: &Gossip, question: Value) -> Result<Value, QueryError> {
         Err(error) => return Err(invalid(&error)),
     };
     Ok(json!({"neighbours": neighbours, "duplicate": is_duplicate}))
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(question: Value) -> Result<T, QueryError> {
-    serde_json::from_value(question).map_err(|error| QueryError::Malformed(error.to_string()))
 }
 
 #[cfg(test)]

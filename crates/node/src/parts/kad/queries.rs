@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bootstrap::kad::MAX_VALUE;
 use futures::{StreamExt, stream};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     error::error_chain,
-    part::{Answer, Query, QueryError},
+    part::{Answer, Query, QueryError, parse},
     peer_text::parse_peer_id,
 };
 
@@ -30,39 +31,69 @@ const MAX_TIMEOUT: f64 = 600.0;
 /// The number of providers that a query looks for, unless it says otherwise.
 const PROVIDERS: usize = 20;
 
-type Parsed = Result<Answer, QueryError>;
+/// The body of `/dht/find`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfPeer {
+    peer: String,
+    timeout_s: Option<f64>,
+}
+
+/// The body of `/dht/get`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfKey {
+    key: String,
+    timeout_s: Option<f64>,
+}
+
+/// The body of `/dht/put`. The value is either a text or hexadecimal digits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Put {
+    key: String,
+    value: Option<String>,
+    value_hex: Option<String>,
+    timeout_s: Option<f64>,
+}
+
+/// The body of `/dht/provide` and `/dht/providers`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfContent {
+    cid: String,
+    timeout_s: Option<f64>,
+}
+
+/// Starts a query of the DHT, unless the body is wrong.
+type Start = fn(Arc<Kademlia>, Value) -> Result<Answer, QueryError>;
 
 pub(super) fn all(part: &Arc<Kademlia>) -> Vec<Query> {
-    let query = |path, write, parse: fn(Arc<Kademlia>, &Value) -> Parsed| {
+    let query = |path, start: Start| {
         let part = Arc::clone(part);
-        let answer = move |asked: Value| {
-            let parsed = parse(Arc::clone(&part), &asked);
-            parsed.unwrap_or_else(|error| document(Err(error)))
-        };
-        Query {
-            path,
-            write,
-            answer: Arc::new(answer),
-        }
+        Query::write(path, move |body| {
+            start(Arc::clone(&part), body).unwrap_or_else(Answer::refuse)
+        })
     };
+    let described = Arc::clone(part);
     vec![
-        query("/dht", false, status),
-        query("/dht/find", true, find),
-        query("/dht/get", true, get),
-        query("/dht/put", true, put),
-        query("/dht/provide", true, provide),
-        query("/dht/providers", true, providers),
+        Query::read("/dht", move |_| Answer::ready(Ok(status(&described)))),
+        query("/dht/find", find),
+        query("/dht/get", get),
+        query("/dht/put", put),
+        query("/dht/provide", provide),
+        query("/dht/providers", providers),
     ]
 }
 
-fn status(part: Arc<Kademlia>, _: &Value) -> Parsed {
+fn status(part: &Kademlia) -> Value {
     let connections = part.links().len();
     let kad = part.lock();
     let status = kad.status(Instant::now().into_std());
     let table = kad
         .table()
         .map(|peer| json!({"peer_id": peer.id.to_string(), "addresses": texts(&peer.addresses)}));
-    let answer = json!({
+    json!({
         "serves": status.serves,
         "protocols": &part.protocols[..],
         "peers": status.peers,
@@ -73,37 +104,42 @@ fn status(part: Arc<Kademlia>, _: &Value) -> Parsed {
         "values": status.values,
         "providers": status.providers,
         "table": table.collect::<Vec<_>>(),
-    });
-    Ok(document(Ok(answer)))
+    })
 }
 
-fn find(part: Arc<Kademlia>, asked: &Value) -> Parsed {
-    let text = field(asked, "peer")?;
-    let peer = parse_peer_id(text);
-    let wrong = || QueryError::Malformed(format!("'{text}' is not a peer id"));
-    let (peer, deadline) = (peer.ok_or_else(wrong)?, deadline(asked)?);
+fn find(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let OfPeer { peer, timeout_s } = parse(body)?;
+    let deadline = deadline(timeout_s)?;
+    let wrong = || malformed(format!("'{peer}' is not a peer id"));
+    let peer = parse_peer_id(&peer).ok_or_else(wrong)?;
     Ok(lines(async move {
         let found = part.find_peer(peer, deadline).await?;
         Ok(vec![found.to_json()])
     }))
 }
 
-fn get(part: Arc<Kademlia>, asked: &Value) -> Parsed {
-    let (key, deadline) = (value_key(field(asked, "key")?), deadline(asked)?);
+fn get(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let OfKey { key, timeout_s } = parse(body)?;
+    let (key, deadline) = (value_key(&key), deadline(timeout_s)?);
     Ok(lines(async move {
         let found = part.get_value(key, deadline).await?;
         Ok(vec![found.to_json()])
     }))
 }
 
-fn put(part: Arc<Kademlia>, asked: &Value) -> Parsed {
-    let (key, deadline) = (value_key(field(asked, "key")?), deadline(asked)?);
-    let value = match asked.get("value_hex") {
-        Some(_) => {
-            let wrong = || QueryError::Malformed("value_hex is not hexadecimal".to_owned());
-            unhex(field(asked, "value_hex")?).ok_or_else(wrong)?
+fn put(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let asked: Put = parse(body)?;
+    let (key, deadline) = (value_key(&asked.key), deadline(asked.timeout_s)?);
+    let value = match (asked.value, asked.value_hex) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(digits)) => {
+            let wrong = || malformed("value_hex is not hexadecimal".to_owned());
+            unhex(&digits).ok_or_else(wrong)?
         }
-        None => field(asked, "value")?.as_bytes().to_vec(),
+        _ => {
+            let what = "the body must contain the value as either value or value_hex";
+            return Err(malformed(what.to_owned()));
+        }
     };
     if value.len() > MAX_VALUE {
         let length = value.len();
@@ -116,44 +152,40 @@ fn put(part: Arc<Kademlia>, asked: &Value) -> Parsed {
     }))
 }
 
-fn provide(part: Arc<Kademlia>, asked: &Value) -> Parsed {
-    let (key, deadline) = (content(asked)?, deadline(asked)?);
+fn provide(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let (key, deadline) = content(body)?;
     Ok(lines(async move {
         let stored = part.provide(key, deadline).await?;
         Ok(vec![stored.to_json()])
     }))
 }
 
-fn providers(part: Arc<Kademlia>, asked: &Value) -> Parsed {
-    let (key, deadline) = (content(asked)?, deadline(asked)?);
+fn providers(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let (key, deadline) = content(body)?;
     Ok(lines(async move {
         let found = part.find_providers(key, PROVIDERS, deadline).await?;
         Ok(found.iter().map(|provider| provider.to_json()).collect())
     }))
 }
 
-fn field<'a>(asked: &'a Value, name: &str) -> Result<&'a str, QueryError> {
-    let text = asked.get(name).and_then(Value::as_str);
-    text.ok_or_else(|| QueryError::Malformed(format!("the text {name} is missing")))
+fn content(body: Value) -> Result<(Vec<u8>, Instant), QueryError> {
+    let OfContent { cid, timeout_s } = parse(body)?;
+    let key = content_key(&cid).map_err(|error| malformed(error.to_string()))?;
+    Ok((key, deadline(timeout_s)?))
 }
 
-fn content(asked: &Value) -> Result<Vec<u8>, QueryError> {
-    let key = content_key(field(asked, "cid")?);
-    key.map_err(|error| QueryError::Malformed(error.to_string()))
-}
-
-/// The end of the query.
-fn deadline(asked: &Value) -> Result<Instant, QueryError> {
-    let seconds = match asked.get("timeout_s") {
-        None => Some(TIMEOUT),
-        Some(seconds) => seconds.as_f64(),
-    };
-    let seconds = seconds.filter(|seconds| (0.001..=MAX_TIMEOUT).contains(seconds));
-    let seconds = seconds.ok_or_else(|| {
+/// The end of a query with this time limit.
+fn deadline(timeout_s: Option<f64>) -> Result<Instant, QueryError> {
+    let seconds = timeout_s.unwrap_or(TIMEOUT);
+    if !(0.001..=MAX_TIMEOUT).contains(&seconds) {
         let wrong = format!("timeout_s is not a number of seconds from 0.001 to {MAX_TIMEOUT}");
-        QueryError::Malformed(wrong)
-    })?;
+        return Err(malformed(wrong));
+    }
     Ok(Instant::now() + Duration::from_secs_f64(seconds))
+}
+
+fn malformed(what: String) -> QueryError {
+    QueryError::Malformed(what)
 }
 
 fn lines(query: impl Future<Output = Result<Vec<Value>, DhtError>> + Send + 'static) -> Answer {
@@ -163,8 +195,4 @@ fn lines(query: impl Future<Output = Result<Vec<Value>, DhtError>> + Send + 'sta
         }))
     });
     Answer::Lines(lines.boxed())
-}
-
-fn document(answer: Result<Value, QueryError>) -> Answer {
-    Answer::Document(Box::pin(std::future::ready(answer)))
 }

@@ -1,6 +1,6 @@
 //! The node's state in its network, for hosts and for the admin endpoint.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bootstrap::{CandidateView, Driver, Handle, NotJoined, Rejoin as Core, RejoinConfig, Status};
 use libp2p_identity::PeerId;
@@ -48,21 +48,11 @@ impl Node {
 pub(super) fn queries(handle: &Handle<PeerId, Multiaddr>) -> Vec<Query> {
     let (ready, listed) = (handle.clone(), handle.clone());
     vec![
-        Query {
-            path: "/readyz",
-            write: false,
-            answer: Arc::new(move |_| document(readiness(ready.status()))),
-        },
-        Query {
-            path: "/candidates",
-            write: false,
-            answer: Arc::new(move |_| document(Ok(candidates(&listed)))),
-        },
+        Query::read("/readyz", move |_| Answer::ready(readiness(ready.status()))),
+        Query::read("/candidates", move |_| {
+            Answer::ready(Ok(candidates(&listed)))
+        }),
     ]
-}
-
-fn document(answer: Result<Value, QueryError>) -> Answer {
-    Answer::Document(Box::pin(std::future::ready(answer)))
 }
 
 fn readiness(status: Status) -> Result<Value, QueryError> {
