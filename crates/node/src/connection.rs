@@ -351,7 +351,7 @@ impl Connection {
     }
 
     /// Like [`Self::open_optimistic`], but always on this connection, even if it is drained or limited. The connection does not
-    /// count as in use. Ping and identify need this.
+    /// count as in use. Ping, identify and gossip need this.
     pub(crate) async fn open_here(&self, protocol: &str) -> Result<Stream, OpenError> {
         let deadline = self.0.timeouts.negotiation;
         let opened = negotiate::outbound(self, &[protocol], Trust::Optimistic, deadline).await;

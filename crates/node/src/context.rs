@@ -83,21 +83,22 @@ impl Context {
         self.dial(request).await
     }
 
-    /// An unlimited connection to a relay. If there is none, dials the direct addresses among `addresses`. `budget` is the budget
-    /// of the dial that needs the relay.
-    pub(crate) async fn connect_to_relay(
+    /// An unlimited connection to a peer. If there is none, dials the direct addresses among `addresses`. The dial ends at `until`,
+    /// if that is given, and takes its connects from `budget`.
+    pub(crate) async fn connect_directly(
         &self,
-        relay: PeerId,
+        peer: PeerId,
         addresses: Vec<Multiaddr>,
+        until: Option<tokio::time::Instant>,
         budget: DialBudget,
     ) -> Result<Connection, DialError> {
         let request = DialRequest {
             addresses,
-            expected: Some(relay),
+            expected: Some(peer),
             origin: Origin::Part,
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Refused,
-            until: None,
+            until,
             budget,
         };
         self.dial(request).await
@@ -106,6 +107,18 @@ impl Context {
     /// The best connection to `peer`.
     pub(crate) fn connection(&self, peer: &PeerId) -> Option<Connection> {
         self.core()?.connections.best(peer)
+    }
+
+    /// The best connection to `peer`, unless a relay limits it.
+    pub(crate) fn unlimited(&self, peer: &PeerId) -> Option<Connection> {
+        let best = self.connection(peer);
+        best.filter(|best| !best.is_limited())
+    }
+
+    /// Whether `connection` is the best one to its peer.
+    pub(crate) fn is_best(&self, connection: &Connection) -> bool {
+        let best = self.connection(&connection.peer());
+        best.is_some_and(|best| best.id() == connection.id())
     }
 
     /// An authenticated connection by its id.

@@ -190,6 +190,9 @@ pub(crate) type Purpose = &'static str;
 /// Peers that may be relays.
 pub(crate) const RELAYS: Purpose = "relays";
 
+/// Peers that may serve the DHT.
+pub(crate) const DHT_SERVERS: Purpose = "DHT servers";
+
 /// The code that requested a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{event::GossipEvent, host::SubscribeError, queries::describe_gossip};
 use self::{
     id::{key_of, peer_of},
-    links::{NodeLinks, PROTOCOL, supports_gossip},
+    links::{NodeLinks, PROTOCOL},
 };
 use crate::{
     address,
@@ -193,7 +193,7 @@ impl Gossip {
         let connections = self.context.connections().into_iter();
         let supporting = connections.filter(|connection| {
             let info = connection.identified();
-            info.is_some_and(|info| supports_gossip(&info.protocols)) && !connection.is_limited()
+            info.is_some_and(|info| info.supports(PROTOCOL)) && !connection.is_limited()
         });
         let peers = supporting.map(|connection| connection.peer());
         infos(peers.collect::<BTreeSet<_>>())
@@ -313,7 +313,7 @@ impl Part for Gossip {
         let Ok(links) = &self.links else { return };
         match change {
             Change::Identified { connection, info }
-                if supports_gossip(&info.protocols) && !connection.is_limited() =>
+                if info.supports(PROTOCOL) && !connection.is_limited() =>
             {
                 let mut inbox = self.inbox();
                 if inbox.offered.len() < MAX_OFFERED {

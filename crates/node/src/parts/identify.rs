@@ -246,7 +246,7 @@ impl Identify {
         };
         let takes_pushes = |connection: &Connection| {
             let info = connection.identified();
-            info.is_some_and(|info| info.protocols.iter().any(|p| p == PUSH_PROTOCOL))
+            info.is_some_and(|info| info.supports(PUSH_PROTOCOL))
         };
         let connections = self.context.connections().into_iter();
         let mut pushed = false;

@@ -55,12 +55,10 @@ use crate::{
     connection::Connection,
     context::Context,
     error::SetupError,
-    part::{Change, Figure, Part, Query, Service},
+    part::{Change, DHT_SERVERS, Figure, Part, Query, Service},
     protocols::identify::{Info, is_name},
 };
 
-/// The purpose for which this part looks for peers.
-const PURPOSE: &str = "kad";
 /// The number of peers that the part asks for when its routing table is low.
 const WANTED: usize = 8;
 /// The most offered peers that wait for a dial. Further offers are ignored.
@@ -172,8 +170,7 @@ impl Kademlia {
     }
 
     fn note_disconnected(&self, peer: PeerId, remaining: usize) {
-        let best = self.context.connection(&peer).filter(|_| remaining > 0);
-        let is_left = best.is_some_and(|best| !best.is_limited());
+        let is_left = remaining > 0 && self.context.unlimited(&peer).is_some();
         if !is_left {
             self.links().handle_disconnected(&peer);
         }
@@ -184,8 +181,7 @@ impl Kademlia {
     }
 
     fn note_identified(&self, connection: &Connection, info: &Info) {
-        let mut protocols = info.protocols.iter();
-        let serves = protocols.any(|name| self.protocols.contains(name));
+        let serves = self.protocols.iter().any(|name| info.supports(name));
         // A peer elsewhere could otherwise make this node dial programs on its own machine.
         let audience = connection.audience();
         let believed = info.listen.iter().filter(|at| audience.is_believed(at));
@@ -194,9 +190,8 @@ impl Kademlia {
     }
 
     fn note_quiet(&self, connection: &Connection) {
-        let peer = connection.peer();
-        let best = self.context.connection(&peer);
-        if best.is_some_and(|best| best.id() == connection.id()) {
+        if self.context.is_best(connection) {
+            let peer = connection.peer();
             self.with(|kad, now| kad.handle_probing(now, &peer, true));
         }
     }
@@ -263,7 +258,7 @@ impl Kademlia {
                 asks.cancel(request);
             }
             KadEvent::Join => self.context.report(Change::Wanted {
-                purpose: PURPOSE,
+                purpose: DHT_SERVERS,
                 count: WANTED,
             }),
             KadEvent::Entered { peer } => self.context.emit_part(DhtEvent::Entered { peer }),
@@ -306,7 +301,7 @@ impl Kademlia {
 
 impl Part for Kademlia {
     fn name(&self) -> &'static str {
-        PURPOSE
+        "kad"
     }
 
     fn services(self: Arc<Self>) -> Vec<Service> {
@@ -347,7 +342,7 @@ impl Part for Kademlia {
             }
             Change::Network | Change::Woke => self.with(|kad, now| kad.handle_changed(now)),
             Change::Offered {
-                purpose: PURPOSE,
+                purpose: DHT_SERVERS,
                 peer,
                 addresses,
             } => self.note_offered(*peer, addresses.clone()),

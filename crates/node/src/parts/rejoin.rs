@@ -120,12 +120,7 @@ impl Rejoin {
 
     fn note_disconnected(&self, connection: &Connection, closing: Closing, remaining: usize) {
         let peer = connection.peer();
-        let is_left = remaining > 0
-            && self
-                .context
-                .connection(&peer)
-                .is_some_and(|best| !best.is_limited());
-        if is_left {
+        if remaining > 0 && self.context.unlimited(&peer).is_some() {
             return;
         }
         self.handle.with(|core, now| {
@@ -282,8 +277,7 @@ impl Part for Rejoin {
                 self.note_announced(connection, &info.listen);
             }
             Change::Quiet { connection } => {
-                let best = self.context.connection(&connection.peer());
-                if best.is_some_and(|best| best.id() == connection.id()) {
+                if self.context.is_best(connection) {
                     let peer = connection.peer();
                     self.handle.with(|core, now| core.handle_quiet(now, &peer));
                 }

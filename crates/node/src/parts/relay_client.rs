@@ -204,8 +204,10 @@ impl RelayClient {
         let nobody = || failed("the address does not name the peer behind the relay".to_owned());
         let peer = attempt.expected.ok_or_else(nobody)?;
         let budget = attempt.budget.clone();
-        let connection = self.cx.connect_to_relay(relay, vec![at], budget).await;
-        let connection = connection.map_err(|error| failed(error_chain(&error)))?;
+        let connected = self.cx.connect_directly(relay, vec![at], None, budget);
+        let connection = connected
+            .await
+            .map_err(|error| failed(error_chain(&error)))?;
         let opened = connection.open(&[HOP_PROTOCOL]).await;
         let (_, hop) = opened.map_err(|error| failed(error_chain(&error)))?;
         let left = attempt

@@ -235,7 +235,7 @@ async fn a_part_serves_versions_switches_a_protocol_emits_answers_and_says_goodb
     let told = || {
         connection
             .identified()
-            .is_some_and(|info| info.protocols.iter().any(|p| p == WHISPER))
+            .is_some_and(|info| info.supports(WHISPER))
     };
     within(async {
         while !told() {

@@ -189,8 +189,7 @@ impl NodeLinks {
         data: &[u8],
         until: Instant,
     ) -> Result<Connection, LinkError> {
-        let best = self.context.connection(&peer);
-        if let Some(connection) = best.filter(|best| !best.is_limited()) {
+        if let Some(connection) = self.context.unlimited(&peer) {
             return Ok(connection);
         }
         let nearest = self.reach().nearest;
@@ -238,11 +237,11 @@ impl NodeLinks {
 /// Finds out whether the peer supports gossip. A peer may support it since a moment ago, so only a new answer can say no.
 async fn check_support(connection: &Connection) -> Result<(), LinkError> {
     let known = connection.identified();
-    if known.is_some_and(|info| supports_gossip(&info.protocols)) {
+    if known.is_some_and(|info| info.supports(PROTOCOL)) {
         return Ok(());
     }
     match connection.identify().await {
-        Ok(info) if supports_gossip(&info.protocols) => Ok(()),
+        Ok(info) if info.supports(PROTOCOL) => Ok(()),
         Ok(_) => Err(LinkError::Refused {
             reason: format!("the peer does not support {PROTOCOL}"),
         }),
@@ -250,11 +249,6 @@ async fn check_support(connection: &Connection) -> Result<(), LinkError> {
             reason: error_chain(&error),
         }),
     }
-}
-
-/// Whether a peer with these protocols takes part in gossip.
-pub(super) fn supports_gossip(protocols: &[String]) -> bool {
-    protocols.iter().any(|protocol| protocol == PROTOCOL)
 }
 
 #[async_trait]

@@ -24,7 +24,6 @@ use crate::{
     context::Context,
     dial_budget::DialBudget,
     error::OpenError,
-    part::{Circuits, DialRequest, Existing, Origin},
 };
 
 /// The dials of the DHT that run at the same time. One dial has up to 8 attempts, so 32 of the node's 160 places for attempts stay
@@ -194,37 +193,24 @@ impl Shared {
         addresses: Vec<Multiaddr>,
         until: Instant,
     ) -> Result<Connection, Failure> {
-        if let Some(connection) = self.unlimited(&peer) {
+        if let Some(connection) = self.context.unlimited(&peer) {
             return Ok(connection);
         }
         let _turn = lane.dialing.lock().await;
-        if let Some(connection) = self.unlimited(&peer) {
+        if let Some(connection) = self.context.unlimited(&peer) {
             return Ok(connection);
         }
         let Ok(_place) = self.dials.acquire().await else {
             return Err(Failure::Unreachable);
         };
         let (addresses, budget) = self.dialable(addresses);
-        let request = DialRequest {
-            addresses,
-            expected: Some(peer),
-            origin: Origin::Part,
-            existing: Existing::PreferUnlimited,
-            circuits: Circuits::Refused,
-            until: Some(until),
-            budget,
-        };
-        let dialed = self.context.dial(request).await;
-        let connection = dialed.map_err(|_| Failure::Unreachable)?;
+        let context = &self.context;
+        let dialed = context.connect_directly(peer, addresses, Some(until), budget);
+        let connection = dialed.await.map_err(|_| Failure::Unreachable)?;
         if is_outbound(&connection) {
             self.links().handle_opened(peer);
         }
         Ok(connection)
-    }
-
-    fn unlimited(&self, peer: &PeerId) -> Option<Connection> {
-        let best = self.context.connection(peer);
-        best.filter(|best| !best.is_limited())
     }
 
     /// The addresses to dial, with the budget of the dial. A host name is dialed only if no IP address of the peer is known.
@@ -283,7 +269,7 @@ async fn open(
     let info = connection.identified().filter(|_| has_answer);
     let listed = info.and_then(|info| {
         let mut names = protocols.iter();
-        names.find(|name| info.protocols.contains(name))
+        names.find(|name| info.supports(name))
     });
     let opened = match listed {
         Some(name) => connection.open_optimistic(name).await,

@@ -109,8 +109,7 @@ impl<'a> Dials<'a> {
 
     /// The core dials a connected peer only if its connection is quiet.
     fn existing(&self, peer: Option<&PeerId>) -> Existing {
-        let best = peer.and_then(|peer| self.context.connection(peer));
-        match best.is_some_and(|best| !best.is_limited()) {
+        match peer.is_some_and(|peer| self.context.unlimited(peer).is_some()) {
             true => Existing::Ignore,
             false => Existing::PreferUnlimited,
         }

@@ -21,7 +21,6 @@ use crate::{
     dial_budget::DialBudget,
     error::{DialError, error_chain},
     part::{Change, RELAYS},
-    protocols::identify,
 };
 
 /// The connections that the search has opened, and the budget of all its dials. relay-slots bounds the number of offered peers.
@@ -75,17 +74,17 @@ impl RelayClient {
                 addresses,
             } => {
                 self.client.handle_offered(*peer, addresses);
-                let connection = self.cx.connection(peer);
-                if let Some(connection) = connection.filter(|one| !one.is_limited())
-                    && let Some(info) = connection.identified()
-                {
-                    self.client.handle_identified(peer, serves_hop(&info));
+                let connection = self.cx.unlimited(peer);
+                if let Some(info) = connection.and_then(|one| one.identified()) {
+                    let is_relay = info.supports(HOP_PROTOCOL);
+                    self.client.handle_identified(peer, is_relay);
                 }
             }
             // Over a limited connection, a peer does not tell all of its protocols.
             Change::Identified { connection, info } if !connection.is_limited() => {
                 let peer = connection.peer();
-                self.client.handle_identified(&peer, serves_hop(info));
+                let is_relay = info.supports(HOP_PROTOCOL);
+                self.client.handle_identified(&peer, is_relay);
             }
             Change::Disconnected { connection, .. } => {
                 let (peer, id) = (connection.peer(), connection.id());
@@ -123,10 +122,10 @@ impl RelayClient {
             }
         };
         if let Some(info) = connection.identified() {
-            return Some(serves_hop(&info));
+            return Some(info.supports(HOP_PROTOCOL));
         }
         let info = connection.identify().await.ok()?;
-        Some(serves_hop(&info))
+        Some(info.supports(HOP_PROTOCOL))
     }
 
     /// An unlimited connection to a relay.
@@ -138,12 +137,14 @@ impl RelayClient {
         let is_configured = self.candidates.iter().any(|(known, _)| *known == relay);
         if is_configured {
             let budget = DialBudget::default();
-            return self.cx.connect_to_relay(relay, addresses, budget).await;
+            let cx = &self.cx;
+            return cx.connect_directly(relay, addresses, None, budget).await;
         }
         let before = self.cx.connection(&relay).map(|best| best.id());
         self.search.budget.renew(Instant::now());
         let budget = self.search.budget.clone();
-        let connection = self.cx.connect_to_relay(relay, addresses, budget).await?;
+        let connected = self.cx.connect_directly(relay, addresses, None, budget);
+        let connection = connected.await?;
         let is_new = before != Some(connection.id());
         self.search.need(&connection, is_new);
         Ok(connection)
@@ -166,11 +167,4 @@ impl RelayClient {
             self.cx.close(connection.id(), Closing::Unneeded);
         }
     }
-}
-
-/// Whether the peer is a relay.
-fn serves_hop(info: &identify::Info) -> bool {
-    info.protocols
-        .iter()
-        .any(|protocol| protocol == HOP_PROTOCOL)
 }

@@ -92,6 +92,11 @@ pub enum IdentifyError {
 }
 
 impl Info {
+    /// Whether the peer supports a protocol.
+    pub(crate) fn supports(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|name| name == protocol)
+    }
+
     /// Reads `message`. Fails if the message is about another peer than `peer`.
     pub(crate) fn decode(
         message: &Message,
