@@ -59,10 +59,8 @@ use crate::{
     protocols::identify::{Info, is_name},
 };
 
-/// The number of peers that the part asks for when its routing table is low.
+/// The number of offered peers that the part dials each time that its routing table is low.
 const WANTED: usize = 8;
-/// The most offered peers that wait for a dial. Further offers are ignored.
-const MAX_OFFERED: usize = 64;
 /// The time limit for the dial of an offered peer.
 const JOINING: Duration = Duration::from_secs(10);
 /// The shortest sleep of the part, so that it never spins.
@@ -82,8 +80,7 @@ pub(crate) struct Kademlia {
     /// The core has changed.
     touched: Notify,
     waiters: Mutex<Waiters>,
-    /// The peers that `rejoin` has offered.
-    offered: Mutex<VecDeque<(PeerId, Vec<Multiaddr>)>>,
+    offered: Mutex<Offered>,
     counters: Counters,
 }
 
@@ -93,6 +90,14 @@ struct Waiters {
     open: BTreeMap<QueryId, oneshot::Sender<Answer>>,
     /// The part has ended.
     closed: bool,
+}
+
+/// The peers that `rejoin` has offered.
+#[derive(Default)]
+struct Offered {
+    waiting: VecDeque<(PeerId, Vec<Multiaddr>)>,
+    /// The number of further peers to dial. Offers beyond that are ignored.
+    left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +150,7 @@ impl Kademlia {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn offered(&self) -> MutexGuard<'_, VecDeque<(PeerId, Vec<Multiaddr>)>> {
+    fn offered(&self) -> MutexGuard<'_, Offered> {
         self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -198,10 +203,22 @@ impl Kademlia {
 
     fn note_offered(&self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let mut offered = self.offered();
-        if offered.len() < MAX_OFFERED && self.context.connection(&peer).is_none() {
-            offered.push_back((peer, addresses));
+        if offered.left > 0 && self.context.connection(&peer).is_none() {
+            offered.left -= 1;
+            offered.waiting.push_back((peer, addresses));
             self.touched.notify_one();
         }
+    }
+
+    /// Asks the other parts for peers that may serve the DHT.
+    fn want(&self) {
+        self.offered().left = WANTED;
+        // `rejoin` offers connected peers first, which this part need not dial.
+        let connected = self.context.connections().len();
+        self.context.report(Change::Wanted {
+            purpose: DHT_SERVERS,
+            count: WANTED + connected,
+        });
     }
 
     async fn work(&self, asks: &mut Asks, stop: &CancellationToken) {
@@ -238,7 +255,7 @@ impl Kademlia {
     }
 
     fn take_offered(&self) -> VecDeque<(PeerId, Vec<Multiaddr>)> {
-        std::mem::take(&mut *self.offered())
+        std::mem::take(&mut self.offered().waiting)
     }
 
     fn carry_out(&self, event: Event, asks: &mut Asks) {
@@ -257,10 +274,7 @@ impl Kademlia {
                 self.counters.failed.fetch_add(1, Relaxed);
                 asks.cancel(request);
             }
-            KadEvent::Join => self.context.report(Change::Wanted {
-                purpose: DHT_SERVERS,
-                count: WANTED,
-            }),
+            KadEvent::Join => self.want(),
             KadEvent::Entered { peer } => self.context.emit_part(DhtEvent::Entered { peer }),
             KadEvent::Left { peer } => self.context.emit_part(DhtEvent::Left { peer }),
             KadEvent::Serve(serves) => {

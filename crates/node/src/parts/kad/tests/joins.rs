@@ -6,6 +6,7 @@ use bootstrap::{Candidate, Found, Origin, PeerSource};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::part::Observer;
 
 /// Names the candidates that the test sends.
 struct Later(mpsc::UnboundedReceiver<Candidate<PeerId, Multiaddr>>);
@@ -65,4 +66,43 @@ async fn peers_of_the_routing_table_without_a_connection_are_candidates_of_rejoi
     .await;
     client.shutdown().await;
     end(nodes).await;
+}
+
+#[tokio::test]
+async fn a_node_asks_for_eight_candidates_besides_its_connected_peers_and_dials_eight_of_them() {
+    let plain = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let plain_at = listen(&plain).await;
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&counts);
+    let observer = Observer(move |change: &Change| {
+        if let Change::Wanted {
+            purpose: DHT_SERVERS,
+            count,
+        } = change
+        {
+            seen.lock().unwrap().push(*count);
+        }
+    });
+    let config = Config::default().with_kademlia(dht(Mode::Client));
+    let builder = Node::builder(Keypair::generate_ed25519()).config(config);
+    let built = builder.build_with(|_| vec![Arc::new(observer)]);
+    let (client, _events) = built.unwrap();
+    client.dial([plain_at]).await.unwrap();
+    until("the node has counted the connected peer", || {
+        counts.lock().unwrap().contains(&(WANTED + 1))
+    })
+    .await;
+    end(vec![client, plain]).await;
+
+    let builder = Node::builder(Keypair::generate_ed25519());
+    let (node, _events, context) = builder.build_with_context().unwrap();
+    // This part does not run, so that nobody takes the offers.
+    let part = Kademlia::new(context, node.peer_id(), &dht(Mode::Client)).unwrap();
+    let offer = || (0..2 * WANTED).for_each(|_| part.note_offered(PeerId::random(), Vec::new()));
+    offer();
+    assert!(part.take_offered().is_empty(), "no peer is wanted");
+    part.want();
+    offer();
+    assert_eq!(part.take_offered().len(), WANTED);
+    end(vec![node]).await;
 }
