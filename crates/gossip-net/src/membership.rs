@@ -107,8 +107,8 @@ impl Membership {
         self.join_roots(now, out);
     }
 
-    /// The host knows peers that may be members of the topic, such as peers that are connected. As far as there is room, they can
-    /// replace a neighbour. They displace no peer that is remembered.
+    /// The host names peers that may be members of the topic, such as connected peers. While there is room, the node remembers them
+    /// as replacements for lost neighbours. They displace no remembered peer.
     pub(crate) fn handle_offer(&mut self, now: Instant, peers: &[u32], out: &mut Vec<Out>) {
         for &peer in peers {
             if self.views.passive.len() >= self.config.max_passive {

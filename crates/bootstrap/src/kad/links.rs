@@ -1,9 +1,9 @@
-//! The connections that requests have opened, and which of them to close. A node would otherwise stay connected to every peer
+//! Chooses the connections to close among those that requests have opened. Otherwise, a node would stay connected to every peer
 //! that it has ever asked.
 
 use std::collections::BTreeMap;
 
-/// How many connections are kept in all because they are in use, in units of the limit.
+/// The bound on connections that are in use, as a multiple of the limit.
 const MOST_IN_USE: usize = 4;
 
 /// The connections that requests have opened, in the order of their last request.
@@ -54,8 +54,9 @@ impl<Id: Clone + Ord> Links<Id> {
         self.last.remove(peer);
     }
 
-    /// The peer whose connection the host closes next: the one whose last request is the longest ago and that is not busy. The
-    /// host calls this until it returns `None`.
+    /// The peer whose connection the host closes next: among the peers that are not busy, the one with the oldest last request. If
+    /// there are more than four times as many connections as the limit, a busy peer may be next. Call this until it returns
+    /// `None`.
     pub fn poll_close(&mut self, is_busy: impl Fn(&Id) -> bool) -> Option<Id> {
         if self.last.len() <= self.most {
             return None;
@@ -70,7 +71,7 @@ impl<Id: Clone + Ord> Links<Id> {
         Some(peer)
     }
 
-    /// How many connections are open.
+    /// The number of connections that requests have opened and that are still open.
     pub fn len(&self) -> usize {
         self.last.len()
     }

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{config::Mode, place::household};
 
-/// How many addresses of this node are remembered between two changes of its network.
+/// The number of addresses of this node that the core remembers between two changes of the network.
 const MAX_SEEN: usize = 256;
 
-/// What is known about the ways to this node.
+/// The knowledge about the reachability of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     mode: Mode,
@@ -15,7 +15,7 @@ pub(crate) struct Serving {
     reachable: Option<bool>,
     /// Whether a peer from another subnet has dialed this node.
     dialed: bool,
-    /// The IP addresses of this node, and all that it has had since the last change of its network.
+    /// The present IP addresses of this node, and all its IP addresses since the last change of its network.
     own: BTreeSet<IpAddr>,
     seen: BTreeSet<IpAddr>,
 }
@@ -56,8 +56,8 @@ impl Serving {
         }
     }
 
-    /// The network of this node has changed. If an address of the node is gone, the node has moved, and nothing is known about the
-    /// ways to it.
+    /// The network of this node has changed. If an address of the node is gone, the node has moved, and its reachability is
+    /// unknown.
     pub(crate) fn handle_changed(&mut self) {
         if !self.seen.is_subset(&self.own) {
             (self.reachable, self.dialed) = (None, false);

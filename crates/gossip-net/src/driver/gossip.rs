@@ -64,7 +64,7 @@ impl Builder {
         self
     }
 
-    /// Sets the addresses of this node, which its first messages already tell. [`LinkEvent::OwnData`] changes them.
+    /// Sets the addresses of this node, so that already its first messages contain them. [`LinkEvent::OwnData`] changes them.
     pub fn own_data(mut self, data: PeerData) -> Self {
         self.core.handle_own_data(data);
         self

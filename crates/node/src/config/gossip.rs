@@ -15,7 +15,7 @@ pub struct GossipConfig {
     pub core: Config,
     /// Decides which peers may take part in a topic. Default `None`: every peer may.
     pub allow: Option<AllowPeer>,
-    /// Decides which messages are delivered and forwarded. Default `None`: every message is.
+    /// Decides which messages are delivered and forwarded. Default `None`: all messages.
     pub validate: Option<ValidateMessage>,
 }
 

@@ -1,7 +1,7 @@
 //! The part that takes part in topics: it runs gossip-net over the connections of the node.
 //!
 //! gossip-net chooses the neighbours and passes messages on. This file names the connected peers that support gossip to
-//! gossip-net, ends links with their connections, and tells the host about neighbours.
+//! gossip-net, ends links with their connections, and reports new and lost neighbours to the host.
 
 mod addresses;
 mod event;
@@ -128,7 +128,7 @@ impl Gossip {
         }
     }
 
-    /// gossip-net, which starts now if it does not run yet.
+    /// Returns gossip-net, and starts it if it does not run yet.
     fn start(&self) -> Result<gossip_net::Gossip, SubscribeError> {
         let links = self.links.as_ref();
         let links = links.map_err(|error| SubscribeError::Identity(*error))?;

@@ -111,7 +111,7 @@ struct Counters {
 impl Kademlia {
     /// # Errors
     ///
-    /// A name of the DHT's protocol is not one that a peer would accept.
+    /// A configured name of the DHT's protocol is invalid.
     pub(crate) fn new(
         context: Context,
         local: PeerId,

@@ -20,7 +20,7 @@ use crate::{
     output::Output,
 };
 
-/// The error if the node has no topics.
+/// The error of a node that was built without topics.
 const WITHOUT: &str = "this node was built without gossip";
 
 /// Takes part in topics, until the result is dropped.
@@ -88,7 +88,7 @@ fn print(output: Output, line: &Value) -> Result<(), Failure> {
     output.lines(line, || plain(line))
 }
 
-/// An event of a topic for people, who see the messages only.
+/// The text of an event for people, who see only messages.
 fn plain(line: &Value) -> Option<String> {
     match text(line, "event") {
         "message" => Some(match line["base64"].as_str() {
@@ -145,7 +145,7 @@ async fn from_alone(alone: &Alone, topic: &str, output: Output) -> Result<(), Fa
     Ok(())
 }
 
-/// Tells the outcome of a publication. `None`: the topic has seen the message before.
+/// Prints the outcome of a publication. `None`: the topic has seen the message before.
 fn tell(output: Output, topic: &str, neighbours: Option<u64>) -> Result<(), Failure> {
     let topic = TopicId::from_name(topic).to_string();
     match neighbours {

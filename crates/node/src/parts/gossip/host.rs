@@ -37,9 +37,9 @@ pub enum SubscribeError {
 
 /// Topics.
 impl Node {
-    /// Takes part in a topic. The node asks the peers at `peers` to become neighbours, and all connected peers that support
-    /// gossip. Each address must end with its peer's `/p2p/ID`. The node remembers the addresses. `/p2p/ID` alone stands for the
-    /// addresses that the node knows.
+    /// Takes part in a topic. The node asks the peers at `peers`, and all connected peers that support gossip, to become
+    /// neighbours. Each address must end with its peer's `/p2p/ID`. The node remembers the addresses. `/p2p/ID` alone stands for
+    /// the addresses that the node knows.
     ///
     /// The node leaves the topic when all subscriptions to it, and their senders and receivers, are dropped.
     ///

@@ -1,7 +1,8 @@
 //! gossip-net's links over the connections of the node.
 //!
-//! A link is a place on a connection for gossip. Its streams use the protocol [`PROTOCOL`], and the half that leads back to the
-//! sender ends at once. The tracker of the node decides which of two connections to a peer stays, and closes the other one.
+//! A link is the use of a connection for gossip. Its streams use the protocol [`PROTOCOL`]. Messages go one way, so the receiver
+//! ends its half of each stream at once. The tracker of the node decides which of two connections to a peer stays, and closes the
+//! other one.
 
 use std::{
     collections::BTreeMap,
@@ -65,7 +66,7 @@ pub(super) struct NodeLinks {
 struct Told {
     /// The reach of the nearest peer that had a link.
     nearest: Option<Reach>,
-    /// The data that was told last.
+    /// The data that gossip-net has got last.
     data: Option<PeerData>,
 }
 
@@ -234,7 +235,8 @@ impl NodeLinks {
     }
 }
 
-/// Finds out whether the peer supports gossip. A peer may support it since a moment ago, so only a new answer can say no.
+/// Finds out whether the peer supports gossip. The peer may have started to support gossip a moment ago, so only a new identify
+/// message can show that it does not.
 async fn check_support(connection: &Connection) -> Result<(), LinkError> {
     let known = connection.identified();
     if known.is_some_and(|info| info.supports(PROTOCOL)) {

@@ -1,4 +1,4 @@
-//! What the part answers at the admin endpoint: topics, messages as they arrive, and the publication of messages.
+//! The queries of the admin endpoint about topics: their list, their messages as they arrive, and the publication of messages.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -70,7 +70,7 @@ struct Subscribe {
     /// Addresses of members of the topic.
     #[serde(default)]
     peers: Vec<Multiaddr>,
-    /// Whether messages are sent. Without them, the answer only keeps the node in the topic.
+    /// Whether the answer contains messages. If not, the answer only keeps the node in the topic.
     #[serde(default = "yes")]
     messages: bool,
 }
@@ -108,7 +108,7 @@ async fn next(mut subscription: Subscription) -> Option<(Event, Subscription)> {
     Some((event, subscription))
 }
 
-/// How many events may wait for a subscriber.
+/// The number of events that may wait for a subscriber.
 fn capacity(max_message_size: usize) -> usize {
     (WAITING_BYTES / max_message_size.max(1)).clamp(8, 2048)
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// Reads a stream for gossip-net.
 pub(super) type BoxedReader = Box<dyn AsyncRead + Send + Unpin>;
 
-/// What the table must know of a connection.
+/// A connection, as the table sees it.
 pub(super) trait Carrier: Clone + Send {
     fn id(&self) -> ConnectionId;
 }
@@ -124,19 +124,19 @@ impl<C: Carrier> Table<C> {
         }
     }
 
-    /// Tells that the network has changed. Several changes that wait are one.
+    /// Adds an event about a change of the network. The event replaces a waiting one.
     pub(super) fn tell_network_change(&self) {
         let is_same = |event: &LinkEvent| matches!(event, LinkEvent::NetworkChanged);
         self.tell(LinkEvent::NetworkChanged, is_same);
     }
 
-    /// Tells the addresses of this node. Addresses that still wait are replaced.
+    /// Adds an event with the addresses of this node. The event replaces a waiting one.
     pub(super) fn tell_own_data(&self, data: PeerData) {
         let is_same = |event: &LinkEvent| matches!(event, LinkEvent::OwnData(_));
         self.tell(LinkEvent::OwnData(data), is_same);
     }
 
-    /// Adds an event in place of the waiting event that is the same.
+    /// Adds an event, and removes the waiting events for which `is_same` returns true.
     fn tell(&self, event: LinkEvent, is_same: impl Fn(&LinkEvent) -> bool) {
         let mut state = self.state();
         state.events.retain(|event| !is_same(event));

@@ -31,7 +31,7 @@ use crate::{
 const MAX_DIALS: usize = 16;
 /// The open streams to one peer. Further requests to the peer wait.
 const MAX_STREAMS: usize = 8;
-/// The time in which a peer must take the end of a stream after its answer.
+/// The time limit for the end of a stream after the answer.
 const ENDING: Duration = Duration::from_secs(1);
 
 type Message = Request<PeerId, Multiaddr>;
@@ -58,7 +58,7 @@ struct Shared {
     protocols: Arc<[String]>,
     dials: Semaphore,
     links: Arc<Mutex<Links<PeerId>>>,
-    /// The budget of all dials of host names. Peers name them, and they may lead to many addresses.
+    /// The budget of all dials to host names. Peers supply the names, and a name may lead to many addresses.
     of_names: DialBudget,
 }
 
@@ -125,7 +125,7 @@ impl Asks {
         });
     }
 
-    /// Ends a request whose answer nobody awaits.
+    /// Ends a request whose answer is no longer needed.
     pub(super) fn cancel(&mut self, request: RequestId) {
         if let Some((_, task)) = self.running.remove(&request) {
             task.abort();

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::event::PartEvent;
 
-/// The routing table has changed, or the node has begun or ended to serve.
+/// The routing table has changed, or the node has started or stopped serving the DHT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DhtEvent {
-    /// The node has begun to serve the DHT, or serves no longer.
+    /// The node has started or stopped serving the DHT.
     Serving {
         /// Whether the node serves.
         serves: bool,
@@ -32,7 +32,7 @@ impl fmt::Display for DhtEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Serving { serves: true } => f.write_str("this node serves the DHT"),
-            Self::Serving { serves: false } => f.write_str("this node serves the DHT no longer"),
+            Self::Serving { serves: false } => f.write_str("this node no longer serves the DHT"),
             Self::Entered { peer } => write!(f, "{peer} is in the routing table"),
             Self::Left { peer } => write!(f, "{peer} is no longer in the routing table"),
         }

@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KademliaSection {
-    mode: Setting<Part>,
+    mode: Setting<Role>,
     preset: Setting<Preset>,
     protocols: List<','>,
     namespaces: List<','>,
@@ -34,14 +34,14 @@ pub(super) struct KademliaSection {
     query_timeout_s: Setting<f64>,
 }
 
-/// The node's part in the DHT.
+/// The node's role in the DHT.
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum Role {
     Off,
     On(Mode),
 }
 
-impl Form for Part {
+impl Form for Role {
     const WANTED: &'static str = "off, auto, client or server";
 
     fn read(text: &str) -> Option<Self> {
@@ -74,17 +74,15 @@ pub(super) fn kademlia(
 ) -> Result<(bool, KademliaConfig), Failure> {
     let figures = figures(&section, place)?;
     let mut config = KademliaConfig::default().with_figures(figures);
-    let names = names(&place("kademlia.protocols"), section.protocols, |name| {
-        name.starts_with('/')
-    })?;
+    let names = protocols(&place("kademlia.protocols"), section.protocols)?;
     if !names.is_empty() {
         config = config.with_protocols(names);
     }
-    let spaces = names_of_spaces(&place("kademlia.namespaces"), section.namespaces)?;
+    let spaces = namespaces(&place("kademlia.namespaces"), section.namespaces)?;
     config = config.with_namespaces(spaces);
     Ok(match section.mode.0 {
-        Some(Part::On(mode)) => (true, config.with_mode(mode)),
-        Some(Part::Off) | None => (false, config),
+        Some(Role::On(mode)) => (true, config.with_mode(mode)),
+        Some(Role::Off) | None => (false, config),
     })
 }
 
@@ -128,13 +126,12 @@ fn figures(
         .with_query_timeout(timeout))
 }
 
-/// The names, if each begins and looks as it must.
-fn names(
-    place: &str,
-    names: List<','>,
-    is_right: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, Failure> {
-    let is_name = |name: &str| is_right(name) && name.len() <= MAX_NAME && is_plain(name);
+/// The names of the protocol, if all of them are valid.
+fn protocols(place: &str, names: List<','>) -> Result<Vec<String>, Failure> {
+    let is_name = |name: &str| {
+        let begins = name.starts_with('/');
+        begins && name.len() <= MAX_NAME && is_plain(name)
+    };
     match names.0.iter().find(|name| !is_name(name)) {
         Some(wrong) => Err(Failure::usage(format!(
             "{place}: '{wrong}' is not a protocol name: it must start with '/', have at most {MAX_NAME} bytes and be printable"
@@ -144,7 +141,7 @@ fn names(
 }
 
 /// `/pk/`, and the given namespaces, which accept every value that is not empty.
-fn names_of_spaces(place: &str, names: List<','>) -> Result<Namespaces, Failure> {
+fn namespaces(place: &str, names: List<','>) -> Result<Namespaces, Failure> {
     let is_name = |name: &str| !name.contains('/') && name.len() <= MAX_NAME && name != "pk";
     let mut all = Namespaces::new().with_public_keys();
     for name in names.0 {
