@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    figure::{Figure, FigureKind},
-    query::{Answer, Query, QueryError, parse},
+    figure::Figure,
+    query::{Answer, Query, QueryError},
 };
 use crate::{
     address::Kind,

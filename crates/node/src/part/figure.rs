@@ -7,36 +7,29 @@ pub(crate) struct Figure {
     pub(crate) name: &'static str,
     /// The meaning of the number, for people.
     pub(crate) help: &'static str,
-    pub(crate) kind: FigureKind,
     pub(crate) value: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FigureKind {
-    /// The number may rise and fall.
-    Gauge,
-    /// The number only rises. It starts at zero when the node is built.
-    Counter,
+    /// Whether the number only rises, from zero when the node is built.
+    pub(crate) is_counter: bool,
 }
 
 impl Figure {
+    /// A number that may rise and fall.
     pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
-        let kind = FigureKind::Gauge;
         Self {
             name,
             help,
-            kind,
             value,
+            is_counter: false,
         }
     }
 
+    /// A number that only rises.
     pub(crate) fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
-        let kind = FigureKind::Counter;
         Self {
             name,
             help,
-            kind,
             value,
+            is_counter: true,
         }
     }
 }

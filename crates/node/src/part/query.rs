@@ -40,6 +40,11 @@ impl Query {
             answer: Arc::new(answer),
         }
     }
+
+    /// Reads the body of a query as a `T`.
+    pub(crate) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, QueryError> {
+        serde_json::from_value(body).map_err(|error| QueryError::Malformed(error.to_string()))
+    }
 }
 
 /// The answer to a query.
@@ -77,9 +82,4 @@ pub(crate) enum QueryError {
     /// The node is not ready. The endpoint sends this document with the status 503.
     #[error("{0}")]
     NotReady(Value),
-}
-
-/// Reads the body of a query as a `T`.
-pub(crate) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, QueryError> {
-    serde_json::from_value(body).map_err(|error| QueryError::Malformed(error.to_string()))
 }

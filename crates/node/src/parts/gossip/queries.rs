@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Gossip, id::peer_of};
 use crate::{
     error::error_chain,
-    part::{Answer, Query, QueryError, parse},
+    part::{Answer, Query, QueryError},
 };
 
 /// The time that a message waits for a neighbour and for room. The `bowline` command waits one second more for the answer.
@@ -84,7 +84,7 @@ fn subscribe(part: &Gossip, body: Value) -> Result<Answer, QueryError> {
         topic,
         peers,
         messages,
-    } = parse(body)?;
+    } = Query::parse(body)?;
     let topic = TopicId::from_name(&topic);
     let capacity = capacity(part.config.core.max_message_size);
     let subscribed = part.subscribe(topic, &peers, Some(capacity));
@@ -167,7 +167,7 @@ async fn publish(part: &Gossip, body: Value) -> Result<Value, QueryError> {
         topic,
         data,
         base64,
-    } = parse(body)?;
+    } = Query::parse(body)?;
     let malformed = |what: String| QueryError::Malformed(what);
     let content: Bytes = match (data, base64) {
         (Some(text), None) => text.into(),

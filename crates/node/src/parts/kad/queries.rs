@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::error_chain,
-    part::{Answer, Query, QueryError, parse},
+    part::{Answer, Query, QueryError},
     peer_text::parse_peer_id,
 };
 
@@ -108,7 +108,7 @@ fn status(part: &Kademlia) -> Value {
 }
 
 fn find(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
-    let OfPeer { peer, timeout_s } = parse(body)?;
+    let OfPeer { peer, timeout_s } = Query::parse(body)?;
     let deadline = deadline(timeout_s)?;
     let wrong = || malformed(format!("'{peer}' is not a peer id"));
     let peer = parse_peer_id(&peer).ok_or_else(wrong)?;
@@ -119,7 +119,7 @@ fn find(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
 }
 
 fn get(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
-    let OfKey { key, timeout_s } = parse(body)?;
+    let OfKey { key, timeout_s } = Query::parse(body)?;
     let (key, deadline) = (value_key(&key), deadline(timeout_s)?);
     Ok(lines(async move {
         let found = part.get_value(key, deadline).await?;
@@ -128,7 +128,7 @@ fn get(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
 }
 
 fn put(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
-    let asked: Put = parse(body)?;
+    let asked: Put = Query::parse(body)?;
     let (key, deadline) = (value_key(&asked.key), deadline(asked.timeout_s)?);
     let value = match (asked.value, asked.value_hex) {
         (Some(text), None) => text.into_bytes(),
@@ -169,7 +169,7 @@ fn providers(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
 }
 
 fn content(body: Value) -> Result<(Vec<u8>, Instant), QueryError> {
-    let OfContent { cid, timeout_s } = parse(body)?;
+    let OfContent { cid, timeout_s } = Query::parse(body)?;
     let key = content_key(&cid).map_err(|error| malformed(error.to_string()))?;
     Ok((key, deadline(timeout_s)?))
 }

@@ -258,3 +258,27 @@ async fn nodes_with_other_protocol_names_are_in_another_dht() {
     assert_eq!(entered.count(), 1);
     end(vec![one, other]).await;
 }
+
+#[tokio::test]
+async fn the_figures_count_the_routing_table_the_values_and_the_requests() {
+    let (nodes, _) = network(3).await;
+    let figure = |node: &Node, name: &str| {
+        let figures = part(node).figures();
+        let mut named = figures.iter().filter(|figure| figure.name == name);
+        named.next().unwrap().value
+    };
+    let put = nodes[0].put_value(KEY.to_vec(), b"value".to_vec(), soon());
+    assert_eq!(put.await.unwrap().stored, 2);
+    for (name, expected) in [
+        ("dht_peers", 2),
+        ("dht_serving", 1),
+        ("dht_values", 1),
+        ("dht_providers", 0),
+        ("dht_requests_refused", 0),
+    ] {
+        assert_eq!(figure(&nodes[1], name), expected, "{name}");
+    }
+    assert!(figure(&nodes[0], "dht_requests_sent") >= 2);
+    assert!(figure(&nodes[1], "dht_requests_served") >= 1);
+    end(nodes).await;
+}

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::part::{FigureKind, Part};
+use crate::part::Part;
 
 /// Asks the parts for their figures.
 pub(super) struct Figures(pub(super) Vec<Arc<dyn Part>>);
@@ -24,17 +24,17 @@ impl fmt::Debug for Figures {
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for figure in self.0.iter().flat_map(|part| part.figures()) {
-            let kind = match figure.kind {
-                FigureKind::Gauge => MetricType::Gauge,
-                FigureKind::Counter => MetricType::Counter,
+            let kind = match figure.is_counter {
+                true => MetricType::Counter,
+                false => MetricType::Gauge,
             };
             let metric = encoder.encode_descriptor(figure.name, figure.help, None, kind)?;
-            match figure.kind {
-                FigureKind::Gauge => {
+            match figure.is_counter {
+                true => ConstCounter::new(figure.value).encode(metric)?,
+                false => {
                     let value = i64::try_from(figure.value).unwrap_or(i64::MAX);
                     ConstGauge::new(value).encode(metric)?;
                 }
-                FigureKind::Counter => ConstCounter::new(figure.value).encode(metric)?,
             }
         }
         Ok(())
