@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::step;
 use crate::tally::{LibtestFailures, Tally};
 
-/// The features with tests that the node does not use.
+/// The features with tests. The tests run whether or not the node uses these features.
 const FEATURES: &str = "--features=bootstrap/kad,bootstrap/mdns,gossip-net/signed";
 
 pub(crate) fn run() -> Result<Tally> {
