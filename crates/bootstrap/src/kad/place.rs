@@ -60,6 +60,25 @@ impl Preset {
             _ => Some(Subnet::UNKNOWN),
         }
     }
+
+    /// The site of a peer at this place.
+    pub(crate) fn site(self, place: Option<Place>) -> Site {
+        match (self.subnet(place), place) {
+            (Some(subnet), _) => Site::Subnet(subnet),
+            (None, Some(Place::Ip(ip))) => Site::Host(host(ip)),
+            (None, _) => Site::Unknown,
+        }
+    }
+}
+
+/// The site of a peer that stores something here. All peer ids of a site share their places in a full store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Site {
+    Subnet(Subnet),
+    /// A host in a private network. IPv6 hosts are counted by their /64.
+    Host(IpAddr),
+    /// A peer in a private network whose IP address is not known.
+    Unknown,
 }
 
 /// An IPv4 /16 or an IPv6 /32.
@@ -82,6 +101,14 @@ pub(crate) fn household(ip: IpAddr) -> (bool, u64) {
     match ip.to_canonical() {
         IpAddr::V4(v4) => (true, u64::from(v4.to_bits() >> 8)),
         IpAddr::V6(v6) => (false, (v6.to_bits() >> 64) as u64),
+    }
+}
+
+/// An IPv4 address, or the first address of an IPv6 /64.
+fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -50,7 +50,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 })
             }
             Request::PutValue { record } => {
-                let stored = self.values.put(now, from, record.clone(), &self.names);
+                let site = self.config.preset.site(remote.map(self.place));
+                let stored = self
+                    .values
+                    .put(now, from, site, record.clone(), &self.names);
                 stored.map(|()| Response::PutValue { record })
             }
             Request::GetProviders { key } if key.is_empty() || key.len() > MAX_PROVIDER_KEY => {
@@ -232,7 +235,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             .collect();
         let sender = usable(sender, |address| preset.accepts_provider(place(address)));
         let sender = sender.into_iter().next().ok_or(Refusal::NotSender)?;
-        let subnet = preset.subnet(remote.or(sender.addresses.first()).map(place));
-        self.providers.add(now, key, sender, subnet)
+        let site = preset.site(remote.or(sender.addresses.first()).map(place));
+        self.providers.add(now, key, sender, site)
     }
 }

@@ -2,6 +2,7 @@
 //! has a bound.
 
 mod providers;
+mod shares;
 mod values;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 };
 
 pub(crate) use providers::Providers;
+use shares::Shares;
 pub(crate) use values::Values;
 
 use super::message::Record;
@@ -33,7 +35,7 @@ pub enum Refusal {
     /// A better value is stored under the key.
     #[error("a better value is stored already")]
     Worse,
-    /// The store is full of nearer entries, or the sender's share of the store is used up.
+    /// The sender's share of the store is used up, or the store is full and the sender's subnet has as many entries as any other.
     #[error("the store has no room for this entry")]
     Full,
     /// An ADD_PROVIDER does not name its sender with an address.
