@@ -65,11 +65,12 @@ pub(super) enum Stage<Id, A> {
     },
 }
 
-/// The values that a GET has found. Their number is at most the quorum.
+/// The values that a GET has found. Their number is at most the quorum. The value of this node itself is compared with the others,
+/// but does not count as an answer, because the others may have a better one.
 #[derive(Debug)]
 pub(super) struct Values<Id, A> {
     pub(super) quorum: usize,
-    /// The best value.
+    /// The best value, with the longest time to live that its holders name. A holder may lie about this time.
     pub(super) best: Option<Record>,
     /// Whether this node itself has the best value.
     own: usize,
@@ -103,6 +104,8 @@ impl<Id: Clone, A: Clone> Values<Id, A> {
         if order.is_gt() {
             self.stale.append(&mut self.holders);
             (self.own, self.best) = (0, Some(record));
+        } else if let Some(best) = self.best.as_mut().filter(|best| best.value == record.value) {
+            best.ttl = best.ttl.zip(record.ttl).map(|(one, other)| one.max(other));
         }
         match holder {
             None => self.own = usize::from(order.is_ge()),
@@ -113,7 +116,7 @@ impl<Id: Clone, A: Clone> Values<Id, A> {
 
     /// How many peers have returned a value.
     fn answers(&self) -> usize {
-        self.holders() + self.stale.len()
+        self.holders.len() + self.stale.len()
     }
 
     pub(super) fn holders(&self) -> usize {
@@ -140,6 +143,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
             Kind::Get(values) => values.answers() >= values.quorum,
             Kind::Providers { count, found } => found.len() >= *count,
         }
+    }
+
+    /// Whether the query has a result although no peer can be asked: the value of this node itself.
+    pub(super) fn has_own_result(&self) -> bool {
+        matches!(&self.kind, Kind::Get(values) if values.best.is_some())
     }
 
     /// A peer has named others: one of them may be the peer that is looked for.
