@@ -1,9 +1,11 @@
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::{
     super::{
         key::Key,
-        message::{MAX_KEY, MAX_VALUE, PeerInfo},
+        message::{MAX_KEY, MAX_VALUE, PeerInfo, Record},
         place::{Place, Preset, Site},
         validate::{Namespaces, Validator},
     },
@@ -199,22 +201,72 @@ fn providers_of_many_subnets_do_not_flush_the_provider_of_another_one() {
     assert!(known.iter().any(|info| info.id == 0));
 }
 
+fn provider(key: &[u8]) -> Publication {
+    Publication::Provider(key.to_vec())
+}
+
 #[test]
 fn what_is_published_is_due_every_22_hours_and_bounded() {
     let (mut published, now) = (Published::default(), Instant::now());
-    assert!(published.insert(Publication::Provider(b"p".to_vec()), now + HOUR, 2));
-    assert!(published.insert(Publication::Value(record("k", b"v")), now + 2 * HOUR, 2));
-    assert!(!published.insert(Publication::Provider(b"q".to_vec()), now, 2));
-    assert_eq!(published.next(), Some(now + HOUR));
-    assert_eq!(published.due(now, 22 * HOUR), None);
+    let value = Publication::Value(record("k", b"v"));
+    assert!(published.insert(now, provider(b"p"), HOUR, 2));
+    assert!(published.insert(now, value, 2 * HOUR, 2));
+    assert!(!published.insert(now, provider(b"q"), HOUR, 2));
     assert_eq!(
-        published.due(now + HOUR, 22 * HOUR),
-        Some(Publication::Provider(b"p".to_vec()))
+        (published.len(), published.next(true)),
+        (2, Some(now + HOUR))
     );
-    assert_eq!(published.next(), Some(now + 2 * HOUR));
+    assert_eq!(published.due(now, 22 * HOUR, true), None);
+    let due = published.due(now + HOUR, 22 * HOUR, true);
+    assert_eq!(due, Some(provider(b"p")));
+    assert_eq!(published.next(true), Some(now + 2 * HOUR));
     assert!(published.provides(b"p") && !published.provides(b"/a/k"));
     assert!(published.remove(b"/a/k") && !published.remove(b"/a/k"));
-    assert_eq!(published.next(), Some(now + 23 * HOUR));
+    assert_eq!(published.next(true), Some(now + 23 * HOUR));
+}
+
+#[test]
+fn a_failed_publication_is_due_again_soon_and_then_ever_later() {
+    let (mut published, start) = (Published::default(), Instant::now());
+    let (interval, pauses) = (22 * HOUR, (HOUR / 6, 22 * HOUR));
+    assert!(published.insert(start, provider(b"p"), interval, 1));
+    let (mut now, mut waits) = (start, Vec::new());
+    for _ in 0..9 {
+        published.attempted(now, &provider(b"p"), false, pauses);
+        let next = published.next(true).unwrap();
+        waits.push((next - now).as_secs() / 600);
+        now = next;
+        assert!(published.due(now, interval, true).is_some());
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 132]);
+    published.attempted(now, &provider(b"p"), true, pauses);
+    assert_eq!(published.next(true), Some(now + interval));
+    published.attempted(now, &provider(b"p"), false, pauses);
+    assert_eq!(published.next(true), Some(now + HOUR / 6));
+    published.attempted(now, &provider(b"other"), false, pauses);
+    assert_eq!(published.len(), 1);
+}
+
+#[test]
+fn provider_records_wait_for_an_address_and_are_due_when_it_changes() {
+    let (mut published, now) = (Published::default(), Instant::now());
+    let value = Publication::Value(record("k", b"v"));
+    assert!(published.insert(now, provider(b"p"), HOUR, 2));
+    assert!(published.insert(now, value.clone(), 2 * HOUR, 2));
+    let later = now + 3 * HOUR;
+    assert_eq!(published.next(false), Some(now + 2 * HOUR));
+    assert_eq!(published.due(later, 22 * HOUR, false), Some(value));
+    assert_eq!(published.due(later, 22 * HOUR, false), None);
+    assert_eq!(published.due(later, 22 * HOUR, true), Some(provider(b"p")));
+    published.readdress(later, HOUR);
+    assert_eq!(
+        published.next(true),
+        Some(later + HOUR),
+        "not at once again"
+    );
+    published.readdress(later + 5 * HOUR, HOUR);
+    published.readdress(later + 6 * HOUR, HOUR);
+    assert_eq!(published.next(true), Some(later + HOUR));
 }
 
 proptest! {
