@@ -47,6 +47,8 @@ pub(crate) enum Nature {
     Sybil,
     /// Names the accomplices and peers that do not exist.
     Liar,
+    /// Names the right peers with addresses at which nobody is.
+    Poisoner,
 }
 
 pub(crate) struct Node {
@@ -62,7 +64,8 @@ pub(crate) struct Node {
 enum What {
     Request {
         from: usize,
-        to: Id,
+        /// `None`: nobody is at the addresses.
+        to: Option<Id>,
         request: RequestId,
         message: Request<Id, Addr>,
     },
@@ -327,12 +330,17 @@ impl Network {
                 } => {
                     assert!(!addresses.is_empty() && addresses.len() <= 8 && until > self.now);
                     self.messages += 1;
+                    let now = self.now;
+                    let until = self.nodes[node].kad.handle_started(now, request);
+                    assert!(until.is_some());
+                    let known = self.index.get(&peer).map(|peer| &self.nodes[*peer]);
+                    let there = known.is_some_and(|peer| addresses.contains(&peer.address));
                     let latency = self.latency();
                     self.after(
                         latency,
                         What::Request {
                             from: node,
-                            to: peer,
+                            to: there.then_some(peer),
                             request,
                             message,
                         },

@@ -8,15 +8,13 @@ impl Network {
     pub(super) fn serve(
         &mut self,
         from: usize,
-        to: Id,
+        to: Option<Id>,
         request: RequestId,
         message: Request<Id, Addr>,
     ) {
         let (now, latency) = (self.now, self.latency());
-        let Some(to) = self
-            .index
-            .get(&to)
-            .copied()
+        let Some(to) = to
+            .and_then(|to| self.index.get(&to).copied())
             .filter(|to| self.nodes[*to].alive && self.connected)
         else {
             // Half of the dead hosts refuse, the others are silent.
@@ -65,11 +63,15 @@ impl Network {
             };
         };
         let target = Key::of(key);
+        let nowhere = |last| Addr([9, 9, 9, last].into());
         let closer = if nature == Nature::Liar {
             (0..60)
-                .map(|_| {
-                    PeerInfo::new(Id(self.random() | 1 << 63), vec![Addr([9, 9, 9, 9].into())])
-                })
+                .map(|_| PeerInfo::new(Id(self.random() | 1 << 63), vec![nowhere(9)]))
+                .collect()
+        } else if nature == Nature::Poisoner {
+            let nearest = self.nearest(&target, 20).into_iter();
+            nearest
+                .map(|id| PeerInfo::new(id, (1..9).map(nowhere).collect()))
                 .collect()
         } else {
             let mut nearest: Vec<_> = self
