@@ -24,7 +24,8 @@ fn rare() -> KadConfig {
 
 fn look(lone: &mut Lone, key: &[u8]) -> QueryId {
     let key = key.to_vec();
-    lone.with(|kad, now| kad.closest(now, key)).unwrap()
+    lone.with(|kad, now| kad.closest(now, key))
+        .expect("the query starts")
 }
 
 /// The peers that a lookup asks.
@@ -239,8 +240,8 @@ fn a_node_returns_the_better_value_of_others_instead_of_its_own_and_puts_no_wors
         panic!("{found:?}")
     };
     assert_eq!(record.value, b"2");
-    for (node, better) in [(net.index[&nearest[0]], b"0"), (publishers[1], b"1")] {
-        let worse = net.query(node, |kad, now| kad.put(now, key("a"), better.to_vec()));
+    for (node, value) in [(net.index[&nearest[0]], b"0"), (publishers[1], b"1")] {
+        let worse = net.query(node, |kad, now| kad.put(now, key("a"), value.to_vec()));
         assert_eq!(worse, Err(QueryError::Worse));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Lone {
 
 /// The address of a peer, in a subnet of its own.
 pub(crate) fn address(peer: u64) -> Addr {
-    own_subnet(usize::try_from(peer).unwrap())
+    own_subnet(usize::try_from(peer).expect("the number is small"))
 }
 
 impl Lone {

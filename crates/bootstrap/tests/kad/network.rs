@@ -376,19 +376,6 @@ impl Network {
             }
         }
     }
-
-    /// The honest nodes that are alive, by their distance from a key.
-    pub(crate) fn nearest(&self, key: &Key, count: usize) -> Vec<Id> {
-        let alive = self
-            .nodes
-            .iter()
-            .filter(|node| node.alive && node.nature == Nature::Honest);
-        let mut ids: Vec<_> = alive
-            .map(|node| (node.key.distance(key), node.id))
-            .collect();
-        ids.sort_unstable();
-        ids.into_iter().take(count).map(|(_, id)| id).collect()
-    }
 }
 
 pub(crate) fn ids(peers: &[PeerInfo<Id, Addr>]) -> Vec<Id> {

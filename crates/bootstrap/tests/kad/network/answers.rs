@@ -53,6 +53,19 @@ impl Network {
         }
     }
 
+    /// The honest nodes that are alive, by their distance from a key.
+    pub(crate) fn nearest(&self, key: &Key, count: usize) -> Vec<Id> {
+        let alive = self
+            .nodes
+            .iter()
+            .filter(|node| node.alive && node.nature == Nature::Honest);
+        let mut ids: Vec<_> = alive
+            .map(|node| (node.key.distance(key), node.id))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().take(count).map(|(_, id)| id).collect()
+    }
+
     fn lie(&mut self, nature: Nature, message: Request<Id, Addr>) -> Response<Id, Addr> {
         let (Request::FindNode { key } | Request::GetValue { key } | Request::GetProviders { key }) =
             &message
