@@ -15,7 +15,11 @@
 //! - Only a peer that has answered is in the routing table. At most 2 per bucket and 3 per table are in one IPv4 /16 or IPv6 /32.
 //! - If the table has too few entries, the core asks the connected servers for peers and the host for connections, until the
 //!   table is full again. A query without any peer waits for a peer until the deadline of the query.
-//! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates. An answer adds at most k candidates.
+//! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates, each with at most 8 addresses. An answer adds at
+//!   most k candidates.
+//! - A peer is asked again if others name it with further addresses. Peers that name dead addresses therefore hide no other peer.
+//! - The time that a request spends in the host's queue fails no peer.
+//! - A full store of values or providers makes room in the subnet that has the most entries, because peer ids cost nothing.
 //! - Values, providers, publications, queries and requests in flight are bounded by [`KadConfig`] and by the constants here.
 //! - Addresses that the preset does not accept are neither dialed nor passed on, and nor are addresses of this machine that a peer
 //!   elsewhere has named. The core ignores a peer without any address.
