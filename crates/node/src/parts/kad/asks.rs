@@ -166,7 +166,10 @@ impl Asks {
     /// Closes connections that requests have opened, if there are too many.
     pub(super) fn close_idle(&self) {
         let context = &self.shared.context;
-        let is_asked = |peer: &PeerId| self.running.values().any(|(asked, _)| asked == peer);
+        let is_asked = |peer: &PeerId| {
+            let lane = self.lanes.get(peer);
+            lane.is_some_and(|lane| Arc::strong_count(lane) > 1)
+        };
         let is_used = |peer: &PeerId| {
             let best = context.connection(peer);
             best.is_some_and(|best| best.usage().idle_since().is_none())
@@ -247,7 +250,12 @@ impl Shared {
         let dialed = context.connect_directly(peer, addresses, Some(until), budget);
         let connection = dialed.await.map_err(|_| Failure::Unreachable)?;
         if is_outbound(&connection) {
-            self.links().handle_opened(peer);
+            let mut links = self.links();
+            links.handle_opened(peer);
+            // The part may have learned of the end of the connection before this.
+            if connection.is_closed() {
+                links.handle_disconnected(&peer);
+            }
         }
         Ok(connection)
     }
