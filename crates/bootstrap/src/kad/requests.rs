@@ -136,6 +136,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
     }
 
+    pub(super) fn is_in_flight(&self, wants: Wants) -> bool {
+        self.requests.values().any(|pending| pending.wants == wants)
+    }
+
     /// Ends an earlier request for the same answer.
     pub(super) fn withdraw(&mut self, wants: Wants) {
         self.cancel_where(|pending| pending.wants == wants);

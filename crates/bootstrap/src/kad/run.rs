@@ -198,7 +198,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 },
             };
             let wants = Wants::Lookup(id, distance, ask);
-            // A peer that others have named with further addresses is asked there.
+            // A peer that others have named with further addresses is asked there. A connected one is only slow.
+            if self.peers.is_connected(&peer.id) && self.is_in_flight(wants) {
+                lookup.slow(distance, ask);
+                continue;
+            }
             self.withdraw(wants);
             if !self.send(now, wants, peer, message) {
                 lookup.skip(distance, ask);

@@ -139,6 +139,26 @@ fn the_end_of_a_query_cancels_its_requests_in_the_queue_and_no_others() {
 }
 
 #[test]
+fn a_connected_peer_that_is_slow_is_not_asked_again_when_others_name_it() {
+    let mut lone = Lone::with_entries(rare(), 3);
+    let slow = Id(0);
+    lone.connect(0, address(0));
+    look(&mut lone, b"x");
+    assert!(asked(&lone, b"x").contains(&slow));
+    // The query waits longer for peers that must be dialed.
+    lone.pass(SECOND);
+    let mut open = lone.open.iter().filter(|sent| sent.looks_for(b"x"));
+    let other = open.find(|sent| sent.peer != slow).unwrap().clone();
+    let closer = vec![PeerInfo::new(slow, vec![address(77)])];
+    let response = Response::FindNode { closer };
+    let remote = address(other.peer.0);
+    lone.with(|kad, now| kad.handle_response(now, other.request, Some(&remote), response));
+    let cancelled = lone.cancelled.iter().filter(|sent| sent.looks_for(b"x"));
+    assert_eq!(cancelled.count(), 0);
+    assert!(asked(&lone, b"x").contains(&slow) && lone.done.is_empty());
+}
+
+#[test]
 fn a_query_continues_when_the_connections_that_were_probed_answer_again() {
     let mut lone = Lone::new(config());
     lone.answers = true;

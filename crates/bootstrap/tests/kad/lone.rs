@@ -6,8 +6,7 @@ use std::{
 };
 
 use bootstrap::kad::{
-    Failure, Kad, KadConfig, KadEvent, Outcome, PeerInfo, QueryError, QueryId, Reply, Request,
-    RequestId, Response,
+    Failure, Kad, KadConfig, KadEvent, PeerInfo, QueryId, Reply, Request, RequestId, Response,
 };
 
 use crate::network::*;
@@ -39,7 +38,7 @@ pub(crate) struct Lone {
     /// How many peers were told that this node provides something.
     pub(crate) provided: usize,
     addresses: HashMap<Id, Addr>,
-    pub(crate) done: Vec<(QueryId, Result<Outcome<Id, Addr>, QueryError>)>,
+    pub(crate) done: Vec<(QueryId, Answer)>,
     /// Whether requests leave the queue of the host at once.
     pub(crate) starts: bool,
     /// Whether all peers answer at once, without naming others.
