@@ -272,7 +272,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             .is_some_and(|query| query.purpose == Purpose::Host)
         {
             self.queries.remove(&query);
-            self.cancel_queued(query);
+            self.cancel_unwanted(query);
             self.events.push_back(KadEvent::Done {
                 query,
                 result: Err(QueryError::Stopped),

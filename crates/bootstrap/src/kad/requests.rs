@@ -142,16 +142,27 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// Ends an earlier request for the same answer.
     pub(super) fn withdraw(&mut self, wants: Wants) {
-        self.cancel_where(|pending| pending.wants == wants);
+        let earlier = keys_where(&self.requests, |pending| pending.wants == wants);
+        self.cancel(earlier);
     }
 
-    /// Ends the requests of a query that are still in the queue of the host.
-    pub(super) fn cancel_queued(&mut self, query: QueryId) {
-        self.cancel_where(|pending| pending.started.is_none() && pending.wants.is_of(query));
+    /// Ends the requests of a query that has ended, if they are still in the queue of the host, or if a lookup has lost patience
+    /// with a peer that is not in the routing table. Their dials would hold up other requests.
+    pub(super) fn cancel_unwanted(&mut self, query: QueryId) {
+        let unwanted = keys_where(&self.requests, |pending| {
+            let is_entry = || {
+                let key = Key::of(pending.peer.id.clone().into());
+                self.table.get(&key).is_some()
+            };
+            let is_late = pending.is_late && matches!(pending.wants, Wants::Lookup(..));
+            let is_of_query = pending.wants.is_of(query);
+            is_of_query && (pending.started.is_none() || is_late && !is_entry())
+        });
+        self.cancel(unwanted);
     }
 
-    fn cancel_where(&mut self, is: impl Fn(&Pending<Id, A>) -> bool) {
-        for request in keys_where(&self.requests, is) {
+    fn cancel(&mut self, requests: Vec<RequestId>) {
+        for request in requests {
             self.requests.remove(&request);
             self.events.push_back(KadEvent::Cancel { request });
         }

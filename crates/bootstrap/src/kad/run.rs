@@ -241,7 +241,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     }
 
     fn end(&mut self, now: Instant, id: QueryId, mut query: Query<Id, A>, result: Ended<Id, A>) {
-        self.cancel_queued(id);
+        self.cancel_unwanted(id);
         if let (Kind::Get(values), Ok(Outcome::Value { record, .. })) = (&mut query.kind, &result) {
             let stale: Vec<PeerInfo<Id, A>> = std::mem::take(&mut values.stale);
             for peer in stale {

@@ -124,7 +124,7 @@ fn requests_that_are_given_up_because_there_are_too_many_fail_no_peer() {
 }
 
 #[test]
-fn the_end_of_a_query_cancels_its_requests_in_the_queue_and_no_others() {
+fn the_end_of_a_query_cancels_its_requests_in_the_queue_and_not_the_others() {
     let mut lone = Lone::with_entries(rare(), 20);
     lone.starts = false;
     let (one, other) = (look(&mut lone, b"x"), look(&mut lone, b"y"));
@@ -138,24 +138,52 @@ fn the_end_of_a_query_cancels_its_requests_in_the_queue_and_no_others() {
     assert_eq!(asked(&lone, b"y"), []);
 }
 
+/// Another peer than `but` answers the lookup of x, and names this peer.
+fn answer_with(lone: &mut Lone, but: Id, named: Id) {
+    let mut open = lone.open.iter().filter(|sent| sent.looks_for(b"x"));
+    let sent = open.find(|sent| sent.peer != but);
+    let (request, peer) = sent
+        .map(|sent| (sent.request, sent.peer))
+        .expect("it is asked");
+    let closer = vec![PeerInfo::new(named, vec![address(77)])];
+    let response = Response::FindNode { closer };
+    lone.open.retain(|sent| sent.request != request);
+    let remote = address(peer.0);
+    lone.with(|kad, now| kad.handle_response(now, request, Some(&remote), response));
+}
+
 #[test]
 fn a_connected_peer_that_is_slow_is_not_asked_again_when_others_name_it() {
     let mut lone = Lone::with_entries(rare(), 3);
     let slow = Id(0);
     lone.connect(0, address(0));
+    lone.starts = false;
     look(&mut lone, b"x");
-    assert!(asked(&lone, b"x").contains(&slow));
-    // The query waits longer for peers that must be dialed.
-    lone.pass(SECOND);
     let mut open = lone.open.iter().filter(|sent| sent.looks_for(b"x"));
-    let other = open.find(|sent| sent.peer != slow).unwrap().clone();
-    let closer = vec![PeerInfo::new(slow, vec![address(77)])];
-    let response = Response::FindNode { closer };
-    let remote = address(other.peer.0);
-    lone.with(|kad, now| kad.handle_response(now, other.request, Some(&remote), response));
+    let request = open.find(|sent| sent.peer == slow).unwrap().request;
+    lone.with(|kad, now| kad.handle_started(now, request));
+    // The query loses patience with this peer, while the others are in the queue.
+    lone.pass(2 * SECOND);
+    answer_with(&mut lone, slow, slow);
     let cancelled = lone.cancelled.iter().filter(|sent| sent.looks_for(b"x"));
     assert_eq!(cancelled.count(), 0);
-    assert!(asked(&lone, b"x").contains(&slow) && lone.done.is_empty());
+    assert_eq!(asked(&lone, b"x").len(), 2);
+    assert!(lone.open.iter().any(|sent| sent.request == request));
+    assert!(lone.done.is_empty());
+}
+
+#[test]
+fn a_query_that_ends_leaves_no_request_to_a_silent_stranger() {
+    let mut lone = Lone::with_entries(rare(), 3);
+    let stranger = Id(200);
+    look(&mut lone, b"x");
+    answer_with(&mut lone, stranger, stranger);
+    lone.answer(|sent| sent.peer != stranger);
+    assert!(asked(&lone, b"x").contains(&stranger) && lone.done.is_empty());
+    // The query loses patience. The request itself would last for ten seconds.
+    lone.pass(4 * SECOND);
+    assert_eq!(lone.done.len(), 1);
+    assert_eq!(asked(&lone, b"x"), []);
 }
 
 #[test]
