@@ -199,7 +199,8 @@ async fn queries_end_when_the_task_of_the_part_ends() {
     let begun = part.begin(|kad, now| kad.get(now, KEY.to_vec()));
     let (_, waits) = begun.unwrap();
     drop(Finish(&part));
-    assert!(waits.await.is_err());
+    let ended = tokio::time::timeout(Duration::from_secs(20), waits).await;
+    assert!(ended.unwrap().is_err());
     let after = lonely.get_value(KEY.to_vec(), soon()).await;
     assert_eq!(after, Err(DhtError::ShutDown));
     end(vec![lonely]).await;
