@@ -47,8 +47,6 @@ pub(crate) enum Nature {
     Sybil,
     /// Names the accomplices and peers that do not exist.
     Liar,
-    /// Names the right peers with addresses at which nobody is.
-    Poisoner,
 }
 
 pub(crate) struct Node {

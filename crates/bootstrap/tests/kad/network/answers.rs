@@ -76,15 +76,11 @@ impl Network {
             };
         };
         let target = Key::of(key);
-        let nowhere = |last| Addr([9, 9, 9, last].into());
         let closer = if nature == Nature::Liar {
             (0..60)
-                .map(|_| PeerInfo::new(Id(self.random() | 1 << 63), vec![nowhere(9)]))
-                .collect()
-        } else if nature == Nature::Poisoner {
-            let nearest = self.nearest(&target, 20).into_iter();
-            nearest
-                .map(|id| PeerInfo::new(id, (1..9).map(nowhere).collect()))
+                .map(|_| {
+                    PeerInfo::new(Id(self.random() | 1 << 63), vec![Addr([9, 9, 9, 9].into())])
+                })
                 .collect()
         } else {
             let mut nearest: Vec<_> = self
