@@ -15,9 +15,14 @@
 //! - Only a peer that has answered is in the routing table. At most 2 per bucket and 3 per table are in one IPv4 /16 or IPv6 /32.
 //! - If the table has too few entries, the core asks the connected servers for peers and the host for connections, until the
 //!   table is full again. A query without any peer waits for a peer until the deadline of the query.
-//! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates. An answer adds at most k candidates.
+//! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates, each with at most 8 addresses. An answer adds at
+//!   most k candidates.
+//! - A peer is asked again if others name it with further addresses. Peers that name dead addresses therefore hide no other peer.
+//! - The time that a request spends in the host's queue fails no peer.
+//! - A full store of values or providers makes room in the subnet that has the most entries, because peer ids cost nothing.
 //! - Values, providers, publications, queries and requests in flight are bounded by [`KadConfig`] and by the constants here.
-//! - Addresses that the preset does not accept are neither dialed nor passed on. The core ignores a peer without any address.
+//! - Addresses that the preset does not accept are neither dialed nor passed on, and nor are addresses of this machine that a peer
+//!   elsewhere has named. The core ignores a peer without any address.
 //!
 //! # Limitations
 //!
@@ -49,13 +54,17 @@
 //! assert!(alice.knows(&"bob"));
 //! ```
 
+mod answers;
 mod config;
 mod key;
 mod links;
 mod lookup;
 mod message;
 mod mode;
+mod namers;
+mod own;
 mod peers;
+mod pending;
 mod place;
 mod query;
 mod requests;
@@ -82,21 +91,23 @@ pub use config::{KadConfig, Mode};
 pub use key::{Distance, Key};
 pub use links::Links;
 pub use message::{
-    MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record, Request, Response,
+    MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record,
+    Request, Response,
 };
 use mode::Serving;
+use namers::Namers;
 use peers::Peers;
+use pending::Pending;
 #[cfg(feature = "libp2p")]
 pub use place::place_of;
 pub use place::{Place, Preset};
 use query::{Kind, MAX_PROVIDERS, Purpose, Query, Stage};
-use requests::Pending;
 use rtt::Rtt;
 pub use serve::Reply;
 use size::Size;
 pub use status::KadStatus;
 pub use store::Refusal;
-use store::{Providers, Publication, Published, Values};
+use store::{Providers, Published, Values};
 use table::Table;
 use upkeep::Upkeep;
 pub use validate::{Namespaces, Validator};
@@ -199,12 +210,14 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             Kind::Find {
                 peer,
                 reached,
+                namers: Namers::of(None, known.len()),
                 addresses: known,
             },
         )
     }
 
-    /// Looks for a value. The query ends when [`KadConfig::quorum`] peers have returned a valid value, or when all peers near the
+    /// Looks for a value. The value that this node itself publishes or keeps is compared with those of the peers. It is the result
+    /// at once only if no peer is known. The query ends when [`KadConfig::quorum`] peers have returned a valid value, or when all peers near the
     /// key were asked. The peers near the key are the nearest k peers, and all peers that are nearer than the expected distance
     /// of the k-th nearest honest peer, at most 4 · k peers in all. Peers that have returned a worse value get the best value.
     ///
@@ -218,45 +231,6 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             values.add(None, record, &self.names);
         }
         self.start_for_host(now, key, Kind::Get(values))
-    }
-
-    /// Stores a value at the peers near its key, which are chosen as for [`Kad::get`]. The node stores the value again every
-    /// [`KadConfig::republish`] until [`Kad::unpublish`].
-    ///
-    /// # Errors
-    ///
-    /// The value is not acceptable, or too many queries are running.
-    pub fn put(
-        &mut self,
-        now: Instant,
-        key: Vec<u8>,
-        value: Vec<u8>,
-    ) -> Result<QueryId, QueryError> {
-        check_key(&key, MAX_KEY)?;
-        let record = Record::new(key, value);
-        if !record.fits() {
-            return Err(QueryError::ValueLength {
-                length: record.value.len(),
-            });
-        }
-        if !self.names.is_valid(&record.key, &record.value) {
-            return Err(QueryError::Invalid);
-        }
-        self.publish(now, Publication::Value(record))
-    }
-
-    /// Tells the peers near a key that this node provides the key. The node repeats this every [`KadConfig::republish`] until
-    /// [`Kad::unpublish`].
-    ///
-    /// # Errors
-    ///
-    /// The key has no acceptable length, this node has no address, or too many queries are running.
-    pub fn provide(&mut self, now: Instant, key: Vec<u8>) -> Result<QueryId, QueryError> {
-        check_key(&key, MAX_PROVIDER_KEY)?;
-        if self.local.addresses.is_empty() {
-            return Err(QueryError::NoAddress);
-        }
-        self.publish(now, Publication::Provider(key))
     }
 
     /// Looks for at least `count` providers of a key, or for all providers that the peers near the key know. Returns at most 256
@@ -275,7 +249,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         let own = self.providers.get(now, &key, MAX_PROVIDERS, 0);
         let found = own
             .into_iter()
-            .map(|info| (info.id, info.addresses))
+            .map(|info| {
+                let namers = Namers::of(None, info.addresses.len());
+                (info.id, (info.addresses, namers))
+            })
             .collect();
         self.start_for_host(
             now,
@@ -287,11 +264,6 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         )
     }
 
-    /// Stops publishing a key. Other peers keep the key until it expires. Returns whether the node published it.
-    pub fn unpublish(&mut self, key: &[u8]) -> bool {
-        self.published.remove(key)
-    }
-
     /// Ends a query, which causes the event [`KadEvent::Done`] with [`QueryError::Stopped`].
     pub fn stop(&mut self, query: QueryId) {
         if self
@@ -300,6 +272,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             .is_some_and(|query| query.purpose == Purpose::Host)
         {
             self.queries.remove(&query);
+            self.cancel_unwanted(query);
             self.events.push_back(KadEvent::Done {
                 query,
                 result: Err(QueryError::Stopped),
@@ -310,22 +283,6 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// The next event. Take all of them after each call of another method.
     pub fn poll_event(&mut self) -> Option<KadEvent<Id, A>> {
         self.events.pop_front()
-    }
-
-    fn own_value(&self, now: Instant, key: &[u8]) -> Option<Record> {
-        self.published
-            .value(key)
-            .cloned()
-            .or_else(|| self.values.get(now, key))
-    }
-
-    fn publish(&mut self, now: Instant, publication: Publication) -> Result<QueryId, QueryError> {
-        self.check_queries()?;
-        let (next, most) = (now + self.config.republish, self.config.max_published);
-        if !self.published.insert(publication.clone(), next, most) {
-            return Err(QueryError::TooManyPublished { limit: most });
-        }
-        self.start_for_host(now, publication.key().to_vec(), Kind::Store(publication))
     }
 
     fn start_for_host(

@@ -141,6 +141,39 @@ fn a_query_without_any_peer_waits_until_its_time_limit() {
     assert_refused(&get, 1, &["/app/name", "no peer of the DHT answered"]);
 }
 
+/// What the admin endpoint says about the DHT.
+fn status(home: &Home) -> Value {
+    use std::io::{Read, Write};
+    let socket = home.data_dir().join("admin");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let request = "GET /dht HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+#[test]
+fn what_the_node_publishes_is_counted_until_it_is_unpublished() {
+    let (home, other) = (Home::new().unwrap(), Home::new().unwrap());
+    let first = up(&home, &[]);
+    let _second = up(&other, &["--bootstrap", &first.addresses()[0]]);
+    assert_done(&dht(&other, &["put", "/app/name", "2"]));
+    assert_done(&dht(&other, &["provide", CID]));
+    assert_eq!(status(&other)["published"], 2);
+    let worse = dht(&other, &["put", "/app/name", "1"]);
+    assert_refused(&worse, 1, &["/app/name", "a better value"]);
+    for (what, left) in [("/app/name", 1), (CID, 0)] {
+        let ended = dht(&other, &["unpublish", what]);
+        assert_done(&ended);
+        assert_eq!(ended.stdout, ["no longer published"]);
+        assert_eq!(status(&other)["published"], left);
+        let again = dht(&other, &["unpublish", what]);
+        assert_refused(&again, 1, &[what, "this node does not publish it"]);
+    }
+}
+
 #[test]
 fn the_admin_endpoint_lists_the_routing_table() {
     let (home, other) = (Home::new().unwrap(), Home::new().unwrap());
@@ -148,18 +181,7 @@ fn the_admin_endpoint_lists_the_routing_table() {
     let second = up(&other, &["--bootstrap", &first.addresses()[0]]);
     // The query waits until the table has a peer.
     assert_done(&dht(&other, &["find", first.peer_id()]));
-    let table = |home: &Home| -> Value {
-        use std::io::{Read, Write};
-        let socket = home.data_dir().join("admin");
-        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-        let request = "GET /dht HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap()
-    };
-    let status = table(&other);
+    let status = status(&other);
     assert_eq!(status["serves"], true);
     assert_eq!(status["protocols"], json!(["/test/kad/1.0.0"]));
     assert_eq!(status["peers"], 1);

@@ -41,21 +41,25 @@ pub struct KadConfig {
     pub quorum: usize,
     /// The longest time of a query, including the time that the query waits for a first peer. Default: 60 s.
     pub query_timeout: Duration,
-    /// The longest time of one request, including its dial. Default: 10 s, the limit of go-libp2p and rust-libp2p.
+    /// The longest time of one request, including its dial, and the longest time that a request waits in the host's queue before
+    /// that. Default: 10 s, the limit of go-libp2p and rust-libp2p.
     pub request_timeout: Duration,
     /// Below this number of entries, the table asks the connected peers and the host for more. Default: 4.
     pub min_peers: usize,
-    /// The time between two lookups of the node itself. Default: 10 min, as in go-libp2p.
+    /// The time between two lookups of the node itself, and the pause after the first failure of a publication. Default: 10 min,
+    /// as in go-libp2p.
     pub refresh: Duration,
     /// The time without a lookup in a bucket after which the node looks up a key in the bucket. Default: 1 h, as in the paper.
     pub bucket_refresh: Duration,
     /// How long values and providers are kept. Default: 48 h, as in the public network.
     pub expiry: Duration,
-    /// How often the node's own values and providers are published again. Default: 22 h, as in the public network.
+    /// How often the node's own values and providers are published again, and the longest pause after a failure. Default: 22 h, as
+    /// in the public network.
     pub republish: Duration,
     /// How many values of other peers are kept. Default: 1,024, at most 10 MiB.
     pub max_values: usize,
-    /// How many provider records of other peers are kept. Default: 16,384, about 8 MiB with 8 addresses each.
+    /// How many provider records of other peers are kept. Default: 16,384, at most 32 MiB of multiaddrs: 8 of
+    /// [`super::MAX_ADDRESS_BYTES`] in each.
     pub max_providers: usize,
     /// How many keys the node publishes itself. Default: 1,024.
     pub max_published: usize,

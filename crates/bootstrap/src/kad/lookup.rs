@@ -10,12 +10,18 @@
 //!
 //! If far more peers are within the reach than the size of the network suggests, the lookup *scouts*: it asks the peers around
 //! the target for their own neighbours, because their answers about the target would name only the attacker's peers.
+//!
+//! A peer may be named with addresses at which it is not. If further peers name it with other addresses, the lookup asks it again.
+
+mod candidate;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::candidate::Ask;
+use self::candidate::{Candidate, State};
 use super::{
     key::{Distance, Key},
-    message::{MAX_ADDRESSES, PeerInfo},
+    message::PeerInfo,
 };
 
 /// How many candidates are kept, in units of k.
@@ -27,9 +33,6 @@ const MAX_REQUESTS: usize = 12;
 /// How many peers within the reach are asked, in units of k.
 const MAX_WITHIN: usize = 4;
 
-/// A peer whose named peers fail that many times, and more often than they answer, is believed no more.
-const MAX_LIES: u16 = 4;
-
 /// The figures of a lookup.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -38,39 +41,6 @@ pub(crate) struct Limits {
     pub(crate) beta: usize,
     /// Up to which distance peers are asked beyond the nearest k.
     pub(crate) reach: Option<Distance>,
-}
-
-/// What to ask a peer for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// The target of the lookup.
-    Target,
-    /// The peers nearest to the asked peer itself.
-    Itself,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    New,
-    Waiting,
-    /// It has not answered in time. The lookup does not wait, but takes a late answer.
-    Slow,
-    Answered,
-    Failed,
-}
-
-#[derive(Debug)]
-struct Candidate<Id, A> {
-    info: PeerInfo<Id, A>,
-    state: State,
-    /// The state of the request for its neighbours.
-    scouted: State,
-    /// How many answers led to this peer.
-    hops: u32,
-    /// Who named it first.
-    named_by: Option<Distance>,
-    /// How many of the peers that it was first to name have answered and failed.
-    named: (u16, u16),
 }
 
 /// A peer that has answered.
@@ -159,7 +129,7 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
             None => (self.next_scout()?, Ask::Itself),
         };
         let candidate = self.candidates.get_mut(&distance)?;
-        *candidate.state_of(ask) = State::Waiting;
+        candidate.ask(ask);
         (self.requests, self.waiting) = (self.requests + 1, self.waiting + 1);
         Some((distance, ask, candidate.info.clone()))
     }
@@ -217,25 +187,35 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
 
     /// A request to this peer has failed.
     pub(crate) fn failed(&mut self, distance: Distance, ask: Ask) {
-        let Some(candidate) = self.candidates.get_mut(&distance) else {
-            return;
-        };
-        let before = std::mem::replace(candidate.state_of(ask), State::Failed);
-        self.waiting -= usize::from(before == State::Waiting);
-        let named_by = candidate.named_by;
-        if ask == Ask::Target {
-            self.credit(named_by, false);
+        let namer = self.candidates.get(&distance).map(|known| known.named_by);
+        self.skip(distance, ask);
+        if let Some(namer) = namer.filter(|_| ask == Ask::Target) {
+            self.credit(namer, false);
         }
+    }
+
+    /// This peer cannot be asked, for a reason that says nothing about those who named it.
+    pub(crate) fn skip(&mut self, distance: Distance, ask: Ask) {
+        self.end(distance, ask, |peer| peer.give_up(ask, State::Failed));
+    }
+
+    /// A request to this peer did not leave this node in time. The lookup tries it again.
+    pub(crate) fn unsent(&mut self, distance: Distance, ask: Ask) {
+        self.end(distance, ask, |peer| peer.unsent(ask));
     }
 
     /// A peer takes longer than others: the lookup does not wait for it any more, but takes a late answer.
     pub(crate) fn slow(&mut self, distance: Distance, ask: Ask) {
+        let peer = self.candidates.get_mut(&distance);
+        if peer.is_some_and(|peer| *peer.state_of(ask) == State::Waiting) {
+            self.end(distance, ask, |peer| peer.give_up(ask, State::Slow));
+        }
+    }
+
+    fn end(&mut self, distance: Distance, ask: Ask, end: impl FnOnce(&mut Candidate<Id, A>)) {
         if let Some(candidate) = self.candidates.get_mut(&distance) {
-            let state = candidate.state_of(ask);
-            if *state == State::Waiting {
-                *state = State::Slow;
-                self.waiting -= 1;
-            }
+            self.waiting -= usize::from(*candidate.state_of(ask) == State::Waiting);
+            end(candidate);
         }
     }
 
@@ -319,27 +299,13 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         if distance == self.local {
             return;
         }
-        if let Some(known) = self.candidates.get_mut(&distance) {
-            for address in info.addresses {
-                let known = &mut known.info.addresses;
-                if known.len() < MAX_ADDRESSES && !known.contains(&address) {
-                    known.push(address);
-                }
+        match self.candidates.get_mut(&distance) {
+            Some(known) => known.learn(info.addresses, named_by),
+            None => {
+                let candidate = Candidate::new(info, named_by, hops);
+                self.candidates.insert(distance, candidate);
             }
-            return;
         }
-        let (state, scouted) = (State::New, State::New);
-        self.candidates.insert(
-            distance,
-            Candidate {
-                info,
-                state,
-                scouted,
-                hops,
-                named_by,
-                named: (0, 0),
-            },
-        );
     }
 
     /// Forgets the farthest candidates that were not asked.
@@ -362,35 +328,16 @@ impl<Id: Clone + Into<Vec<u8>>, A: Clone + PartialEq> Lookup<Id, A> {
         }
     }
 
-    /// A peer that `namer` named first has answered or failed. The other peers that a liar named are forgotten.
+    /// A peer at an address of `namer` has answered or failed. The other peers that a liar named are forgotten.
     fn credit(&mut self, namer: Option<Distance>, answered: bool) {
         let Some(candidate) = namer.and_then(|namer| self.candidates.get_mut(&namer)) else {
             return;
         };
-        let count = if answered {
-            &mut candidate.named.0
-        } else {
-            &mut candidate.named.1
-        };
-        *count = count.saturating_add(1);
+        candidate.credit(answered);
         if candidate.lies() {
             self.candidates
                 .retain(|_, other| other.state != State::New || other.named_by != namer);
         }
-    }
-}
-
-impl<Id, A> Candidate<Id, A> {
-    fn state_of(&mut self, ask: Ask) -> &mut State {
-        match ask {
-            Ask::Target => &mut self.state,
-            Ask::Itself => &mut self.scouted,
-        }
-    }
-
-    fn lies(&self) -> bool {
-        let (answered, failed) = self.named;
-        failed >= MAX_LIES && failed > answered
     }
 }
 

@@ -14,6 +14,9 @@ pub const MAX_PROVIDER_KEY: usize = 80;
 /// The number of addresses of a peer that the node keeps and passes on.
 pub const MAX_ADDRESSES: usize = 8;
 
+/// The longest address that counts, in bytes. Longer ones are ignored.
+pub const MAX_ADDRESS_BYTES: usize = 256;
+
 /// A peer with its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo<Id, A> {

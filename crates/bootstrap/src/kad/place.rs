@@ -3,6 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+#[cfg(feature = "libp2p")]
+use super::message::MAX_ADDRESS_BYTES;
+
 /// The place to which an address leads. The host passes the core a function from addresses to places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,6 +31,21 @@ pub enum Preset {
     /// Your own network, such as a LAN or one machine. The node also accepts private addresses, and no cap applies to
     /// them.
     Private,
+}
+
+impl Place {
+    /// The place to which an address leads that a peer at `from` has named. Only a peer on this machine may name addresses of this
+    /// machine: a peer elsewhere could otherwise make this node dial programs here.
+    pub(crate) fn named_by(self, from: Option<Self>) -> Self {
+        let is_here = |place: Self| match place {
+            Self::Ip(ip) | Self::Relayed(Some(ip)) => ip.to_canonical().is_loopback(),
+            _ => false,
+        };
+        match is_here(self) && !from.is_some_and(is_here) {
+            true => Self::Unusable,
+            false => self,
+        }
+    }
 }
 
 impl Preset {
@@ -60,6 +78,25 @@ impl Preset {
             _ => Some(Subnet::UNKNOWN),
         }
     }
+
+    /// The site of a peer at this place.
+    pub(crate) fn site(self, place: Option<Place>) -> Site {
+        match (self.subnet(place), place) {
+            (Some(subnet), _) => Site::Subnet(subnet),
+            (None, Some(Place::Ip(ip))) => Site::Host(host(ip)),
+            (None, _) => Site::Unknown,
+        }
+    }
+}
+
+/// The site of a peer that stores something here. All peer ids of a site share their places in a full store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Site {
+    Subnet(Subnet),
+    /// A host in a private network. IPv6 hosts are counted by their /64.
+    Host(IpAddr),
+    /// A peer in a private network whose IP address is not known.
+    Unknown,
 }
 
 /// An IPv4 /16 or an IPv6 /32.
@@ -82,6 +119,14 @@ pub(crate) fn household(ip: IpAddr) -> (bool, u64) {
     match ip.to_canonical() {
         IpAddr::V4(v4) => (true, u64::from(v4.to_bits() >> 8)),
         IpAddr::V6(v6) => (false, (v6.to_bits() >> 64) as u64),
+    }
+}
+
+/// An IPv4 address, or the first address of an IPv6 /64.
+fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -118,18 +163,26 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     (a & 0xe000 == 0x2000 || translated) && !documentation
 }
 
-/// The place to which a multiaddr leads.
+/// The place to which a multiaddr leads. An address of more than [`MAX_ADDRESS_BYTES`] and a name of this machine, such as
+/// `localhost`, lead nowhere.
 #[cfg(feature = "libp2p")]
 pub fn place_of(address: &multiaddr::Multiaddr) -> Place {
     use multiaddr::Protocol;
     let mut place = Place::Unusable;
+    if address.len() > MAX_ADDRESS_BYTES {
+        return place;
+    }
     for (index, part) in address.iter().enumerate() {
         match part {
             Protocol::Ip4(ip) if index == 0 => place = Place::Ip(ip.into()),
             Protocol::Ip6(ip) if index <= 1 && place == Place::Unusable => {
                 place = Place::Ip(ip.into())
             }
-            Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) if index == 0 => {
+            Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) if index == 0 => {
+                // A name of this machine (RFC 6761), which no other peer may name.
+                if is_localhost(&name) {
+                    return Place::Unusable;
+                }
                 place = Place::Named
             }
             Protocol::P2pCircuit => {
@@ -142,6 +195,12 @@ pub fn place_of(address: &multiaddr::Multiaddr) -> Place {
         }
     }
     place
+}
+
+#[cfg(feature = "libp2p")]
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -222,6 +281,47 @@ mod tests {
         assert!(Preset::Private.subnet(Some(ip("8.8.1.1"))).is_some());
     }
 
+    #[test]
+    fn only_a_peer_on_this_machine_may_name_addresses_of_this_machine() {
+        let relayed = |text: &str| Place::Relayed(Some(text.parse().unwrap()));
+        for here in [
+            ip("127.0.0.1"),
+            ip("::1"),
+            ip("::ffff:127.0.0.1"),
+            relayed("127.0.0.2"),
+        ] {
+            assert_eq!(here.named_by(Some(ip("127.0.0.9"))), here);
+            for from in [Some(ip("192.168.0.1")), Some(Place::Named), None] {
+                assert_eq!(here.named_by(from), Place::Unusable);
+            }
+        }
+        for there in [
+            ip("192.168.0.1"),
+            ip("8.8.8.8"),
+            relayed("8.8.8.8"),
+            Place::Named,
+        ] {
+            assert_eq!(there.named_by(None), there);
+        }
+    }
+
+    #[test]
+    fn senders_are_counted_by_subnet_and_in_a_private_network_by_host() {
+        let site = |preset: Preset, text: &str| preset.site(Some(ip(text)));
+        let same = |preset, one, other| site(preset, one) == site(preset, other);
+        assert!(same(Preset::Amino, "8.8.1.1", "8.8.2.2"));
+        assert!(same(Preset::Private, "8.8.1.1", "8.8.2.2"));
+        assert!(!same(Preset::Private, "10.0.0.1", "10.0.0.2"));
+        assert!(same(Preset::Private, "10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(same(Preset::Private, "fd00::1", "fd00::2"));
+        assert!(!same(Preset::Private, "fd00::1", "fd00:0:0:1::1"));
+        assert_eq!(Preset::Private.site(None), Site::Unknown);
+        assert_eq!(
+            Preset::Amino.site(None),
+            Preset::Amino.site(Some(Place::Named))
+        );
+    }
+
     #[cfg(feature = "libp2p")]
     #[test]
     fn a_multiaddr_leads_to_its_first_host_or_to_a_relay() {
@@ -229,6 +329,12 @@ mod tests {
         assert_eq!(place("/ip4/8.8.8.8/tcp/1"), ip("8.8.8.8"));
         assert_eq!(place("/ip6zone/eth0/ip6/fe80::1/tcp/1"), ip("fe80::1"));
         assert_eq!(place("/dns4/example.org/tcp/1"), Place::Named);
+        for here in ["/dns4/localhost/tcp/1", "/dns/a.LocalHost./tcp/1"] {
+            assert_eq!(place(here), Place::Unusable, "{here}");
+        }
+        let long = |parts| format!("/ip4/8.8.8.8{}", "/tcp/1".repeat(parts));
+        assert_eq!(place(&long(83)), ip("8.8.8.8"), "254 bytes");
+        assert_eq!(place(&long(84)), Place::Unusable, "257 bytes");
         assert_eq!(place("/memory/1"), Place::Unusable);
         assert_eq!(place("/tcp/1"), Place::Unusable);
         let circuit = "/ip4/8.8.8.8/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";

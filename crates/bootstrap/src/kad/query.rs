@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
+    key::Distance,
     lookup::Lookup,
-    message::{MAX_ADDRESSES, PeerInfo, Record, Request},
+    message::{PeerInfo, Record, Request},
+    namers::Namers,
     store::Publication,
     validate::Namespaces,
     view::{Outcome, QueryError},
@@ -43,12 +45,13 @@ pub(super) enum Kind<Id, A> {
         peer: Id,
         reached: bool,
         addresses: Vec<A>,
+        namers: Namers,
     },
     Get(Values<Id, A>),
     Store(Publication),
     Providers {
         count: usize,
-        found: BTreeMap<Id, Vec<A>>,
+        found: BTreeMap<Id, (Vec<A>, Namers)>,
     },
 }
 
@@ -65,11 +68,12 @@ pub(super) enum Stage<Id, A> {
     },
 }
 
-/// The values that a GET has found. Their number is at most the quorum.
+/// The values that a GET has found. Their number is at most the quorum. The value of this node itself is compared with the others,
+/// but does not count as an answer, because the others may have a better one.
 #[derive(Debug)]
 pub(super) struct Values<Id, A> {
     pub(super) quorum: usize,
-    /// The best value.
+    /// The best value, with the longest time to live that its holders name. A holder may lie about this time.
     pub(super) best: Option<Record>,
     /// Whether this node itself has the best value.
     own: usize,
@@ -103,6 +107,8 @@ impl<Id: Clone, A: Clone> Values<Id, A> {
         if order.is_gt() {
             self.stale.append(&mut self.holders);
             (self.own, self.best) = (0, Some(record));
+        } else if let Some(best) = self.best.as_mut().filter(|best| best.value == record.value) {
+            best.ttl = best.ttl.zip(record.ttl).map(|(one, other)| one.max(other));
         }
         match holder {
             None => self.own = usize::from(order.is_ge()),
@@ -113,7 +119,7 @@ impl<Id: Clone, A: Clone> Values<Id, A> {
 
     /// How many peers have returned a value.
     fn answers(&self) -> usize {
-        self.holders() + self.stale.len()
+        self.holders.len() + self.stale.len()
     }
 
     pub(super) fn holders(&self) -> usize {
@@ -142,37 +148,35 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
         }
     }
 
-    /// A peer has named others: one of them may be the peer that is looked for.
-    pub(super) fn note_named(&mut self, named: &[PeerInfo<Id, A>]) {
+    /// Whether the query has a result although no peer can be asked: the value of this node itself.
+    pub(super) fn has_own_result(&self) -> bool {
+        matches!(&self.kind, Kind::Get(values) if values.best.is_some())
+    }
+
+    /// A peer has named others: one of them may be the peer that is looked for. `namer` is the distance of the peer from the key.
+    pub(super) fn note_named(&mut self, namer: Distance, named: &[PeerInfo<Id, A>]) {
         let Kind::Find {
-            peer, addresses, ..
+            peer,
+            addresses,
+            namers,
+            ..
         } = &mut self.kind
         else {
             return;
         };
-        for address in named
-            .iter()
-            .filter(|info| info.id == *peer)
-            .flat_map(|info| &info.addresses)
-        {
-            if addresses.len() < MAX_ADDRESSES && !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
+        for info in named.iter().filter(|info| info.id == *peer) {
+            namers.learn(addresses, info.addresses.clone(), Some(namer));
         }
     }
 
-    pub(super) fn note_providers(&mut self, providers: Vec<PeerInfo<Id, A>>) {
+    pub(super) fn note_providers(&mut self, namer: Distance, providers: Vec<PeerInfo<Id, A>>) {
         let Kind::Providers { found, .. } = &mut self.kind else {
             return;
         };
         for provider in providers {
             if found.len() < MAX_PROVIDERS || found.contains_key(&provider.id) {
-                let addresses = found.entry(provider.id).or_default();
-                for address in provider.addresses {
-                    if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
-                        addresses.push(address);
-                    }
-                }
+                let (addresses, namers) = found.entry(provider.id).or_default();
+                namers.learn(addresses, provider.addresses, Some(namer));
             }
         }
     }
@@ -190,6 +194,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
                 peer,
                 reached,
                 addresses,
+                ..
             } if *reached || !addresses.is_empty() => Ok(Outcome::Found {
                 peer: PeerInfo::new(peer.clone(), std::mem::take(addresses)),
                 reached: *reached,
@@ -212,7 +217,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
                 let found = std::mem::take(found).into_iter();
                 Ok(Outcome::Providers {
                     providers: found
-                        .map(|(id, addresses)| PeerInfo::new(id, addresses))
+                        .map(|(id, (addresses, _))| PeerInfo::new(id, addresses))
                         .collect(),
                 })
             }
@@ -233,5 +238,50 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Query<Id, A> {
             hops: lookup.answerers().next().map_or(0, |nearest| nearest.hops),
             requests: lookup.requests(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::kad::validate::Validator;
+
+    fn record(value: &str, ttl: Option<u64>) -> Record {
+        let mut record = Record::new(b"/a/k".to_vec(), value.into());
+        record.ttl = ttl.map(Duration::from_secs);
+        record
+    }
+
+    fn peer(id: u32) -> Option<PeerInfo<u32, ()>> {
+        Some(PeerInfo::new(id, vec![()]))
+    }
+
+    #[test]
+    fn the_best_value_has_the_longest_time_to_live_of_its_holders() {
+        let names = Namespaces::new().with("a", Validator::new(|_, _| true));
+        let mut values = Values::new(9);
+        for (id, value, ttl) in [(1, "1", None), (2, "2", Some(1)), (3, "2", Some(600))] {
+            values.add(peer(id), record(value, ttl), &names);
+        }
+        assert_eq!(values.best, Some(record("2", Some(600))));
+        values.add(peer(4), record("2", None), &names);
+        values.add(peer(5), record("2", Some(1)), &names);
+        assert_eq!(values.best, Some(record("2", None)));
+        assert_eq!((values.holders(), values.stale.len()), (4, 1));
+    }
+
+    #[test]
+    fn the_own_value_is_compared_but_is_no_answer() {
+        let names = Namespaces::new().with("a", Validator::new(|_, _| true));
+        for (own, best, holders) in [("2", "2", 1), ("1", "1", 2), ("0", "1", 1)] {
+            let mut values = Values::new(1);
+            values.add(None, record(own, None), &names);
+            assert_eq!(values.answers(), 0);
+            values.add(peer(1), record("1", None), &names);
+            assert_eq!(values.best, Some(record(best, None)));
+            assert_eq!((values.answers(), values.holders()), (1, holders));
+        }
     }
 }

@@ -1,90 +1,27 @@
 //! Requests in flight: sending, answers and timeouts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Kad,
+    answers::distinct,
     key::{Distance, Key},
     keys_where,
-    lookup::Ask,
-    message::{MAX_ADDRESSES, PeerInfo, Request, Response},
+    message::{PeerInfo, Request, Response},
+    pending::{Expects, Pending, Wants},
     query::{Kind, Stage},
-    table::Changed,
     view::{Failure, KadEvent, QueryId, RequestId},
 };
 
 /// How many requests are in flight at most. Beyond, the oldest is given up.
 const MAX_IN_FLIGHT: usize = 1024;
 
-/// How many requests may be in flight only to learn whether a peer answers.
+/// How many requests may wait for an answer only to learn whether a peer answers. Late ones do not count, so that silent peers
+/// hold up no others.
 const MAX_PROBES: usize = 16;
 
-#[derive(Debug)]
-pub(super) struct Pending<Id, A> {
-    peer: PeerInfo<Id, A>,
-    pub(super) wants: Wants,
-    expects: Expects,
-    sent: Instant,
-    /// Until when a lookup waits. `None`: the lookup does not wait any more.
-    patience: Option<Instant>,
-    until: Instant,
-    connected: bool,
-}
-
-impl<Id: Clone + Ord + Into<Vec<u8>>, A> Pending<Id, A> {
-    pub(super) fn is_of(&self, peer: &Id) -> bool {
-        self.peer.id == *peer
-    }
-
-    pub(super) fn has_key(&self, key: &Key) -> bool {
-        Key::of(self.peer.id.clone().into()) == *key
-    }
-}
-
-/// Who waits for the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wants {
-    Lookup(QueryId, Distance, Ask),
-    Store(QueryId),
-    /// The routing table only.
-    Table,
-    /// Nobody: a value that a GET has found is copied to a peer.
-    Repair,
-}
-
-/// The kind of answer that fits.
-#[derive(Debug, Clone, Copy)]
-enum Expects {
-    Empty,
-    Closer,
-    Value,
-    /// The echo of the value with this hash.
-    Stored(Key),
-    Providers,
-}
-
-impl Expects {
-    fn of<Id, A>(request: &Request<Id, A>) -> Self {
-        match request {
-            Request::Ping | Request::AddProvider { .. } => Self::Empty,
-            Request::FindNode { .. } => Self::Closer,
-            Request::GetValue { .. } => Self::Value,
-            Request::PutValue { record } => Self::Stored(Key::of(&record.value)),
-            Request::GetProviders { .. } => Self::Providers,
-        }
-    }
-
-    fn fits<Id, A>(self, response: &Response<Id, A>) -> bool {
-        match (self, response) {
-            (Self::Empty, Response::Empty)
-            | (Self::Closer, Response::FindNode { .. })
-            | (Self::Value, Response::GetValue { .. })
-            | (Self::Providers, Response::GetProviders { .. }) => true,
-            (Self::Stored(hash), Response::PutValue { record }) => Key::of(&record.value) == hash,
-            _ => false,
-        }
-    }
-}
+/// The shortest wait for a peer that stores something: it may check a signature and write to a disk first.
+const STORING: Duration = Duration::from_secs(3);
 
 impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// A peer has answered a request. `remote` is the peer's address on the connection, which decides its subnet. For an
@@ -105,18 +42,37 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
         let silent = matches!(response, Response::Empty);
         if !silent {
-            let took = now.saturating_duration_since(pending.sent);
-            self.rtt.measured(pending.connected, took);
+            if let Some(started) = pending.started {
+                let took = now.saturating_duration_since(started);
+                self.rtt.measured(pending.connected, took);
+            }
             self.heard(now, &pending.peer, remote);
         }
         match pending.wants {
             Wants::Lookup(query, distance, ask) => {
-                self.look(query, distance, ask, &pending.peer, response)
+                self.look(query, (distance, ask), &pending.peer, remote, response)
             }
-            Wants::Store(query) => self.stored(query, true),
+            Wants::Store(query) => self.stored(query, pending.is_late, true),
             Wants::Table | Wants::Repair => {}
         }
         self.settle(now);
+    }
+
+    /// A request has left the queue of the host, which now dials the peer or opens a stream. The time before does not count as
+    /// the peer's. Returns the new time to give up. `None`: the core does not wait for this request any more.
+    pub fn handle_started(&mut self, now: Instant, request: RequestId) -> Option<Instant> {
+        let pending = self.requests.get_mut(&request)?;
+        if pending.started.is_none() {
+            let most = self.config.request_timeout;
+            let patience = self.rtt.patience(pending.connected, most);
+            let patience = match pending.wants {
+                Wants::Store(_) => patience.max(STORING),
+                _ => patience,
+            };
+            (pending.started, pending.until) = (Some(now), now + most);
+            pending.patience = (!pending.is_late).then_some(now + patience.min(most));
+        }
+        Some(pending.until)
     }
 
     /// A request has failed, or its answer did not arrive in time.
@@ -138,19 +94,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         if self.peers.is_suspect(&peer.id) || peer.id == self.local.id {
             return false;
         }
-        if self.requests.len() >= MAX_IN_FLIGHT
-            && let Some((request, oldest)) = self.requests.pop_first()
-        {
-            self.events.push_back(KadEvent::Cancel { request });
-            self.fail(now, &oldest, Failure::Unreachable);
-        }
-        for address in self.peers.addresses(&peer.id) {
-            if peer.addresses.len() < MAX_ADDRESSES && !peer.addresses.contains(address) {
-                peer.addresses.push(address.clone());
-            }
-        }
-        let connected = self.peers.is_connected(&peer.id);
-        let patience = now + self.rtt.patience(connected, self.config.request_timeout);
+        let entry = self.table.get(&Key::of(peer.id.clone().into()));
+        let entry = entry.filter(|entry| !entry.is_failing());
+        let proven = entry.map_or(&[][..], |entry| &entry.info.addresses);
+        let told = self.peers.addresses(&peer.id);
+        peer.addresses = distinct(told.iter().chain(proven).chain(&peer.addresses));
         let until = now + self.config.request_timeout;
         let request = RequestId(self.next_id());
         let expects = Expects::of(&message);
@@ -161,15 +109,16 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             message,
             until,
         });
-        let patience = Some(patience);
+        let connected = self.peers.is_connected(&peer.id);
         self.requests.insert(
             request,
             Pending {
                 peer,
                 wants,
                 expects,
-                sent: now,
-                patience,
+                started: None,
+                patience: None,
+                is_late: false,
                 until,
                 connected,
             },
@@ -177,14 +126,58 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         true
     }
 
+    /// Gives up the oldest requests if there are too many. This is no fault of their peers.
+    pub(super) fn trim_requests(&mut self) {
+        while self.requests.len() > MAX_IN_FLIGHT
+            && let Some((request, oldest)) = self.requests.pop_first()
+        {
+            self.events.push_back(KadEvent::Cancel { request });
+            self.spare(&oldest, false);
+        }
+    }
+
+    pub(super) fn is_in_flight(&self, wants: Wants) -> bool {
+        self.requests.values().any(|pending| pending.wants == wants)
+    }
+
+    /// Ends an earlier request for the same answer.
+    pub(super) fn withdraw(&mut self, wants: Wants) {
+        let earlier = keys_where(&self.requests, |pending| pending.wants == wants);
+        self.cancel(earlier);
+    }
+
+    /// Ends the requests of a query that has ended, if they are still in the queue of the host, or if a lookup has lost patience
+    /// with a peer that is not in the routing table. Their dials would hold up other requests.
+    pub(super) fn cancel_unwanted(&mut self, query: QueryId) {
+        let unwanted = keys_where(&self.requests, |pending| {
+            let is_entry = || {
+                let key = Key::of(pending.peer.id.clone().into());
+                self.table.get(&key).is_some()
+            };
+            let is_late = pending.is_late && matches!(pending.wants, Wants::Lookup(..));
+            let is_of_query = pending.wants.is_of(query);
+            is_of_query && (pending.started.is_none() || is_late && !is_entry())
+        });
+        self.cancel(unwanted);
+    }
+
+    fn cancel(&mut self, requests: Vec<RequestId>) {
+        for request in requests {
+            self.requests.remove(&request);
+            self.events.push_back(KadEvent::Cancel { request });
+        }
+    }
+
     /// Asks a peer only to learn whether it answers.
     pub(super) fn probe(&mut self, now: Instant, peer: PeerInfo<Id, A>) -> bool {
-        let probes = self
-            .requests
-            .values()
-            .filter(|pending| pending.wants == Wants::Table);
         let key = self.local.id.clone().into();
-        probes.count() < MAX_PROBES && self.send(now, Wants::Table, peer, Request::FindNode { key })
+        self.may_probe() && self.send(now, Wants::Table, peer, Request::FindNode { key })
+    }
+
+    pub(super) fn may_probe(&self) -> bool {
+        let requests = self.requests.values();
+        let probes = requests.filter(|pending| pending.wants == Wants::Table && !pending.is_late);
+        probes.count() < MAX_PROBES
     }
 
     pub(super) fn is_asked(&self, peer: &Id) -> bool {
@@ -198,9 +191,13 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             self.lose_patience(request);
         }
         for request in keys_where(&self.requests, |pending| pending.until <= now) {
-            if let Some(pending) = self.requests.remove(&request) {
-                self.events.push_back(KadEvent::Cancel { request });
-                self.fail(now, &pending, Failure::Unreachable);
+            let Some(pending) = self.requests.remove(&request) else {
+                continue;
+            };
+            self.events.push_back(KadEvent::Cancel { request });
+            match pending.started {
+                Some(_) => self.fail(now, &pending, Failure::Unreachable),
+                None => self.spare(&pending, true),
             }
         }
     }
@@ -213,10 +210,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     }
 
     fn lose_patience(&mut self, request: RequestId) {
-        let Some(pending) = self.requests.get_mut(&request) else {
+        let pending = self.requests.get_mut(&request);
+        let Some(pending) = pending.filter(|pending| !pending.is_late) else {
             return;
         };
-        pending.patience = None;
+        (pending.patience, pending.is_late) = (None, true);
         match pending.wants {
             Wants::Lookup(query, distance, ask) => {
                 if let Some(Stage::Looking(lookup)) =
@@ -226,21 +224,14 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     self.touched.insert(query);
                 }
             }
-            Wants::Store(query) => {
-                pending.wants = Wants::Repair;
-                self.stored(query, false);
-            }
+            Wants::Store(query) => self.stored(query, false, false),
             Wants::Table | Wants::Repair => {}
         }
     }
 
     /// When the next request is late.
     pub(super) fn requests_due(&self) -> Option<Instant> {
-        let due = self
-            .requests
-            .values()
-            .map(|pending| pending.patience.unwrap_or(pending.until));
-        due.min()
+        self.requests.values().map(Pending::due).min()
     }
 
     fn fail(&mut self, now: Instant, pending: &Pending<Id, A>, failure: Failure) {
@@ -267,122 +258,40 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 }
                 self.touched.insert(id);
             }
-            Wants::Store(query) => self.stored(query, false),
+            Wants::Store(query) => self.stored(query, pending.is_late, false),
             Wants::Table | Wants::Repair => {}
         }
     }
 
-    /// An answer for a lookup.
-    fn look(
-        &mut self,
-        id: QueryId,
-        distance: Distance,
-        ask: Ask,
-        peer: &PeerInfo<Id, A>,
-        response: Response<Id, A>,
-    ) {
-        let (record, providers, closer) = match response {
-            Response::FindNode { closer } => (None, Vec::new(), closer),
-            Response::GetValue { record, closer } => (record, Vec::new(), closer),
-            Response::GetProviders { providers, closer } => (None, providers, closer),
-            Response::Empty | Response::PutValue { .. } => return,
-        };
-        let (place, preset) = (self.place, self.config.preset);
-        let providers = usable(providers, |address| preset.accepts_provider(place(address)));
-        let Some(query) = self.queries.get_mut(&id) else {
-            return;
-        };
-        if matches!(query.kind, Kind::Find { .. }) {
-            // The peer may be behind a relay.
-            query.note_named(&usable(closer.clone(), |address| {
-                preset.accepts_provider(place(address))
-            }));
-        }
-        if let Kind::Find {
-            reached, addresses, ..
-        } = &mut query.kind
-            && distance == Distance::ZERO
-        {
-            *reached = true;
-            if addresses.is_empty() {
-                addresses.clone_from(&peer.addresses);
+    /// A request was given up for a reason that says nothing about its peer. `again`: the lookup tries it again.
+    fn spare(&mut self, pending: &Pending<Id, A>, again: bool) {
+        match pending.wants {
+            Wants::Lookup(id, distance, ask) => {
+                let query = self.queries.get_mut(&id);
+                if let Some(Stage::Looking(lookup)) = query.map(|query| &mut query.stage) {
+                    match again {
+                        true => lookup.unsent(distance, ask),
+                        false => lookup.skip(distance, ask),
+                    }
+                    self.touched.insert(id);
+                }
             }
+            Wants::Store(query) => self.stored(query, pending.is_late, false),
+            Wants::Table | Wants::Repair => {}
         }
-        let closer = usable(closer, |address| preset.accepts(place(address)));
-        if let Stage::Looking(lookup) = &mut query.stage {
-            lookup.answered(distance, ask, closer);
-        }
-        query.note_providers(providers);
-        if let (Kind::Get(values), Some(record)) = (&mut query.kind, record)
-            && record.key == query.key
-            && record.fits()
-            && self.names.is_valid(&record.key, &record.value)
-        {
-            values.add(Some(peer.clone()), record, &self.names);
-        }
-        self.touched.insert(id);
     }
 
-    fn stored(&mut self, query: QueryId, confirmed: bool) {
+    /// A peer has confirmed that it stores something, or it has failed to. The query does not wait for a late answer any more,
+    /// but counts it.
+    fn stored(&mut self, query: QueryId, is_late: bool, confirmed: bool) {
         let stage = self.queries.get_mut(&query).map(|query| &mut query.stage);
         if let Some(Stage::Storing {
             waiting, stored, ..
         }) = stage
         {
-            *waiting = waiting.saturating_sub(1);
+            *waiting = waiting.saturating_sub(usize::from(!is_late));
             *stored += usize::from(confirmed);
             self.touched.insert(query);
         }
     }
-
-    /// A peer has answered: it enters the routing table, if it has an address that counts.
-    fn heard(&mut self, now: Instant, peer: &PeerInfo<Id, A>, remote: Option<&A>) {
-        let (place, preset) = (self.place, self.config.preset);
-        let told = self.peers.addresses(&peer.id).iter().chain(&peer.addresses);
-        let mut addresses: Vec<A> = Vec::new();
-        for address in told.filter(|address| preset.accepts(place(address))) {
-            if addresses.len() < MAX_ADDRESSES && !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
-        }
-        let Some(first) = addresses.first() else {
-            return;
-        };
-        let subnet = preset.subnet(Some(place(remote.unwrap_or(first))));
-        let key = Key::of(peer.id.clone().into());
-        let changed =
-            self.table
-                .answered(now, key, PeerInfo::new(peer.id.clone(), addresses), subnet);
-        self.note(now, changed);
-    }
-
-    /// The routing table has changed.
-    pub(super) fn note(&mut self, now: Instant, changed: Changed<Id>) {
-        if let Some(peer) = changed.left {
-            self.offers.left(&Key::of(peer.clone().into()));
-            self.events.push_back(KadEvent::Left { peer });
-        }
-        if let Some(peer) = changed.entered {
-            self.events.push_back(KadEvent::Entered { peer });
-            self.offers.wake();
-            self.touch_waiting();
-            if self.is_low() {
-                self.upkeep.look_again(now);
-            }
-        }
-    }
-}
-
-/// The peers with the addresses that count, at most 8 of them. Peers without any are left out.
-pub(super) fn usable<Id, A>(
-    peers: Vec<PeerInfo<Id, A>>,
-    accepts: impl Fn(&A) -> bool,
-) -> Vec<PeerInfo<Id, A>> {
-    let mut peers = peers;
-    for peer in &mut peers {
-        peer.addresses.retain(&accepts);
-        peer.addresses.truncate(MAX_ADDRESSES);
-    }
-    peers.retain(|peer| !peer.addresses.is_empty());
-    peers
 }

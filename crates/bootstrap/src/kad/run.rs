@@ -8,8 +8,8 @@ use super::{
     keys_where,
     lookup::{Ask, Limits, Lookup},
     message::{PeerInfo, Request},
+    pending::Wants,
     query::{Kind, Purpose, Query, Stage},
-    requests::Wants,
     store::Publication,
     table::Entry,
     view::{KadEvent, Outcome, QueryError, QueryId},
@@ -24,6 +24,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             while let Some(id) = self.touched.pop_first() {
                 self.proceed(now, id);
             }
+            self.trim_requests();
             self.tend(now);
             if self.touched.is_empty() {
                 break;
@@ -91,7 +92,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             }
             let request = query.request();
             match &mut query.stage {
-                Stage::Waiting => query.stage = Stage::Looking(self.lookup(now, &query.key)?),
+                Stage::Waiting => match self.lookup(now, &query.key) {
+                    Some(lookup) => query.stage = Stage::Looking(lookup),
+                    None => return self.without_peers(query),
+                },
                 Stage::Looking(lookup) => {
                     self.ask(now, id, lookup, &request);
                     if !lookup.is_done() {
@@ -102,9 +106,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     }
                     if lookup.answerers().next().is_none() {
                         // All known peers are gone. New ones may come.
-                        query.stage = Stage::Waiting;
                         self.upkeep.join_now(now);
-                        return None;
+                        self.upkeep.try_later(now);
+                        let result = self.without_peers(query);
+                        query.stage = Stage::Waiting;
+                        return result;
                     }
                     // The place of this node is known to attackers, a random key is not.
                     if query.purpose == Purpose::Refresh && Key::of(&query.key) != self.local_key {
@@ -130,6 +136,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 }
             }
         }
+    }
+
+    /// No peer can be asked: the query ends with the value of this node itself, or it waits.
+    fn without_peers(&self, query: &mut Query<Id, A>) -> Option<Ended<Id, A>> {
+        let ends = query.has_own_result();
+        ends.then(|| query.outcome(self.config.k))
     }
 
     /// A lookup from the entries nearest to the key. `None`: the table is empty.
@@ -185,8 +197,15 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     key: peer.id.clone().into(),
                 },
             };
-            if !self.send(now, Wants::Lookup(id, distance, ask), peer, message) {
-                lookup.failed(distance, ask);
+            let wants = Wants::Lookup(id, distance, ask);
+            // A peer that others have named with further addresses is asked there. A connected one is only slow.
+            if self.peers.is_connected(&peer.id) && self.is_in_flight(wants) {
+                lookup.slow(distance, ask);
+                continue;
+            }
+            self.withdraw(wants);
+            if !self.send(now, wants, peer, message) {
+                lookup.skip(distance, ask);
             }
         }
     }
@@ -222,6 +241,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     }
 
     fn end(&mut self, now: Instant, id: QueryId, mut query: Query<Id, A>, result: Ended<Id, A>) {
+        self.cancel_unwanted(id);
         if let (Kind::Get(values), Ok(Outcome::Value { record, .. })) = (&mut query.kind, &result) {
             let stale: Vec<PeerInfo<Id, A>> = std::mem::take(&mut values.stale);
             for peer in stale {
@@ -229,15 +249,15 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 self.send(now, Wants::Repair, peer, Request::PutValue { record });
             }
         }
+        if let Kind::Store(publication) = &query.kind {
+            let pauses = (self.config.refresh, self.config.republish);
+            self.published
+                .attempted(now, publication, result.is_ok(), pauses);
+        }
         match query.purpose {
             Purpose::Host => self.events.push_back(KadEvent::Done { query: id, result }),
             Purpose::Refresh => self.upkeep.refreshed(id),
-            Purpose::Republish => {
-                self.upkeep.republished(id);
-                if let (Kind::Store(publication), Err(_)) = (&query.kind, &result) {
-                    self.published.retry(publication, now + self.config.refresh);
-                }
-            }
+            Purpose::Republish => self.upkeep.republished(id),
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{
     Kad,
+    answers::usable,
     config::Mode,
     key::Key,
     message::{MAX_ADDRESSES, MAX_PROVIDER_KEY, PeerInfo, Request, Response},
     place::Place,
-    requests::usable,
     store::Refusal,
     table::Entry,
 };
@@ -50,7 +50,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                 })
             }
             Request::PutValue { record } => {
-                let stored = self.values.put(now, from, record.clone(), &self.names);
+                let site = self.config.preset.site(remote.map(self.place));
+                let stored = self
+                    .values
+                    .put(now, from, site, record.clone(), &self.names);
                 stored.map(|()| Response::PutValue { record })
             }
             Request::GetProviders { key } if key.is_empty() || key.len() > MAX_PROVIDER_KEY => {
@@ -94,6 +97,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
                     });
             self.serving.handle_dialed(remote, own);
         }
+        self.touch_waiting();
         self.settle(now);
     }
 
@@ -110,7 +114,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         if !serves {
             let changed = self.table.forget(&key);
             self.note(now, changed);
-        } else if !addresses.is_empty() && self.table.wants(&key) && !self.is_asked(peer) {
+        } else if !addresses.is_empty()
+            && self.table.wants(&key)
+            && !self.is_asked(peer)
+            && self.may_probe()
+            && self.peers.begin_to_ask(now, peer)
+        {
             self.probe(now, PeerInfo::new(peer.clone(), addresses));
         }
         self.settle(now);
@@ -127,8 +136,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
     /// the peer count as failed, and no further requests are sent to it.
     pub fn handle_probing(&mut self, now: Instant, peer: &Id, probing: bool) {
         self.peers.suspect(peer, probing);
-        if probing {
-            self.lose_patience_with(peer);
+        match probing {
+            true => self.lose_patience_with(peer),
+            false => self.touch_waiting(),
         }
         self.settle(now);
     }
@@ -143,9 +153,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.serving.handle_addresses(ips);
         let local = PeerInfo::new(self.local.id.clone(), addresses);
         let accepts = |address: &A| preset.accepts_provider(place(address));
-        self.local.addresses = usable(vec![local], accepts)
-            .pop()
-            .map_or_else(Vec::new, |local| local.addresses);
+        let local = usable(vec![local], accepts).pop();
+        let local = local.unwrap_or_else(|| PeerInfo::new(self.local.id.clone(), Vec::new()));
+        if local != self.local {
+            self.local = local;
+            self.published.readdress(now, self.config.refresh);
+        }
         self.settle(now);
     }
 
@@ -230,9 +243,12 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             .into_iter()
             .filter(|provider| provider.id == *from)
             .collect();
-        let sender = usable(sender, |address| preset.accepts_provider(place(address)));
+        let from = remote.map(place);
+        let sender = usable(sender, |address| {
+            preset.accepts_provider(place(address).named_by(from))
+        });
         let sender = sender.into_iter().next().ok_or(Refusal::NotSender)?;
-        let subnet = preset.subnet(remote.or(sender.addresses.first()).map(place));
-        self.providers.add(now, key, sender, subnet)
+        let site = preset.site(remote.or(sender.addresses.first()).map(place));
+        self.providers.add(now, key, sender, site)
     }
 }

@@ -22,6 +22,8 @@ pub struct KadStatus {
     pub values: usize,
     /// How many provider records of other peers are kept.
     pub providers: usize,
+    /// How many values and provider records of its own the node publishes.
+    pub published: usize,
 }
 
 impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
@@ -50,6 +52,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             requests: self.requests.len(),
             values: self.values.len(),
             providers: self.providers.len(),
+            published: self.published.len(),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::{
     Kad,
     key::{Key, preimage},
-    query::{Kind, Purpose},
+    query::{Kind, Purpose, Query, Stage},
     size::ENOUGH,
+    table::Entry,
     view::{KadEvent, QueryId},
 };
 use crate::Backoff;
@@ -20,6 +21,11 @@ const LOW_TICK: Duration = Duration::from_secs(1);
 
 /// While few peers are known, the node looks itself up again after this time, then after four times as long, and so on.
 const PACE: Duration = Duration::from_secs(2);
+
+/// While a query waits although the table is not low, a few entries are asked after this time, then after twice as long, and so
+/// on: this node may be offline.
+const WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
 /// Buckets beyond this one are filled by lookups of the node itself. A key in bucket b costs 2ᵇ⁺¹ hashes on average.
 const DEEPEST: u32 = 12;
@@ -39,6 +45,9 @@ pub(super) struct Upkeep {
     /// How long it waits before the time after that while few peers are known: they may be as new.
     pace: Duration,
     check_at: Instant,
+    /// When entries are asked because a query waits, and how long that takes the next time.
+    wait_at: Option<Instant>,
+    wait: Duration,
     /// When a random key may be looked up only to measure the size of the network.
     measure_at: Instant,
     refresh: Option<QueryId>,
@@ -54,6 +63,8 @@ impl Upkeep {
             self_at: now,
             pace: PACE,
             check_at: now,
+            wait_at: None,
+            wait: WAIT,
             measure_at: now,
             refresh: None,
             republish: None,
@@ -74,6 +85,16 @@ impl Upkeep {
         }
     }
 
+    /// A query has met no peer that answers. It tries again when an entry answers.
+    pub(super) fn try_later(&mut self, now: Instant) {
+        self.wait_at = self.wait_at.or(Some(now + self.wait));
+    }
+
+    /// An entry has answered.
+    pub(super) fn answered(&mut self) {
+        (self.wait_at, self.wait) = (None, WAIT);
+    }
+
     pub(super) fn refreshed(&mut self, query: QueryId) {
         self.refresh = self.refresh.filter(|refresh| *refresh != query);
     }
@@ -92,6 +113,10 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             self.upkeep.check_at = now + self.config.refresh / CHECKS;
             self.check(now);
         }
+        if self.upkeep.wait_at.is_some_and(|at| at <= now) {
+            self.upkeep.wait_at = None;
+            self.ask_entries(now);
+        }
         self.settle(now);
     }
 
@@ -100,7 +125,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         let upkeep = &self.upkeep;
         let idle = upkeep.refresh.is_none() && self.table.len() > 0;
         let refresh = idle.then_some(upkeep.self_at);
-        let republish = self.published.next().filter(|_| upkeep.republish.is_none());
+        let republish = self.published.next(self.can_provide());
+        let republish = republish.filter(|_| upkeep.republish.is_none());
         let due = [
             self.requests_due(),
             self.queries_due(),
@@ -108,6 +134,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             refresh,
             republish,
             Some(upkeep.check_at),
+            upkeep.wait_at,
         ];
         due.into_iter().flatten().min()
     }
@@ -129,9 +156,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         if self.upkeep.refresh.is_none() && self.table.len() > 0 {
             self.refresh(now);
         }
-        let interval = self.config.republish;
+        let (interval, providers) = (self.config.republish, self.can_provide());
         if self.upkeep.republish.is_none()
-            && let Some(publication) = self.published.due(now, interval)
+            && let Some(publication) = self.published.due(now, interval, providers)
         {
             let key = publication.key().to_vec();
             self.upkeep.republish =
@@ -141,7 +168,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
 
     /// Re-admits connected servers, and asks the host for more.
     fn fill(&mut self, now: Instant) {
-        loop {
+        while self.may_probe() {
             let (table, requests) = (&self.table, &self.requests);
             let wanted = |id: &Id| {
                 let known = table.get(&Key::of(id.clone().into()));
@@ -151,9 +178,7 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
             let Some(peer) = self.peers.next_to_ask(now, wanted) else {
                 break;
             };
-            if !self.probe(now, peer) {
-                break;
-            }
+            self.probe(now, peer);
         }
         let upkeep = &mut self.upkeep;
         if upkeep.join_at <= now {
@@ -165,6 +190,29 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         if self.upkeep.low_at.is_none_or(|at| at <= now) {
             self.upkeep.low_at = Some((now + LOW_TICK).min(join_at));
         }
+    }
+
+    /// Asks α entries whether they answer, while a query waits for a peer. If one does, the query tries again.
+    fn ask_entries(&mut self, now: Instant) {
+        let is_waiting = |query: &Query<Id, A>| matches!(query.stage, Stage::Waiting);
+        if !self.queries.values().any(is_waiting) {
+            return self.upkeep.answered();
+        }
+        let anywhere = Key::of(self.jitter.next_u64().to_be_bytes());
+        let usable = |entry: &Entry<Id, A>| {
+            let id = &entry.info.id;
+            !self.peers.is_suspect(id) && !self.is_asked(id)
+        };
+        let mut entries = self.table.closest(&anywhere, self.config.k, usable);
+        entries.sort_by_key(|entry| entry.is_failing());
+        let entries = entries.into_iter().take(self.config.alpha);
+        let entries: Vec<_> = entries.map(|entry| entry.info.clone()).collect();
+        for entry in entries {
+            self.probe(now, entry);
+        }
+        let upkeep = &mut self.upkeep;
+        upkeep.wait = (upkeep.wait * 2).min(LONGEST_WAIT);
+        upkeep.wait_at = Some(now + upkeep.wait);
     }
 
     /// Starts the lookup of this node, of a bucket or of a random key, if one is due.
@@ -213,7 +261,9 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         }
         let table = &self.table;
         let wanted = |id: &Id| table.wants(&Key::of(id.clone().into()));
-        if let Some(peer) = self.peers.next_to_ask(now, wanted) {
+        if self.may_probe()
+            && let Some(peer) = self.peers.next_to_ask(now, wanted)
+        {
             self.probe(now, peer);
         }
         self.values.expire(now);

@@ -1,11 +1,18 @@
 //! The validators, one per namespace. A validator decides which values are valid, and which of two valid values is better.
 
-use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 type Validate = dyn Fn(&[u8], &[u8]) -> bool + Send + Sync;
 type Prefer = dyn Fn(&[u8], &[u8], &[u8]) -> Ordering + Send + Sync;
 
-/// Decides about the values of one namespace.
+/// Decides about the values of one namespace. Peers choose the values, and the DHT waits for each decision, so the functions must
+/// be quick. A value on which a function panics is invalid.
 #[derive(Clone)]
 pub struct Validator {
     validate: Arc<Validate>,
@@ -66,16 +73,19 @@ impl Namespaces {
     }
 
     pub(crate) fn is_valid(&self, key: &[u8], value: &[u8]) -> bool {
-        self.of(key)
-            .is_some_and(|validator| (validator.validate)(key, value))
+        self.of(key).is_some_and(|validator| {
+            let validate = || (validator.validate)(key, value);
+            catch(validate).unwrap_or(false)
+        })
     }
 
     /// Compares two valid values. The greater one is better.
     pub(crate) fn compare(&self, key: &[u8], one: &[u8], other: &[u8]) -> Ordering {
-        let validator = self.of(key);
-        validator.map_or(Ordering::Equal, |validator| {
-            (validator.prefer)(key, one, other)
-        })
+        let order = self.of(key).and_then(|validator| {
+            let prefer = || (validator.prefer)(key, one, other);
+            catch(prefer)
+        });
+        order.unwrap_or(Ordering::Equal)
     }
 
     fn of(&self, key: &[u8]) -> Option<&Validator> {
@@ -83,6 +93,11 @@ impl Namespaces {
         let end = rest.iter().position(|byte| *byte == b'/')?;
         self.0.get(&rest[..end])
     }
+}
+
+/// The result of a function of the host. A panic on the value of a peer would otherwise end the task that runs the DHT.
+fn catch<T>(decide: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(decide)).ok()
 }
 
 #[cfg(test)]
@@ -108,6 +123,20 @@ mod tests {
             Validator::new(|_, _| true).with_order(|_, one, other| other.len().cmp(&one.len()));
         let names = names.with("a", shorter);
         assert_eq!(names.compare(b"/a/k", b"2", b"10"), Ordering::Greater);
+    }
+
+    #[test]
+    fn a_value_on_which_the_validator_panics_is_invalid() {
+        let validator = Validator::new(|_, value| {
+            assert_ne!(value, b"boom", "this panic is part of a test");
+            true
+        });
+        let order =
+            |_: &[u8], _: &[u8], _: &[u8]| -> Ordering { panic!("this panic is part of a test") };
+        let names = Namespaces::new().with("a", validator.with_order(order));
+        assert!(!names.is_valid(b"/a/k", b"boom"));
+        assert!(names.is_valid(b"/a/k", b"1"));
+        assert_eq!(names.compare(b"/a/k", b"1", b"2"), Ordering::Equal);
     }
 
     #[cfg(feature = "libp2p")]

@@ -31,8 +31,10 @@ impl fmt::Display for RequestId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KadEvent<Id, A> {
-    /// Send a request over a connection to `peer`, and dial the peer if there is none. Report the outcome with
-    /// [`super::Kad::handle_response`] or [`super::Kad::handle_failed`].
+    /// Send a request over a connection to `peer`, and dial the peer if there is none. Call [`super::Kad::handle_started`] when
+    /// the dial or the stream begins. Until then, the request is in your queue: no query gives up its peer, and the core ends the
+    /// request at `until`, or with its query. Report the outcome with [`super::Kad::handle_response`] or
+    /// [`super::Kad::handle_failed`].
     Send {
         /// The request.
         request: RequestId,
@@ -42,7 +44,7 @@ pub enum KadEvent<Id, A> {
         addresses: Vec<A>,
         /// What to send.
         message: Request<Id, A>,
-        /// When to give up. [`KadEvent::Cancel`] follows then.
+        /// When to give up, unless [`super::Kad::handle_started`] returns a later time. [`KadEvent::Cancel`] follows then.
         until: Instant,
     },
     /// The core no longer waits for the answer to a request. Reset its stream.
@@ -151,6 +153,9 @@ pub enum QueryError {
     /// No namespace is known for the key, or its validator refuses the value.
     #[error("the key is in no known namespace, or the value is not valid in it")]
     Invalid,
+    /// This node publishes or keeps a better value of the key.
+    #[error("this node knows a better value of the key")]
+    Worse,
     /// Too many queries are running.
     #[error("{limit} queries are running already")]
     TooMany {

@@ -18,7 +18,8 @@ use multiaddr::Multiaddr;
 pub use frame::Frames;
 
 use super::message::{
-    MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record, Request, Response,
+    MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_KEY, MAX_PROVIDER_KEY, MAX_VALUE, PeerInfo, Record,
+    Request, Response,
 };
 
 /// The id of the public network's protocol.
@@ -148,7 +149,7 @@ impl Request<PeerId, Multiaddr> {
 
 impl Response<PeerId, Multiaddr> {
     /// The answer to a request, preceded by its length. Each peer keeps at most 8 addresses. If the message would exceed
-    /// [`MAX_MESSAGE`], the last peers are left out.
+    /// [`MAX_MESSAGE`], the peers with the longest addresses keep fewer, and then the last peers are left out.
     ///
     /// # Errors
     ///
@@ -232,7 +233,8 @@ fn record(record: Option<proto::Record>) -> Result<Option<Record>, WireError> {
     Ok(Some(read))
 }
 
-/// The peers of a message. Peers and addresses that cannot be read are left out, and so are addresses that name another peer.
+/// The peers of a message. Peers and addresses that cannot be read are left out, and so are addresses that name another peer. An
+/// address has at most [`MAX_ADDRESS_BYTES`].
 fn peers(peers: Vec<proto::Peer>) -> Vec<PeerInfo<PeerId, Multiaddr>> {
     let read = peers.into_iter().filter_map(|peer| {
         let id = PeerId::from_bytes(&peer.id).ok()?;

@@ -2,5 +2,7 @@
 
 mod attacks;
 mod basics;
+mod faults;
+mod lone;
 mod network;
 mod simulation;

@@ -62,7 +62,8 @@ pub(crate) struct Node {
 enum What {
     Request {
         from: usize,
-        to: Id,
+        /// `None`: nobody is at the addresses.
+        to: Option<Id>,
         request: RequestId,
         message: Request<Id, Addr>,
     },
@@ -327,12 +328,17 @@ impl Network {
                 } => {
                     assert!(!addresses.is_empty() && addresses.len() <= 8 && until > self.now);
                     self.messages += 1;
+                    let now = self.now;
+                    let until = self.nodes[node].kad.handle_started(now, request);
+                    assert!(until.is_some());
+                    let known = self.index.get(&peer).map(|peer| &self.nodes[*peer]);
+                    let there = known.is_some_and(|peer| addresses.contains(&peer.address));
                     let latency = self.latency();
                     self.after(
                         latency,
                         What::Request {
                             from: node,
-                            to: peer,
+                            to: there.then_some(peer),
                             request,
                             message,
                         },
@@ -367,19 +373,6 @@ impl Network {
                 self.after(due - self.now, What::Timer { node });
             }
         }
-    }
-
-    /// The honest nodes that are alive, by their distance from a key.
-    pub(crate) fn nearest(&self, key: &Key, count: usize) -> Vec<Id> {
-        let alive = self
-            .nodes
-            .iter()
-            .filter(|node| node.alive && node.nature == Nature::Honest);
-        let mut ids: Vec<_> = alive
-            .map(|node| (node.key.distance(key), node.id))
-            .collect();
-        ids.sort_unstable();
-        ids.into_iter().take(count).map(|(_, id)| id).collect()
     }
 }
 

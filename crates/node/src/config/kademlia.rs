@@ -18,7 +18,8 @@ pub struct KademliaConfig {
     pub protocols: Vec<String>,
     /// The namespaces of values, each with a function that checks values. Default: only `/pk/`, the public keys of peers.
     pub namespaces: Namespaces,
-    /// The mode, the preset of addresses, and the figures of the DHT.
+    /// The mode, the preset of addresses, and the figures of the DHT. The node has no protocol yet that measures whether others
+    /// can reach it, so only the dials of other peers decide about the mode `Auto`.
     pub figures: KadConfig,
     /// The number of connections that the node keeps open only because requests of the DHT have opened them. Default 64. The
     /// connection with the oldest request is closed first. Connections to protected peers and connections with open streams are

@@ -43,12 +43,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::asks::{Asks, Ended};
 pub use self::{
     api::DhtError,
     event::DhtEvent,
     found::{FoundPeer, FoundProvider, FoundValue, Stored},
     text::{ContentKeyError, content_key, value_key},
+};
+use self::{
+    api::Finish,
+    asks::{Asks, Ended},
 };
 use crate::{
     config::KademliaConfig,
@@ -304,13 +307,6 @@ impl Kademlia {
             }
         }
     }
-
-    /// Ends all queries. The waiting callers learn that the node is shut down.
-    fn finish(&self) {
-        let mut waiters = self.waiters();
-        waiters.closed = true;
-        waiters.open.clear();
-    }
 }
 
 impl Part for Kademlia {
@@ -367,9 +363,14 @@ impl Part for Kademlia {
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         async move {
             let (protocols, links) = (Arc::clone(&self.protocols), Arc::clone(&self.links));
-            let mut asks = Asks::new(self.context.clone(), protocols, links);
+            let part = Arc::clone(&self);
+            let started = move |request| {
+                let until = part.with(|kad, now| kad.handle_started(now, request));
+                until.map(Instant::from_std)
+            };
+            let mut asks = Asks::new(self.context.clone(), protocols, links, Box::new(started));
+            let _finish = Finish(&self);
             self.work(&mut asks, &stop).await;
-            self.finish();
         }
         .boxed()
     }

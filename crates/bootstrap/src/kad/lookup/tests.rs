@@ -52,7 +52,7 @@ fn take(lookup: &mut Lookup<Peer, ()>) -> Vec<(Distance, Ask, u64)> {
         .collect()
 }
 
-fn found(lookup: &Lookup<Peer, ()>) -> Vec<u64> {
+fn found(lookup: &Lookup<Peer, impl Clone + PartialEq>) -> Vec<u64> {
     lookup
         .answerers()
         .map(|answerer| answerer.info.id.0)
@@ -172,6 +172,73 @@ fn what_a_liar_named_is_forgotten_after_four_failures() {
     assert!(failed <= 6, "{failed}");
     assert!(found(&lookup).contains(&peers[40]));
     assert!(lookup.is_done());
+}
+
+/// A lookup of peers with addresses.
+fn with_addresses(seeds: [u64; 2]) -> Lookup<Peer, u8> {
+    let seeds = seeds.map(|peer| PeerInfo::new(Peer(peer), vec![0]));
+    Lookup::new(target(), Key::of("local"), LIMITS, seeds)
+}
+
+#[test]
+fn a_peer_that_was_named_with_dead_addresses_is_asked_again_when_another_peer_names_it() {
+    let peers = by_distance(0..12);
+    let nearest = |addresses: &[u8]| vec![PeerInfo::new(Peer(peers[0]), addresses.to_vec())];
+    for is_slow in [false, true] {
+        let mut lookup = with_addresses([peers[10], peers[11]]);
+        let seeds = [lookup.next().unwrap().0, lookup.next().unwrap().0];
+        lookup.answered(seeds[0], Ask::Target, nearest(&[1, 2, 3, 4, 5, 6, 7, 8]));
+        let (distance, ask, first) = lookup.next().unwrap();
+        assert_eq!((first.id.0, first.addresses.len()), (peers[0], 8));
+        match is_slow {
+            true => lookup.slow(distance, ask),
+            false => lookup.failed(distance, ask),
+        }
+        assert!(lookup.next().is_none());
+        lookup.answered(seeds[1], Ask::Target, nearest(&[9]));
+        let (again, ask, second) = lookup.next().unwrap();
+        assert_eq!((again, second.addresses[0]), (distance, 9));
+        assert!(!lookup.is_done());
+        lookup.answered(again, ask, vec![]);
+        assert!(lookup.is_done());
+        assert_eq!(found(&lookup)[0], peers[0]);
+    }
+}
+
+#[test]
+fn addresses_that_arrive_while_a_peer_is_asked_are_used_when_the_request_fails_and_only_twice() {
+    let peers = by_distance(0..12);
+    let mut lookup = with_addresses([peers[10], peers[11]]);
+    let seeds = [lookup.next().unwrap().0, lookup.next().unwrap().0];
+    let nearest = |address| vec![PeerInfo::new(Peer(peers[0]), vec![address])];
+    lookup.answered(seeds[0], Ask::Target, nearest(1));
+    let mut asked = 0;
+    while let Some((distance, ask, _)) = lookup.next() {
+        asked += 1;
+        lookup.answered(seeds[1], Ask::Target, nearest(10 + asked));
+        lookup.failed(distance, ask);
+        assert!(asked < 10);
+    }
+    assert_eq!(asked, 3);
+    assert!(lookup.is_done());
+}
+
+#[test]
+fn a_request_that_was_not_sent_is_tried_again_and_blames_nobody() {
+    let peers = by_distance(0..100);
+    let mut lookup = lookup(Limits { k: 20, ..LIMITS }, [peers[50]]);
+    let seed = take(&mut lookup)[0].0;
+    let named = peers[..10].iter().copied().map(info).collect();
+    lookup.answered(seed, Ask::Target, named);
+    let mut unsent = 0;
+    while let Some((distance, ask, _)) = lookup.next() {
+        unsent += 1;
+        lookup.unsent(distance, ask);
+        assert!(unsent < 100);
+    }
+    assert_eq!(unsent, 30, "each of the ten peers is tried three times");
+    assert!(lookup.is_done());
+    assert!(!lookup.candidates[&seed].lies());
 }
 
 proptest! {

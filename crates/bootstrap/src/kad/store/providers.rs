@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Refusal, share};
+use super::{Refusal, Shares, share};
 use crate::kad::{
     key::{Distance, Key},
     message::{MAX_PROVIDER_KEY, PeerInfo},
-    place::Subnet,
+    place::Site,
 };
 
 /// How many providers of one key are kept.
@@ -21,12 +21,12 @@ pub(super) const MAX_PER_SUBNET: usize = 8;
 #[derive(Debug)]
 pub(super) struct Provider<Id, A> {
     info: PeerInfo<Id, A>,
-    subnet: Option<Subnet>,
+    site: Site,
     expires: Instant,
 }
 
-/// At most `most` provider records, and at most an eighth of them by one peer. If all places are taken, the providers of a key
-/// that is nearer to this node displace those of the farthest key.
+/// At most `most` provider records, and at most an eighth of them by one peer. If all places are taken, the site with the most
+/// records makes room with the oldest of its records of the farthest key.
 #[derive(Debug)]
 pub(crate) struct Providers<Id, A> {
     local: Key,
@@ -34,7 +34,7 @@ pub(crate) struct Providers<Id, A> {
     expiry: Duration,
     /// By the key's distance from this node, so that the farthest is last.
     pub(super) keys: BTreeMap<Distance, Vec<Provider<Id, A>>>,
-    pub(super) senders: BTreeMap<Id, usize>,
+    pub(super) shares: Shares<Id>,
     len: usize,
 }
 
@@ -45,7 +45,7 @@ impl<Id: Clone + Ord, A: Clone> Providers<Id, A> {
             most,
             expiry,
             keys: BTreeMap::new(),
-            senders: BTreeMap::new(),
+            shares: Shares::new(),
             len: 0,
         }
     }
@@ -56,7 +56,7 @@ impl<Id: Clone + Ord, A: Clone> Providers<Id, A> {
         now: Instant,
         key: &[u8],
         info: PeerInfo<Id, A>,
-        subnet: Option<Subnet>,
+        site: Site,
     ) -> Result<(), Refusal> {
         if key.is_empty() || key.len() > MAX_PROVIDER_KEY {
             return Err(Refusal::Length);
@@ -67,55 +67,71 @@ impl<Id: Clone + Ord, A: Clone> Providers<Id, A> {
         let known =
             known.and_then(|providers| providers.iter_mut().find(|known| known.info.id == info.id));
         if let Some(known) = known {
+            self.shares.remove(&info.id, known.site, distance);
+            self.shares.add(&info.id, site, distance);
             *known = Provider {
                 info,
-                subnet,
+                site,
                 expires,
             };
             return Ok(());
         }
-        if self.senders.get(&info.id).copied().unwrap_or(0) >= share(self.most) {
+        if self.shares.of_sender(&info.id) >= share(self.most) {
             return Err(Refusal::Full);
         }
-        self.make_room_of_key(&distance, subnet)?;
+        self.make_room_of_key(&distance, site)?;
         if self.len >= self.most {
-            let farthest = self.keys.last_key_value().map(|(farthest, _)| *farthest);
-            match farthest.filter(|farthest| *farthest > distance) {
-                Some(farthest) => self.retain(&farthest, |_| false),
-                None => return Err(Refusal::Full),
-            }
+            let displaced = self.shares.displaced(site, distance);
+            let (from, displaced) = displaced.ok_or(Refusal::Full)?;
+            self.displace(&displaced, from);
         }
         self.len += 1;
-        *self.senders.entry(info.id.clone()).or_default() += 1;
+        self.shares.add(&info.id, site, distance);
         self.keys.entry(distance).or_default().push(Provider {
             info,
-            subnet,
+            site,
             expires,
         });
         Ok(())
     }
 
-    /// The oldest provider makes room for a new one, within the subnet's share if that is taken.
-    fn make_room_of_key(
-        &mut self,
-        distance: &Distance,
-        subnet: Option<Subnet>,
-    ) -> Result<(), Refusal> {
+    /// A key with too many providers loses the oldest provider of the site that has most of them. A subnet whose share of the
+    /// key is taken gets no further place.
+    fn make_room_of_key(&mut self, distance: &Distance, site: Site) -> Result<(), Refusal> {
         let Some(providers) = self.keys.get(distance) else {
             return Ok(());
         };
-        let of_subnet = |provider: &&Provider<Id, A>| subnet.is_some() && provider.subnet == subnet;
-        if providers.iter().filter(of_subnet).count() >= MAX_PER_SUBNET {
+        let count = |site: Site| providers.iter().filter(|known| known.site == site).count();
+        let own = count(site);
+        if matches!(site, Site::Subnet(_)) && own >= MAX_PER_SUBNET {
             return Err(Refusal::Full);
         }
-        if providers.len() >= MAX_PER_KEY {
-            let oldest = providers.iter().min_by_key(|provider| provider.expires);
-            let oldest = oldest.map(|provider| provider.info.id.clone());
-            self.retain(distance, |provider| {
-                Some(&provider.info.id) != oldest.as_ref()
-            });
+        if providers.len() < MAX_PER_KEY {
+            return Ok(());
+        }
+        let most = providers.iter().map(|known| count(known.site)).max();
+        let largest = providers
+            .iter()
+            .filter(|known| Some(count(known.site)) == most);
+        let oldest = largest.min_by_key(|known| known.expires);
+        let from = match Some(own) == most {
+            true => Some(site),
+            false => oldest.map(|known| known.site),
+        };
+        if let Some(from) = from {
+            self.displace(distance, from);
         }
         Ok(())
+    }
+
+    /// Removes the oldest provider that this site has at a key.
+    fn displace(&mut self, distance: &Distance, site: Site) {
+        let providers = self.keys.get(distance).into_iter().flatten();
+        let of_site = providers.filter(|known| known.site == site);
+        let oldest = of_site.min_by_key(|known| known.expires);
+        if let Some(oldest) = oldest.map(|known| known.info.id.clone()) {
+            self.retain(distance, |known| known.info.id != oldest);
+        }
     }
 
     /// The providers of a key, at most `count`, from a random one on.
@@ -158,12 +174,7 @@ impl<Id: Clone + Ord, A: Clone> Providers<Id, A> {
         };
         for gone in providers.extract_if(.., |provider| !keep(provider)) {
             self.len -= 1;
-            if let Some(count) = self.senders.get_mut(&gone.info.id) {
-                *count -= 1;
-                if *count == 0 {
-                    self.senders.remove(&gone.info.id);
-                }
-            }
+            self.shares.remove(&gone.info.id, gone.site, *distance);
         }
         if providers.is_empty() {
             self.keys.remove(distance);

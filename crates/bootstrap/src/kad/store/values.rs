@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Refusal, share};
+use super::{Refusal, Shares, share};
 use crate::kad::{
     key::{Distance, Key},
     keys_where,
     message::Record,
+    place::Site,
     validate::Namespaces,
 };
 
@@ -18,11 +19,12 @@ use crate::kad::{
 struct Stored<Id> {
     record: Record,
     sender: Id,
+    site: Site,
     expires: Instant,
 }
 
-/// At most `most` values, each of at most 10 KiB, and at most an eighth of them by one sender. If the store is full, a value
-/// that is nearer to this node displaces the farthest one.
+/// At most `most` values, each of at most 10 KiB, and at most an eighth of them by one sender. If the store is full, the site with
+/// the most values makes room with its farthest value.
 #[derive(Debug)]
 pub(crate) struct Values<Id> {
     local: Key,
@@ -30,7 +32,7 @@ pub(crate) struct Values<Id> {
     expiry: Duration,
     /// By distance from this node, so that the farthest is last.
     values: BTreeMap<Distance, Stored<Id>>,
-    pub(super) senders: BTreeMap<Id, usize>,
+    pub(super) shares: Shares<Id>,
 }
 
 impl<Id: Clone + Ord> Values<Id> {
@@ -40,7 +42,7 @@ impl<Id: Clone + Ord> Values<Id> {
             most,
             expiry,
             values: BTreeMap::new(),
-            senders: BTreeMap::new(),
+            shares: Shares::new(),
         }
     }
 
@@ -48,6 +50,7 @@ impl<Id: Clone + Ord> Values<Id> {
         &mut self,
         now: Instant,
         sender: &Id,
+        site: Site,
         record: Record,
         names: &Namespaces,
     ) -> Result<(), Refusal> {
@@ -58,38 +61,46 @@ impl<Id: Clone + Ord> Values<Id> {
             return Err(Refusal::Invalid);
         }
         let distance = Key::of(&record.key).distance(&self.local);
-        if let Some(stored) = self
-            .values
-            .get(&distance)
-            .filter(|stored| stored.expires > now)
-            && names.compare(&record.key, &stored.record.value, &record.value) == Ordering::Greater
-        {
-            return Err(Refusal::Worse);
-        }
-        let before = self
-            .values
-            .get(&distance)
-            .map(|stored| stored.sender.clone());
-        let of_sender = self.senders.get(sender).copied().unwrap_or(0);
-        if before.as_ref() != Some(sender) && of_sender >= share(self.most) {
-            return Err(Refusal::Full);
-        }
-        if before.is_none() && self.values.len() >= self.most {
-            let farthest = self.values.last_key_value().map(|(farthest, _)| *farthest);
-            match farthest.filter(|farthest| *farthest > distance) {
-                Some(farthest) => self.remove(&farthest),
-                None => return Err(Refusal::Full),
+        let lifetime = record.ttl.map_or(self.expiry, |ttl| ttl.min(self.expiry));
+        let expires = now + lifetime;
+        let known = self.values.get_mut(&distance);
+        if let Some(stored) = known.filter(|stored| stored.expires > now) {
+            if stored.record.value == record.value {
+                // Anyone can read the value and send it again with a short time to live.
+                if expires > stored.expires {
+                    (stored.expires, stored.record.ttl) = (expires, record.ttl);
+                }
+                return Ok(());
+            }
+            let order = names.compare(&record.key, &stored.record.value, &record.value);
+            if order == Ordering::Greater {
+                return Err(Refusal::Worse);
             }
         }
+        self.make_room(sender, site, distance)?;
         self.remove(&distance);
-        let lifetime = record.ttl.map_or(self.expiry, |ttl| ttl.min(self.expiry));
+        self.shares.add(sender, site, distance);
         let stored = Stored {
             record,
             sender: sender.clone(),
-            expires: now + lifetime,
+            site,
+            expires,
         };
-        *self.senders.entry(sender.clone()).or_default() += 1;
         self.values.insert(distance, stored);
+        Ok(())
+    }
+
+    fn make_room(&mut self, sender: &Id, site: Site, distance: Distance) -> Result<(), Refusal> {
+        let known = self.values.get(&distance);
+        let is_own = known.is_some_and(|stored| stored.sender == *sender);
+        if !is_own && self.shares.of_sender(sender) >= share(self.most) {
+            return Err(Refusal::Full);
+        }
+        if known.is_none() && self.values.len() >= self.most {
+            let displaced = self.shares.displaced(site, distance);
+            let (_, displaced) = displaced.ok_or(Refusal::Full)?;
+            self.remove(&displaced);
+        }
         Ok(())
     }
 
@@ -112,14 +123,8 @@ impl<Id: Clone + Ord> Values<Id> {
     }
 
     fn remove(&mut self, distance: &Distance) {
-        let Some(stored) = self.values.remove(distance) else {
-            return;
-        };
-        if let Some(count) = self.senders.get_mut(&stored.sender) {
-            *count -= 1;
-            if *count == 0 {
-                self.senders.remove(&stored.sender);
-            }
+        if let Some(stored) = self.values.remove(distance) {
+            self.shares.remove(&stored.sender, stored.site, *distance);
         }
     }
 }

@@ -3,12 +3,18 @@
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use prost::{
-    Message as _,
+    DecodeError, Message as _,
     encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
 };
 
-use super::{MAX_ADDRESSES, MAX_MESSAGE, MAX_PEERS, WireError};
+use super::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MESSAGE, MAX_PEERS, WireError};
 use crate::kad::message;
+
+/// How many addresses of a peer are read. Some of them may be unreadable, or may not count.
+const MAX_READ: usize = 2 * MAX_ADDRESSES;
+
+/// The addresses of a peer are not shortened below this number of bytes.
+const LEAST: usize = 64;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Message {
@@ -68,12 +74,53 @@ impl Peer {
             connection: 1,
         }
     }
+
+    /// Reads a peer. Unlike prost's own decoder, it keeps at most [`MAX_READ`] addresses: an address of two bytes would
+    /// otherwise cost 24.
+    fn read(mut body: &[u8]) -> Result<Self, WireError> {
+        let mut peer = Self::default();
+        while !body.is_empty() {
+            let (tag, kind) = decode_key(&mut body).map_err(protobuf)?;
+            match (tag, kind) {
+                (1, WireType::LengthDelimited) => peer.id = field(&mut body)?.to_vec(),
+                (2, WireType::LengthDelimited) => {
+                    let address = field(&mut body)?;
+                    if address.len() <= MAX_ADDRESS_BYTES && peer.addresses.len() < MAX_READ {
+                        peer.addresses.push(address.to_vec());
+                    }
+                }
+                (3, WireType::Varint) => {
+                    peer.connection = decode_varint(&mut body).map_err(protobuf)?;
+                }
+                _ => skip(tag, kind, &mut body)?,
+            }
+        }
+        Ok(peer)
+    }
+
+    /// Keeps the first addresses, of at most `most` bytes together, but at least one address.
+    fn shorten(&mut self, most: usize) {
+        let mut bytes = 0;
+        let kept = self.addresses.iter().take_while(|address| {
+            bytes += address.len();
+            bytes <= most
+        });
+        let kept = kept.count().max(1);
+        self.addresses.truncate(kept);
+    }
 }
 
 impl Message {
-    /// Drops the last peers until the message is short enough: those of the longer list first, so that many providers leave
+    /// Shortens the message until it is short enough. The peers with the longest addresses lose addresses first, so that no peer
+    /// takes the room of others. Then the last peers are left out, those of the longer list first, so that many providers leave
     /// room for some of the nearer peers.
     pub(super) fn fit(&mut self) {
+        let mut most = MAX_ADDRESSES * MAX_ADDRESS_BYTES;
+        while self.encoded_len() > MAX_MESSAGE && most > LEAST {
+            most /= 2;
+            let peers = self.closer.iter_mut().chain(&mut self.providers);
+            peers.for_each(|peer| peer.shorten(most));
+        }
         let size = |peers: &[Peer]| peers.iter().map(Peer::encoded_len).sum::<usize>();
         while self.encoded_len() > MAX_MESSAGE {
             let dropped = match size(&self.providers) > size(&self.closer) {
@@ -90,7 +137,6 @@ impl Message {
 /// Reads a message. Unlike prost's own decoder, it reads at most [`MAX_PEERS`] peers of each list: a peer of two bytes would
 /// otherwise cost 56.
 pub(super) fn read(mut body: &[u8]) -> Result<Message, WireError> {
-    let protobuf = |_| WireError::Protobuf;
     let mut message = Message::default();
     while !body.is_empty() {
         let (tag, kind) = decode_key(&mut body).map_err(protobuf)?;
@@ -102,22 +148,30 @@ pub(super) fn read(mut body: &[u8]) -> Result<Message, WireError> {
             }
             (8, WireType::LengthDelimited) => push(&mut message.closer, field(&mut body)?)?,
             (9, WireType::LengthDelimited) => push(&mut message.providers, field(&mut body)?)?,
-            _ => skip_field(kind, tag, &mut body, DecodeContext::default()).map_err(protobuf)?,
+            _ => skip(tag, kind, &mut body)?,
         }
     }
     Ok(message)
 }
 
+fn protobuf(_: DecodeError) -> WireError {
+    WireError::Protobuf
+}
+
+fn skip(tag: u32, kind: WireType, body: &mut &[u8]) -> Result<(), WireError> {
+    skip_field(kind, tag, body, DecodeContext::default()).map_err(protobuf)
+}
+
 fn push(peers: &mut Vec<Peer>, bytes: &[u8]) -> Result<(), WireError> {
     if peers.len() < MAX_PEERS {
-        peers.push(Peer::decode(bytes).map_err(|_| WireError::Protobuf)?);
+        peers.push(Peer::read(bytes)?);
     }
     Ok(())
 }
 
 /// The bytes of a field with a length.
 fn field<'a>(body: &mut &'a [u8]) -> Result<&'a [u8], WireError> {
-    let length = decode_varint(body).map_err(|_| WireError::Protobuf)?;
+    let length = decode_varint(body).map_err(protobuf)?;
     let length = usize::try_from(length).map_err(|_| WireError::Protobuf)?;
     let (field, rest) = body.split_at_checked(length).ok_or(WireError::Protobuf)?;
     *body = rest;

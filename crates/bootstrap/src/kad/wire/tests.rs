@@ -107,38 +107,50 @@ fn the_bytes_of_a_find_node_are_those_of_the_spec() {
     assert_eq!(bytes, [11, 18, 1, b'k', 26, 6, 10, 1, b'k', 18, 1, b'v']);
 }
 
+/// A peer with 12 addresses, each of `length` bytes or a few more.
+fn long(seed: u8, length: usize) -> Info {
+    let mut info = peer(seed, 0);
+    let name = "n".repeat(length - 10);
+    info.addresses = (0..12)
+        .map(|port| format!("/dns/{name}.org/tcp/{}", port + 1).parse().unwrap())
+        .collect();
+    info
+}
+
 #[test]
 fn an_answer_has_at_most_16_kib_and_8_addresses_per_peer_and_drops_the_farthest_peers() {
-    let long = |seed| {
-        let mut info = peer(seed, 0);
-        let name = "n".repeat(100);
-        info.addresses = (0..12)
-            .map(|port| format!("/dns/{name}.org/tcp/{}", port + 1).parse().unwrap())
-            .collect();
-        info
-    };
-    let closer: Vec<Info> = (0..20).map(long).collect();
+    let closer: Vec<Info> = (0..12).map(|seed| long(seed, 100)).collect();
     let request = Request::FindNode { key: b"k".to_vec() };
-    let bytes = Response::FindNode {
-        closer: closer.clone(),
-    }
-    .encode(&request)
-    .unwrap();
-    assert!(bytes.len() <= MAX_MESSAGE + 3);
-    let Response::FindNode { closer: read } = Response::decode(&body(bytes)).unwrap() else {
-        panic!()
+    let answer = |closer: &[Info]| {
+        let closer = closer.to_vec();
+        let bytes = Response::FindNode { closer }.encode(&request).unwrap();
+        assert!(bytes.len() <= MAX_MESSAGE + 3);
+        match Response::decode(&body(bytes)).unwrap() {
+            Response::FindNode { closer } => closer,
+            other => panic!("{other:?}"),
+        }
     };
-    assert!((10..20).contains(&read.len()), "{}", read.len());
+    let read = answer(&closer);
+    assert_eq!(read.len(), 12);
     for (read, sent) in read.iter().zip(&closer) {
         assert_eq!(
             (read.id, &read.addresses[..]),
             (sent.id, &sent.addresses[..8])
         );
     }
+    let many: Vec<Info> = (0..250).map(|seed| long(seed, 100)).collect();
+    let read = answer(&many);
+    // The answer has more peers, and a reader takes 40 of them.
+    assert_eq!(read.len(), MAX_PEERS);
+    assert!(
+        read.iter()
+            .zip(&many)
+            .all(|(read, sent)| read.id == sent.id)
+    );
     let request = Request::GetProviders { key: b"k".to_vec() };
     let bytes = Response::GetProviders {
-        providers: closer.clone(),
-        closer,
+        providers: many[..40].to_vec(),
+        closer: many[..40].to_vec(),
     }
     .encode(&request)
     .unwrap();
@@ -146,16 +158,65 @@ fn an_answer_has_at_most_16_kib_and_8_addresses_per_peer_and_drops_the_farthest_
     else {
         panic!()
     };
-    assert!(providers.len() > 5 && closer.len() > 5);
+    assert!(providers.len() > 20 && closer.len() > 20);
     let value = Record::new(vec![1; MAX_KEY], vec![1; MAX_VALUE]);
     let request = Request::GetValue { key: b"k".to_vec() };
     let bytes = Response::GetValue {
         record: Some(value),
-        closer: (0..40).map(long).collect(),
+        closer: many[..40].to_vec(),
     }
     .encode(&request)
     .unwrap();
     assert!(bytes.len() <= MAX_MESSAGE + 3);
+}
+
+#[test]
+fn peers_with_long_addresses_take_the_room_of_no_others_in_an_answer() {
+    let mut closer: Vec<Info> = (0..8).map(|seed| long(seed, 250)).collect();
+    closer.extend((8..20).map(|seed| peer(seed, 8)));
+    let request = Request::FindNode { key: b"k".to_vec() };
+    let bytes = Response::FindNode {
+        closer: closer.clone(),
+    }
+    .encode(&request)
+    .unwrap();
+    let Response::FindNode { closer: read } = Response::decode(&body(bytes)).unwrap() else {
+        panic!()
+    };
+    assert_eq!(read.len(), 20);
+    assert!(
+        read[..8]
+            .iter()
+            .all(|long| (1..8).contains(&long.addresses.len()))
+    );
+    assert_eq!(read[8..], closer[8..]);
+}
+
+#[test]
+fn an_address_of_more_than_256_bytes_is_ignored_and_sixteen_addresses_are_read_per_peer() {
+    let id = peer(1, 0).id;
+    let address = |parts: usize| [&[4, 8, 8, 8, 8][..], &[6, 0, 1].repeat(parts)].concat();
+    let read = |addresses: Vec<Vec<u8>>| {
+        let message = proto::Message {
+            code: code::FIND_NODE,
+            closer: vec![proto::Peer {
+                id: id.to_bytes(),
+                addresses,
+                connection: 1,
+            }],
+            ..proto::Message::default()
+        };
+        let body = message.encode_to_vec();
+        let kept = proto::read(&body).unwrap().closer[0].addresses.len();
+        let Response::FindNode { closer } = Response::decode(&body).unwrap() else {
+            panic!()
+        };
+        (kept, closer[0].addresses.len())
+    };
+    // 254 and 257 bytes.
+    assert_eq!(read(vec![address(84), address(83), address(1)]), (2, 2));
+    assert_eq!(read(vec![vec![]; 10_000]), (16, 0));
+    assert_eq!(read(vec![address(1); 10_000]).1, 8);
 }
 
 #[test]

@@ -8,15 +8,13 @@ impl Network {
     pub(super) fn serve(
         &mut self,
         from: usize,
-        to: Id,
+        to: Option<Id>,
         request: RequestId,
         message: Request<Id, Addr>,
     ) {
         let (now, latency) = (self.now, self.latency());
-        let Some(to) = self
-            .index
-            .get(&to)
-            .copied()
+        let Some(to) = to
+            .and_then(|to| self.index.get(&to).copied())
             .filter(|to| self.nodes[*to].alive && self.connected)
         else {
             // Half of the dead hosts refuse, the others are silent.
@@ -53,6 +51,19 @@ impl Network {
             ),
             None => self.after(latency, What::Failed { to: from, request }),
         }
+    }
+
+    /// The honest nodes that are alive, by their distance from a key.
+    pub(crate) fn nearest(&self, key: &Key, count: usize) -> Vec<Id> {
+        let alive = self
+            .nodes
+            .iter()
+            .filter(|node| node.alive && node.nature == Nature::Honest);
+        let mut ids: Vec<_> = alive
+            .map(|node| (node.key.distance(key), node.id))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().take(count).map(|(_, id)| id).collect()
     }
 
     fn lie(&mut self, nature: Nature, message: Request<Id, Addr>) -> Response<Id, Addr> {

@@ -269,6 +269,14 @@ pub(crate) enum Dht {
         #[command(flatten)]
         through: Through,
     },
+    /// Stop publishing a value, or the running node as a provider; other peers keep it for up to 48 hours
+    Unpublish {
+        /// The key of the value, such as /app/name, or the CID of the content
+        #[arg(value_name = "KEY|CID")]
+        what: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
 }
 
 /// The node that sends a query to the DHT: the running node, or a new node with a new identity.

@@ -30,6 +30,10 @@ enum Query {
     Put(String, Vec<u8>),
     Provide(String),
     Providers(String),
+    /// The key of a value.
+    Unpublish(String),
+    /// The CID of some content.
+    Unprovide(String),
 }
 
 pub(crate) async fn run(command: cli::Dht, output: Output) -> Result<(), Failure> {
@@ -59,6 +63,10 @@ pub(crate) async fn run(command: cli::Dht, output: Output) -> Result<(), Failure
         cli::Dht::Providers { cid, through } => {
             content_key(&cid).map_err(Failure::usage)?;
             (Query::Providers(cid), through)
+        }
+        cli::Dht::Unpublish { what, asking } => {
+            let query = published(what)?;
+            return through_node(&query, &asking, SLACK, output).await;
         }
     };
     let limit = Duration::from_secs_f64(through.limit.timeout);
@@ -157,6 +165,8 @@ impl Query {
             }
             Self::Provide(cid) => ("/dht/provide", json!({"cid": cid})),
             Self::Providers(cid) => ("/dht/providers", json!({"cid": cid})),
+            Self::Unpublish(key) => return ("/dht/unpublish", json!({"key": key})),
+            Self::Unprovide(cid) => return ("/dht/unpublish", json!({"cid": cid})),
         };
         body["timeout_s"] = limit.as_secs_f64().into();
         (path, body)
@@ -180,6 +190,8 @@ impl Query {
                 let found = node.providers(key(cid), PROVIDERS, deadline).await?;
                 found.iter().map(|provider| provider.to_json()).collect()
             }
+            // A new node publishes nothing.
+            Self::Unpublish(_) | Self::Unprovide(_) => Vec::new(),
         })
     }
 
@@ -190,6 +202,9 @@ impl Query {
             Self::Put(key, _) => format!("cannot store the value of {key}"),
             Self::Provide(cid) => format!("cannot announce this node as a provider of {cid}"),
             Self::Providers(cid) => format!("cannot find a provider of {cid}"),
+            Self::Unpublish(what) | Self::Unprovide(what) => {
+                format!("cannot stop the publication of {what}")
+            }
         };
         Failure::job(format!("{what}: {reason}"))
     }
@@ -202,6 +217,17 @@ fn checked(key: String) -> Result<String, Failure> {
         (Some(""), Some(space), Some(_)) if !space.is_empty() => Ok(key),
         _ => Err(Failure::usage(format!(
             "'{key}' is not a key: a key has the form /NAMESPACE/NAME, such as /app/name"
+        ))),
+    }
+}
+
+/// What the running node publishes, by its key or its CID.
+fn published(what: String) -> Result<Query, Failure> {
+    match (checked(what.clone()), content_key(&what)) {
+        (Ok(key), _) => Ok(Query::Unpublish(key)),
+        (_, Ok(_)) => Ok(Query::Unprovide(what)),
+        _ => Err(Failure::usage(format!(
+            "'{what}' is neither a key, such as /app/name, nor a CID"
         ))),
     }
 }
@@ -240,6 +266,7 @@ fn plain(line: &Value) -> Vec<String> {
             "stored at {} of {} peers",
             line["stored"], line["asked"]
         )],
+        Some("unpublished") => vec!["no longer published".to_owned()],
         _ => Vec::new(),
     }
 }

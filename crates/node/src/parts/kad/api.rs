@@ -91,11 +91,12 @@ impl Node {
     }
 
     /// Stores a value at the peers nearest to its key, and again every [`bootstrap::kad::KadConfig::republish`] until
-    /// [`Self::unpublish`], even if the first attempt fails or is late.
+    /// [`Self::unpublish`], even if the first attempt fails or is late. The node repeats a failed attempt earlier.
     ///
     /// # Errors
     ///
-    /// [`QueryError::NotStored`] if no peer has confirmed the value, or another [`DhtError`].
+    /// [`QueryError::NotStored`] if no peer has confirmed the value, [`QueryError::Worse`] if the node knows a better one, or
+    /// another [`DhtError`].
     pub async fn put_value(
         &self,
         key: Vec<u8>,
@@ -132,7 +133,7 @@ impl Node {
     /// Ends the publication of a value and of a provider with this key. Other peers keep them until they expire. Returns whether
     /// the node has published the key.
     pub fn unpublish(&self, key: &[u8]) -> bool {
-        self.dht().is_ok_and(|dht| dht.lock().unpublish(key))
+        self.dht().is_ok_and(|dht| dht.unpublish(key))
     }
 
     /// The state of the DHT. `None`: the node takes part in no DHT.
@@ -219,6 +220,10 @@ impl Kademlia {
         Ok(providers.into_iter().map(FoundProvider::of).collect())
     }
 
+    pub(super) fn unpublish(&self, key: &[u8]) -> bool {
+        self.lock().unpublish(key)
+    }
+
     /// Starts a query and waits for its end.
     async fn query(
         &self,
@@ -234,7 +239,7 @@ impl Kademlia {
         }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         start: impl FnOnce(&mut Core, std::time::Instant) -> Result<QueryId, QueryError>,
     ) -> Result<(QueryId, oneshot::Receiver<super::Answer>), DhtError> {
@@ -280,5 +285,16 @@ impl Drop for Stop<'_> {
         if waits {
             self.part.with(|kad, _| kad.stop(self.query));
         }
+    }
+}
+
+/// Ends all queries when it is dropped, also if the part's task panics. The waiting callers learn that the node is shut down.
+pub(super) struct Finish<'a>(pub(super) &'a Kademlia);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.0.waiters();
+        waiters.closed = true;
+        waiters.open.clear();
     }
 }

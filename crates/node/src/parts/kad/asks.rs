@@ -12,7 +12,7 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use tokio::{
     io::AsyncWriteExt,
-    sync::Semaphore,
+    sync::{MutexGuard as TurnGuard, Semaphore, SemaphorePermit},
     task::{AbortHandle, JoinSet},
     time::{Duration, Instant, timeout, timeout_at},
 };
@@ -29,7 +29,7 @@ use crate::{
 /// The dials of the DHT that run at the same time. One dial has up to 8 attempts, so 32 of the node's 160 places for attempts stay
 /// free for other dials.
 const MAX_DIALS: usize = 16;
-/// The open streams to one peer. Further requests to the peer wait.
+/// The open streams to one peer. Further requests to the peer wait. The core does not count this time as the peer's.
 const MAX_STREAMS: usize = 8;
 /// The time limit for the end of a stream after the answer.
 const ENDING: Duration = Duration::from_secs(1);
@@ -37,6 +37,9 @@ const ENDING: Duration = Duration::from_secs(1);
 type Message = Request<PeerId, Multiaddr>;
 /// The answer, and the address of the peer that gave it.
 type Outcome = Result<(Multiaddr, Response<PeerId, Multiaddr>), Failure>;
+
+/// Tells the core that a request leaves the queue, and returns the new time to give up. `None`: the core has ended the request.
+pub(super) type Started = Box<dyn Fn(RequestId) -> Option<Instant> + Send + Sync>;
 
 /// A request that has ended.
 pub(super) struct Ended {
@@ -58,6 +61,7 @@ struct Shared {
     protocols: Arc<[String]>,
     dials: Semaphore,
     links: Arc<Mutex<Links<PeerId>>>,
+    started: Started,
     /// The budget of all dials to host names. Peers supply the names, and a name may lead to many addresses.
     of_names: DialBudget,
 }
@@ -69,17 +73,27 @@ struct Lane {
     dialing: tokio::sync::Mutex<()>,
 }
 
+/// The turn of a request, with the places that it takes.
+enum Turn<'a> {
+    /// The peer is connected.
+    Ask(Connection, SemaphorePermit<'a>),
+    /// The peer must be dialed.
+    Dial(TurnGuard<'a, ()>, SemaphorePermit<'a>),
+}
+
 impl Asks {
     pub(super) fn new(
         context: Context,
         protocols: Arc<[String]>,
         links: Arc<Mutex<Links<PeerId>>>,
+        started: Started,
     ) -> Self {
         let shared = Shared {
             context,
             protocols,
             dials: Semaphore::new(MAX_DIALS),
             links,
+            started,
             of_names: DialBudget::default(),
         };
         Self {
@@ -90,7 +104,8 @@ impl Asks {
         }
     }
 
-    /// Sends a request, and dials the peer if there is no connection to it.
+    /// Sends a request, and dials the peer if there is no connection to it. Until its turn, the request waits at most until
+    /// `until`.
     pub(super) fn start(
         &mut self,
         request: RequestId,
@@ -101,14 +116,10 @@ impl Asks {
     ) {
         let (shared, lane) = (Arc::clone(&self.shared), self.lane(peer));
         let task = self.tasks.spawn(async move {
-            let asked = async {
-                let connection = shared.reach(&lane, peer, addresses, until).await?;
-                let Ok(_place) = lane.streams.acquire().await else {
-                    return Err(Failure::Unreachable);
-                };
-                let answer = exchange(&connection, &shared.protocols, &message).await?;
-                Ok((connection.address().clone(), answer))
-            };
+            // The core itself ends a request whose turn does not come.
+            let turn = timeout_at(until, shared.turn(&lane, &peer)).await.ok()??;
+            let until = (shared.started)(request)?;
+            let asked = shared.ask(&lane, turn, peer, addresses, &message, until);
             let outcome = timeout_at(until, asked).await;
             let outcome = outcome.unwrap_or(Err(Failure::Unreachable));
             Some(Ended { request, outcome })
@@ -120,7 +131,10 @@ impl Asks {
     pub(super) fn connect(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, until: Instant) {
         let (shared, lane) = (Arc::clone(&self.shared), self.lane(peer));
         self.tasks.spawn(async move {
-            let _ = timeout_at(until, shared.reach(&lane, peer, addresses, until)).await;
+            let turn = timeout_at(until, shared.turn(&lane, &peer)).await.ok()??;
+            if let Turn::Dial(..) = &turn {
+                let _ = timeout_at(until, shared.dial(peer, addresses, until)).await;
+            }
             None
         });
     }
@@ -152,7 +166,10 @@ impl Asks {
     /// Closes connections that requests have opened, if there are too many.
     pub(super) fn close_idle(&self) {
         let context = &self.shared.context;
-        let is_asked = |peer: &PeerId| self.running.values().any(|(asked, _)| asked == peer);
+        let is_asked = |peer: &PeerId| {
+            let lane = self.lanes.get(peer);
+            lane.is_some_and(|lane| Arc::strong_count(lane) > 1)
+        };
         let is_used = |peer: &PeerId| {
             let best = context.connection(peer);
             best.is_some_and(|best| best.usage().idle_since().is_none())
@@ -185,30 +202,60 @@ impl Shared {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The unlimited connection to the peer, or a new one.
-    async fn reach(
+    /// Waits until a request to the peer may start.
+    async fn turn<'a>(&'a self, lane: &'a Lane, peer: &PeerId) -> Option<Turn<'a>> {
+        let mut connection = self.context.unlimited(peer);
+        if connection.is_none() {
+            let turn = lane.dialing.lock().await;
+            connection = self.context.unlimited(peer);
+            if connection.is_none() {
+                let place = self.dials.acquire().await.ok()?;
+                return Some(Turn::Dial(turn, place));
+            }
+        }
+        let place = lane.streams.acquire().await.ok()?;
+        Some(Turn::Ask(connection?, place))
+    }
+
+    async fn ask(
         &self,
         lane: &Lane,
+        turn: Turn<'_>,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        message: &Message,
+        until: Instant,
+    ) -> Outcome {
+        let (connection, _place) = match turn {
+            Turn::Ask(connection, place) => (connection, place),
+            Turn::Dial(turn, dialing) => {
+                let connection = self.dial(peer, addresses, until).await?;
+                drop((turn, dialing));
+                let place = lane.streams.acquire().await;
+                (connection, place.map_err(|_| Failure::Unreachable)?)
+            }
+        };
+        let answer = exchange(&connection, &self.protocols, message).await?;
+        Ok((connection.address().clone(), answer))
+    }
+
+    async fn dial(
+        &self,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         until: Instant,
     ) -> Result<Connection, Failure> {
-        if let Some(connection) = self.context.unlimited(&peer) {
-            return Ok(connection);
-        }
-        let _turn = lane.dialing.lock().await;
-        if let Some(connection) = self.context.unlimited(&peer) {
-            return Ok(connection);
-        }
-        let Ok(_place) = self.dials.acquire().await else {
-            return Err(Failure::Unreachable);
-        };
         let (addresses, budget) = self.dialable(addresses);
         let context = &self.context;
         let dialed = context.connect_directly(peer, addresses, Some(until), budget);
         let connection = dialed.await.map_err(|_| Failure::Unreachable)?;
         if is_outbound(&connection) {
-            self.links().handle_opened(peer);
+            let mut links = self.links();
+            links.handle_opened(peer);
+            // The part may have learned of the end of the connection before this.
+            if connection.is_closed() {
+                links.handle_disconnected(&peer);
+            }
         }
         Ok(connection)
     }

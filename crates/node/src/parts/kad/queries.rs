@@ -57,6 +57,14 @@ struct Put {
     timeout_s: Option<f64>,
 }
 
+/// The body of `/dht/unpublish`, with the key of a value or a CID.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unpublish {
+    key: Option<String>,
+    cid: Option<String>,
+}
+
 /// The body of `/dht/provide` and `/dht/providers`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +91,7 @@ pub(super) fn all(part: &Arc<Kademlia>) -> Vec<Query> {
         query("/dht/put", put),
         query("/dht/provide", provide),
         query("/dht/providers", providers),
+        query("/dht/unpublish", unpublish),
     ]
 }
 
@@ -103,6 +112,7 @@ fn status(part: &Kademlia) -> Value {
         "connections": connections,
         "values": status.values,
         "providers": status.providers,
+        "published": status.published,
         "table": table.collect::<Vec<_>>(),
     })
 }
@@ -166,6 +176,24 @@ fn providers(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
         let found = part.find_providers(key, PROVIDERS, deadline).await?;
         Ok(found.iter().map(|provider| provider.to_json()).collect())
     }))
+}
+
+/// Ends the publication of a value or of a provider record.
+fn unpublish(part: Arc<Kademlia>, body: Value) -> Result<Answer, QueryError> {
+    let asked: Unpublish = Query::parse(body)?;
+    let key = match (asked.key, asked.cid) {
+        (Some(key), None) => value_key(&key),
+        (None, Some(cid)) => content_key(&cid).map_err(|error| malformed(error.to_string()))?,
+        _ => {
+            let what = "the body must contain either key or cid";
+            return Err(malformed(what.to_owned()));
+        }
+    };
+    let line = match part.unpublish(&key) {
+        true => json!({"event": "unpublished"}),
+        false => json!({"event": "failed", "reason": "this node does not publish it"}),
+    };
+    Ok(lines(async move { Ok(vec![line]) }))
 }
 
 fn content(body: Value) -> Result<(Vec<u8>, Instant), QueryError> {

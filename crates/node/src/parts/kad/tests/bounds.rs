@@ -116,6 +116,96 @@ async fn a_query_ends_although_the_only_server_never_answers_and_leaves_no_reque
     assert!(held.await.unwrap() > 0);
 }
 
+/// A server that answers requests for peers, and no others.
+fn half_silent(node: &Node) -> tokio::task::JoinHandle<()> {
+    let mut streams = node.handle(KAD_PROTOCOL, 64).unwrap();
+    tokio::spawn(async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        while let Some(incoming) = streams.next().await {
+            tasks.spawn(async move {
+                let mut stream = incoming.stream;
+                let mut messages = Messages::new(MAX_MESSAGE);
+                while let Ok(Some(body)) = messages.next(&mut stream).await {
+                    let request = Request::decode(&body).unwrap();
+                    if let Request::FindNode { .. } = request {
+                        let closer = Vec::new();
+                        let answer = Response::FindNode { closer };
+                        let bytes = answer.encode(&request).unwrap();
+                        stream.write_all(&bytes).await.unwrap();
+                        stream.flush().await.unwrap();
+                    }
+                }
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_holds_a_query_up_for_a_moment_only() {
+    let silent = Node::builder(Keypair::generate_ed25519()).build().unwrap();
+    let held = half_silent(&silent);
+    let server = node(dht(Mode::Server), &[], 8);
+    let list = [listen(&silent).await, listen(&server).await];
+    let client = node(dht(Mode::Client), &list, 8);
+    until("both are in the table", || peers(&client) == 2).await;
+    let begun = Instant::now();
+    let none = client.get_value(KEY.to_vec(), soon()).await;
+    let is_over = matches!(
+        none,
+        Err(DhtError::Query(QueryError::NotFound { asked: 1 }))
+    );
+    assert!(is_over, "{none:?}");
+    // The silent server has 10 s for its answer, but the query waits for a second at most.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    end(vec![client, server, silent]).await;
+    held.abort();
+}
+
+#[tokio::test]
+async fn a_value_on_which_the_validator_panics_ends_neither_the_dht_nor_its_queries() {
+    let validator = || Validator::new(|_, value| !value.is_empty());
+    let fussy = Validator::new(|_, value| {
+        assert_ne!(value, b"boom", "this panic is part of a test");
+        true
+    });
+    let with =
+        |mode, validator| dht(mode).with_namespaces(Namespaces::new().with("app", validator));
+    let server = node(with(Mode::Server, validator()), &[], 8);
+    let at = listen(&server).await;
+    let writer = node(
+        with(Mode::Client, validator()),
+        std::slice::from_ref(&at),
+        1,
+    );
+    let client = node(with(Mode::Client, fussy), &[at], 1);
+    for (name, value) in [("bad", "boom"), ("good", "1")] {
+        let key = format!("/app/{name}").into_bytes();
+        writer.put_value(key, value.into(), soon()).await.unwrap();
+    }
+    let bad = client.get_value(b"/app/bad".to_vec(), soon()).await;
+    assert!(
+        matches!(bad, Err(DhtError::Query(QueryError::NotFound { asked: 1 }))),
+        "{bad:?}"
+    );
+    let good = client.get_value(b"/app/good".to_vec(), soon()).await;
+    assert_eq!(good.unwrap().value, b"1");
+    end(vec![writer, client, server]).await;
+}
+
+#[tokio::test]
+async fn queries_end_when_the_task_of_the_part_ends() {
+    let lonely = node(dht(Mode::Client), &[], 8);
+    let part = part(&lonely);
+    let begun = part.begin(|kad, now| kad.get(now, KEY.to_vec()));
+    let (_, waits) = begun.unwrap();
+    drop(Finish(&part));
+    let ended = tokio::time::timeout(Duration::from_secs(20), waits).await;
+    assert!(ended.unwrap().is_err());
+    let after = lonely.get_value(KEY.to_vec(), soon()).await;
+    assert_eq!(after, Err(DhtError::ShutDown));
+    end(vec![lonely]).await;
+}
+
 #[tokio::test]
 async fn a_node_keeps_two_of_the_connections_that_its_requests_have_opened() {
     let (nodes, at) = network(8).await;
