@@ -237,7 +237,13 @@ impl Connection {
     }
 
     /// Opens a stream on which only this side sends, for [`Flavour::RawPublicKey`]: libp2p
-    /// peers allow none. Waits while the peer allows no more of them. Cancel-safe.
+    /// peers allow none.
+    ///
+    /// *Backpressure:* waits while the peer allows no more streams. Writing waits while the peer
+    /// takes no more bytes. The peer learns of the stream with its first byte.
+    ///
+    /// *Cancel-safety:* a dropped future has opened no stream and uses up no permission of the
+    /// peer.
     ///
     /// [`Flavour::RawPublicKey`]: crate::Flavour::RawPublicKey
     ///
@@ -250,7 +256,16 @@ impl Connection {
     }
 
     /// The next stream on which only the peer sends; `None` when the connection has ended or is
-    /// being closed by this side. Cancel-safe.
+    /// being closed by this side.
+    ///
+    /// *Backpressure:* the peer has at most
+    /// [`Config::max_inbound_streams`](crate::Config::max_inbound_streams) such streams, whether
+    /// or not they were accepted. A stream counts until it has ended and was read to its end, or
+    /// until its [`RecvStream`] is dropped. Bytes that nobody reads stay within
+    /// [`Config::stream_window`](crate::Config::stream_window), and within
+    /// [`Config::connection_window`](crate::Config::connection_window) for all streams together.
+    ///
+    /// *Cancel-safety:* a dropped future has taken no stream.
     pub async fn accept_uni(&self) -> Option<RecvStream> {
         let recv = self.unless_closing(self.quinn().accept_uni()).await.ok()?;
         Some(RecvStream::new(recv, self.inner.handle.clone(), None))
