@@ -146,7 +146,7 @@ impl Builder {
         #[cfg(feature = "bootstrap")]
         parts.push(rejoin(&core, &context, &transports, self.sources));
         #[cfg(feature = "gossip")]
-        parts.push(gossip(&core, &context));
+        parts.push(gossip(&core, &context, &transports));
         #[cfg(feature = "metrics")]
         parts.push(metrics(&parts, &transports));
         parts.extend(further(&context));
@@ -343,9 +343,11 @@ fn rejoin(
 
 /// The part that takes part in topics.
 #[cfg(feature = "gossip")]
-fn gossip(core: &Core, context: &Context) -> Arc<dyn Part> {
+fn gossip(core: &Core, context: &Context, transports: &Transports) -> Arc<dyn Part> {
     let config = &core.config.gossip;
     let part = crate::parts::Gossip::new(context.clone(), &core.peer_id, config);
+    #[cfg(feature = "iroh")]
+    let part = part.with_iroh(|config| transports.quic.endpoints(&core.keypair, config));
     Arc::new(part)
 }
 

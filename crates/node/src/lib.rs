@@ -20,13 +20,14 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap` and `gossip` at the most. The default features add the binary (`cli`) and its
-//! metrics, so use `default-features = false`.
+//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap`, `gossip` and `iroh` at the most. The default features add the
+//! binary (`cli`) and its metrics, so use `default-features = false`.
 //!
 //! # Limitations
 //!
 //! - There is no DHT and no hole punching yet.
-//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`).
+//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`). Links to iroh peers
+//!   (feature `iroh`) need an IP address of the peer: the node uses neither iroh's relays nor its look-up of addresses.
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.
@@ -131,6 +132,8 @@ pub use {
     },
     gossip_net,
 };
+#[cfg(feature = "iroh")]
+pub use crate::parts::{IrohListenError, IrohPeer, IrohPeerError};
 #[cfg(feature = "relay")]
 pub use {
     crate::{

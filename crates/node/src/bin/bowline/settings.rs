@@ -24,6 +24,8 @@ use node::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gossip")]
+pub(crate) use self::gossip::Topics;
 use self::{
     environment::Environment,
     file::File,
@@ -82,9 +84,9 @@ pub(crate) struct Resolved {
     pub(crate) admin: Admin,
     pub(crate) config: Config,
     pub(crate) dialer: dialing::Applied,
-    /// The names of the topics in which the node takes part.
+    /// The topics in which the node takes part.
     #[cfg(feature = "gossip")]
-    pub(crate) topics: Vec<String>,
+    pub(crate) topics: Topics,
 }
 
 /// The flags that were given, in the layout of the file.
@@ -137,8 +139,16 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
         figment = figment.merge(Serialized::default("admin.listen", admin));
     }
     #[cfg(feature = "gossip")]
-    if !args.topic.is_empty() {
-        figment = figment.merge(Serialized::default("gossip.topics", args.topic));
+    {
+        if !args.topic.is_empty() {
+            figment = figment.merge(Serialized::default("gossip.topics", args.topic));
+        }
+        if let Some(listen) = args.iroh_listen {
+            figment = figment.merge(Serialized::default("gossip.iroh_listen", listen));
+        }
+        if !args.iroh_peer.is_empty() {
+            figment = figment.merge(Serialized::default("gossip.iroh_peers", args.iroh_peer));
+        }
     }
     #[cfg(feature = "relay")]
     {

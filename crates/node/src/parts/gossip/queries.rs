@@ -3,7 +3,9 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, stream};
-use gossip_net::{Bytes, Event, PublishError, Subscription, TopicId, TopicStatus};
+use gossip_net::{
+    Bytes, Event, PublishError, Subscription, TopicId, TopicStatus, wire::PeerInfo,
+};
 use multiaddr::Multiaddr;
 use multibase::Base::Base64Pad;
 use serde::Deserialize;
@@ -84,6 +86,9 @@ struct Subscribe {
     /// Addresses of members of the topic.
     #[serde(default)]
     peers: Vec<Multiaddr>,
+    /// Members of the topic with the addresses of their iroh endpoints.
+    #[serde(default)]
+    iroh_peers: Vec<String>,
     /// Whether messages are sent. Without them, the answer only keeps the node in the topic.
     #[serde(default = "yes")]
     messages: bool,
@@ -99,9 +104,14 @@ fn subscribe(part: &Gossip, question: Value) -> Answer {
         Err(error) => return document(Err(error)),
     };
     let topic = TopicId::from_name(&question.topic);
+    let iroh_peers = match iroh_peers(part, &question.iroh_peers) {
+        Ok(peers) => peers,
+        Err(error) => return document(Err(error)),
+    };
     let capacity = capacity(part.config.core.max_message_size);
     match part.subscribe(topic, &question.peers, Some(capacity)) {
         Ok(subscription) => {
+            subscription.sender().join_peers(&iroh_peers);
             let first = json!({"event": "subscribed", "topic": topic.to_string()});
             let events = stream::unfold(subscription, next);
             let lines = events.filter_map(move |event| {
@@ -111,6 +121,26 @@ fn subscribe(part: &Gossip, question: Value) -> Answer {
             Answer::Lines(stream::once(ready(first)).chain(lines).boxed())
         }
         Err(error) => document(Err(QueryError::Invalid(error_chain(&error)))),
+    }
+}
+
+/// The iroh peers in a question, as gossip-net names them.
+#[cfg(feature = "iroh")]
+fn iroh_peers(part: &Gossip, texts: &[String]) -> Result<Vec<PeerInfo>, QueryError> {
+    let peers = texts.iter().map(|text| text.parse());
+    let peers = peers.collect::<Result<Vec<_>, super::IrohPeerError>>();
+    let peers = peers.map_err(|error| QueryError::Invalid(error_chain(&error)))?;
+    let named = part.name_iroh_peers(&peers);
+    named.map_err(|error| QueryError::Invalid(error_chain(&error)))
+}
+
+#[cfg(not(feature = "iroh"))]
+fn iroh_peers(_: &Gossip, texts: &[String]) -> Result<Vec<PeerInfo>, QueryError> {
+    match texts {
+        [] => Ok(Vec::new()),
+        _ => Err(QueryError::Invalid(
+            "this node was built without links to iroh".to_owned(),
+        )),
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
             "max_message_size",
             "max_neighbours",
             "flood",
+            "iroh_listen",
+            "iroh_peers",
         ],
     ),
     (
