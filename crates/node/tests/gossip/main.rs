@@ -6,6 +6,8 @@
 mod common;
 
 mod hostile;
+#[cfg(feature = "iroh")]
+mod iroh;
 mod joining;
 mod messages;
 
