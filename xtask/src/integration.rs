@@ -50,6 +50,11 @@ const SUITES: &[Suite] = &[
         parts: &[Part::Rust, Part::Go, Part::Js, Part::Network],
     },
     Suite {
+        name: "gossip",
+        target: "gossip-suite",
+        parts: &[Part::Iroh],
+    },
+    Suite {
         name: "adopt",
         target: "adopt",
         parts: &[Part::Adopt, Part::Microsocks],

@@ -10,11 +10,11 @@ use node::{
     Config, IrohListenError, IrohPeer, Keypair, Node, SubscribeError,
     conn_state::LimitsConfig,
     gossip_net::{
-        Bytes, DownCause, Event, Id, IdError, MessageId, TopicId,
+        Bytes, DownCause, Event, Id, IdError, MessageId, TopicId, async_trait,
         wire::{BOWLINE_ALPN, Frames, Gossip, IROH_ALPN, Message, Scope, Swarm, put_header},
     },
     transport_quic::{self, Connection, Endpoint, Flavour, RecvStream, SendStream},
-    transport_tcp::{ByteStream, DialContext, DialError, Dialer, Target, async_trait},
+    transport_tcp::{ByteStream, DialContext, DialError, Dialer, Target},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
