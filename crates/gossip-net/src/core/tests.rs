@@ -1,3 +1,5 @@
+mod iroh;
+
 use std::time::Duration;
 
 use super::*;
@@ -206,57 +208,6 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
         );
     }
     assert_eq!(node.core.link_counters().stale, 2);
-}
-
-#[test]
-fn iroh_is_told_only_about_peers_that_it_can_dial() {
-    let (low, high) = pair();
-    let direct = at([192, 0, 2, 1], 1);
-    let multiaddr = AddrInfo {
-        multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
-        ..AddrInfo::default()
-    }
-    .encode();
-    let nodes = vec![
-        PeerInfo {
-            id: id(3),
-            data: Some(direct),
-        },
-        PeerInfo {
-            id: id(4),
-            data: Some(multiaddr),
-        },
-    ];
-    for (protocol, told) in [
-        (LinkProtocol::Iroh, vec![id(3)]),
-        (LinkProtocol::Bowline, vec![id(3), id(4)]),
-    ] {
-        let mut node = Node::new(low);
-        node.up(1, high, high, protocol);
-        node.hear(1, neighbor());
-        node.hear(
-            1,
-            Message::Swarm(Swarm::ShuffleReply {
-                nodes: nodes.clone(),
-            }),
-        );
-        node.sent(1);
-        node.hear(
-            1,
-            Message::Swarm(Swarm::Shuffle {
-                origin: high,
-                nodes: nodes.clone(),
-                ttl: 0,
-            }),
-        );
-        let replies = node.sent(1);
-        let [Message::Swarm(Swarm::ShuffleReply { nodes })] = &replies[..] else {
-            panic!("{replies:?}")
-        };
-        let mut named = nodes.iter().map(|node| node.id).collect::<Vec<_>>();
-        named.sort_by_key(|named| *named != id(3));
-        assert_eq!(named, told, "{protocol:?}");
-    }
 }
 
 #[test]
