@@ -231,6 +231,43 @@ fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
 }
 
 #[test]
+fn a_neighbour_that_was_lost_and_comes_back_is_told_the_ids_of_the_messages_that_it_may_have_missed()
+ {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    let publish = |node: &mut Node, text: &'static str| {
+        let content = Bytes::from_static(text.as_bytes());
+        let id = MessageId::of(&content);
+        node.core
+            .publish(node.now, TOPIC, id, content, true)
+            .unwrap();
+        id
+    };
+    let other = id(3);
+    for (link, peer) in [(1, high), (2, other)] {
+        node.up(link, peer, peer, LinkProtocol::Bowline);
+        node.hear(link, neighbor());
+    }
+    let lost = publish(&mut node, "on its way when the link is lost");
+    node.sent(1);
+    node.core.handle_link_closed(node.now, LinkId(1));
+    node.settle();
+    let missed = publish(&mut node, "while the neighbour is away");
+    node.up(3, high, high, LinkProtocol::Bowline);
+    node.hear(3, neighbor());
+    assert!(node.core.neighbors(&TOPIC).contains(&high));
+    node.core
+        .handle_timeout(node.now + Duration::from_millis(5));
+    let told = node.sent(3).into_iter().find_map(|message| match message {
+        Message::Gossip(crate::wire::Gossip::IHave(ids)) => Some(ids),
+        _ => None,
+    });
+    let told = told.expect("the neighbour is told ids").into_iter();
+    let told = told.map(|ihave| ihave.id).collect::<BTreeSet<_>>();
+    assert_eq!(told, BTreeSet::from([lost, missed]));
+}
+
+#[test]
 fn at_most_eight_dials_are_in_flight_and_the_next_starts_when_one_ends() {
     let (low, _) = pair();
     let mut node = Node::new(low);
