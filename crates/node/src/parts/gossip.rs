@@ -16,6 +16,8 @@ mod metrics;
 mod queries;
 mod reader;
 mod table;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -3,9 +3,7 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, stream};
-use gossip_net::{
-    Bytes, Event, PublishError, Subscription, TopicId, TopicStatus, wire::PeerInfo,
-};
+use gossip_net::{Bytes, Event, PublishError, Subscription, TopicId, TopicStatus, wire::PeerInfo};
 use multiaddr::Multiaddr;
 use multibase::Base::Base64Pad;
 use serde::Deserialize;
