@@ -100,6 +100,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|suite| suite.name)
 }
 
+/// The test targets of all suites.
+pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|suite| suite.target)
+}
+
 pub(crate) fn run(options: &Options) -> Result<Tally> {
     let asked_for = |suite: &&Suite| {
         options.suites.is_empty() || options.suites.iter().any(|name| name == suite.name)

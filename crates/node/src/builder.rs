@@ -348,6 +348,8 @@ fn gossip(core: &Core, context: &Context, transports: &Transports) -> Arc<dyn Pa
     let part = crate::parts::Gossip::new(context.clone(), &core.peer_id, config);
     #[cfg(feature = "iroh")]
     let part = part.with_iroh(|config| transports.quic.endpoints(&core.keypair, config));
+    #[cfg(not(feature = "iroh"))]
+    let _ = transports;
     Arc::new(part)
 }
 

@@ -48,8 +48,9 @@ fn pair(peer: &Peer, seed: u8) -> Result<Duration> {
     let flags = ["--addr", &there_at, "--key-seed", &seed];
     // The process on iroh-gossip starts in less time, so both dial at about the same moment.
     let started = std::thread::scope(|scope| {
-        let ours = scope
-            .spawn(|| Member::bowline_at("bowline", home, &here_at, &[Via::Address(&there_name)]));
+        let (at, by) = (&here_at, &there_name);
+        let ours =
+            scope.spawn(move || Member::bowline_at("bowline", home, at, &[Via::Address(by)]));
         let theirs = Member::iroh_at(peer, "iroh", &flags, &[Via::Address(&here_name)]);
         let ours = ours.join().ok().context("the thread panicked")?;
         Ok::<_, anyhow::Error>([ours?, theirs?])

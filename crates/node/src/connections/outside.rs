@@ -22,7 +22,8 @@ const SLOT: u64 = u32::MAX as u64;
 pub(crate) struct OutsidePermit {
     id: ConnectionId,
     connections: Arc<Connections>,
-    cancelled: Handshake,
+    /// Tells that the node closes the connection, even after the handshake.
+    handshake: Handshake,
     /// The address under which the limits count the connection when the handshake has proved the address.
     claimed: Option<IpAddr>,
     usage: Usage,
@@ -47,9 +48,9 @@ impl Connections {
         }
         // A connection that was displaced stays in the map until its owner has closed it.
         let trimmed = map.cancel_displaced();
-        let cancelled = Handshake::default();
+        let handshake = Handshake::default();
         if permitted.is_ok() {
-            let entry = Entry::Handshaking(cancelled.clone());
+            let entry = Entry::Handshaking(handshake.clone());
             map.entries.insert(id, entry);
         }
         drop(map);
@@ -60,7 +61,7 @@ impl Connections {
         Ok(OutsidePermit {
             id,
             connections: Arc::clone(self),
-            cancelled,
+            handshake,
             claimed,
             usage: Usage::new(now),
         })
@@ -79,7 +80,7 @@ impl OutsidePermit {
     ///
     /// A limit refuses the connection, or the connection has lost its place. The caller closes the connection.
     pub(crate) fn authenticate(&mut self, peer: PeerId) -> Result<(), AttemptCause> {
-        if let Some(reason) = self.cancelled.reason.get() {
+        if let Some(reason) = self.handshake.reason.get() {
             return Err(AttemptCause::Closed(*reason));
         }
         let (mut map, now) = (self.connections.map(), Instant::now());
@@ -98,8 +99,8 @@ impl OutsidePermit {
 
     /// Waits until the node closes the connection, which the owner must then do. Cancel-safe.
     pub(crate) async fn cancelled(&self) -> Closing {
-        self.cancelled.cancelled.cancelled().await;
-        let reason = self.cancelled.reason.get().copied();
+        self.handshake.cancelled.cancelled().await;
+        let reason = self.handshake.reason.get().copied();
         reason.unwrap_or(Closing::Local)
     }
 }

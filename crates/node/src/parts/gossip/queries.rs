@@ -125,8 +125,8 @@ fn subscribe(part: &Gossip, question: Value) -> Answer {
 /// The iroh peers in a question, as gossip-net names them.
 #[cfg(feature = "iroh")]
 fn iroh_peers(part: &Gossip, texts: &[String]) -> Result<Vec<PeerInfo>, QueryError> {
-    let peers = texts.iter().map(|text| text.parse());
-    let peers = peers.collect::<Result<Vec<_>, super::IrohPeerError>>();
+    let peers = texts.iter().map(|text| text.parse::<super::IrohPeer>());
+    let peers = peers.collect::<Result<Vec<_>, _>>();
     let peers = peers.map_err(|error| QueryError::Invalid(error_chain(&error)))?;
     let named = part.name_iroh_peers(&peers);
     named.map_err(|error| QueryError::Invalid(error_chain(&error)))
