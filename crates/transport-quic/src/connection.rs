@@ -261,7 +261,8 @@ impl Connection {
     /// *Backpressure:* the peer has at most
     /// [`Config::max_inbound_streams`](crate::Config::max_inbound_streams) such streams, whether
     /// or not they were accepted. A stream counts until it has ended and was read to its end, or
-    /// until its [`RecvStream`] is dropped. Bytes that nobody reads stay within
+    /// until its [`RecvStream`] is dropped. The peer learns of free places when more than an eighth
+    /// of them are free. Bytes that nobody reads stay within
     /// [`Config::stream_window`](crate::Config::stream_window), and within
     /// [`Config::connection_window`](crate::Config::connection_window) for all streams together.
     ///

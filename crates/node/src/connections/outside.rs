@@ -1,7 +1,7 @@
 //! The permit of a connection that a part holds on a socket of its own.
 //!
-//! Such a connection counts in the limits, like any other connection. The tracker does not know it, because a peer may have such a
-//! connection beside its libp2p connection, and the two connections must not replace each other.
+//! Such a connection counts in the limits, like any other connection. The tracker does not know it, because its peer may also have
+//! a libp2p connection, and the two connections must not replace each other.
 
 use std::{
     net::IpAddr,

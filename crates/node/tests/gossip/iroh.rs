@@ -314,7 +314,7 @@ async fn an_iroh_neighbour_that_never_reads_is_evicted_and_the_others_hear_every
 }
 
 #[tokio::test]
-async fn an_iroh_peer_has_128_streams_and_waits_for_the_end_of_one_of_them() {
+async fn an_iroh_peer_has_128_streams_and_waits_until_some_of_them_have_ended() {
     let (here, name) = listening(Config::default());
     let _topic = here.subscribe(topic(), []).unwrap();
     let foreign = Foreign::new(&[IROH_ALPN]);
@@ -330,7 +330,10 @@ async fn an_iroh_peer_has_128_streams_and_waits_for_the_end_of_one_of_them() {
     let wait = Duration::from_millis(300);
     let further = tokio::time::timeout(wait, connection.open_uni());
     assert!(further.await.is_err(), "the node allows no further stream");
-    open[0].shutdown().await.unwrap();
+    // QUIC tells the peer about room when more than an eighth of the streams have ended.
+    for stream in &mut open[..17] {
+        stream.shutdown().await.unwrap();
+    }
     within(connection.open_uni()).await.unwrap();
     within(here.shutdown()).await;
 }

@@ -87,6 +87,7 @@ async fn run(cli: Cli) -> Result<()> {
     let endpoint = Endpoint::builder(presets::Minimal)
         .secret_key(key)
         .relay_mode(RelayMode::Disabled)
+        .clear_ip_transports()
         .address_lookup(known.clone())
         .bind_addr(cli.addr)?
         .bind()
@@ -95,8 +96,7 @@ async fn run(cli: Cli) -> Result<()> {
     let router = Router::builder(endpoint.clone())
         .accept(GOSSIP_ALPN, gossip.clone())
         .spawn();
-    let sockets = endpoint.bound_sockets();
-    let address = sockets.iter().find(|at| at.is_ipv4() == cli.addr.is_ipv4());
+    let address = endpoint.bound_sockets().into_iter().next();
     let address = address.context("the endpoint has no socket")?;
     let id = endpoint.id();
     say(
