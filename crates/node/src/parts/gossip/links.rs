@@ -173,10 +173,11 @@ impl NodeLinks {
         let connections = self.table.connections();
         let farthest = connections.iter().map(Carrying::audience).max();
         #[cfg(feature = "iroh")]
-        let sockets = self.iroh.get().map(IrohLinks::own_addresses);
+        let iroh = self.iroh.get();
+        #[cfg(feature = "iroh")]
+        let sockets = iroh.map_or_else(Vec::new, IrohLinks::own_addresses);
         #[cfg(not(feature = "iroh"))]
-        let sockets = None;
-        let sockets = sockets.unwrap_or_default();
+        let sockets: [std::net::SocketAddr; 0] = [];
         addresses::own(&self.context.announced(), &sockets, farthest)
     }
 
