@@ -16,16 +16,11 @@ pub(in crate::parts::gossip) struct IrohConnection(Arc<Shared>);
 struct Shared {
     id: ConnectionId,
     quic: transport_quic::Connection,
-    is_dialed: bool,
 }
 
 impl IrohConnection {
-    pub(super) fn new(id: ConnectionId, quic: transport_quic::Connection, is_dialed: bool) -> Self {
-        Self(Arc::new(Shared {
-            id,
-            quic,
-            is_dialed,
-        }))
+    pub(super) fn new(id: ConnectionId, quic: transport_quic::Connection) -> Self {
+        Self(Arc::new(Shared { id, quic }))
     }
 
     pub(in crate::parts::gossip) fn id(&self) -> ConnectionId {
@@ -34,11 +29,6 @@ impl IrohConnection {
 
     pub(in crate::parts::gossip) fn peer(&self) -> PeerId {
         self.0.quic.peer()
-    }
-
-    /// Whether this node dialed.
-    pub(super) fn is_dialed(&self) -> bool {
-        self.0.is_dialed
     }
 
     /// The protocol on which the ends have agreed. Two Bowline nodes agree on Bowline's.

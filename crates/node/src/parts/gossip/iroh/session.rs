@@ -175,7 +175,7 @@ impl NodeLinks {
             }
         };
         let remote = quic.remote_addr();
-        let connection = IrohConnection::new(permit.id(), quic, is_dialed);
+        let connection = IrohConnection::new(permit.id(), quic);
         let protocol = connection.protocol();
         tracing::debug!(%peer, %remote, ?protocol, is_dialed, "an iroh connection is up");
         let ends = Ends {
