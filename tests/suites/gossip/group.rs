@@ -148,12 +148,33 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Kills one member of this kind with SIGKILL: the first one of those that others have joined by.
+    /// Kills one member of this kind with SIGKILL: the first one without which the others still form one group. iroh-gossip notices
+    /// a dead neighbour after 30 s only, and a process that has only dead neighbours hears nothing until then.
     pub(crate) fn kill(&mut self, is_iroh: bool) -> Result<()> {
-        let mut members = self.members.iter();
-        let at = members.position(|member| member.is_iroh() == is_iroh);
-        let victim = self.members.remove(at.context("no member is left")?);
-        victim.kill()
+        self.members.iter_mut().for_each(Member::read);
+        let of_kind = |at: &usize| self.members[*at].is_iroh() == is_iroh;
+        let mut candidates = (0..self.members.len()).filter(of_kind);
+        let at = candidates.find(|at| self.is_one_group_without(*at));
+        let at = at.context("each member of this kind holds the others together")?;
+        self.members.remove(at).kill()
+    }
+
+    /// Whether each member reaches each other one through neighbours, without the member at this position.
+    fn is_one_group_without(&self, at: usize) -> bool {
+        let others = self.members.iter().enumerate();
+        let mut waiting = others
+            .filter(|(other, _)| *other != at)
+            .map(|(_, member)| member)
+            .collect::<Vec<_>>();
+        let mut reached = waiting.pop().into_iter().collect::<Vec<_>>();
+        while let Some(member) = reached.pop() {
+            let (next, rest) = waiting
+                .into_iter()
+                .partition::<Vec<_>, _>(|other| member.is_neighbour_of(other));
+            reached.extend(next);
+            waiting = rest;
+        }
+        waiting.is_empty()
     }
 
     /// Starts a member in place of one that was killed.

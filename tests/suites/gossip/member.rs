@@ -1,10 +1,11 @@
 //! A member of the topic: a Bowline node with its `sub` and `pub` commands, or a process on iroh-gossip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use node::PeerId;
 use tests::harness::process::{Deadline, Event, Process, Signal};
 use tests::harness::{Home, Peer, Up};
 
@@ -22,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) address: String,
     /// How often each message was heard.
     heard: BTreeMap<String, usize>,
+    /// The endpoint ids of its neighbours, according to itself.
+    neighbours: BTreeSet<String>,
     /// The events about neighbours.
     pub(crate) changes: Vec<String>,
 }
@@ -90,6 +93,7 @@ impl Member {
             },
             address,
             heard: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
             changes: Vec::new(),
         })
     }
@@ -124,6 +128,7 @@ impl Member {
             run: Run::Iroh(process),
             address: ready.text("address").to_owned(),
             heard: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
             changes: Vec::new(),
         })
     }
@@ -171,12 +176,27 @@ impl Member {
         for event in events {
             match event.kind() {
                 "message" => *self.heard.entry(event.text("data").to_owned()).or_default() += 1,
-                "neighbour_up" | "neighbour_down" | "lagged" => {
+                kind @ ("neighbour_up" | "neighbour_down" | "lagged") => {
+                    match (kind, endpoint(&event)) {
+                        ("neighbour_up", Some(id)) => drop(self.neighbours.insert(id)),
+                        (_, Some(id)) => drop(self.neighbours.remove(&id)),
+                        _ => {}
+                    }
                     self.changes.push(event.0.to_string());
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The endpoint id.
+    pub(crate) fn id(&self) -> &str {
+        self.address.split('@').next().unwrap_or_default()
+    }
+
+    /// Whether both members count each other as a neighbour.
+    pub(crate) fn is_neighbour_of(&self, other: &Self) -> bool {
+        self.neighbours.contains(other.id()) && other.neighbours.contains(self.id())
     }
 
     /// The messages that the member has not heard, of those that others have published.
@@ -215,6 +235,20 @@ impl Member {
             Run::Iroh(process) => process.stderr_tail(),
         }
     }
+}
+
+/// The endpoint id of the peer in an event.
+fn endpoint(event: &Event) -> Option<String> {
+    match event.text("endpoint_id") {
+        "" => endpoint_id(&event.text("peer_id").parse().ok()?).ok(),
+        id => Some(id.to_owned()),
+    }
+}
+
+/// The id that iroh gives to a peer: its Ed25519 key in hexadecimal digits.
+pub(crate) fn endpoint_id(peer: &PeerId) -> Result<String> {
+    let id = node::gossip_net::Id::from_peer_id(&peer.to_bytes())?;
+    Ok(id.to_string())
 }
 
 /// The lines that a process has printed since the last call.

@@ -5,12 +5,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use node::{Keypair, PeerId};
+use node::Keypair;
 use tests::harness::process::Deadline;
 use tests::harness::{Home, Peer};
 
 use crate::group::Outcome;
-use crate::member::{Member, PATIENCE, Sent, Via};
+use crate::member::{Member, PATIENCE, Sent, Via, endpoint_id};
 
 /// How many messages each end publishes.
 const MESSAGES: usize = 20;
@@ -109,12 +109,6 @@ fn new_identity(home: &Home) -> Result<String> {
     let events = created.events()?;
     let peer = events.first().context("no line")?.text("peer_id").parse()?;
     endpoint_id(&peer)
-}
-
-/// The id that iroh gives to a peer: its Ed25519 key in hexadecimal digits.
-fn endpoint_id(peer: &PeerId) -> Result<String> {
-    let id = node::gossip_net::Id::from_peer_id(&peer.to_bytes())?;
-    Ok(id.to_string())
 }
 
 /// A UDP port that was free a moment ago.
