@@ -59,15 +59,15 @@ pub(crate) struct Link {
     pub(crate) peer: u32,
     dialed_by: Id,
     pub(crate) protocol: LinkProtocol,
-    /// The link with the highest rank is used. Messages over a link with a lower rank are older.
-    pub(crate) rank: u64,
+    /// The link with the highest rank is used.
+    rank: u64,
     pub(crate) up: Instant,
     heard: Instant,
     sent: Instant,
     /// Whether a message was sent over the link.
     pub(crate) has_sent: bool,
-    /// Whether a message has arrived over the link.
-    has_received: bool,
+    /// The position of the link among all links by their first messages. `None`: no message has arrived over the link.
+    first_heard: Option<u64>,
     /// When a probe of the link ends.
     probe_deadline: Option<Instant>,
     /// When another link replaced this link.
@@ -86,11 +86,26 @@ pub(crate) enum Verdict {
     Moved(u32),
 }
 
+impl Link {
+    /// Messages over a link of the same peer with a lower order are older.
+    ///
+    /// Two Bowline peers use the same link. iroh sends on the link that is the newest in its view, which may be the older one in
+    /// this node's view, so the order of the first messages counts.
+    pub(crate) fn order(&self) -> u64 {
+        match self.protocol {
+            LinkProtocol::Bowline => self.rank,
+            LinkProtocol::Iroh => self.first_heard.unwrap_or(0),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Arbiter {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<u32, Vec<LinkId>>,
     rank: u64,
+    /// The number of links over which a message has arrived.
+    heard: u64,
 }
 
 impl Arbiter {
@@ -99,6 +114,7 @@ impl Arbiter {
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             rank: 0,
+            heard: 0,
         }
     }
 
@@ -148,7 +164,7 @@ impl Arbiter {
             heard: now,
             sent: now,
             has_sent: false,
-            has_received: false,
+            first_heard: None,
             probe_deadline: None,
             replaced_at: None,
             invalid: 0,
@@ -198,7 +214,11 @@ impl Arbiter {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        (entry.heard, entry.has_received) = (now, true);
+        entry.heard = now;
+        if entry.first_heard.is_none() {
+            self.heard += 1;
+            entry.first_heard = Some(self.heard);
+        }
         let probed = entry.probe_deadline.take().is_some();
         if probed {
             out.push(Verdict::Moved(entry.peer));
@@ -293,7 +313,7 @@ impl Arbiter {
                 .then_some((quiet + IDLE_TIMEOUT, "no topic uses this link"));
         };
         let current = &self.links[&self.current(link.peer)?];
-        let peer_has_moved = current.has_received;
+        let peer_has_moved = current.first_heard.is_some();
         let reason = "another link to this peer is used";
         match link.protocol {
             LinkProtocol::Iroh => {

@@ -205,6 +205,11 @@ impl Broadcast {
     /// Announces what was received lately to a neighbour whose link was replaced, because the last messages may be lost.
     pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
         let since = now.checked_sub(ANNOUNCE_AGAIN_WINDOW).unwrap_or(now);
+        self.handle_returned(now, since, peer);
+    }
+
+    /// Announces what was received since then, at most 232 messages, to a neighbour that may have missed it.
+    pub(crate) fn handle_returned(&mut self, now: Instant, since: Instant, peer: u32) {
         let recent = self.history.recent(since, 2 * MAX_IHAVES);
         if let Some(neighbour) = self.neighbour(peer) {
             neighbour.lazy.extend(recent);

@@ -87,7 +87,7 @@ pub struct LinkCounters {
     pub stalled: u64,
 }
 
-/// The position of a message among those of its sender: the rank of the link, the stream and the frame.
+/// The position of a message among those of its sender: the order of the link, the stream and the frame.
 type Position = (u64, u64, u64);
 
 /// Decides whether a peer may take part in a topic.

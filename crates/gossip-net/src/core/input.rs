@@ -55,7 +55,7 @@ impl Core {
             return;
         };
         entry.invalid = 0;
-        let (peer, position) = (entry.peer, (entry.rank, position.0, position.1));
+        let (peer, position) = (entry.peer, (entry.order(), position.0, position.1));
         if !self.topics.contains_key(&topic) {
             self.counters.unknown_topics += 1;
             return;
@@ -223,7 +223,9 @@ impl Core {
                 wire::Swarm::ForwardJoin { peer, ttl }
             }
             Swarm::Shuffle { origin, nodes, ttl } => {
-                let (origin, nodes) = (self.peers.id(origin)?, self.named(to, &nodes));
+                // The last peer on the path answers the origin, so it must be able to dial the origin.
+                let origin = self.named(to, &[origin]).pop()?.id;
+                let nodes = self.named(to, &nodes);
                 wire::Swarm::Shuffle { origin, nodes, ttl }
             }
             Swarm::ShuffleReply { nodes } => wire::Swarm::ShuffleReply {

@@ -1,3 +1,5 @@
+mod iroh;
+
 use std::time::Duration;
 
 use super::*;
@@ -209,57 +211,6 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
 }
 
 #[test]
-fn iroh_is_told_only_about_peers_that_it_can_dial() {
-    let (low, high) = pair();
-    let direct = at([192, 0, 2, 1], 1);
-    let multiaddr = AddrInfo {
-        multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
-        ..AddrInfo::default()
-    }
-    .encode();
-    let nodes = vec![
-        PeerInfo {
-            id: id(3),
-            data: Some(direct),
-        },
-        PeerInfo {
-            id: id(4),
-            data: Some(multiaddr),
-        },
-    ];
-    for (protocol, told) in [
-        (LinkProtocol::Iroh, vec![id(3)]),
-        (LinkProtocol::Bowline, vec![id(3), id(4)]),
-    ] {
-        let mut node = Node::new(low);
-        node.up(1, high, high, protocol);
-        node.hear(1, neighbor());
-        node.hear(
-            1,
-            Message::Swarm(Swarm::ShuffleReply {
-                nodes: nodes.clone(),
-            }),
-        );
-        node.sent(1);
-        node.hear(
-            1,
-            Message::Swarm(Swarm::Shuffle {
-                origin: high,
-                nodes: nodes.clone(),
-                ttl: 0,
-            }),
-        );
-        let replies = node.sent(1);
-        let [Message::Swarm(Swarm::ShuffleReply { nodes })] = &replies[..] else {
-            panic!("{replies:?}")
-        };
-        let mut named = nodes.iter().map(|node| node.id).collect::<Vec<_>>();
-        named.sort_by_key(|named| *named != id(3));
-        assert_eq!(named, told, "{protocol:?}");
-    }
-}
-
-#[test]
 fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     let (low, high) = pair();
     let (told, hearsay) = (at([192, 0, 2, 1], 1), at([198, 51, 100, 9], 53));
@@ -277,6 +228,43 @@ fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     );
     let handle = node.core.peers.find(&high).unwrap();
     assert_eq!(node.core.peers.data(handle), Some(told));
+}
+
+#[test]
+fn a_neighbour_that_was_lost_and_comes_back_is_told_the_ids_of_the_messages_that_it_may_have_missed()
+ {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    let publish = |node: &mut Node, text: &'static str| {
+        let content = Bytes::from_static(text.as_bytes());
+        let id = MessageId::of(&content);
+        node.core
+            .publish(node.now, TOPIC, id, content, true)
+            .unwrap();
+        id
+    };
+    let other = id(3);
+    for (link, peer) in [(1, high), (2, other)] {
+        node.up(link, peer, peer, LinkProtocol::Bowline);
+        node.hear(link, neighbor());
+    }
+    let lost = publish(&mut node, "on its way when the link is lost");
+    node.sent(1);
+    node.core.handle_link_closed(node.now, LinkId(1));
+    node.settle();
+    let missed = publish(&mut node, "while the neighbour is away");
+    node.up(3, high, high, LinkProtocol::Bowline);
+    node.hear(3, neighbor());
+    assert!(node.core.neighbors(&TOPIC).contains(&high));
+    node.core
+        .handle_timeout(node.now + Duration::from_millis(5));
+    let told = node.sent(3).into_iter().find_map(|message| match message {
+        Message::Gossip(crate::wire::Gossip::IHave(ids)) => Some(ids),
+        _ => None,
+    });
+    let told = told.expect("the neighbour is told ids").into_iter();
+    let told = told.map(|ihave| ihave.id).collect::<BTreeSet<_>>();
+    assert_eq!(told, BTreeSet::from([lost, missed]));
 }
 
 #[test]

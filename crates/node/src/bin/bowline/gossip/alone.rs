@@ -11,7 +11,10 @@ use node::{
 use serde_json::Value;
 use tokio::signal::ctrl_c;
 
-use crate::failure::{self, Failure};
+use crate::{
+    failure::{self, Failure},
+    iroh::{self, IrohPeer},
+};
 
 /// The time that a message waits for a neighbour and for room.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,8 +27,12 @@ pub(super) struct Alone {
 }
 
 impl Alone {
-    /// Joins the topic through `peers`.
-    pub(super) fn start(topic: &str, peers: Vec<Multiaddr>) -> Result<Self, Failure> {
+    /// Joins the topic through `peers` and `iroh_peers`.
+    pub(super) fn start(
+        topic: &str,
+        peers: Vec<Multiaddr>,
+        iroh_peers: &[IrohPeer],
+    ) -> Result<Self, Failure> {
         let topic = TopicId::from_name(topic);
         let named = peers.iter().filter(|address| {
             let last = address.iter().last();
@@ -38,8 +45,10 @@ impl Alone {
         let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
         tokio::spawn(warn(events));
         let subscribed = node.subscribe(topic, named);
+        let subscription = subscribed.map_err(Failure::usage_error)?;
+        iroh::join(&node, iroh_peers, &subscription)?;
         Ok(Self {
-            subscription: subscribed.map_err(Failure::usage_error)?,
+            subscription,
             node,
             topic,
         })
