@@ -4,11 +4,14 @@
 //! dialer replaces the first link, because a dialer that still had the first link would not dial again. Before the older of two
 //! links is preferred, it is probed, because the peer may have lost it. A link to iroh is used until a newer link is up.
 
+mod budget;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
+use self::budget::Budgets;
 use crate::{Id, config::Config};
 
 /// The number of a link, chosen by the host.
@@ -50,8 +53,8 @@ pub(crate) struct NewLink {
     /// The lower id of the two ends.
     pub(crate) lower: Id,
     pub(crate) protocol: LinkProtocol,
-    /// How many membership messages the link may send at once.
-    pub(crate) burst: f64,
+    /// How many membership messages per second the peer may send.
+    pub(crate) rate: u32,
 }
 
 #[derive(Debug)]
@@ -73,8 +76,6 @@ pub(crate) struct Link {
     /// When another link replaced this link.
     replaced_at: Option<Instant>,
     pub(crate) invalid: u32,
-    /// How many membership messages the link may send now, and when this was computed.
-    allowance: (f64, Instant),
 }
 
 /// What the arbiter asks the core to do.
@@ -103,6 +104,8 @@ impl Link {
 pub(crate) struct Arbiter {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<u32, Vec<LinkId>>,
+    /// The budgets of the peers with links, and of peers whose links have closed within the last four seconds.
+    budgets: BTreeMap<u32, Budgets>,
     rank: u64,
     /// The number of links over which a message has arrived.
     heard: u64,
@@ -113,6 +116,7 @@ impl Arbiter {
         Self {
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             rank: 0,
             heard: 0,
         }
@@ -134,8 +138,14 @@ impl Arbiter {
         self.links.keys().copied()
     }
 
-    pub(crate) fn peers(&self) -> impl Iterator<Item = u32> {
-        self.by_peer.keys().copied()
+    /// The peers that this arbiter refers to.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
+        self.budgets.keys().copied()
+    }
+
+    /// Whether the peer has several links.
+    pub(crate) fn has_several(&self, peer: u32) -> bool {
+        self.by_peer.get(&peer).is_some_and(|links| links.len() > 1)
     }
 
     /// The link over which messages to the peer are sent.
@@ -151,7 +161,7 @@ impl Arbiter {
             dialed_by,
             lower,
             protocol,
-            burst,
+            rate,
         } = new;
         let old = self.current(peer);
         self.rank += 1;
@@ -168,12 +178,16 @@ impl Arbiter {
             probe_deadline: None,
             replaced_at: None,
             invalid: 0,
-            allowance: (burst, now),
         };
         if self.links.insert(id, entry).is_some() {
             return;
         }
         self.by_peer.entry(peer).or_default().push(id);
+        self.budgets
+            .retain(|peer, budgets| self.by_peer.contains_key(peer) || !budgets.are_full(now));
+        self.budgets
+            .entry(peer)
+            .or_insert_with(|| Budgets::new(now, rate));
         let Some(old) = old else {
             return;
         };
@@ -206,16 +220,29 @@ impl Arbiter {
                 self.by_peer.remove(&peer);
             }
         }
+        // The link that takes over is no longer replaced.
+        if let Some(current) = self.current(peer) {
+            self.links
+                .entry(current)
+                .and_modify(|link| link.replaced_at = None);
+        }
         Some((peer, was_current, entry.has_sent))
     }
 
-    /// A message has arrived over a link, which answers a probe.
-    pub(crate) fn handle_heard(&mut self, now: Instant, link: LinkId, out: &mut Vec<Verdict>) {
+    /// A message has arrived over a link, which answers a probe. Returns whether it is the first one, so that another link to the
+    /// peer may be closed.
+    pub(crate) fn handle_heard(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        out: &mut Vec<Verdict>,
+    ) -> bool {
         let Some(entry) = self.links.get_mut(&link) else {
-            return;
+            return false;
         };
         entry.heard = now;
-        if entry.first_heard.is_none() {
+        let is_first = entry.first_heard.is_none();
+        if is_first {
             self.heard += 1;
             entry.first_heard = Some(self.heard);
         }
@@ -224,6 +251,7 @@ impl Arbiter {
             out.push(Verdict::Moved(entry.peer));
             self.prefer(now, link);
         }
+        is_first
     }
 
     pub(crate) fn handle_probe(
@@ -238,7 +266,9 @@ impl Arbiter {
             .get(&link)
             .is_some_and(|entry| entry.probe_deadline.is_some());
         match outcome {
-            Probe::Alive => self.handle_heard(now, link, out),
+            Probe::Alive => {
+                self.handle_heard(now, link, out);
+            }
             Probe::Dead if is_probed => out.push(Verdict::Close(
                 link,
                 "the peer does not answer over this link",
@@ -253,16 +283,18 @@ impl Arbiter {
         }
     }
 
-    /// Whether a link may send one more membership message.
-    pub(crate) fn admit(&mut self, now: Instant, link: LinkId, rate: u32) -> bool {
-        let Some(entry) = self.links.get_mut(&link) else {
-            return false;
-        };
-        let (left, since) = entry.allowance;
-        let gained = now.saturating_duration_since(since).as_secs_f64() * f64::from(rate);
-        let left = (left + gained).min(4.0 * f64::from(rate));
-        entry.allowance = ((left - 1.0).max(0.0), now);
-        left >= 1.0
+    /// Whether the peer of a link may send one more membership message.
+    pub(crate) fn admit(&mut self, now: Instant, link: LinkId) -> bool {
+        let peer = self.links.get(&link).map(|link| link.peer);
+        let budgets = peer.and_then(|peer| self.budgets.get_mut(&peer));
+        budgets.is_some_and(|budgets| budgets.receive(now))
+    }
+
+    /// Whether one more membership message of another peer may be forwarded to this peer. The receiver drops what exceeds its
+    /// limit, which would also hit the messages of this node itself.
+    pub(crate) fn may_forward(&mut self, now: Instant, peer: u32) -> bool {
+        let budgets = self.budgets.get_mut(&peer);
+        budgets.is_none_or(|budgets| budgets.forward(now))
     }
 
     /// When the next link may be closed. `in_use` says whether a topic uses the links to a peer.

@@ -52,6 +52,12 @@ impl Topic {
         });
     }
 
+    /// Whether contents of a peer count: of a neighbour, and of a peer that was one a moment ago. What a neighbour sent before it
+    /// heard of its eviction still counts.
+    pub(crate) fn accepts_contents(&self, now: Instant, from: u32) -> bool {
+        self.membership.is_neighbour(from) || self.former.is_accepted(now, from)
+    }
+
     pub(crate) fn handle_gossip(
         &mut self,
         now: Instant,
@@ -64,9 +70,8 @@ impl Topic {
             self.broadcast.handle_message(now, from, message, out);
             return;
         }
-        // What a neighbour sent before it heard of its eviction still counts. The sender gets no broadcast message.
-        let is_former = self.former.is_accepted(now, from);
-        if is_former && matches!(message, Gossip::Content { .. }) {
+        // The sender gets no broadcast message.
+        if matches!(message, Gossip::Content { .. }) && self.accepts_contents(now, from) {
             self.broadcast.handle_message(now, from, message, out);
         }
         self.with_membership(now, out, |membership, out| {
