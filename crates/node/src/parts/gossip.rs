@@ -12,7 +12,9 @@ mod id;
 #[cfg(feature = "iroh")]
 mod iroh;
 mod links;
+mod nearest;
 mod queries;
+mod reach;
 mod reader;
 mod table;
 #[cfg(all(test, feature = "tcp"))]

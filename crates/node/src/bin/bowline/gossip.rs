@@ -157,7 +157,7 @@ async fn from_alone(alone: &Alone, topic: &str, output: Output) -> Result<(), Fa
     while let Some(content) = lines.next().await? {
         tell(output, topic, alone.publish(content).await?)?;
     }
-    Ok(())
+    alone.flush().await
 }
 
 /// Prints the outcome of a publication. `None`: the topic has seen the message before.

@@ -1,8 +1,9 @@
 //! The addresses that this node tells to the members of its topics, and the addresses of members that it dials.
 //!
 //! The members pass addresses on to each other, so each of them could aim the dials of others at any address. The node therefore
-//! dials IP addresses only, and only those that reach as far as one of its neighbours has: a member on the Internet cannot aim
-//! dials at this node's private network.
+//! dials IP addresses only, and only those that reach at least as far as the address of a peer that has had a link within the last
+//! ten minutes. If all of these peers are on the Internet, no member can aim dials at this node's private network. If one of them is
+//! in the private network, any member can.
 
 use std::net::SocketAddr;
 
@@ -53,7 +54,7 @@ fn told<T>(all: Vec<(Reach, T)>, farthest: Option<Reach>) -> Vec<T> {
 }
 
 /// The addresses at which a member can be dialed, according to `data` that any member may have sent. `nearest` is the reach of
-/// the nearest peer that had a link.
+/// the nearest peer that has had a link a short time ago.
 pub(super) fn of_member(peer: &PeerId, data: &[u8], nearest: Option<Reach>) -> Vec<Multiaddr> {
     let data = PeerData(Bytes::copy_from_slice(data));
     let addresses = AddrInfo::decode(&data).multiaddrs.into_iter();

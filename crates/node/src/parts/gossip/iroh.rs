@@ -106,7 +106,7 @@ impl IrohLinks {
     }
 
     /// The addresses at which a peer's endpoint can be dialed: those that the host has named, and then those in `data`, which any
-    /// member may have sent. `nearest` is the reach of the nearest peer that had a link.
+    /// member may have sent. `nearest` is the reach of the nearest peer that has had a link a short time ago.
     pub(super) fn addresses_of(
         &self,
         peer: &Id,

@@ -31,11 +31,11 @@ use super::{
     carrier::{Carrying, PROTOCOL},
     event::{GossipEvent, Waiting},
     id::{key_of, peer_of},
+    reach::Reaches,
     reader::Reader,
     table::{BoxedReader, Ends, Table},
 };
 use crate::{
-    address::audience::Reach,
     config::AllowPeer,
     connection::Connection,
     connections::Protection,
@@ -60,16 +60,18 @@ pub(super) struct NodeLinks {
     /// The neighbours of each topic. Their connections stay open for gossip.
     neighbours: Mutex<BTreeMap<(TopicId, Id), Protection>>,
     reach: Mutex<Told>,
+    /// The budget of dials of peers that only members of topics have named.
+    of_members: DialBudget,
     pub(super) waiting: Waiting,
     /// Notified when an event for the host waits.
     pub(super) happened: Notify,
 }
 
-/// The reach of peers with links, and what depends on it.
+/// The reach of peers with links, and the data that depends on it.
 #[derive(Default)]
-struct Told {
-    /// The reach of the nearest peer that had a link.
-    nearest: Option<Reach>,
+pub(super) struct Told {
+    /// The reach of peers that have or had links.
+    pub(super) reaches: Reaches,
     /// The data that gossip-net has got last.
     data: Option<PeerData>,
 }
@@ -86,12 +88,13 @@ impl NodeLinks {
             iroh: std::sync::OnceLock::new(),
             neighbours: Mutex::default(),
             reach: Mutex::default(),
+            of_members: DialBudget::default(),
             waiting: Waiting::default(),
             happened: Notify::new(),
         })
     }
 
-    fn reach(&self) -> MutexGuard<'_, Told> {
+    pub(super) fn reach(&self) -> MutexGuard<'_, Told> {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,19 +159,6 @@ impl NodeLinks {
         self.note_reach(connection.audience());
     }
 
-    /// Notes the reach of a peer with a new link.
-    pub(super) fn note_reach(&self, reach: Reach) {
-        let mut told = self.reach();
-        told.nearest = Some(told.nearest.map_or(reach, |nearest| nearest.min(reach)));
-        drop(told);
-        self.tell_own_addresses();
-    }
-
-    /// The reach of the nearest peer that had a link.
-    pub(super) fn nearest(&self) -> Option<Reach> {
-        self.reach().nearest
-    }
-
     /// The data with this node's addresses.
     pub(super) fn own_data(&self) -> PeerData {
         let connections = self.table.connections();
@@ -195,6 +185,10 @@ impl NodeLinks {
 
     /// A connection has ended.
     pub(super) fn ended(&self, connection: ConnectionId) {
+        if !self.table.carries(connection) {
+            return;
+        }
+        self.note_present();
         if self.table.end_on(connection, "the connection has ended") {
             self.tell_own_addresses();
         }
@@ -224,12 +218,20 @@ impl NodeLinks {
             return Ok(connection);
         }
         let mut addresses = self.context.addresses(&peer);
+        // Members can name any number of peers and addresses, so the dials of peers that only members have named share a budget.
+        let budget = match addresses.is_empty() {
+            true => {
+                self.of_members.renew(now());
+                self.of_members.clone()
+            }
+            false => DialBudget::default(),
+        };
         for address in addresses::of_member(&peer, data, self.nearest()) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        let connection = self.dial(peer, addresses, until).await?;
+        let connection = self.dial(peer, addresses, until, budget).await?;
         match connection.is_limited() {
             true => Err(LinkError::Refused {
                 reason: "a relay limits the only connection to the peer".to_owned(),
@@ -255,6 +257,7 @@ impl NodeLinks {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         until: Instant,
+        budget: DialBudget,
     ) -> Result<Connection, LinkError> {
         if addresses.is_empty() {
             let reason = "no address of the peer is known".to_owned();
@@ -267,7 +270,7 @@ impl NodeLinks {
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
             until: Some(until.into()),
-            budget: DialBudget::default(),
+            budget,
         };
         let dialed = self.context.dial(request).await;
         dialed.map_err(|error| LinkError::Unreachable {
@@ -277,7 +280,7 @@ impl NodeLinks {
 }
 
 /// The time of tokio's clock, which tests can pause.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
@@ -342,6 +345,7 @@ impl Links for NodeLinks {
     }
 
     fn close(&self, link: LinkId, reason: &str) {
+        self.note_present();
         if let Some(carrying) = self.table.end(link, reason) {
             tracing::debug!(peer = %carrying.peer(), reason, "a gossip link is closed");
             carrying.release(reason);

@@ -19,6 +19,9 @@ use crate::{
 /// The time that a message waits for a neighbour and for room.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The time in which the neighbours must take the last messages.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The node with its only topic.
 pub(super) struct Alone {
     node: Node,
@@ -83,6 +86,21 @@ impl Alone {
                 Err(Failure::job(problem))
             }
             Err(error) => Err(Failure::job_error(error)),
+        }
+    }
+
+    /// Waits until all messages are sent to the neighbours.
+    pub(super) async fn flush(&self) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + FLUSH_TIMEOUT;
+        match self.subscription.sender().flush(until.into_std()).await {
+            true => Ok(()),
+            false => {
+                let seconds = FLUSH_TIMEOUT.as_secs();
+                let problem = format!(
+                    "not all messages were sent: a neighbour was lost, or did not take them within {seconds} s"
+                );
+                Err(Failure::job(problem))
+            }
         }
     }
 
