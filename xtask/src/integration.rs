@@ -50,6 +50,11 @@ const SUITES: &[Suite] = &[
         parts: &[Part::Rust, Part::Go, Part::Js, Part::Network],
     },
     Suite {
+        name: "gossip",
+        target: "gossip-suite",
+        parts: &[Part::Iroh],
+    },
+    Suite {
         name: "adopt",
         target: "adopt",
         parts: &[Part::Adopt, Part::Microsocks],
@@ -93,6 +98,11 @@ impl Options {
 /// The names of all suites.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|suite| suite.name)
+}
+
+/// The test targets of all suites.
+pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|suite| suite.target)
 }
 
 pub(crate) fn run(options: &Options) -> Result<Tally> {

@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Go,
     /// js-libp2p
     Js,
+    /// iroh-gossip
+    Iroh,
     /// A SOCKS5 proxy
     Microsocks,
     /// A SOCKS5 proxy
@@ -46,6 +48,7 @@ impl Part {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::Js => "js",
+            Self::Iroh => "iroh",
             Self::Microsocks => "microsocks",
             Self::Dante => "dante",
             Self::Tinyproxy => "tinyproxy",
@@ -84,7 +87,7 @@ impl Part {
 
     fn needs(self) -> Vec<&'static str> {
         match self {
-            Self::Rust | Self::Adopt => vec!["cargo"],
+            Self::Rust | Self::Iroh | Self::Adopt => vec!["cargo"],
             Self::Go => vec!["go"],
             Self::Js => vec!["node", "npm"],
             Self::Unshare => vec!["unshare"],
@@ -111,7 +114,8 @@ impl Part {
     /// The program of a proxy, which must be installed already.
     fn proxy(self) -> Option<&'static str> {
         match self {
-            Self::Rust | Self::Go | Self::Js | Self::Unshare | Self::Network | Self::Adopt => None,
+            Self::Rust | Self::Go | Self::Js | Self::Iroh => None,
+            Self::Unshare | Self::Network | Self::Adopt => None,
             Self::Dante => Some("danted"),
             Self::Microsocks | Self::Tinyproxy | Self::Squid => Some(self.name()),
         }
@@ -127,6 +131,12 @@ impl Part {
                 step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--release", "--locked"]))?;
                 step::executable(&built, "rust-peer")
+            }
+            Self::Iroh => {
+                let mut cargo = step::program("cargo", &folder);
+                step::share_target_folder(&mut cargo)?;
+                let built = step::build(cargo.args(["build", "--locked"]))?;
+                step::executable(&built, "iroh-peer")
             }
             Self::Go => {
                 step::succeed(step::program("go", &folder).args(["build", "-o", "go-peer", "."]))?;

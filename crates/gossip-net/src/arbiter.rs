@@ -4,11 +4,14 @@
 //! dialer replaces the first link, because a dialer that still had the first link would not dial again. Before the older of two
 //! links is preferred, it is probed, because the peer may have lost it. A link to iroh is used until a newer link is up.
 
+mod budget;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
+use self::budget::Budgets;
 use crate::{Id, config::Config};
 
 /// The number of a link, chosen by the host.
@@ -50,8 +53,8 @@ pub(crate) struct NewLink {
     /// The lower id of the two ends.
     pub(crate) lower: Id,
     pub(crate) protocol: LinkProtocol,
-    /// How many membership messages the link may send at once.
-    pub(crate) burst: f64,
+    /// How many membership messages per second the peer may send.
+    pub(crate) rate: u32,
 }
 
 #[derive(Debug)]
@@ -59,22 +62,20 @@ pub(crate) struct Link {
     pub(crate) peer: u32,
     dialed_by: Id,
     pub(crate) protocol: LinkProtocol,
-    /// The link with the highest rank is used. Messages over a link with a lower rank are older.
-    pub(crate) rank: u64,
+    /// The link with the highest rank is used.
+    rank: u64,
     pub(crate) up: Instant,
     heard: Instant,
     sent: Instant,
     /// Whether a message was sent over the link.
     pub(crate) has_sent: bool,
-    /// Whether a message has arrived over the link.
-    has_received: bool,
+    /// The position of the link among all links by their first messages. `None`: no message has arrived over the link.
+    first_heard: Option<u64>,
     /// When a probe of the link ends.
     probe_deadline: Option<Instant>,
     /// When another link replaced this link.
     replaced_at: Option<Instant>,
     pub(crate) invalid: u32,
-    /// How many membership messages the link may send now, and when this was computed.
-    allowance: (f64, Instant),
 }
 
 /// What the arbiter asks the core to do.
@@ -86,11 +87,28 @@ pub(crate) enum Verdict {
     Moved(u32),
 }
 
+impl Link {
+    /// Messages over a link of the same peer with a lower order are older.
+    ///
+    /// Two Bowline peers use the same link. iroh sends on the link that is the newest in its view, which may be the older one in
+    /// this node's view, so the order of the first messages counts.
+    pub(crate) fn order(&self) -> u64 {
+        match self.protocol {
+            LinkProtocol::Bowline => self.rank,
+            LinkProtocol::Iroh => self.first_heard.unwrap_or(0),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Arbiter {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<u32, Vec<LinkId>>,
+    /// The budgets of the peers with links, and of peers whose links have closed within the last four seconds.
+    budgets: BTreeMap<u32, Budgets>,
     rank: u64,
+    /// The number of links over which a message has arrived.
+    heard: u64,
 }
 
 impl Arbiter {
@@ -98,7 +116,9 @@ impl Arbiter {
         Self {
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             rank: 0,
+            heard: 0,
         }
     }
 
@@ -118,8 +138,14 @@ impl Arbiter {
         self.links.keys().copied()
     }
 
-    pub(crate) fn peers(&self) -> impl Iterator<Item = u32> {
-        self.by_peer.keys().copied()
+    /// The peers that this arbiter refers to.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = u32> {
+        self.budgets.keys().copied()
+    }
+
+    /// Whether the peer has several links.
+    pub(crate) fn has_several(&self, peer: u32) -> bool {
+        self.by_peer.get(&peer).is_some_and(|links| links.len() > 1)
     }
 
     /// The link over which messages to the peer are sent.
@@ -135,7 +161,7 @@ impl Arbiter {
             dialed_by,
             lower,
             protocol,
-            burst,
+            rate,
         } = new;
         let old = self.current(peer);
         self.rank += 1;
@@ -148,16 +174,20 @@ impl Arbiter {
             heard: now,
             sent: now,
             has_sent: false,
-            has_received: false,
+            first_heard: None,
             probe_deadline: None,
             replaced_at: None,
             invalid: 0,
-            allowance: (burst, now),
         };
         if self.links.insert(id, entry).is_some() {
             return;
         }
         self.by_peer.entry(peer).or_default().push(id);
+        self.budgets
+            .retain(|peer, budgets| self.by_peer.contains_key(peer) || !budgets.are_full(now));
+        self.budgets
+            .entry(peer)
+            .or_insert_with(|| Budgets::new(now, rate));
         let Some(old) = old else {
             return;
         };
@@ -190,20 +220,38 @@ impl Arbiter {
                 self.by_peer.remove(&peer);
             }
         }
+        // The link that takes over is no longer replaced.
+        if let Some(current) = self.current(peer) {
+            self.links
+                .entry(current)
+                .and_modify(|link| link.replaced_at = None);
+        }
         Some((peer, was_current, entry.has_sent))
     }
 
-    /// A message has arrived over a link, which answers a probe.
-    pub(crate) fn handle_heard(&mut self, now: Instant, link: LinkId, out: &mut Vec<Verdict>) {
+    /// A message has arrived over a link, which answers a probe. Returns whether it is the first one, so that another link to the
+    /// peer may be closed.
+    pub(crate) fn handle_heard(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        out: &mut Vec<Verdict>,
+    ) -> bool {
         let Some(entry) = self.links.get_mut(&link) else {
-            return;
+            return false;
         };
-        (entry.heard, entry.has_received) = (now, true);
+        entry.heard = now;
+        let is_first = entry.first_heard.is_none();
+        if is_first {
+            self.heard += 1;
+            entry.first_heard = Some(self.heard);
+        }
         let probed = entry.probe_deadline.take().is_some();
         if probed {
             out.push(Verdict::Moved(entry.peer));
             self.prefer(now, link);
         }
+        is_first
     }
 
     pub(crate) fn handle_probe(
@@ -218,7 +266,9 @@ impl Arbiter {
             .get(&link)
             .is_some_and(|entry| entry.probe_deadline.is_some());
         match outcome {
-            Probe::Alive => self.handle_heard(now, link, out),
+            Probe::Alive => {
+                self.handle_heard(now, link, out);
+            }
             Probe::Dead if is_probed => out.push(Verdict::Close(
                 link,
                 "the peer does not answer over this link",
@@ -233,16 +283,18 @@ impl Arbiter {
         }
     }
 
-    /// Whether a link may send one more membership message.
-    pub(crate) fn admit(&mut self, now: Instant, link: LinkId, rate: u32) -> bool {
-        let Some(entry) = self.links.get_mut(&link) else {
-            return false;
-        };
-        let (left, since) = entry.allowance;
-        let gained = now.saturating_duration_since(since).as_secs_f64() * f64::from(rate);
-        let left = (left + gained).min(4.0 * f64::from(rate));
-        entry.allowance = ((left - 1.0).max(0.0), now);
-        left >= 1.0
+    /// Whether the peer of a link may send one more membership message.
+    pub(crate) fn admit(&mut self, now: Instant, link: LinkId) -> bool {
+        let peer = self.links.get(&link).map(|link| link.peer);
+        let budgets = peer.and_then(|peer| self.budgets.get_mut(&peer));
+        budgets.is_some_and(|budgets| budgets.receive(now))
+    }
+
+    /// Whether one more membership message of another peer may be forwarded to this peer. The receiver drops what exceeds its
+    /// limit, which would also hit the messages of this node itself.
+    pub(crate) fn may_forward(&mut self, now: Instant, peer: u32) -> bool {
+        let budgets = self.budgets.get_mut(&peer);
+        budgets.is_none_or(|budgets| budgets.forward(now))
     }
 
     /// When the next link may be closed. `in_use` says whether a topic uses the links to a peer.
@@ -293,7 +345,7 @@ impl Arbiter {
                 .then_some((quiet + IDLE_TIMEOUT, "no topic uses this link"));
         };
         let current = &self.links[&self.current(link.peer)?];
-        let peer_has_moved = current.has_received;
+        let peer_has_moved = current.first_heard.is_some();
         let reason = "another link to this peer is used";
         match link.protocol {
             LinkProtocol::Iroh => {

@@ -3,6 +3,8 @@
 
 mod history;
 mod missing;
+mod push;
+mod refused;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -15,23 +17,18 @@ use bytes::Bytes;
 use crate::{
     BroadcastConfig, MessageId,
     message::{Gossip, Out},
-    wire::{IHave, MAX_IHAVES, MAX_ROUND, Scope},
+    wire::{IHave, MAX_ROUND, Scope},
 };
 use history::{Content, History};
 use missing::Missing;
+use refused::Refused;
 
 /// A neighbour gets at most one Prune in this time, because the messages that it sent before the Prune still arrive.
 const PRUNE_GAP: Duration = Duration::from_millis(100);
 /// A neighbour that has announced this many missing messages is ahead of this node.
 const MANY_MISSING: usize = 64;
-/// How many ids a neighbour gets at once. A neighbour notes a bounded number of missing messages.
-const MAX_BATCH: usize = 2 * MAX_IHAVES;
-/// How long the next ids wait.
-const BATCH_GAP: Duration = Duration::from_millis(40);
-/// How many ids wait for a neighbour. Further ids are dropped and counted.
-const MAX_LAZY: usize = 8192;
-/// When the link of a neighbour is replaced, the ids from this time are announced again.
-const ANNOUNCE_AGAIN_WINDOW: Duration = Duration::from_secs(5);
+/// How long publishers wait at the most for a neighbour that takes nothing, or for missing messages that do not arrive.
+pub(crate) const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
 /// The counters of a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,8 +86,19 @@ struct Neighbour {
     lazy: Vec<IHave>,
     /// How many of the messages that the neighbour has announced are missing.
     missing: usize,
+    /// When one of these messages arrived, or when the first of them was announced.
+    progress: Option<Instant>,
     /// When the neighbour was last asked to push ids only, unless it was asked for contents since.
     pruned: Option<Instant>,
+}
+
+impl Neighbour {
+    /// Whether many of the messages that the neighbour has announced are missing, although they keep arriving. What was announced
+    /// and does not arrive may not exist.
+    fn is_ahead(&self, now: Instant) -> bool {
+        let arrives = self.progress.is_some_and(|at| now < at + MAX_PUBLISH_DELAY);
+        arrives && self.missing >= MANY_MISSING
+    }
 }
 
 /// The broadcasts of one node in one topic.
@@ -100,8 +108,11 @@ pub(crate) struct Broadcast {
     neighbours: Vec<Neighbour>,
     history: History,
     missing: Missing,
+    refused: Refused,
     /// When the ids that wait are sent.
     dispatch: Option<Instant>,
+    /// Since when publishers wait for missing messages.
+    delayed: Option<Instant>,
     counters: Counters,
 }
 
@@ -111,7 +122,9 @@ impl Broadcast {
             neighbours: Vec::new(),
             history: History::new(now, seed),
             missing: Missing::default(),
+            refused: Refused::default(),
             dispatch: None,
+            delayed: None,
             counters: Counters::default(),
             config,
         }
@@ -148,6 +161,7 @@ impl Broadcast {
                 congested: false,
                 lazy: Vec::new(),
                 missing: 0,
+                progress: None,
                 pruned: None,
             });
         }
@@ -156,6 +170,7 @@ impl Broadcast {
     pub(crate) fn handle_down(&mut self, peer: u32) {
         self.neighbours.retain(|neighbour| neighbour.peer != peer);
         self.missing.forget_source(peer);
+        self.refused.forget_source(peer);
     }
 
     /// The queue of a neighbour has become too full for contents, or has room again.
@@ -165,50 +180,6 @@ impl Broadcast {
             if !congested && !neighbour.lazy.is_empty() {
                 self.dispatch = Some(now);
             }
-        }
-    }
-
-    /// Publishes a message. Returns the number of neighbours to which it goes, or `None` if it was seen before.
-    pub(crate) fn publish(
-        &mut self,
-        now: Instant,
-        id: MessageId,
-        content: Bytes,
-        everywhere: bool,
-        out: &mut Vec<Out>,
-    ) -> Option<usize> {
-        if self.history.contains(&id) {
-            return None;
-        }
-        self.counters.published += 1;
-        if !everywhere {
-            let scope = Scope::Neighbors;
-            for neighbour in &self.neighbours {
-                let content = content.clone();
-                out.push(Out::Gossip(
-                    neighbour.peer,
-                    Gossip::Content { id, content, scope },
-                ));
-            }
-            return Some(self.neighbours.len());
-        }
-        let content = Content {
-            bytes: content,
-            round: 0,
-            from: None,
-        };
-        self.push(now, id, &content, out);
-        self.history.insert(now, id, content, &self.config);
-        Some(self.neighbours.len())
-    }
-
-    /// Announces what was received lately to a neighbour whose link was replaced, because the last messages may be lost.
-    pub(crate) fn handle_replaced(&mut self, now: Instant, peer: u32) {
-        let since = now.checked_sub(ANNOUNCE_AGAIN_WINDOW).unwrap_or(now);
-        let recent = self.history.recent(since, 2 * MAX_IHAVES);
-        if let Some(neighbour) = self.neighbour(peer) {
-            neighbour.lazy.extend(recent);
-            self.dispatch.get_or_insert(now);
         }
     }
 
@@ -249,19 +220,21 @@ impl Broadcast {
         }
     }
 
-    /// Whether the topic cannot keep up with its publishers: many ids wait for a neighbour, or most neighbours have announced
-    /// many messages that have not arrived. One neighbour that announces what does not exist is not enough.
-    pub(crate) fn is_overloaded(&self) -> bool {
-        let waits =
-            |neighbour: &Neighbour| !neighbour.congested && neighbour.lazy.len() >= 2 * MAX_BATCH;
-        if self.neighbours.iter().any(waits) {
+    /// Whether own messages must wait, because the topic cannot keep up: many ids wait for a neighbour, or many messages that most
+    /// neighbours have announced are still on their way. Neighbours that announce what does not arrive cause no longer wait than
+    /// [`MAX_PUBLISH_DELAY`], and the others cause no longer one for each message.
+    pub(crate) fn delays_publishers(&mut self, now: Instant) -> bool {
+        if self.neighbours.iter().any(Neighbour::has_many_ids) {
             return true;
         }
-        let behind = self
-            .neighbours
-            .iter()
-            .filter(|neighbour| neighbour.missing >= MANY_MISSING);
-        2 * behind.count() > self.neighbours.len()
+        let ahead = self.neighbours.iter();
+        let ahead = ahead.filter(|neighbour| neighbour.is_ahead(now)).count();
+        if 2 * ahead <= self.neighbours.len() {
+            self.delayed = None;
+            return false;
+        }
+        let since = *self.delayed.get_or_insert(now);
+        now < since + MAX_PUBLISH_DELAY
     }
 
     fn neighbour(&mut self, peer: u32) -> Option<&mut Neighbour> {
@@ -307,6 +280,7 @@ impl Broadcast {
         if let Some(sources) = self.missing.take(&id) {
             for (peer, _) in &sources {
                 self.missing_ended(*peer);
+                self.note_progress(now, *peer);
             }
             self.optimize(now, from, round, &sources, out);
         }
@@ -322,42 +296,5 @@ impl Broadcast {
             content,
             scope,
         });
-    }
-
-    /// Pushes a message to the eager neighbours, and queues its id for the others.
-    fn push(&mut self, now: Instant, id: MessageId, message: &Content, out: &mut Vec<Out>) {
-        let Content { bytes, round, from } = message;
-        let flood = self.config.flood && from.is_none();
-        // An own message goes to at least one neighbour at once, even if all neighbours have pruned this node.
-        let may_push = |neighbour: &Neighbour| !neighbour.congested;
-        let pushes = |neighbour: &Neighbour| may_push(neighbour) && neighbour.eager;
-        let needs_one = from.is_none() && !self.neighbours.iter().any(pushes);
-        let chosen = self
-            .neighbours
-            .iter()
-            .find(|neighbour| needs_one && may_push(neighbour));
-        let chosen = chosen.map(|neighbour| neighbour.peer);
-        for neighbour in &mut self.neighbours {
-            if Some(neighbour.peer) == *from {
-                continue;
-            }
-            let is_eager = neighbour.eager || flood || chosen == Some(neighbour.peer);
-            if is_eager && !neighbour.congested {
-                let (content, scope) = (bytes.clone(), Scope::Swarm(*round));
-                out.push(Out::Gossip(
-                    neighbour.peer,
-                    Gossip::Content { id, content, scope },
-                ));
-                continue;
-            }
-            self.counters.deferred += u64::from(neighbour.congested && neighbour.eager);
-            if neighbour.lazy.len() >= MAX_LAZY {
-                self.counters.not_announced += 1;
-                continue;
-            }
-            neighbour.lazy.push(IHave { id, round: *round });
-            self.dispatch
-                .get_or_insert(now + self.config.dispatch_delay);
-        }
     }
 }

@@ -19,18 +19,20 @@ pub struct Config {
     pub broadcast: BroadcastConfig,
     /// How many topics the node takes part in. Default 256.
     pub max_topics: usize,
-    /// How many bytes of content may wait for a neighbour. Default 1 MiB. The node's own messages use at most a quarter, so that
+    /// How many bytes of content may wait for a neighbour. Default 1 MiB. The node's own messages wait when a quarter is used, so that
     /// a burst of own messages leaves room for the messages of other peers. When three quarters are used, the neighbour gets ids
-    /// instead of contents.
+    /// instead of contents, so the queue never holds more than three quarters and one message.
     pub max_queue_bytes: usize,
     /// The time after which the node evicts a neighbour that reads nothing from a queue that is not empty. Default 3 s.
     pub stall_timeout: Duration,
-    /// How many dials may be in flight. Default 8. Further dials wait.
+    /// How many dials may be in flight. Default 8. Further dials wait. Two of the dials, and 16 of 64 waiting places, are reserved for
+    /// peers that the host has named.
     pub max_dials: usize,
     /// How long a dial may take. Default 5 s.
     pub dial_timeout: Duration,
-    /// How many membership messages per second a link may send. Default 100, and four times as many at once. Further messages
-    /// are dropped before they are decoded.
+    /// How many membership messages per second a peer may send, over all links together. Default 100, and four times as many at once.
+    /// Further messages are dropped before they are decoded. All members need the same value: the node forwards half as many
+    /// messages of others to each neighbour.
     pub max_control_rate: u32,
     /// How many invalid messages in a row a link may send before it is closed. Default 32.
     pub max_invalid: u32,

@@ -4,9 +4,12 @@
 //! bytes to send with [`Core::poll_transmit`].
 
 mod api;
+mod barred;
+mod dials;
 mod input;
 mod links;
 mod output;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 
+use self::barred::Barred;
 use crate::{
     Config, Event, Id, LinkId, MessageId, TopicId,
     arbiter::Arbiter,
@@ -85,9 +89,13 @@ pub struct LinkCounters {
     pub refused: u64,
     /// Neighbours that were evicted because they did not read.
     pub stalled: u64,
+    /// Membership messages of others that were not forwarded, because the receiver would not accept so many.
+    pub not_forwarded: u64,
+    /// Queues of peers that were dropped with messages in them.
+    pub unsent: u64,
 }
 
-/// The position of a message among those of its sender: the rank of the link, the stream and the frame.
+/// The position of a message among those of its sender: the order of the link, the stream and the frame.
 type Position = (u64, u64, u64);
 
 /// Decides whether a peer may take part in a topic.
@@ -99,6 +107,14 @@ struct Entry {
     topic: Topic,
     /// The latest Neighbor or Join of each peer.
     latest: BTreeMap<u32, Position>,
+}
+
+impl Entry {
+    /// A peer has sent a Neighbor or a Join. Messages of different streams may arrive in another order than they were sent in.
+    fn note_latest(&mut self, peer: u32, position: Position) {
+        let latest = self.latest.entry(peer).or_insert(position);
+        *latest = position.max(*latest);
+    }
 }
 
 /// The content that was encoded last. It usually goes to several neighbours.
@@ -118,6 +134,10 @@ pub struct Core {
     dials: BTreeMap<u32, Instant>,
     /// Peers that wait for a dial.
     waiting: VecDeque<u32>,
+    /// When the links are checked for those to close.
+    links_due: Option<Instant>,
+    /// Peers that may not be neighbours for some time.
+    barred: Barred,
     outputs: VecDeque<Output>,
     encoded: Encoded,
     counters: LinkCounters,
@@ -143,6 +163,8 @@ impl Core {
             outboxes: BTreeMap::new(),
             dials: BTreeMap::new(),
             waiting: VecDeque::new(),
+            links_due: None,
+            barred: Barred::default(),
             outputs: VecDeque::new(),
             encoded: None,
             counters: LinkCounters::default(),
@@ -189,13 +211,10 @@ impl Core {
             .iter()
             .filter(|(_, outbox)| !outbox.is_empty());
         let stalls = stalls.map(|(_, outbox)| outbox.last_progress + self.config.stall_timeout);
-        let links = self
-            .arbiter
-            .poll_timeout(&self.config, |peer| self.is_used(peer));
         topics
             .chain(stalls)
             .chain(self.dials.values().copied())
-            .chain(links)
+            .chain(self.links_due)
             .min()
     }
 
@@ -212,27 +231,10 @@ impl Core {
         for peer in late.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.dial_failed(now, peer);
         }
-        let mut verdicts = Vec::new();
-        let used = self
-            .arbiter
-            .peers()
-            .filter(|peer| self.is_used(*peer))
-            .collect::<BTreeSet<_>>();
-        self.arbiter.handle_timeout(
-            now,
-            &self.config,
-            |peer| used.contains(&peer),
-            &mut verdicts,
-        );
-        self.apply(now, verdicts);
+        if self.links_due.is_some_and(|due| now >= due) {
+            self.check_links(now);
+        }
         self.sweep();
-    }
-
-    /// Whether a topic has the peer as a neighbour, or a message waits for the peer.
-    fn is_used(&self, peer: u32) -> bool {
-        let mut topics = self.topics.values();
-        self.has_messages_for(peer)
-            || topics.any(|entry| entry.topic.membership().is_neighbour(peer))
     }
 
     fn has_messages_for(&self, peer: u32) -> bool {
@@ -251,7 +253,8 @@ impl Core {
             entry.latest.retain(|peer, _| held.contains(peer));
             used.extend(held);
         }
-        used.extend(self.arbiter.peers());
+        used.extend(self.arbiter.handles());
+        used.extend(self.barred.handles());
         used.extend(
             self.outboxes
                 .keys()

@@ -21,12 +21,14 @@
 //!
 //! - The node always reads every link. No queue lies between a link and the core, so a burst cannot block the reader.
 //! - The queue of a neighbour is bounded. If the queue of a neighbour fills, the neighbour gets ids instead of contents. If it
-//!   reads nothing for 3 s, it is evicted. It does not delay other neighbours, and it delays publishers by a quarter of a second
-//!   at most.
+//!   reads nothing for 3 s, it is evicted, and refused for 4 to 60 s while the node has another neighbour. It does not delay other
+//!   neighbours. As long as another neighbour has room, it delays publishers by a quarter of a second at most.
+//! - A message is published only if a neighbour has room for it.
 //! - Control messages are sent before contents.
 //! - If two Bowline peers have two links to each other, both keep the same link and lose no message.
 //! - A Disconnect that was sent before the peer's latest Neighbor or Join is ignored.
 //! - Strangers can displace at most one neighbour per second, and never the two oldest neighbours.
+//! - Two of eight dials are reserved for peers that the host has named, because other members may name peers that do not exist.
 //! - At least one neighbour always pushes contents, so that a burst does not dissolve the tree.
 //! - Memory is bounded for each topic, link and subscriber. No number from the wire sets a timer, and the number of hops in a
 //!   message is bounded.
@@ -34,6 +36,7 @@
 //! # Limitations
 //!
 //! - Messages have no order, and a subscriber gets no message from before its subscription.
+//! - A member whose links are too slow for the topic misses messages.
 //! - The name of a topic is no secret, because it can be guessed. [`Links::allows`] decides who may take part.
 //! - The author of a message is unknown, unless the payload is signed (feature `signed`).
 //! - A peer's id is an Ed25519 key. Peers with other keys get an [`IdError`].

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::{
     MembershipConfig,
     event::DownCause,
-    message::{Out, Swarm},
+    message::{Goodbye, Out, Swarm},
     rng::Rng,
 };
 use views::{Kind, Neighbour, Rate, Request, Root, Views};
@@ -195,8 +195,18 @@ impl Membership {
         if self.is_neighbour(peer) {
             self.drop_neighbour(peer, cause, out);
             self.dismiss(now, peer, true, out);
-            self.set_aside(now, peer);
+            self.views.forget(peer);
             self.refill(now, out);
+        }
+    }
+
+    /// A peer that may not be a neighbour for some time asks to be one, or counts as one on its side.
+    pub(crate) fn handle_barred(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {
+        self.views.forget(from);
+        if self.views.may_answer(now, from) {
+            self.dismiss(now, from, true, out);
+        } else {
+            self.views.owe(now, from);
         }
     }
 
@@ -254,7 +264,7 @@ impl Membership {
             return;
         }
         let until = now + self.config.request_timeout;
-        self.views.pending.push(Request { peer, until, kind });
+        self.views.put_pending(Request { peer, until, kind });
         self.expect_reply(now);
         out.push(Out::Swarm(peer, Swarm::Neighbor { high }));
     }
@@ -320,8 +330,11 @@ impl Membership {
         self.views.take_pending(peer);
         self.views.answered(now, peer);
         let nodes = self.some_peers(peer, MAX_GOODBYE_NODES);
-        out.push(Out::Swarm(peer, Swarm::ShuffleReply { nodes }));
-        out.push(Out::Swarm(peer, Swarm::Disconnect { alive }));
+        out.push(Out::Goodbye(Goodbye {
+            to: peer,
+            nodes,
+            alive,
+        }));
     }
 
     fn some_peers(&mut self, except: u32, count: usize) -> Vec<u32> {

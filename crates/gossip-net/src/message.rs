@@ -30,11 +30,21 @@ pub(crate) enum Swarm {
     },
 }
 
+/// A ShuffleReply that names other peers, and then a Disconnect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Goodbye {
+    pub(crate) to: u32,
+    pub(crate) nodes: Vec<u32>,
+    pub(crate) alive: bool,
+}
+
 /// What a topic asks its host to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Out {
     Swarm(u32, Swarm),
     Gossip(u32, Gossip),
+    /// The peer is told that it is no neighbour, if it has a link.
+    Goodbye(Goodbye),
     Up(u32),
     Down(u32, DownCause),
     Received {

@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     told: bool,
     /// Whether iroh peers can dial the peer, as far as is known.
     pub(crate) for_iroh: bool,
+    /// Whether the host has named the peer.
+    named: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Peers {
             data: None,
             told: false,
             for_iroh: false,
+            named: false,
         });
         let handle = match self.free.pop() {
             Some(handle) => {
@@ -107,6 +110,17 @@ impl Peers {
         if let Some(Some(peer)) = self.peers.get_mut(handle as usize) {
             peer.for_iroh = true;
         }
+    }
+
+    /// The host has named the peer, so it goes before peers that only other peers have named.
+    pub(crate) fn note_named(&mut self, handle: u32) {
+        if let Some(Some(peer)) = self.peers.get_mut(handle as usize) {
+            peer.named = true;
+        }
+    }
+
+    pub(crate) fn is_named(&self, handle: u32) -> bool {
+        self.get(handle).is_some_and(|peer| peer.named)
     }
 
     /// Whether unused peers should be removed.

@@ -1,7 +1,10 @@
 //! One topic of one node: its membership and its broadcasts. Peers are handles.
 
-use std::time::{Duration, Instant};
+mod former;
 
+use std::time::Instant;
+
+use self::former::Former;
 use crate::{
     broadcast::Broadcast,
     config::Config,
@@ -9,16 +12,11 @@ use crate::{
     message::{Gossip, Out, Swarm},
 };
 
-/// How long the last messages of a former neighbour are still accepted.
-const FORMER_RETENTION: Duration = Duration::from_secs(5);
-/// How many former neighbours are remembered.
-const MAX_FORMER: usize = 8;
-
 #[derive(Debug)]
 pub(crate) struct Topic {
     membership: Membership,
     broadcast: Broadcast,
-    former: Vec<(u32, Instant)>,
+    former: Former,
 }
 
 impl Topic {
@@ -26,7 +24,7 @@ impl Topic {
         Self {
             membership: Membership::new(now, me, seed, config.membership.clone()),
             broadcast: Broadcast::new(now, seed ^ 0x5bd1_e995, config.broadcast.clone()),
-            former: Vec::new(),
+            former: Former::default(),
         }
     }
 
@@ -54,6 +52,12 @@ impl Topic {
         });
     }
 
+    /// Whether contents of a peer count: of a neighbour, and of a peer that was one a moment ago. What a neighbour sent before it
+    /// heard of its eviction still counts.
+    pub(crate) fn accepts_contents(&self, now: Instant, from: u32) -> bool {
+        self.membership.is_neighbour(from) || self.former.is_accepted(now, from)
+    }
+
     pub(crate) fn handle_gossip(
         &mut self,
         now: Instant,
@@ -66,12 +70,8 @@ impl Topic {
             self.broadcast.handle_message(now, from, message, out);
             return;
         }
-        // What a neighbour sent before it heard of its eviction still counts. The sender gets no broadcast message.
-        let is_former = self
-            .former
-            .iter()
-            .any(|(peer, until)| *peer == from && now < *until);
-        if is_former && matches!(message, Gossip::Content { .. }) {
+        // The sender gets no broadcast message.
+        if matches!(message, Gossip::Content { .. }) && self.accepts_contents(now, from) {
             self.broadcast.handle_message(now, from, message, out);
         }
         self.with_membership(now, out, |membership, out| {
@@ -91,15 +91,15 @@ impl Topic {
         call(&mut self.membership, out);
         for effect in &out[before..] {
             match effect {
-                Out::Up(peer) => self.broadcast.handle_up(*peer),
+                Out::Up(peer) => {
+                    self.broadcast.handle_up(*peer);
+                    if let Some(since) = self.former.handle_up(now, *peer) {
+                        self.broadcast.handle_returned(now, since, *peer);
+                    }
+                }
                 Out::Down(peer, _) => {
                     self.broadcast.handle_down(*peer);
-                    self.former
-                        .retain(|(former, until)| former != peer && now < *until);
-                    if self.former.len() >= MAX_FORMER {
-                        self.former.remove(0);
-                    }
-                    self.former.push((*peer, now + FORMER_RETENTION));
+                    self.former.handle_down(now, *peer);
                 }
                 _ => {}
             }

@@ -188,9 +188,10 @@ impl Message {
         });
     }
 
-    /// Whether a frame holds a message of the membership protocol, as far as its first byte says.
-    pub(crate) fn is_swarm(frame: &[u8]) -> bool {
-        frame.first() == Some(&0)
+    /// Whether a frame can only hold a message of the broadcast protocol. Postcard also accepts longer forms of a tag, such as 80 00
+    /// for 0, so the first byte does not identify all messages of the membership protocol.
+    pub(crate) fn is_gossip(frame: &[u8]) -> bool {
+        frame.first() == Some(&1)
     }
 }
 

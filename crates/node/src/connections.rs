@@ -4,6 +4,7 @@
 //! request to close the connection always finds an entry. Changes are queued under the same lock and delivered in
 //! order.
 
+mod outside;
 mod permit;
 mod protection;
 #[cfg(all(test, feature = "tcp"))]
@@ -12,7 +13,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, atomic::AtomicU32},
     time::Instant,
 };
 
@@ -26,6 +27,7 @@ use crate::{
     part::{Change, Source},
 };
 
+pub(crate) use outside::OutsidePermit;
 pub(crate) use permit::ConnectionPermit;
 pub use protection::Protection;
 
@@ -36,6 +38,8 @@ pub(crate) struct Connections {
     /// Locked while changes are delivered. It is never locked while the map is locked.
     delivery: Mutex<()>,
     observer: OnceLock<Observer>,
+    /// The number of connections outside of the tracker, for their ids.
+    outside: AtomicU32,
 }
 
 /// Receives every change, in order, while the map is not locked. The number counts the events of the tracker that happened before
@@ -84,6 +88,7 @@ impl Connections {
             tracker,
             delivery: Mutex::new(()),
             observer: OnceLock::new(),
+            outside: AtomicU32::new(0),
         })
     }
 

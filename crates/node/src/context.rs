@@ -16,7 +16,7 @@ use multiaddr::Multiaddr;
 use crate::{
     config::Config,
     connection::{Connection, Stream},
-    connections::Protection,
+    connections::{OutsidePermit, Protection},
     core::Core,
     dial,
     dial_budget::DialBudget,
@@ -24,7 +24,7 @@ use crate::{
     establish,
     event::{Event, PartEvent},
     local::Announcer,
-    part::{Change, Circuits, DialRequest, Existing, Incoming, Origin},
+    part::{self, Change, Circuits, DialRequest, Existing, Incoming, Origin},
 };
 
 /// The methods of the node that a part may use. It does not keep the node alive: when the node is gone, every method
@@ -160,6 +160,22 @@ impl Context {
     pub(crate) fn is_protected(&self, peer: &PeerId) -> bool {
         self.core()
             .is_some_and(|core| core.connections.is_protected(peer))
+    }
+
+    /// Counts a connection on a socket of the part in the limits. `source` is the other end of an inbound connection, and `None`
+    /// if the part dials.
+    pub(crate) fn permit(
+        &self,
+        source: Option<part::Source>,
+    ) -> Result<OutsidePermit, AttemptCause> {
+        let core = self.core().ok_or(AttemptCause::ShutDown)?;
+        core.connections.begin_outside(source)
+    }
+
+    /// The addresses at which peers reach a socket of the part that is bound to `bound`, if the node may announce them.
+    pub(crate) fn reachable_at(&self, bound: &Multiaddr) -> Vec<Multiaddr> {
+        self.core()
+            .map_or_else(Vec::new, |core| core.local.announceable_at(bound))
     }
 
     /// Passes an inbound connection that a part received, such as a circuit, to the pipeline of all connections.

@@ -58,7 +58,7 @@ impl DialBudget {
     /// once, and then 20 per second.
     #[allow(
         dead_code,
-        reason = "only rejoining and the search for relays share a budget"
+        reason = "only rejoining, gossip and the search for relays share a budget"
     )]
     pub(crate) fn renew(&self, now: Instant) {
         self.spent().renew(now);

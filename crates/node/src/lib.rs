@@ -20,7 +20,7 @@
 //!
 //! # Features
 //!
-//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap`, `kad` and `gossip` at the most. The default features add the
+//! A library needs the features `tcp`, `quic`, `relay`, `bootstrap`, `kad`, `gossip` and `iroh` at the most. The default features add the
 //! binary (`cli`) and its metrics, so use `default-features = false`.
 //!
 //! # Limitations
@@ -28,7 +28,8 @@
 //! - The node has no hole punching yet.
 //! - A node takes part in a DHT only if it is configured to do so ([`Config::kademlia`], feature `kad`). When it stops, it loses
 //!   the values and providers of other peers.
-//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`).
+//! - Gossip needs an Ed25519 identity, and does not use connections that a relay limits (feature `gossip`). Links to iroh peers
+//!   (feature `iroh`) need an IP address of the peer: the node uses neither iroh's relays nor its look-up of addresses.
 //! - A node without a configured source of peers dials nobody by itself ([`BootstrapConfig`], feature `bootstrap`).
 //! - A drained connection is cut after 30 s. If a quiet connection works again after the node has dialed its peer anew, long
 //!   streams on the old connection have 30 s to finish.
@@ -100,6 +101,8 @@ pub use transport_quic;
 #[cfg(feature = "tcp")]
 pub use transport_tcp;
 
+#[cfg(feature = "iroh")]
+pub use crate::parts::{IrohListenError, IrohPeer, IrohPeerError};
 pub use crate::{
     address::announce::{AddressMatch, AddressMatchError, AnnounceConfig},
     builder::Builder,

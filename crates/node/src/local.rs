@@ -127,6 +127,13 @@ impl Local {
         address::expand(bound, &self.lock().interfaces)
     }
 
+    /// Like [`Self::reachable_at`], without the addresses that the node must not announce.
+    pub(crate) fn announceable_at(&self, bound: &Multiaddr) -> Vec<Multiaddr> {
+        let mut all = self.reachable_at(bound);
+        all.retain(|address| self.config.announces_detected() && self.config.may_announce(address));
+        all
+    }
+
     /// Whether a network interface has an address other than a loopback address.
     pub(crate) fn has_network(&self) -> bool {
         self.lock().interfaces.iter().any(|ip| !ip.is_loopback())

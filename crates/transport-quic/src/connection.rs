@@ -235,7 +235,13 @@ impl Connection {
     }
 
     /// Opens a stream on which only this side sends, for [`Flavour::RawPublicKey`]. libp2p peers do not allow such
-    /// streams. Waits while the peer allows no further streams. Cancel-safe.
+    /// streams.
+    ///
+    /// *Backpressure:* waits while the peer allows no further streams. Writing waits while the peer
+    /// takes no more bytes. The peer learns of the stream with its first byte.
+    ///
+    /// *Cancel-safety:* a dropped future has opened no stream and uses up no permission of the
+    /// peer.
     ///
     /// [`Flavour::RawPublicKey`]: crate::Flavour::RawPublicKey
     ///
@@ -248,7 +254,16 @@ impl Connection {
     }
 
     /// The next stream on which only the peer sends. `None`: the connection has ended, or this side is closing it.
-    /// Cancel-safe.
+    ///
+    /// *Backpressure:* the peer has at most
+    /// [`Config::max_inbound_streams`](crate::Config::max_inbound_streams) such streams, whether
+    /// or not they were accepted. A stream counts until it has ended and was read to its end, or
+    /// until its [`RecvStream`] is dropped. The peer learns of free places when more than an eighth
+    /// of them are free. Bytes that nobody reads stay within
+    /// [`Config::stream_window`](crate::Config::stream_window), and within
+    /// [`Config::connection_window`](crate::Config::connection_window) for all streams together.
+    ///
+    /// *Cancel-safety:* a dropped future has taken no stream.
     pub async fn accept_uni(&self) -> Option<RecvStream> {
         let recv = self.unless_closing(self.quinn().accept_uni()).await.ok()?;
         Some(RecvStream::new(recv, self.inner.handle.clone(), None))

@@ -10,7 +10,7 @@ use super::process::{Deadline, Process};
 /// A foreign peer that was built.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The stack's short name: `rust`, `go` or `js`.
+    /// The stack's short name: `rust`, `go`, `js` or `iroh`.
     pub name: String,
     program: PathBuf,
 }
@@ -60,6 +60,12 @@ impl Peer {
         let mut command = Command::new(&self.program);
         command.args(job).args(stack.arguments());
         command
+    }
+
+    /// The command that runs a peer which has no jobs and no stacks.
+    #[must_use]
+    pub fn plain_command(&self) -> Command {
+        Command::new(&self.program)
     }
 
     /// Starts the peer as a listener on a loopback port of its choice.

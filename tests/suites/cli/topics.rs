@@ -123,6 +123,32 @@ fn without_a_running_node_the_commands_join_through_a_named_member() {
 }
 
 #[test]
+fn nodes_and_commands_join_a_topic_by_the_iroh_endpoint_of_a_node() {
+    let [at, other, alone] = [(); 3].map(|()| Home::new().unwrap());
+    let args = ["--listen", TCP, "--topic", "news"];
+    let listens = [&args[..], &["--iroh-listen", "127.0.0.1:0"]].concat();
+    let member = at.up(&listens).unwrap();
+    let endpoints = member.ready.texts("iroh");
+    assert_eq!(endpoints.len(), 1, "{:?}", member.ready);
+    let iroh = ["--iroh-peer", &endpoints[0]];
+    let mut second = other.up(&[&args[..], &iroh].concat()).unwrap();
+    let is_up = |event: &Event| event.kind() == "neighbour_up";
+    let up = second.process.wait_for("a neighbour", soon(), is_up);
+    assert_eq!(up.unwrap().text("peer_id"), member.peer_id());
+
+    let [mut there, mut elsewhere] = [subscriber(&at), subscriber(&other)];
+    publish(&alone, &iroh, b"over iroh\n");
+    for subscriber in [&mut there, &mut elsewhere] {
+        assert_eq!(message(subscriber).text("data"), "over iroh");
+    }
+    // The nodes have no libp2p connection.
+    let mut command = at.bowline_with_data(&["peers", "--json"]);
+    let finished = run("bowline peers", &mut command, soon()).unwrap();
+    let peers = finished.events().unwrap();
+    assert!(peers.is_empty(), "{peers:?}");
+}
+
+#[test]
 fn a_message_that_cannot_be_published_is_an_error() {
     let home = Home::new().unwrap();
     let _up = home.up(&["--listen", TCP]).unwrap();

@@ -6,7 +6,12 @@ use super::Finding;
 use crate::{integration, step};
 
 /// The folders that are workspaces of their own.
-const ALONE: [&str; 3] = ["fuzz", "tests/adopt", "tests/peers/rust"];
+const ALONE: [&str; 4] = [
+    "fuzz",
+    "tests/adopt",
+    "tests/peers/iroh",
+    "tests/peers/rust",
+];
 
 /// Runs them all. Their own output is passed through.
 pub(super) fn check() -> Vec<Finding> {
@@ -24,8 +29,8 @@ pub(super) fn check() -> Vec<Finding> {
         (join(place, "Cargo.toml"), step::succeed(&mut fmt))
     });
     // `--all-targets` leaves out the suites, since `cargo test` does not run them by itself.
-    let suites: Vec<&str> = integration::names()
-        .flat_map(|name| ["--test", name])
+    let suites: Vec<&str> = integration::targets()
+        .flat_map(|target| ["--test", target])
         .collect();
     let lints = [vec!["--all-targets"], suites].map(|targets| {
         (

@@ -100,6 +100,20 @@ impl Missing {
         source
     }
 
+    /// A neighbour is not asked for a message any more. Returns whether it had announced the message.
+    pub(super) fn forget(&mut self, id: &MessageId, peer: u32) -> bool {
+        let Some(entry) = self.messages.get_mut(id) else {
+            return false;
+        };
+        let before = entry.sources.len();
+        entry.sources.retain(|(source, _)| *source != peer);
+        let had_announced = entry.sources.len() < before;
+        if entry.sources.is_empty() {
+            self.take(id);
+        }
+        had_announced
+    }
+
     /// A neighbour is gone. Messages that nobody else has are forgotten.
     pub(super) fn forget_source(&mut self, peer: u32) {
         let due = &mut self.due;

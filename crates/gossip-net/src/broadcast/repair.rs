@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::{BATCH_GAP, Broadcast, MAX_BATCH};
+use super::Broadcast;
 use crate::{
     MessageId,
     message::{Gossip, Out},
-    wire::{IHave, MAX_IHAVES, Scope},
+    wire::{IHave, Scope},
 };
 
 impl Broadcast {
@@ -47,6 +47,9 @@ impl Broadcast {
                 self.optimize_late(now, from, ihave, out);
                 continue;
             }
+            if self.refused.contains(from, &ihave.id) {
+                continue;
+            }
             if self.neighbours[at].missing >= self.config.max_missing {
                 self.counters.not_noted += 1;
                 continue;
@@ -55,7 +58,11 @@ impl Broadcast {
                 .missing
                 .note(now, ihave.id, from, ihave.round, self.config.graft_delay)
             {
-                self.neighbours[at].missing += 1;
+                let neighbour = &mut self.neighbours[at];
+                if neighbour.missing == 0 {
+                    neighbour.progress = Some(now);
+                }
+                neighbour.missing += 1;
             }
         }
     }
@@ -63,6 +70,13 @@ impl Broadcast {
     pub(super) fn missing_ended(&mut self, peer: u32) {
         if let Some(neighbour) = self.neighbour(peer) {
             neighbour.missing = neighbour.missing.saturating_sub(1);
+        }
+    }
+
+    /// A message that the neighbour had announced has arrived.
+    pub(super) fn note_progress(&mut self, now: Instant, peer: u32) {
+        if let Some(neighbour) = self.neighbour(peer) {
+            neighbour.progress = Some(now);
         }
     }
 
@@ -90,24 +104,6 @@ impl Broadcast {
                     round,
                 },
             ));
-        }
-    }
-
-    /// Sends the queued ids. The ids for a neighbour with a full queue wait until the queue has room.
-    pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Out>) {
-        for neighbour in &mut self.neighbours {
-            if neighbour.congested {
-                continue;
-            }
-            let rest = neighbour
-                .lazy
-                .split_off(neighbour.lazy.len().min(MAX_BATCH));
-            for part in std::mem::replace(&mut neighbour.lazy, rest).chunks(MAX_IHAVES) {
-                out.push(Out::Gossip(neighbour.peer, Gossip::IHave(part.to_vec())));
-            }
-            if !neighbour.lazy.is_empty() {
-                self.dispatch = Some(now + BATCH_GAP);
-            }
         }
     }
 }

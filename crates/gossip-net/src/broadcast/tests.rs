@@ -211,3 +211,76 @@ fn with_flooding_own_messages_go_to_all_neighbours() {
         "messages of others go along the tree"
     );
 }
+
+/// The ids of 64 messages, which are other ones for each number.
+fn many(number: u8) -> Gossip {
+    let id = |at: u8| MessageId::of(&[number, at]);
+    let ids = (0..64).map(|at| IHave {
+        id: id(at),
+        round: 1,
+    });
+    Gossip::IHave(ids.collect())
+}
+
+#[test]
+fn neighbours_that_announce_what_does_not_arrive_delay_publishers_for_250_ms() {
+    let mut node = Node::new(5, BroadcastConfig::default());
+    for peer in [1, 2] {
+        node.hear(peer, many(9));
+        assert!(!node.core.delays_publishers(node.now), "two of five");
+    }
+    node.hear(3, many(9));
+    node.now += Duration::from_millis(249);
+    assert!(node.core.delays_publishers(node.now));
+    node.now += Duration::from_millis(1);
+    for _ in 0..100 {
+        node.hear(3, many(9));
+        assert!(!node.core.delays_publishers(node.now));
+        node.now += Duration::from_millis(10);
+    }
+}
+
+#[test]
+fn many_announced_messages_that_keep_arriving_delay_each_message_by_250_ms_at_the_most() {
+    let mut node = Node::new(3, BroadcastConfig::default());
+    for peer in [1, 2] {
+        for number in 10..14 {
+            node.hear(peer, many(number));
+        }
+    }
+    let mut published = Vec::new();
+    for step in 0..100_u8 {
+        let bytes = Bytes::copy_from_slice(&[10 + step / 64, step % 64]);
+        let arrives = Gossip::Content {
+            id: MessageId::of(&bytes),
+            content: bytes,
+            scope: Scope::Swarm(0),
+        };
+        node.hear(1, arrives);
+        if !node.core.delays_publishers(node.now) {
+            assert_eq!(node.publish(step).0, Some(3));
+            published.push(step);
+        }
+        node.now += Duration::from_millis(10);
+    }
+    assert_eq!(published, [25, 51, 77]);
+}
+
+#[test]
+fn the_ids_for_a_neighbour_whose_link_is_replaced_again_and_again_wait_once() {
+    let mut node = Node::new(1, BroadcastConfig::default());
+    node.core.handle_congestion(node.now, 1, true);
+    for number in 0..10 {
+        node.publish(number);
+    }
+    for _ in 0..2000 {
+        node.core.handle_replaced(node.now, 1);
+    }
+    node.core.handle_congestion(node.now, 1, false);
+    let announced = node.wait(Duration::from_secs(1)).into_iter();
+    let announced = announced.map(|out| match out {
+        Out::Gossip(1, Gossip::IHave(ids)) => ids.len(),
+        _ => 0,
+    });
+    assert_eq!(announced.sum::<usize>(), 10);
+}

@@ -1,6 +1,6 @@
 //! The host's calls: joining and leaving topics, publishing, and queries.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -11,9 +11,6 @@ use crate::{
     topic::Topic,
     wire::{PeerData, PeerInfo},
 };
-
-/// How long publishers wait at the most for a neighbour that takes nothing.
-const MAX_PUBLISH_DELAY: Duration = Duration::from_millis(250);
 
 /// The status of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +74,7 @@ impl Core {
         for info in peers.iter().filter(|info| (self.gate)(&topic, &info.id)) {
             let handle = self.peers.intern(info.id);
             self.peers.learn(handle, info.data.clone(), false);
+            self.peers.note_named(handle);
             handles.push(handle);
         }
         self.with_membership(now, topic, |membership, out| {
@@ -88,7 +86,8 @@ impl Core {
     /// neighbour. Unlike the peers of [`Self::join`], they displace no peer that is already known, and are not asked again and
     /// again.
     pub fn offer(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) {
-        let handles = self.nodes(&topic, peers.to_vec());
+        let handles = self.nodes(now, &topic, peers.to_vec());
+        handles.iter().for_each(|peer| self.peers.note_named(*peer));
         self.with_membership(now, topic, |membership, out| {
             membership.handle_offer(now, &handles, out)
         });
@@ -132,12 +131,12 @@ impl Core {
             .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
     }
 
-    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which the
-    /// message goes. If there is no neighbour, the node keeps the message for neighbours that soon appear.
+    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which the message or its id
+    /// goes. A neighbour with a full queue is not counted.
     ///
     /// # Errors
     ///
-    /// The message is too long, was seen before, or a neighbour has no room for it.
+    /// The message is too long, was seen before, there is no neighbour, or no neighbour has room for the message.
     pub fn publish(
         &mut self,
         now: Instant,
@@ -154,15 +153,10 @@ impl Core {
         if entry.topic.broadcast().has_seen(&id) {
             return Err(PublishError::Duplicate);
         }
-        let neighbours = entry.topic.membership().neighbours().collect::<Vec<_>>();
-        if neighbours.is_empty() {
+        if entry.topic.membership().neighbours().next().is_none() {
             return Err(PublishError::NoNeighbour);
         }
-        if entry.topic.broadcast().is_overloaded()
-            || neighbours
-                .into_iter()
-                .any(|peer| self.delays_publishers(now, peer))
-        {
+        if !self.has_room(now, &topic) {
             self.wants_room = true;
             return Err(PublishError::Busy);
         }
@@ -173,15 +167,6 @@ impl Core {
                 .publish(now, id, content, everywhere, out)
         });
         count.ok_or(PublishError::Duplicate)
-    }
-
-    /// Whether own messages must wait for a neighbour.
-    fn delays_publishers(&self, now: Instant, peer: u32) -> bool {
-        let Some(outbox) = self.outboxes.get(&peer) else {
-            return false;
-        };
-        outbox.bytes() >= self.config.max_queue_bytes / 4
-            && now < outbox.last_progress + MAX_PUBLISH_DELAY
     }
 
     /// The neighbours in a topic.
@@ -238,8 +223,9 @@ impl Core {
         });
     }
 
-    /// Drops a neighbour in all topics.
+    /// Drops a neighbour in all topics, and bars it for some time.
     pub(super) fn evict(&mut self, now: Instant, peer: u32, cause: DownCause) {
+        self.barred.insert(now, peer);
         self.with_all_memberships(now, |membership, out| {
             membership.handle_evicted(now, peer, cause, out)
         });

@@ -15,10 +15,9 @@ use crate::{
 
 impl Core {
     /// Whether a frame of a link may be decoded. Membership messages beyond the rate are dropped, because they cost more than
-    /// other messages.
+    /// other messages. All links to a peer share the rate.
     pub fn admit(&mut self, now: Instant, link: LinkId, frame: &[u8]) -> bool {
-        let is_ok = !Message::is_swarm(frame)
-            || self.arbiter.admit(now, link, self.config.max_control_rate);
+        let is_ok = Message::is_gossip(frame) || self.arbiter.admit(now, link);
         self.counters.over_rate += u64::from(!is_ok);
         is_ok
     }
@@ -49,13 +48,15 @@ impl Core {
         message: Message,
     ) {
         let mut verdicts = Vec::new();
-        self.arbiter.handle_heard(now, link, &mut verdicts);
+        if self.arbiter.handle_heard(now, link, &mut verdicts) {
+            self.check_links_soon(now);
+        }
         self.apply(now, verdicts);
         let Some(entry) = self.arbiter.get_mut(link) else {
             return;
         };
         entry.invalid = 0;
-        let (peer, position) = (entry.peer, (entry.rank, position.0, position.1));
+        let (peer, position) = (entry.peer, (entry.order(), position.0, position.1));
         if !self.topics.contains_key(&topic) {
             self.counters.unknown_topics += 1;
             return;
@@ -69,6 +70,9 @@ impl Core {
             return;
         }
         match message {
+            Message::Swarm(message) if self.is_barred(now, peer, &topic) => {
+                self.on_barred(now, peer, topic, &message);
+            }
             Message::Swarm(message) => self.on_swarm(now, peer, position, topic, message),
             Message::Gossip(message) => self.on_gossip(now, peer, topic, message),
         }
@@ -88,12 +92,12 @@ impl Core {
         };
         let message = match message {
             wire::Swarm::Join(data) => {
-                entry.latest.insert(peer, position);
+                entry.note_latest(peer, position);
                 self.peers.learn(peer, data, true);
                 Swarm::Join
             }
             wire::Swarm::Neighbor { priority, data } => {
-                entry.latest.insert(peer, position);
+                entry.note_latest(peer, position);
                 self.peers.learn(peer, data, true);
                 Swarm::Neighbor {
                     high: priority == Priority::High,
@@ -112,24 +116,24 @@ impl Core {
                 Swarm::Disconnect { alive }
             }
             wire::Swarm::ForwardJoin { peer: info, ttl } => {
-                match self.nodes(&topic, vec![info]).first() {
+                match self.nodes(now, &topic, vec![info]).first() {
                     Some(&joining) => Swarm::ForwardJoin { peer: joining, ttl },
                     None => return,
                 }
             }
             wire::Swarm::Shuffle { origin, nodes, ttl } => {
-                let nodes = self.nodes(&topic, nodes);
+                let nodes = self.nodes(now, &topic, nodes);
                 let origin = PeerInfo {
                     id: origin,
                     data: None,
                 };
-                let Some(&origin) = self.nodes(&topic, vec![origin]).first() else {
+                let Some(&origin) = self.nodes(now, &topic, vec![origin]).first() else {
                     return;
                 };
                 Swarm::Shuffle { origin, nodes, ttl }
             }
             wire::Swarm::ShuffleReply { nodes } => Swarm::ShuffleReply {
-                nodes: self.nodes(&topic, nodes),
+                nodes: self.nodes(now, &topic, nodes),
             },
         };
         self.with_topic(now, topic, |topic, out| {
@@ -137,11 +141,37 @@ impl Core {
         });
     }
 
+    /// Whether a peer may not become a neighbour. A node without a neighbour does not choose.
+    fn is_barred(&self, now: Instant, peer: u32, topic: &TopicId) -> bool {
+        let membership = self.topics.get(topic).map(|entry| entry.topic.membership());
+        let has_others = membership.is_some_and(|membership| {
+            !membership.is_neighbour(peer) && membership.neighbours().next().is_some()
+        });
+        has_others && self.barred.contains(now, peer)
+    }
+
+    fn on_barred(&mut self, now: Instant, peer: u32, topic: TopicId, message: &wire::Swarm) {
+        self.counters.refused += 1;
+        // The end of a conversation gets no answer.
+        if !matches!(
+            message,
+            wire::Swarm::Disconnect { .. } | wire::Swarm::ShuffleReply { .. }
+        ) {
+            self.with_membership(now, topic, |membership, out| {
+                membership.handle_barred(now, peer, out)
+            });
+        }
+    }
+
     fn on_gossip(&mut self, now: Instant, peer: u32, topic: TopicId, message: wire::Gossip) {
         if let wire::Gossip::Content { id, content, .. } = &message
-            && !self.is_valid(peer, &topic, id, content)
+            && !self.is_valid(now, peer, &topic, id, content)
         {
             self.counters.refused += 1;
+            let id = *id;
+            self.with_topic(now, topic, |topic, _| {
+                topic.broadcast_mut().refuse(peer, id)
+            });
             return;
         }
         self.with_topic(now, topic, |topic, out| {
@@ -149,28 +179,45 @@ impl Core {
         });
     }
 
-    /// Asks the host about a message that was not seen before.
-    fn is_valid(&self, peer: u32, topic: &TopicId, id: &crate::MessageId, content: &[u8]) -> bool {
-        if content.len() > self.config.max_message_size {
-            return false;
-        }
-        let (Some(validation), Some(entry), Some(peer)) = (
-            &self.validation,
-            self.topics.get(topic),
-            self.peers.id(peer),
-        ) else {
+    /// Asks the host about a message of a neighbour that was not seen before. Messages of strangers do not count in any case, so the
+    /// host is not asked about them.
+    fn is_valid(
+        &self,
+        now: Instant,
+        peer: u32,
+        topic: &TopicId,
+        id: &crate::MessageId,
+        content: &[u8],
+    ) -> bool {
+        let (Some(entry), Some(via)) = (self.topics.get(topic), self.peers.id(peer)) else {
             return true;
         };
-        entry.topic.broadcast().has_seen(id) || validation(topic, &peer, content)
+        let broadcast = entry.topic.broadcast();
+        if broadcast.has_seen(id) || !entry.topic.accepts_contents(now, peer) {
+            return true;
+        }
+        if content.len() > self.config.max_message_size || broadcast.has_refused(peer, id) {
+            return false;
+        }
+        let validation = self.validation.as_ref();
+        validation.is_none_or(|validation| validation(topic, &via, content))
     }
 
-    /// The handles of peers that a message names, without this node and those that the host does not allow.
-    pub(super) fn nodes(&mut self, topic: &TopicId, nodes: Vec<PeerInfo>) -> Vec<u32> {
+    /// The handles of peers that a message names, without this node, those that the host does not allow and those that are barred.
+    pub(super) fn nodes(
+        &mut self,
+        now: Instant,
+        topic: &TopicId,
+        nodes: Vec<PeerInfo>,
+    ) -> Vec<u32> {
         let mut handles = Vec::new();
         for info in nodes {
-            if info.id != self.me && (self.gate)(topic, &info.id) {
-                let handle = self.peers.intern(info.id);
-                self.peers.learn(handle, info.data, false);
+            if info.id == self.me || !(self.gate)(topic, &info.id) {
+                continue;
+            }
+            let handle = self.peers.intern(info.id);
+            self.peers.learn(handle, info.data, false);
+            if !self.barred.contains(now, handle) {
                 handles.push(handle);
             }
         }
@@ -223,7 +270,9 @@ impl Core {
                 wire::Swarm::ForwardJoin { peer, ttl }
             }
             Swarm::Shuffle { origin, nodes, ttl } => {
-                let (origin, nodes) = (self.peers.id(origin)?, self.named(to, &nodes));
+                // The last peer on the path answers the origin, so it must be able to dial the origin.
+                let origin = self.named(to, &[origin]).pop()?.id;
+                let nodes = self.named(to, &nodes);
                 wire::Swarm::Shuffle { origin, nodes, ttl }
             }
             Swarm::ShuffleReply { nodes } => wire::Swarm::ShuffleReply {

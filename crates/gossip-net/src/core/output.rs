@@ -7,13 +7,11 @@ use bytes::Bytes;
 use super::{Core, Output};
 use crate::{
     DownCause, Event, LinkId, MessageId, Received, TopicId,
-    message::{Gossip, Out, Swarm},
+    message::{Goodbye, Gossip, Out, Swarm},
     outbox::{Outbox, Transmit},
+    peers::ME,
     wire::{Message, Scope},
 };
-
-/// How many peers wait for a dial.
-const MAX_WAITING: usize = 64;
 
 impl Core {
     /// Takes about `bytes` of the queued messages of a link. A link that another link has replaced has no messages.
@@ -31,15 +29,13 @@ impl Core {
         if taken.is_empty() {
             return taken;
         }
+        let is_empty = outbox.is_empty();
         self.arbiter.handle_sent(now, link);
-        let left = outbox.bytes();
-        if outbox.congested && left <= self.config.max_queue_bytes / 2 {
-            outbox.congested = false;
-            self.set_congested(now, peer, false);
-        }
-        if self.wants_room && left < self.config.max_queue_bytes / 4 {
-            self.wants_room = false;
-            self.outputs.push_back(Output::Room);
+        self.note_room(now, peer);
+        if is_empty {
+            // No message for the peer keeps its links open any more.
+            self.outboxes.remove(&peer);
+            self.check_links_soon(now);
         }
         taken
     }
@@ -48,6 +44,7 @@ impl Core {
         match effect {
             Out::Swarm(to, message) => self.send_swarm(now, to, topic, message),
             Out::Gossip(to, message) => self.send_gossip(now, to, topic, message),
+            Out::Goodbye(goodbye) => self.say_goodbye(now, topic, goodbye),
             Out::Up(peer) => {
                 let count = self
                     .topics
@@ -75,8 +72,10 @@ impl Core {
                     && let Some(outbox) = self.outboxes.get_mut(&peer)
                 {
                     outbox.forget(&topic);
+                    self.note_room(now, peer);
                 }
                 self.outputs.push_back(Output::Room);
+                self.check_links_soon(now);
                 let Some(id) = self.peers.id(peer) else {
                     return;
                 };
@@ -103,16 +102,29 @@ impl Core {
         }
     }
 
+    /// Tells a peer that it is no neighbour. Nobody is dialed for that.
+    fn say_goodbye(&mut self, now: Instant, topic: TopicId, goodbye: Goodbye) {
+        let Goodbye { to, nodes, alive } = goodbye;
+        if self.arbiter.current(to).is_some() || self.dials.contains_key(&to) {
+            self.send_swarm(now, to, topic, Swarm::ShuffleReply { nodes });
+            self.send_swarm(now, to, topic, Swarm::Disconnect { alive });
+        }
+    }
+
     fn send_swarm(&mut self, now: Instant, to: u32, topic: TopicId, message: Swarm) {
         let leaves = message == (Swarm::Disconnect { alive: false });
-        let says_goodbye = matches!(message, Swarm::Disconnect { .. });
+        let is_forwarded = match &message {
+            Swarm::ForwardJoin { .. } => true,
+            Swarm::Shuffle { origin, .. } => *origin != ME,
+            _ => false,
+        };
+        if is_forwarded && !self.arbiter.may_forward(now, to) {
+            self.counters.not_forwarded += 1;
+            return;
+        }
         let Some(message) = self.to_wire(to, message) else {
             return;
         };
-        // Nobody is dialed for a goodbye.
-        if says_goodbye && self.arbiter.current(to).is_none() && !self.dials.contains_key(&to) {
-            return;
-        }
         let frame = encode(&Message::Swarm(message));
         self.enqueue(now, to, Transmit::Frame(topic, frame), leaves);
     }
@@ -169,15 +181,6 @@ impl Core {
         }
     }
 
-    fn set_congested(&mut self, now: Instant, peer: u32, congested: bool) {
-        for entry in self.topics.values_mut() {
-            entry
-                .topic
-                .broadcast_mut()
-                .handle_congestion(now, peer, congested);
-        }
-    }
-
     /// Evicts peers that take nothing.
     pub(super) fn evict_stalled(&mut self, now: Instant) {
         let stalled = self.outboxes.iter().filter(|(_, outbox)| {
@@ -192,49 +195,6 @@ impl Core {
                 continue;
             };
             self.stalled(now, peer, link);
-        }
-    }
-
-    /// Makes sure that the peer is being dialed or waits for a dial.
-    fn dial(&mut self, now: Instant, peer: u32) -> bool {
-        if self.dials.contains_key(&peer) || self.waiting.contains(&peer) {
-            return true;
-        }
-        if self.dials.len() < self.config.max_dials {
-            self.start_dial(now, peer);
-            return true;
-        }
-        let has_room = self.waiting.len() < MAX_WAITING;
-        if has_room {
-            self.waiting.push_back(peer);
-        }
-        has_room
-    }
-
-    fn start_dial(&mut self, now: Instant, peer: u32) {
-        let Some(id) = self.peers.id(peer) else {
-            return;
-        };
-        let deadline = now + self.config.dial_timeout;
-        self.dials.insert(peer, deadline);
-        self.counters.dials += 1;
-        let data = self.peers.data(peer).map_or_else(Bytes::new, |data| data.0);
-        tracing::debug!(%id, "a peer is dialed");
-        self.outputs.push_back(Output::Dial {
-            peer: id,
-            data,
-            deadline,
-        });
-    }
-
-    /// Starts waiting dials.
-    pub(super) fn dial_next(&mut self, now: Instant) {
-        while self.dials.len() < self.config.max_dials
-            && let Some(peer) = self.waiting.pop_front()
-        {
-            if self.arbiter.current(peer).is_none() {
-                self.start_dial(now, peer);
-            }
         }
     }
 }

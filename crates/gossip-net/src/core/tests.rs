@@ -1,3 +1,11 @@
+mod barred;
+mod dials;
+mod iroh;
+mod links;
+mod rates;
+mod room;
+mod validation;
+
 use std::time::Duration;
 
 use super::*;
@@ -17,6 +25,7 @@ fn pair() -> (Id, Id) {
 }
 
 const TOPIC: TopicId = TopicId::from_bytes([1; 32]);
+const OTHER: TopicId = TopicId::from_bytes([2; 32]);
 
 struct Node {
     core: Core,
@@ -25,12 +34,16 @@ struct Node {
     probes: Vec<LinkId>,
     events: Vec<Event>,
     dials: Vec<Id>,
+    published: u32,
 }
 
 impl Node {
     fn new(me: Id) -> Self {
+        Self::of(Core::new(me, 1, Config::default()))
+    }
+
+    fn of(mut core: Core) -> Self {
         let now = Instant::now();
-        let mut core = Core::new(me, 1, Config::default());
         core.subscribe(now, TOPIC, &[]).unwrap();
         Self {
             core,
@@ -39,7 +52,39 @@ impl Node {
             probes: vec![],
             events: vec![],
             dials: vec![],
+            published: 0,
         }
+    }
+
+    /// A node with neighbours. The first one has link 1 and the id 1, and so on.
+    fn with_neighbours(count: u8) -> Self {
+        let mut node = Self::new(id(100));
+        (1..=count).for_each(|number| node.add_neighbour(number));
+        node
+    }
+
+    fn add_neighbour(&mut self, number: u8) {
+        let link = u64::from(number);
+        self.up(link, id(number), id(number), LinkProtocol::Bowline);
+        self.hear(link, neighbor());
+        assert!(self.core.neighbors(&TOPIC).contains(&id(number)));
+    }
+
+    /// Publishes another message with 1 KiB of content.
+    fn publish(&mut self, everywhere: bool) -> Result<usize, crate::PublishError> {
+        self.published += 1;
+        let content = Bytes::from([&self.published.to_le_bytes()[..], &[0; 1020]].concat());
+        let id = MessageId::of(&content);
+        let published = self.core.publish(self.now, TOPIC, id, content, everywhere);
+        self.settle();
+        published
+    }
+
+    /// The bytes of contents that wait for a peer.
+    fn waiting(&self, peer: &Id) -> usize {
+        let handle = self.core.peers.find(peer).unwrap();
+        let outbox = self.core.outboxes.get(&handle);
+        outbox.map_or(0, |outbox| outbox.bytes())
     }
 
     fn settle(&mut self) {
@@ -209,54 +254,22 @@ fn a_disconnect_that_was_sent_before_the_latest_neighbor_is_ignored() {
 }
 
 #[test]
-fn iroh_is_told_only_about_peers_that_it_can_dial() {
-    let (low, high) = pair();
-    let direct = at([192, 0, 2, 1], 1);
-    let multiaddr = AddrInfo {
-        multiaddrs: vec![Bytes::from_static(&[4, 1, 2, 3, 4])],
-        ..AddrInfo::default()
-    }
-    .encode();
-    let nodes = vec![
-        PeerInfo {
-            id: id(3),
-            data: Some(direct),
-        },
-        PeerInfo {
-            id: id(4),
-            data: Some(multiaddr),
-        },
-    ];
-    for (protocol, told) in [
-        (LinkProtocol::Iroh, vec![id(3)]),
-        (LinkProtocol::Bowline, vec![id(3), id(4)]),
+fn a_neighbor_of_an_older_stream_that_arrives_late_does_not_make_an_older_disconnect_count() {
+    let mut node = Node::new(id(100));
+    node.up(1, id(1), id(1), LinkProtocol::Bowline);
+    let disconnect = Message::Swarm(Swarm::Disconnect {
+        alive: true,
+        respond: false,
+    });
+    for (position, message) in [
+        ((2, 1), neighbor()),
+        ((1, 1), neighbor()),
+        ((1, 2), disconnect),
     ] {
-        let mut node = Node::new(low);
-        node.up(1, high, high, protocol);
-        node.hear(1, neighbor());
-        node.hear(
-            1,
-            Message::Swarm(Swarm::ShuffleReply {
-                nodes: nodes.clone(),
-            }),
-        );
-        node.sent(1);
-        node.hear(
-            1,
-            Message::Swarm(Swarm::Shuffle {
-                origin: high,
-                nodes: nodes.clone(),
-                ttl: 0,
-            }),
-        );
-        let replies = node.sent(1);
-        let [Message::Swarm(Swarm::ShuffleReply { nodes })] = &replies[..] else {
-            panic!("{replies:?}")
-        };
-        let mut named = nodes.iter().map(|node| node.id).collect::<Vec<_>>();
-        named.sort_by_key(|named| *named != id(3));
-        assert_eq!(named, told, "{protocol:?}");
+        node.core
+            .handle_message(node.now, LinkId(1), position, TOPIC, message);
     }
+    assert_eq!(node.core.neighbors(&TOPIC), [id(1)]);
 }
 
 #[test]
@@ -277,6 +290,43 @@ fn what_a_peer_tells_about_itself_is_not_replaced_by_what_others_tell() {
     );
     let handle = node.core.peers.find(&high).unwrap();
     assert_eq!(node.core.peers.data(handle), Some(told));
+}
+
+#[test]
+fn a_neighbour_that_was_lost_and_comes_back_is_told_the_ids_of_the_messages_that_it_may_have_missed()
+ {
+    let (low, high) = pair();
+    let mut node = Node::new(low);
+    let publish = |node: &mut Node, text: &'static str| {
+        let content = Bytes::from_static(text.as_bytes());
+        let id = MessageId::of(&content);
+        node.core
+            .publish(node.now, TOPIC, id, content, true)
+            .unwrap();
+        id
+    };
+    let other = id(3);
+    for (link, peer) in [(1, high), (2, other)] {
+        node.up(link, peer, peer, LinkProtocol::Bowline);
+        node.hear(link, neighbor());
+    }
+    let lost = publish(&mut node, "on its way when the link is lost");
+    node.sent(1);
+    node.core.handle_link_closed(node.now, LinkId(1));
+    node.settle();
+    let missed = publish(&mut node, "while the neighbour is away");
+    node.up(3, high, high, LinkProtocol::Bowline);
+    node.hear(3, neighbor());
+    assert!(node.core.neighbors(&TOPIC).contains(&high));
+    node.core
+        .handle_timeout(node.now + Duration::from_millis(5));
+    let told = node.sent(3).into_iter().find_map(|message| match message {
+        Message::Gossip(crate::wire::Gossip::IHave(ids)) => Some(ids),
+        _ => None,
+    });
+    let told = told.expect("the neighbour is told ids").into_iter();
+    let told = told.map(|ihave| ihave.id).collect::<BTreeSet<_>>();
+    assert_eq!(told, BTreeSet::from([lost, missed]));
 }
 
 #[test]
@@ -319,44 +369,4 @@ fn peers_that_nothing_refers_to_are_forgotten() {
         .count();
     assert!(live <= 256, "{live}");
     assert_eq!(node.core.neighbors(&TOPIC), [high]);
-}
-
-#[test]
-fn a_neighbour_whose_queue_takes_nothing_is_evicted_after_three_seconds() {
-    let (low, high) = pair();
-    let mut node = Node::new(low);
-    node.up(1, high, high, LinkProtocol::Bowline);
-    node.hear(1, neighbor());
-    let mut number = 0_u32;
-    let mut publish = |node: &mut Node| {
-        number += 1;
-        let content = Bytes::from([&number.to_le_bytes()[..], &[0; 1020]].concat());
-        node.core
-            .publish(node.now, TOPIC, MessageId::of(&content), content, true)
-    };
-    let mut published = 0;
-    while publish(&mut node).is_ok() {
-        published += 1;
-    }
-    // A quarter of the queue is for own messages.
-    assert_eq!(published, (1 << 18) / 1069 + 1);
-    node.now += Duration::from_millis(250);
-    assert_eq!(
-        publish(&mut node),
-        Ok(1),
-        "a neighbour that takes nothing does not hold up others"
-    );
-    node.hear(1, Message::Gossip(crate::wire::Gossip::Prune));
-    node.now += Duration::from_millis(2749);
-    node.core.handle_timeout(node.now);
-    node.settle();
-    assert_eq!(node.closed, []);
-    node.now += Duration::from_millis(1);
-    node.core.handle_timeout(node.now);
-    node.settle();
-    assert_eq!(node.closed, [LinkId(1)]);
-    assert_eq!(
-        node.events.last(),
-        Some(&Event::NeighborDown(high, DownCause::Stalled))
-    );
 }

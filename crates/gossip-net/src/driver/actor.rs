@@ -3,18 +3,21 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     runtime::Handle,
     sync::Notify,
     task::{AbortHandle, JoinSet},
-    time::timeout_at,
+    time::{sleep, timeout_at},
 };
 
 use super::queue::Queue;
-use crate::{Bytes, Core, Id, LinkId, Links, Output, Probe, TopicId};
+use crate::{Bytes, Core, Id, LinkId, Links, Output, Probe, TopicId, Transmit};
+
+/// How often a shutdown looks whether all messages are written.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(super) struct Actor {
     state: Mutex<State>,
@@ -28,12 +31,20 @@ pub(super) struct Actor {
 pub(super) struct State {
     pub(super) core: Core,
     armed: Option<Instant>,
-    writers: HashMap<LinkId, (Arc<Notify>, AbortHandle)>,
+    writers: HashMap<LinkId, Writer>,
     pub(super) topics: HashMap<TopicId, Subscribers>,
     tasks: JoinSet<()>,
     /// A handle may be dropped outside of the runtime.
     runtime: Handle,
     is_down: bool,
+}
+
+/// The writer of a link.
+struct Writer {
+    notify: Arc<Notify>,
+    task: AbortHandle,
+    /// Whether the writer has messages that it has not written yet.
+    is_writing: bool,
 }
 
 #[derive(Default)]
@@ -88,6 +99,16 @@ impl Actor {
         state.armed
     }
 
+    /// Waits until the host has taken all messages that wait for a link. Returns false at the deadline.
+    pub(super) async fn drained(self: &Arc<Self>, deadline: Instant) -> bool {
+        let written = async {
+            while self.lock().has_waiting() {
+                sleep(DRAIN_INTERVAL).await;
+            }
+        };
+        timeout_at(deadline.into(), written).await.is_ok()
+    }
+
     /// Runs a task until the node shuts down.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut state = self.lock();
@@ -110,8 +131,12 @@ impl Actor {
             return;
         }
         let State { tasks, runtime, .. } = &mut *state;
-        let writing = tasks.spawn_on(writer, runtime);
-        state.writers.insert(link, (notify, writing));
+        let writer = Writer {
+            notify,
+            task: tasks.spawn_on(writer, runtime),
+            is_writing: false,
+        };
+        state.writers.insert(link, writer);
     }
 
     /// Stops the writer of a link.
@@ -154,8 +179,8 @@ impl Actor {
                     .spawn_on(dial(self.clone(), peer, data, deadline), &state.runtime);
             }
             Output::Transmit(link) => {
-                if let Some((notify, _)) = state.writers.get(&link) {
-                    notify.notify_one();
+                if let Some(writer) = state.writers.get(&link) {
+                    writer.notify.notify_one();
                 }
             }
             Output::Probe(link, deadline) => {
@@ -187,9 +212,23 @@ impl State {
         self.is_down
     }
 
+    /// The next messages for the writer of a link, which has written the earlier ones.
+    pub(super) fn next_batch(&mut self, now: Instant, link: LinkId, bytes: usize) -> Vec<Transmit> {
+        let batch = self.core.poll_transmit(now, link, bytes);
+        if let Some(writer) = self.writers.get_mut(&link) {
+            writer.is_writing = !batch.is_empty();
+        }
+        batch
+    }
+
+    /// Whether a message waits for a link, or is being written.
+    fn has_waiting(&self) -> bool {
+        self.core.has_waiting() || self.writers.values().any(|writer| writer.is_writing)
+    }
+
     fn remove_link(&mut self, link: LinkId) {
-        if let Some((_, writing)) = self.writers.remove(&link) {
-            writing.abort();
+        if let Some(writer) = self.writers.remove(&link) {
+            writer.task.abort();
         }
     }
 }

@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{sleep, sleep_until, timeout_at},
+};
 
 use super::{
     LinkEvent,
-    actor::{Actor, now},
+    actor::{Actor, State, now},
     queue::Queue,
-    reader,
+    reader::{self, Held},
     subscription::{Subscription, TopicGuard},
     writer,
 };
@@ -24,8 +26,10 @@ use crate::{
 
 /// How many events wait for a subscriber by default.
 const DEFAULT_CAPACITY: usize = 2048;
-/// How many streams of one link are read at a time.
-const MAX_STREAMS: usize = 512;
+/// How long a shutdown waits before it closes the links, because a host may lose the bytes that are on their way.
+const LINGER: Duration = Duration::from_millis(20);
+/// How many streams of one link are read at a time, or two per topic if those are more.
+const MIN_STREAMS: usize = 512;
 
 /// Takes part in topics over the links of a host. A clone is a handle to the same node. Dropping all handles does not end the
 /// node: [`Self::shut_down`] does.
@@ -73,7 +77,7 @@ impl Builder {
     /// Starts the tasks. Call this within a tokio runtime.
     pub fn spawn(self) -> Gossip {
         let actor = Actor::new(self.core, self.links);
-        actor.spawn(serve(actor.clone(), self.config.max_frame()));
+        actor.spawn(serve(actor.clone(), self.config));
         actor.spawn(tick(actor.clone()));
         Gossip { actor }
     }
@@ -168,30 +172,33 @@ impl Gossip {
         self.actor.with(|state, _| state.core.links())
     }
 
-    /// Leaves all topics, sends the queued messages until the deadline, and closes all links. Returns whether all messages were
-    /// sent in time.
+    /// Leaves all topics, sends the queued messages until the deadline, and closes all links. Returns whether the host has taken all
+    /// messages in time.
     pub async fn shut_down(&self, deadline: Instant) -> bool {
+        let unsent = |state: &mut State, _: Instant| state.core.link_counters().unsent;
+        let before = self.actor.with(unsent);
         self.actor.with(|state, now| state.core.leave_all(now));
-        let sent = async {
-            while self.actor.with(|state, _| state.core.has_waiting()) {
-                sleep(Duration::from_millis(5)).await;
-            }
-            // The writers have taken the last messages and write them now.
-            sleep(Duration::from_millis(20)).await;
-        };
-        let in_time = timeout_at(deadline.into(), sent).await.is_ok();
+        let in_time = self.actor.drained(deadline).await;
+        if in_time {
+            sleep(LINGER).await;
+        }
+        let all_sent = in_time && self.actor.with(unsent) == before;
         let (links, mut tasks) = self.actor.shut_down();
         for link in links {
             self.actor.links.close(link, "shut down");
         }
-        while tasks.join_next().await.is_some() {}
-        in_time
+        // A task that does not end, because a function of the host does not return, must not delay the shutdown.
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout_at(deadline.into(), ended).await;
+        all_sent
     }
 }
 
 /// Takes the events of the links.
-async fn serve(actor: Arc<Actor>, limit: usize) {
-    let mut streams = HashMap::<LinkId, Arc<()>>::new();
+async fn serve(actor: Arc<Actor>, config: Config) {
+    let max_streams = MIN_STREAMS.max(2 * config.max_topics);
+    // Each reader holds the counter of its link.
+    let mut streams = HashMap::<LinkId, Arc<Held>>::new();
     loop {
         match actor.links.next().await {
             LinkEvent::Up {
@@ -200,7 +207,7 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 dialed_by,
                 protocol,
             } => {
-                streams.insert(link, Arc::new(()));
+                streams.insert(link, Arc::default());
                 let notify = Arc::new(Notify::new());
                 let writer = writer::run(Arc::downgrade(&actor), link, notify.clone());
                 actor.add_link(link, notify, writer);
@@ -215,19 +222,20 @@ async fn serve(actor: Arc<Actor>, limit: usize) {
                 index,
                 reader,
             } => {
-                // Each reader holds the counter of its link.
-                let Some(counter) = streams
+                let Some(held) = streams
                     .get(&link)
-                    .filter(|counter| Arc::strong_count(counter) <= MAX_STREAMS)
+                    .filter(|held| Arc::strong_count(held) <= max_streams)
                 else {
                     actor.with(|state, now| state.core.handle_invalid(now, link));
                     continue;
                 };
-                let (counter, reading) = (counter.clone(), actor.clone());
-                actor.spawn(async move {
-                    reader::run(reading, link, index, reader, limit).await;
-                    drop(counter);
-                });
+                let stream = reader::Stream {
+                    link,
+                    index,
+                    reader,
+                    held: held.clone(),
+                };
+                actor.spawn(reader::run(actor.clone(), stream, config.max_frame()));
             }
             LinkEvent::Closed { link, cause } => {
                 tracing::debug!(?link, cause, "the host reports the end of a link");

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{sleep_until, timeout_at};
 
 use super::{
-    actor::{Actor, now},
+    actor::{Actor, State, now},
     queue::Queue,
 };
 use crate::{Bytes, Event, Id, JoinError, MessageId, PublishError, TopicId, wire::PeerInfo};
@@ -131,7 +131,7 @@ impl Sender {
     }
 
     /// Publishes a message to all members of the topic. Waits for a neighbour, and for room, until the deadline. Returns the
-    /// number of neighbours to which the message goes.
+    /// number of neighbours to which the message or its id goes.
     ///
     /// # Errors
     ///
@@ -200,6 +200,18 @@ impl Sender {
             let again = deadline.min(now() + RETRY_INTERVAL);
             let _ = timeout_at(again.into(), room).await;
         }
+    }
+
+    /// Waits until the host has taken all messages that wait for the neighbours. Returns false if some are still there at the
+    /// deadline, or if all neighbours were lost with messages that waited for them. Use this before a shutdown, and do not publish
+    /// at the same time.
+    pub async fn flush(&self, deadline: Instant) -> bool {
+        let actor = &self.guard.actor;
+        let unsent = |state: &mut State, _: Instant| state.core.link_counters().unsent;
+        let before = actor.with(unsent);
+        let in_time = actor.drained(deadline).await;
+        let is_lost = actor.with(unsent) > before && self.neighbors().is_empty();
+        in_time && !is_lost
     }
 
     /// Names further peers of the topic.

@@ -1,7 +1,8 @@
 //! Writes the core's messages for a link, on one stream per topic.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    io,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -22,7 +23,8 @@ const PIECE_BYTES: usize = 8 << 10;
 /// How long the write of one piece may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
 
-type Streams = HashMap<TopicId, Box<dyn AsyncWrite + Send + Unpin>>;
+type BoxedStream = Box<dyn AsyncWrite + Send + Unpin>;
+type Streams = HashMap<TopicId, BoxedStream>;
 
 /// Writes until the link is closed. A dropped future loses what it has taken from the core, so the task ends only with its link.
 pub(super) async fn run(actor: Weak<Actor>, link: LinkId, notify: Arc<Notify>) {
@@ -33,12 +35,16 @@ pub(super) async fn run(actor: Weak<Actor>, link: LinkId, notify: Arc<Notify>) {
             let Some(actor) = actor.upgrade() else {
                 return;
             };
-            let batch = actor.with(|state, now| state.core.poll_transmit(now, link, BATCH_BYTES));
+            let batch = actor.with(|state, now| state.next_batch(now, link, BATCH_BYTES));
             if batch.is_empty() {
                 break;
             }
             match write(&actor, link, &mut streams, batch).await {
-                Ok(()) => {}
+                Ok(failed) => actor.with(|state, now| {
+                    for topic in failed {
+                        state.core.handle_stream_failed(now, link, topic);
+                    }
+                }),
                 Err(Failure::Stalled) => {
                     actor.with(|state, now| state.core.handle_stalled(now, link));
                     return;
@@ -66,43 +72,41 @@ impl From<Elapsed> for Failure {
     }
 }
 
-impl<E: Into<LinkError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Link(error.into())
-    }
-}
-
-/// Writes a batch. Frames of one topic that follow each other are written together.
+/// Writes a batch. Frames of one topic that follow each other are written together. Returns the topics whose streams cannot be
+/// written.
 async fn write(
     actor: &Actor,
     link: LinkId,
     streams: &mut Streams,
     batch: Vec<Transmit>,
-) -> Result<(), Failure> {
+) -> Result<BTreeSet<TopicId>, Failure> {
+    let mut failed = BTreeSet::new();
     let mut items = batch.into_iter().peekable();
     while let Some(item) = items.next() {
         match item {
             Transmit::Frame(topic, frame) => {
                 let mut bytes = Vec::with_capacity(frame.len());
-                if let Entry::Vacant(vacant) = streams.entry(topic) {
-                    vacant.insert(timeout(WRITE_TIMEOUT, actor.links.open(link)).await??);
-                    put_header(&mut bytes, &topic);
-                }
+                let stream = match streams.entry(topic) {
+                    Entry::Occupied(occupied) => occupied.into_mut(),
+                    Entry::Vacant(vacant) => {
+                        put_header(&mut bytes, &topic);
+                        vacant.insert(open(actor, link).await?)
+                    }
+                };
                 bytes.extend_from_slice(&frame);
                 while let Some(Transmit::Frame(_, frame)) =
                     items.next_if(|next| matches!(next, Transmit::Frame(of, _) if *of == topic))
                 {
                     bytes.extend_from_slice(&frame);
                 }
-                if let Some(stream) = streams.get_mut(&topic) {
-                    for piece in bytes.chunks(PIECE_BYTES) {
-                        timeout(WRITE_TIMEOUT, stream.write_all(piece))
-                            .await?
-                            .map_err(LinkError::from)?;
+                if let Err(error) = write_stream(stream, &bytes).await? {
+                    tracing::debug!(?link, %error, "a stream cannot be written");
+                    streams.remove(&topic);
+                    // The peer may have refused this stream alone. A link that has ended opens no further stream.
+                    if let Ok(Err(error)) = timeout(WRITE_TIMEOUT, actor.links.open(link)).await {
+                        return Err(Failure::Link(error));
                     }
-                    timeout(WRITE_TIMEOUT, stream.flush())
-                        .await?
-                        .map_err(LinkError::from)?;
+                    failed.insert(topic);
                 }
             }
             Transmit::Finish(topic) => {
@@ -113,5 +117,20 @@ async fn write(
             }
         }
     }
-    Ok(())
+    Ok(failed)
+}
+
+async fn open(actor: &Actor, link: LinkId) -> Result<BoxedStream, Failure> {
+    let opened = timeout(WRITE_TIMEOUT, actor.links.open(link)).await?;
+    opened.map_err(Failure::Link)
+}
+
+/// Writes to a stream. The outer error says that the stream takes nothing, and the inner one that it has ended.
+async fn write_stream(stream: &mut BoxedStream, bytes: &[u8]) -> Result<io::Result<()>, Elapsed> {
+    for piece in bytes.chunks(PIECE_BYTES) {
+        if let Err(error) = timeout(WRITE_TIMEOUT, stream.write_all(piece)).await? {
+            return Ok(Err(error));
+        }
+    }
+    timeout(WRITE_TIMEOUT, stream.flush()).await
 }

@@ -16,12 +16,7 @@ const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 impl Membership {
     /// A message of any kind has arrived from the peer.
     pub(crate) fn handle_heard(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {
-        if let Some(neighbour) = self
-            .views
-            .active
-            .iter_mut()
-            .find(|neighbour| neighbour.peer == from)
-        {
+        if let Some(neighbour) = self.views.neighbour_mut(from) {
             (neighbour.heard, neighbour.probed) = (now, None);
             return;
         }
@@ -223,7 +218,6 @@ impl Membership {
     }
 
     fn expire_requests(&mut self, now: Instant) {
-        self.views.trim_pending();
         let expired = self
             .views
             .pending

@@ -47,8 +47,7 @@ impl Node {
     }
 
     fn is_goodbye(out: &[Out], to: u32) -> bool {
-        matches!(out, [.., Out::Swarm(a, Swarm::ShuffleReply { .. }), Out::Swarm(b, Swarm::Disconnect { alive: true })]
-            if (*a, *b) == (to, to))
+        matches!(out, [.., Out::Goodbye(Goodbye { to: of, alive: true, .. })] if *of == to)
     }
 }
 
@@ -275,6 +274,48 @@ fn walks_and_shuffles_with_65535_steps_end_after_sixteen() {
     ));
 }
 
+#[test]
+fn forward_joins_of_peers_that_do_not_answer_cause_three_requests_at_a_time() {
+    let mut node = Node::full();
+    let mut asked = 0;
+    for peer in 100..200 {
+        let out = node.hear(1, Swarm::ForwardJoin { peer, ttl: 0 });
+        asked += out.len();
+    }
+    assert_eq!(asked, 3);
+    node.wait(Duration::from_millis(500));
+    let out = node.hear(1, Swarm::ForwardJoin { peer: 200, ttl: 0 });
+    assert_eq!(out, [Out::Swarm(200, Swarm::Neighbor { high: true })]);
+}
+
+#[test]
+fn joins_of_a_neighbour_start_walks_once_per_second() {
+    let mut node = Node::full();
+    let walks = |node: &mut Node| {
+        let out = node.hear(1, Swarm::Join);
+        let is_walk = |out: &&Out| matches!(out, Out::Swarm(_, Swarm::ForwardJoin { peer: 1, .. }));
+        out.iter().filter(is_walk).count()
+    };
+    node.now += Duration::from_millis(999);
+    assert_eq!(walks(&mut node), 0);
+    node.now += Duration::from_millis(1);
+    assert_eq!((walks(&mut node), walks(&mut node)), (4, 0));
+}
+
+#[test]
+fn at_most_sixteen_requests_and_answers_are_pending() {
+    let mut node = Node::full();
+    for peer in 100..130 {
+        node.core.remember(peer);
+        node.core.handle_unreachable(node.now, peer, &mut node.out);
+    }
+    for peer in 100..130 {
+        node.hear(peer, Swarm::ShuffleReply { nodes: vec![] });
+        assert!(node.core.views.pending.len() <= 16);
+    }
+    assert_eq!(node.core.views.pending.len(), 16);
+}
+
 mod properties {
     use proptest::prelude::*;
 
@@ -303,11 +344,11 @@ mod properties {
             let mut node = Node::new();
             for (from, message, millis) in steps {
                 node.hear(from, message);
+                prop_assert!(node.core.views.pending.len() <= 16);
                 node.wait(Duration::from_millis(millis));
                 let active = node.core.neighbours().collect::<Vec<_>>();
                 prop_assert!(active.len() <= 5 && !active.contains(&ME));
                 prop_assert!(node.core.views.passive.len() <= 30 && node.core.views.aside.len() <= 30);
-                prop_assert!(node.core.views.requests() <= 16 && node.core.views.pending.len() <= 17);
                 for peer in &active {
                     prop_assert!(!node.core.views.passive.contains(peer));
                 }

@@ -26,6 +26,8 @@ pub(super) struct Neighbour {
     pub(super) peer: u32,
     pub(super) heard: Instant,
     pub(super) probed: Option<Instant>,
+    /// When walks were last started for a Join of the neighbour.
+    joined: Instant,
 }
 
 impl Neighbour {
@@ -34,7 +36,17 @@ impl Neighbour {
             peer,
             heard: now,
             probed: None,
+            joined: now,
         }
+    }
+
+    /// Whether walks are started for another Join of the neighbour: once per second.
+    pub(super) fn joins_again(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.joined + Duration::from_secs(1);
+        if is_due {
+            self.joined = now;
+        }
+        is_due
     }
 }
 
@@ -120,6 +132,11 @@ pub(super) struct Views {
 impl Views {
     pub(super) fn neighbour(&self, peer: u32) -> Option<&Neighbour> {
         self.active.iter().find(|neighbour| neighbour.peer == peer)
+    }
+
+    pub(super) fn neighbour_mut(&mut self, peer: u32) -> Option<&mut Neighbour> {
+        let mut active = self.active.iter_mut();
+        active.find(|neighbour| neighbour.peer == peer)
     }
 
     pub(super) fn is_pending(&self, peer: u32) -> bool {
@@ -254,8 +271,9 @@ impl Views {
         self.cooling.first().map(|(_, until)| *until)
     }
 
-    /// Makes room for one more pending entry.
-    pub(super) fn trim_pending(&mut self) {
+    /// Adds a request or an answer. The oldest gives way.
+    pub(super) fn put_pending(&mut self, request: Request) {
+        self.pending.push(request);
         if self.pending.len() > MAX_PENDING {
             self.pending.remove(0);
         }

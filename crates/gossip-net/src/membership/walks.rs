@@ -2,13 +2,19 @@
 
 use std::time::Instant;
 
-use super::{Kind, MAX_REPLIES, MAX_TTL, MAX_WALKS, Membership};
+use super::{Kind, MAX_REPLIES, MAX_REQUESTS, MAX_TTL, MAX_WALKS, Membership};
 use crate::message::{Out, Swarm};
 
 impl Membership {
     pub(super) fn on_join(&mut self, now: Instant, from: u32, out: &mut Vec<Out>) {
-        let accepted = self.is_neighbour(from) || self.make_room(now, out);
-        if accepted {
+        if let Some(neighbour) = self.views.neighbour_mut(from) {
+            let joins_again = neighbour.joins_again(now);
+            self.add(now, from, out);
+            self.ask(now, from, true, Kind::Answer, out);
+            if !joins_again {
+                return;
+            }
+        } else if self.make_room(now, out) {
             self.add(now, from, out);
             self.ask(now, from, true, Kind::Answer, out);
         } else {
@@ -43,7 +49,9 @@ impl Membership {
         let ttl = ttl.min(MAX_TTL);
         let is_known = self.is_neighbour(peer) || self.views.is_pending(peer);
         if !is_known && (ttl == 0 || self.views.active.len() <= 1) {
-            if self.has_room() || self.may_evict(now) {
+            // The peer may not exist. Each request may cause a dial, so requests are bounded like those of a refill.
+            let may_ask = self.views.requests() < MAX_REQUESTS;
+            if may_ask && (self.has_room() || self.may_evict(now)) {
                 self.ask(now, peer, true, Kind::Request, out);
             } else {
                 self.remember(peer);

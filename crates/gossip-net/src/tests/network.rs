@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::{
     Config, MessageId,
-    message::{Gossip, Out, Swarm},
+    message::{Goodbye, Gossip, Out, Swarm},
     rng::Rng,
     topic::Topic,
 };
@@ -267,6 +267,11 @@ impl Network {
             match effect {
                 Out::Swarm(to, message) => self.send(peer, to, Arrival::Swarm(peer, message)),
                 Out::Gossip(to, message) => self.send(peer, to, Arrival::Gossip(peer, message)),
+                Out::Goodbye(Goodbye { to, nodes, alive }) => {
+                    let reply = Swarm::ShuffleReply { nodes };
+                    self.send(peer, to, Arrival::Swarm(peer, reply));
+                    self.send(peer, to, Arrival::Swarm(peer, Swarm::Disconnect { alive }));
+                }
                 Out::Received { scope, .. } => {
                     let crate::wire::Scope::Swarm(hops) = scope else {
                         continue;

@@ -6,6 +6,7 @@ mod attacker;
 mod bursts;
 mod hostile;
 mod race;
+mod streams;
 mod topics;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gossip_net::{Bytes, Config, Event, Receiver, Sender};
+use gossip_net::{Builder, Bytes, Config, Event, LinkProtocol, Receiver, Sender};
 use tokio::time::{Duration, sleep, timeout};
 
 use crate::{after, id, info, network, node, topic};
@@ -93,5 +93,47 @@ async fn a_peer_that_returns_over_a_new_link_is_heard_and_the_dead_link_goes() {
         }
         assert!(network.links_of(&id(0)).is_empty());
         staying.shut_down(after(1.0)).await;
+    }
+}
+
+/// Two peers that speak iroh's protocol to each other. The ends may use different links, and close none that is in use.
+async fn race_of_iroh(seed: u64) {
+    let network = network(seed);
+    let nodes = [0, 1].map(|name| {
+        let links = network.attach(id(name), LinkProtocol::Iroh);
+        Builder::new(id(name), seed + u64::from(name), Config::default(), links).spawn()
+    });
+    let subscriptions = [
+        nodes[0].subscribe(topic(), &[info(1)]).unwrap(),
+        nodes[1].subscribe(topic(), &[info(0)]).unwrap(),
+    ];
+    let [one, other] = subscriptions.map(|subscription| subscription.split());
+    let mut watching = nodes
+        .each_ref()
+        .map(|node| node.subscribe(topic(), &[]).unwrap());
+    let keep = (one.0.clone(), other.0.clone());
+    let (one, other) = tokio::join!(exchange(0, one.0, one.1), exchange(1, other.0, other.1));
+    for (received, doubled) in [one, other] {
+        assert_eq!((received.len(), doubled), (20, 0), "seed {seed}");
+    }
+    // The drained links close meanwhile.
+    sleep(Duration::from_secs(30)).await;
+    for events in &mut watching {
+        while let Ok(Some(event)) = timeout(Duration::ZERO, events.recv()).await {
+            let lost = matches!(event, Event::NeighborDown(..));
+            assert!(!lost, "seed {seed}: {event:?}");
+        }
+    }
+    assert_eq!(keep.0.neighbors(), [id(1)]);
+    assert_eq!(keep.1.neighbors(), [id(0)]);
+    for node in nodes {
+        node.shut_down(after(1.0)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_dial_each_other_by_irohs_protocol_lose_no_message_and_no_neighbour() {
+    for seed in 0..100 {
+        race_of_iroh(seed).await;
     }
 }

@@ -62,7 +62,7 @@ impl Components {
         #[cfg(feature = "kad")]
         all.extend(kad.map(|kad| kad as Arc<dyn Part>));
         #[cfg(feature = "gossip")]
-        all.push(gossip(core, context));
+        all.push(gossip(core, context, transports));
         #[cfg(feature = "metrics")]
         all.push(metrics(&all, transports));
         Ok(all)
@@ -227,9 +227,13 @@ fn kad(core: &Core, context: &Context) -> Result<Option<Arc<Kademlia>>, SetupErr
 
 /// The part that takes part in topics.
 #[cfg(feature = "gossip")]
-fn gossip(core: &Core, context: &Context) -> Arc<dyn Part> {
+fn gossip(core: &Core, context: &Context, transports: &Transports) -> Arc<dyn Part> {
     let config = &core.config.gossip;
     let part = crate::parts::Gossip::new(context.clone(), &core.peer_id, config);
+    #[cfg(feature = "iroh")]
+    let part = part.with_iroh(|config| transports.quic.endpoints(&core.keypair, config));
+    #[cfg(not(feature = "iroh"))]
+    let _ = transports;
     Arc::new(part)
 }
 

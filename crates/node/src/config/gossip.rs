@@ -25,7 +25,8 @@ pub struct GossipConfig {
 pub struct AllowPeer(Arc<Allow>);
 
 /// Decides whether a message is delivered and forwarded. The function gets the topic, the neighbour that sent the message, and
-/// the content. The node calls it once per new message, and the function must not block.
+/// the content. The node calls it for each new message of a neighbour, and not again for a message that it has accepted, or that it has
+/// refused from the same neighbour. The function must not block, and must be fast, because it delays all topics.
 #[derive(Clone)]
 pub struct ValidateMessage(Arc<Validate>);
 

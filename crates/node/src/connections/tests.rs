@@ -1,6 +1,7 @@
 //! The map between the end of a handshake and the session.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
+mod outside;
 mod room;
 mod successors;
 

@@ -4,14 +4,21 @@
 //! gossip-net, ends links with their connections, and reports new and lost neighbours to the host.
 
 mod addresses;
+mod carrier;
 mod event;
 mod figures;
 mod host;
 mod id;
+#[cfg(feature = "iroh")]
+mod iroh;
 mod links;
+mod nearest;
 mod queries;
+mod reach;
 mod reader;
 mod table;
+#[cfg(all(test, feature = "tcp"))]
+mod tests;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,11 +34,14 @@ use multiaddr::Multiaddr;
 use tokio::{runtime::Handle, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{event::GossipEvent, host::SubscribeError, queries::describe_gossip};
+#[cfg(feature = "iroh")]
+pub use self::iroh::{IrohListenError, IrohPeer, IrohPeerError};
 use self::{
+    carrier::PROTOCOL,
     id::{key_of, peer_of},
-    links::{NodeLinks, PROTOCOL},
+    links::NodeLinks,
 };
+pub use self::{event::GossipEvent, host::SubscribeError, queries::describe_gossip};
 use crate::{
     address,
     config::GossipConfig,
@@ -108,13 +118,35 @@ impl Gossip {
     pub(crate) fn new(context: Context, local: &PeerId, config: &GossipConfig) -> Self {
         let links = |me| NodeLinks::new(context.clone(), me, config.allow.clone());
         Self {
-            links: key_of(local).map(|me| Arc::new(links(me))),
+            links: key_of(local).map(links),
             context,
             config: config.clone(),
             engine: Engine::default(),
             inbox: Mutex::default(),
             runtime: Handle::current(),
         }
+    }
+
+    /// Adds the links to iroh. `make` makes endpoints with these settings, on sockets like those of the node.
+    #[cfg(feature = "iroh")]
+    pub(crate) fn with_iroh(
+        self,
+        make: impl FnOnce(transport_quic::Config) -> transport_quic::Endpoints,
+    ) -> Self {
+        if let Ok(links) = &self.links {
+            let endpoints = make(iroh::config(&self.config));
+            // There is one builder, which calls this method once.
+            let _ = links
+                .iroh
+                .set(iroh::IrohLinks::new(self.context.clone(), endpoints));
+        }
+        self
+    }
+
+    /// The links.
+    fn links(&self) -> Result<&Arc<NodeLinks>, SubscribeError> {
+        let links = self.links.as_ref();
+        links.map_err(|error| SubscribeError::Identity(*error))
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -130,8 +162,7 @@ impl Gossip {
 
     /// Returns gossip-net, and starts it if it does not run yet.
     fn start(&self) -> Result<gossip_net::Gossip, SubscribeError> {
-        let links = self.links.as_ref();
-        let links = links.map_err(|error| SubscribeError::Identity(*error))?;
+        let links = self.links()?;
         let mut state = self.engine.state();
         let gossip = match &*state {
             State::On(gossip) => return Ok(gossip.clone()),
@@ -269,6 +300,10 @@ impl Gossip {
             }
         }
         links.end_all();
+        #[cfg(feature = "iroh")]
+        if let Some(iroh) = links.iroh.get() {
+            iroh.stop();
+        }
         self.emit(links);
     }
 
@@ -328,7 +363,14 @@ impl Part for Gossip {
                 successor,
             } => self.note_draining(now, connection, successor.as_ref()),
             Change::Local => links.tell_own_addresses(),
-            Change::Network | Change::Woke => links.table.tell_network_change(),
+            Change::Network | Change::Woke => {
+                #[cfg(feature = "iroh")]
+                if let (Change::Network, Some(iroh)) = (change, links.iroh.get()) {
+                    iroh.follow_network();
+                    links.tell_own_addresses();
+                }
+                links.table.tell_network_change();
+            }
             _ => {}
         }
     }

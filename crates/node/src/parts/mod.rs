@@ -23,6 +23,8 @@ mod tests;
 pub(crate) use gossip::Gossip;
 #[cfg(feature = "gossip")]
 pub use gossip::{GossipEvent, SubscribeError, describe_gossip};
+#[cfg(feature = "iroh")]
+pub use gossip::{IrohListenError, IrohPeer, IrohPeerError};
 pub(crate) use identify::Identify;
 pub(crate) use interfaces::Interfaces;
 #[cfg(feature = "kad")]

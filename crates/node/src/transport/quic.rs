@@ -33,6 +33,12 @@ impl Quic {
         }
     }
 
+    /// Endpoints of their own, with the same kind of sockets.
+    #[allow(dead_code, reason = "only a part with sockets of its own uses it")]
+    pub(crate) fn endpoints(&self, keypair: &Keypair, config: Config) -> Endpoints {
+        Endpoints::new(keypair, config, Arc::clone(&self.binder))
+    }
+
     /// A transport with the same kind of sockets and another identity.
     #[allow(dead_code, reason = "only parts dial under another identity")]
     pub(crate) fn with_identity(&self, keypair: &Keypair, config: Config) -> Self {

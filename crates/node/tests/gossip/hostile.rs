@@ -44,7 +44,7 @@ async fn stream(connection: &transport_tcp::Connection) -> transport_tcp::Stream
 }
 
 /// The header of a stream and a request to become a neighbour.
-fn asks(topic: &TopicId) -> Vec<u8> {
+pub(crate) fn asks(topic: &TopicId) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_header(&mut bytes, topic);
     let (priority, data) = (Priority::High, None);

@@ -6,6 +6,8 @@
 mod common;
 
 mod hostile;
+#[cfg(feature = "iroh")]
+mod iroh;
 mod joining;
 mod messages;
 
@@ -41,16 +43,29 @@ async fn member(
     (node, address, subscription)
 }
 
-/// Reads messages until all of `wanted` have arrived. Each message must arrive once.
-async fn expect(subscription: &mut Subscription, wanted: impl IntoIterator<Item = String>) {
+/// Reads messages until all of `wanted` have arrived. Each message must arrive once. Returns the other events, in words.
+async fn expect(
+    subscription: &mut Subscription,
+    wanted: impl IntoIterator<Item = String>,
+) -> Vec<String> {
     let mut wanted = wanted.into_iter().collect::<BTreeSet<_>>();
+    let mut others = Vec::new();
     while !wanted.is_empty() {
-        let next = tokio::time::timeout(Duration::from_secs(30), next_text(subscription));
-        let Ok(text) = next.await else {
-            panic!("{wanted:?} do not come");
-        };
-        assert!(wanted.remove(&text), "{text} is not one of {wanted:?}");
+        let next = tokio::time::timeout(Duration::from_secs(30), subscription.recv());
+        match next.await {
+            Ok(Some(Event::Received(message))) => {
+                let text = String::from_utf8(message.content.to_vec()).unwrap();
+                assert!(wanted.remove(&text), "{text} is not one of {wanted:?}");
+            }
+            Ok(Some(event)) => others.push(format!("{event:?}")),
+            Ok(None) => panic!("the subscription has ended"),
+            Err(_) => panic!(
+                "{wanted:?} do not come; the neighbours are {:?}, after {others:?}",
+                subscription.neighbors()
+            ),
+        }
     }
+    others
 }
 
 /// The next message.

@@ -106,36 +106,73 @@ async fn a_member_that_was_killed_is_noticed_and_hears_everything_again_after_it
     }
 }
 
-/// Both ends dial at the same time, so that there are two connections, of which the node drains one.
+/// The rounds in which both ends have two connections prove something. There must be this many of them.
+const CROSSED: usize = 3;
+/// The most rounds. In most rounds, the dials cross.
+const MOST_ROUNDS: usize = 40;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_one_of_two_connections_is_drained_no_message_is_lost_or_doubled() {
     for at in [TCP, QUIC] {
-        for _ in 0..5 {
-            let nodes = [node(), node()];
-            let [one, other] = [listen(&nodes[0], at).await, listen(&nodes[1], at).await];
-            let joins = [
-                nodes[0].subscribe_and_join(topic(), [other], soon()),
-                nodes[1].subscribe_and_join(topic(), [one], soon()),
-            ];
-            let joined = futures::future::join_all(joins).await;
-            let mut joined = joined.into_iter().map(Result::unwrap);
-            let mut members = [joined.next().unwrap(), joined.next().unwrap()];
-            for message in 0..50 {
-                for (number, subscription) in members.iter().enumerate() {
-                    let text = format!("{message} of {number}");
-                    subscription.publish(text, soon()).await.unwrap();
-                }
-                tokio::task::yield_now().await;
-            }
-            for (number, subscription) in members.iter_mut().enumerate() {
-                let wanted = (0..50).map(|message| format!("{message} of {}", 1 - number));
-                expect(subscription, wanted).await;
-            }
-            for node in nodes {
-                within(node.shutdown()).await;
-            }
+        let (mut crossed, mut rounds) = (0, 0);
+        while crossed < CROSSED {
+            assert!(
+                rounds < MOST_ROUNDS,
+                "{at}: only {crossed} rounds had two connections"
+            );
+            crossed += usize::from(crossing(at).await);
+            rounds += 1;
         }
     }
+}
+
+/// Both ends dial at the same time and publish until they have one connection. Returns whether both ends had two connections.
+async fn crossing(at: &str) -> bool {
+    let nodes = [node(), node()];
+    let [one, other] = [listen(&nodes[0], at).await, listen(&nodes[1], at).await];
+    let mut members = nodes
+        .each_ref()
+        .map(|node| node.subscribe(topic(), []).unwrap());
+    let (here, there) = tokio::join!(nodes[0].dial([other]), nodes[1].dial([one]));
+    here.unwrap();
+    there.unwrap();
+    for member in &members {
+        member.joined(soon()).await.unwrap();
+    }
+    let (mut count, mut crossed) = (0, false);
+    let publishing = async {
+        while count < 50 || !nodes.iter().all(has_one_connection) {
+            for (number, member) in members.iter().enumerate() {
+                let text = format!("{count} of {number}");
+                member.publish(text, soon()).await.unwrap();
+            }
+            count += 1;
+            crossed |= nodes.iter().all(|node| node.connections().len() == 2);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(publishing).await;
+    let directions = nodes
+        .each_ref()
+        .map(|node| node.connections()[0].direction());
+    assert_ne!(
+        directions[0], directions[1],
+        "they keep different connections"
+    );
+    for (number, member) in members.iter_mut().enumerate() {
+        let wanted = (0..count).map(|message| format!("{message} of {}", 1 - number));
+        let others = expect(member, wanted).await;
+        let lost = others.iter().any(|event| event.contains("NeighborDown"));
+        assert!(!lost, "{others:?}");
+    }
+    for node in nodes {
+        within(node.shutdown()).await;
+    }
+    crossed
+}
+
+fn has_one_connection(node: &Node) -> bool {
+    matches!(&*node.connections(), [only] if !only.is_draining())
 }
 
 /// The next time that a neighbour comes (`None`) or goes.

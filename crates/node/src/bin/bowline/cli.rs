@@ -98,6 +98,14 @@ pub(crate) struct Up {
     #[cfg(feature = "gossip")]
     #[arg(long, value_name = "NAME", value_parser = topic)]
     pub(crate) topic: Vec<String>,
+    /// Accept gossip links of iroh peers on this UDP address
+    #[cfg(feature = "gossip")]
+    #[arg(long, value_name = "IP:PORT", value_parser = socket)]
+    pub(crate) iroh_listen: Option<SocketAddr>,
+    /// Join the topics through this iroh peer; repeatable
+    #[cfg(feature = "gossip")]
+    #[arg(long, value_name = "ENDPOINT_ID@IP:PORT")]
+    pub(crate) iroh_peer: Vec<String>,
     #[command(flatten)]
     pub(crate) dialing: Dialing,
     /// Serve the admin endpoint on this TCP address, too [default: only on a Unix socket in the data directory]
@@ -194,6 +202,9 @@ pub(crate) struct Topic {
     /// Join the topic through this member; repeatable
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
+    /// Join the topic through this iroh peer; repeatable
+    #[arg(long, value_name = "ENDPOINT_ID@IP:PORT")]
+    pub(crate) iroh_peer: Vec<String>,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }

@@ -16,21 +16,30 @@ use crate::{
     ask::{self, Question},
     cli::{Asking, Topic},
     failure::Failure,
-    multiaddr,
+    iroh, multiaddr,
     output::Output,
+    settings::Topics,
 };
 
 /// The error of a node that was built without topics.
 const WITHOUT: &str = "this node was built without gossip";
 
+/// Accepts links of iroh peers, if the settings say so.
+pub(crate) fn listen(node: &Node, topics: &Topics) -> Result<(), Failure> {
+    let address = topics.iroh_listen;
+    address.map_or(Ok(()), |address| iroh::listen(node, address))
+}
+
 /// Takes part in topics, until the result is dropped.
-pub(crate) fn take_part(node: &Node, topics: &[String]) -> Result<Vec<Subscription>, Failure> {
+pub(crate) fn take_part(node: &Node, topics: &Topics) -> Result<Vec<Subscription>, Failure> {
     let subscribe = |name: &String| {
         // Nothing reads these subscriptions.
         let subscribed = node.subscribe_with_capacity(TopicId::from_name(name), [], 1);
-        subscribed.map_err(Failure::usage_error)
+        let subscription = subscribed.map_err(Failure::usage_error)?;
+        iroh::join(node, &topics.iroh_peers, &subscription)?;
+        Ok(subscription)
     };
-    topics.iter().map(subscribe).collect()
+    topics.names.iter().map(subscribe).collect()
 }
 
 pub(crate) async fn topics(asking: Asking, output: Output) -> Result<(), Failure> {
@@ -73,7 +82,7 @@ pub(crate) async fn subscribe(args: Topic, output: Output) -> Result<(), Failure
     let mut each = |line: &Value| print(output, line);
     match Member::find(&args).await? {
         Member::Running(peers) => {
-            let body = json!({"topic": args.topic, "peers": peers});
+            let body = json!({"topic": args.topic, "peers": peers, "iroh_peers": args.iroh_peer});
             ask::lines(&args.asking, &question("/sub", &body), each).await
         }
         Member::Alone(mut alone) => {
@@ -113,7 +122,13 @@ pub(crate) async fn publish(args: Topic, output: Output) -> Result<(), Failure> 
 
 /// Publishes through the running node, which stays in the topic until the end of the input.
 async fn through_node(args: &Topic, peers: Vec<Multiaddr>, output: Output) -> Result<(), Failure> {
-    let body = json!({"topic": args.topic, "peers": peers, "messages": false});
+    let iroh_peers = &args.iroh_peer;
+    let body = json!({
+        "topic": args.topic,
+        "peers": peers,
+        "iroh_peers": iroh_peers,
+        "messages": false,
+    });
     let subscribed = Notify::new();
     let stay = question("/sub", &body);
     let staying = ask::lines(&args.asking, &stay, |_| {
@@ -142,7 +157,7 @@ async fn from_alone(alone: &Alone, topic: &str, output: Output) -> Result<(), Fa
     while let Some(content) = lines.next().await? {
         tell(output, topic, alone.publish(content).await?)?;
     }
-    Ok(())
+    alone.flush().await
 }
 
 /// Prints the outcome of a publication. `None`: the topic has seen the message before.
@@ -205,16 +220,17 @@ impl Member {
             .iter()
             .map(parse)
             .collect::<Result<Vec<_>, _>>()?;
+        let iroh_peers = iroh::parse("--iroh-peer", &args.iroh_peer)?;
         if args.asking.admin.is_some() {
             return Ok(Self::Running(peers));
         }
         match admin::connect(&ask::data_dir(&args.asking)?).await {
             Ok(_) => Ok(Self::Running(peers)),
-            Err(ConnectError::NotRunning { .. }) if !peers.is_empty() => {
-                Ok(Self::Alone(Alone::start(&args.topic, peers)?))
+            Err(ConnectError::NotRunning { .. }) if !peers.is_empty() || !iroh_peers.is_empty() => {
+                Ok(Self::Alone(Alone::start(&args.topic, peers, &iroh_peers)?))
             }
             Err(error @ ConnectError::NotRunning { .. }) => Err(Failure::job(format!(
-                "{error}; start one with 'bowline up', or name a member of the topic with --bootstrap"
+                "{error}; start one with 'bowline up', or name a member of the topic with --bootstrap or --iroh-peer"
             ))),
             Err(error) => Err(Failure::job_error(error)),
         }

@@ -11,6 +11,8 @@ mod failure;
 #[cfg(feature = "gossip")]
 mod gossip;
 mod identify;
+#[cfg(feature = "gossip")]
+mod iroh;
 mod key;
 mod log;
 mod multiaddr;

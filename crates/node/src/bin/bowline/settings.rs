@@ -28,6 +28,8 @@ use node::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gossip")]
+pub(crate) use self::gossip::Topics;
 use self::{
     environment::Environment,
     file::File,
@@ -78,9 +80,9 @@ pub(crate) struct Resolved {
     /// The settings of the DHT, even if the node takes part in none.
     pub(crate) dht: KademliaConfig,
     pub(crate) dialer: dialing::Applied,
-    /// The names of the topics in which the node takes part.
+    /// The topics in which the node takes part.
     #[cfg(feature = "gossip")]
-    pub(crate) topics: Vec<String>,
+    pub(crate) topics: Topics,
 }
 
 /// The flags that were given, in the layout of the file.
@@ -133,8 +135,16 @@ fn combine(args: cli::Up, environment: Environment) -> Result<Resolved, Failure>
         figment = figment.merge(Serialized::default("admin.listen", admin));
     }
     #[cfg(feature = "gossip")]
-    if !args.topic.is_empty() {
-        figment = figment.merge(Serialized::default("gossip.topics", args.topic));
+    {
+        if !args.topic.is_empty() {
+            figment = figment.merge(Serialized::default("gossip.topics", args.topic));
+        }
+        if let Some(listen) = args.iroh_listen {
+            figment = figment.merge(Serialized::default("gossip.iroh_listen", listen));
+        }
+        if !args.iroh_peer.is_empty() {
+            figment = figment.merge(Serialized::default("gossip.iroh_peers", args.iroh_peer));
+        }
     }
     #[cfg(feature = "relay")]
     {

@@ -12,8 +12,6 @@ use rustix::fs::{Access, access};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[cfg(feature = "gossip")]
-use crate::gossip;
 use crate::{
     LAST_LINES,
     allocator::Reclaimer,
@@ -25,6 +23,8 @@ use crate::{
     output::{LiveOutput, Output},
     settings::{self, Admin, DEFAULT_PORT, Resolved},
 };
+#[cfg(feature = "gossip")]
+use crate::{gossip, iroh};
 
 pub(crate) async fn run(args: cli::Up, files: SoftLimit, output: Output) -> Result<(), Failure> {
     let mut settings = settings::resolve(args)?;
@@ -109,6 +109,8 @@ async fn serve(
         let bound = node.listen(address.clone()).await;
         bound.map_err(Failure::job_error)?;
     }
+    #[cfg(feature = "gossip")]
+    gossip::listen(node, &settings.topics)?;
     node.begin();
     #[cfg(feature = "gossip")]
     let _topics = gossip::take_part(node, &settings.topics)?;
@@ -189,15 +191,26 @@ async fn bind_admin(data_dir: &Path, admin: &Admin) -> Result<Vec<Listener>, Bin
 fn announce(node: &Node, admin: Option<&str>, output: &LiveOutput) -> Vec<Multiaddr> {
     let addresses = node.listen_addresses();
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let object = json!({
+    #[cfg(feature = "gossip")]
+    let iroh = iroh::own(node);
+    #[cfg(not(feature = "gossip"))]
+    let iroh: Vec<String> = Vec::new();
+    let mut object = json!({
         "event": "ready",
         "peer_id": node.peer_id().to_string(),
         "addresses": texts,
         "admin": admin,
     });
+    if !iroh.is_empty() {
+        object["iroh"] = iroh.clone().into();
+    }
     output.lines(&object, || {
         let mut lines = vec![format!("this is {}", node.peer_id())];
         lines.extend(texts.iter().map(|text| format!("listening on {text}")));
+        lines.extend(
+            iroh.iter()
+                .map(|at| format!("iroh peers reach this node at {at}")),
+        );
         lines.extend(
             admin
                 .iter()

@@ -100,7 +100,7 @@ impl Node {
         running.map_or_else(LinkCounters::default, |gossip| gossip.link_counters())
     }
 
-    fn gossip(&self) -> Result<std::sync::Arc<Gossip>, SubscribeError> {
+    pub(super) fn gossip(&self) -> Result<std::sync::Arc<Gossip>, SubscribeError> {
         // Every node with this feature has the part.
         self.part::<Gossip>().ok_or(JoinError::Left.into())
     }

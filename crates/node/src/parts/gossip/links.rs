@@ -3,31 +3,39 @@
 //! A link is the use of a connection for gossip. Its streams use the protocol [`PROTOCOL`]. Messages go one way, so the receiver
 //! ends its half of each stream at once. The tracker of the node decides which of two connections to a peer stays, and closes the
 //! other one.
+//!
+//! With the feature `iroh`, a link may also have a connection of its own to the peer's iroh endpoint. The node tries its
+//! libp2p connections first, because other protocols use them, too.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Instant,
 };
 
 use conn_state::{ConnectionId, Direction};
 use gossip_net::{
-    AsyncWrite, Event, Id, LinkError, LinkEvent, LinkId, Links, Probe, TopicId, async_trait,
-    wire::PeerData,
+    AsyncWrite, Event, Id, LinkError, LinkEvent, LinkId, LinkProtocol, Links, Probe, TopicId,
+    async_trait, wire::PeerData,
 };
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use tokio::sync::Notify;
+#[cfg(feature = "iroh")]
+use tokio::time::timeout_at;
 
+#[cfg(feature = "iroh")]
+use super::iroh::IrohLinks;
 use super::{
     addresses,
+    carrier::{Carrying, PROTOCOL},
     event::{GossipEvent, Waiting},
     id::{key_of, peer_of},
+    reach::Reaches,
     reader::Reader,
-    table::{BoxedReader, Carrier, Ends, Table},
+    table::{BoxedReader, Ends, Table},
 };
 use crate::{
-    address::audience::Reach,
     config::AllowPeer,
     connection::Connection,
     connections::Protection,
@@ -37,54 +45,56 @@ use crate::{
     part::{Circuits, DialRequest, Existing, InboundStream, Origin},
 };
 
-/// The protocol of gossip streams.
-pub(super) const PROTOCOL: &str = "/bowline/gossip/1";
-
-impl Carrier for Connection {
-    fn id(&self) -> ConnectionId {
-        Connection::id(self)
-    }
-}
-
 /// The links of the node.
 pub(super) struct NodeLinks {
-    context: Context,
+    pub(super) context: Context,
+    /// The links themselves, for the tasks of connections.
+    pub(super) this: Weak<Self>,
     /// This node's id.
     pub(super) me: Id,
     allow: Option<AllowPeer>,
-    pub(super) table: Table<Connection>,
+    pub(super) table: Table<Carrying>,
+    /// The endpoints for iroh. The builder sets them.
+    #[cfg(feature = "iroh")]
+    pub(super) iroh: std::sync::OnceLock<IrohLinks>,
     /// The neighbours of each topic. Their connections stay open for gossip.
     neighbours: Mutex<BTreeMap<(TopicId, Id), Protection>>,
     reach: Mutex<Told>,
+    /// The budget of dials of peers that only members of topics have named.
+    of_members: DialBudget,
     pub(super) waiting: Waiting,
     /// Notified when an event for the host waits.
     pub(super) happened: Notify,
 }
 
-/// The reach of peers with links, and what depends on it.
+/// The reach of peers with links, and the data that depends on it.
 #[derive(Default)]
-struct Told {
-    /// The reach of the nearest peer that had a link.
-    nearest: Option<Reach>,
+pub(super) struct Told {
+    /// The reach of peers that have or had links.
+    pub(super) reaches: Reaches,
     /// The data that gossip-net has got last.
     data: Option<PeerData>,
 }
 
 impl NodeLinks {
-    pub(super) fn new(context: Context, me: Id, allow: Option<AllowPeer>) -> Self {
-        Self {
+    pub(super) fn new(context: Context, me: Id, allow: Option<AllowPeer>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             context,
+            this: this.clone(),
             me,
             allow,
             table: Table::new(),
+            #[cfg(feature = "iroh")]
+            iroh: std::sync::OnceLock::new(),
             neighbours: Mutex::default(),
             reach: Mutex::default(),
+            of_members: DialBudget::default(),
             waiting: Waiting::default(),
             happened: Notify::new(),
-        }
+        })
     }
 
-    fn reach(&self) -> MutexGuard<'_, Told> {
+    pub(super) fn reach(&self) -> MutexGuard<'_, Told> {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +107,11 @@ impl NodeLinks {
             Direction::Outbound => self.me,
             Direction::Inbound => peer,
         };
-        Ok(Ends { peer, dialed_by })
+        Ok(Ends {
+            peer,
+            dialed_by,
+            protocol: LinkProtocol::Bowline,
+        })
     }
 
     /// A peer has opened a gossip stream.
@@ -111,7 +125,8 @@ impl NodeLinks {
         match self.ends(&connection) {
             Ok(ends) => {
                 let wrap = |closed| -> BoxedReader { Box::new(Reader::new(stream, closed)) };
-                let begins = self.table.add_stream(&connection, ends, number, wrap);
+                let carrying = Carrying::Node(connection.clone());
+                let begins = self.table.add_stream(&carrying, ends, number, wrap);
                 self.note(&connection, begins);
             }
             // The stream is dropped, which resets it.
@@ -124,7 +139,8 @@ impl NodeLinks {
 
     /// The link on a connection, which begins now if there is none.
     pub(super) fn begin(&self, connection: &Connection) -> Result<LinkId, LinkError> {
-        let (link, begins) = self.table.begin(connection, self.ends(connection)?);
+        let carrying = Carrying::Node(connection.clone());
+        let (link, begins) = self.table.begin(&carrying, self.ends(connection)?);
         self.note(connection, begins);
         Ok(link)
     }
@@ -140,18 +156,20 @@ impl NodeLinks {
                 .end_on(connection.id(), "the connection has ended");
             return;
         }
-        let reach = connection.audience();
-        let mut told = self.reach();
-        told.nearest = Some(told.nearest.map_or(reach, |nearest| nearest.min(reach)));
-        drop(told);
-        self.tell_own_addresses();
+        self.note_reach(connection.audience());
     }
 
     /// The data with this node's addresses.
     pub(super) fn own_data(&self) -> PeerData {
         let connections = self.table.connections();
-        let farthest = connections.iter().map(Connection::audience).max();
-        addresses::own(&self.context.announced(), farthest)
+        let farthest = connections.iter().map(Carrying::audience).max();
+        #[cfg(feature = "iroh")]
+        let iroh = self.iroh.get();
+        #[cfg(feature = "iroh")]
+        let sockets = iroh.map_or_else(Vec::new, IrohLinks::own_addresses);
+        #[cfg(not(feature = "iroh"))]
+        let sockets: [std::net::SocketAddr; 0] = [];
+        addresses::own(&self.context.announced(), &sockets, farthest)
     }
 
     /// Tells gossip-net this node's addresses, if they have changed.
@@ -167,6 +185,10 @@ impl NodeLinks {
 
     /// A connection has ended.
     pub(super) fn ended(&self, connection: ConnectionId) {
+        if !self.table.carries(connection) {
+            return;
+        }
+        self.note_present();
         if self.table.end_on(connection, "the connection has ended") {
             self.tell_own_addresses();
         }
@@ -174,7 +196,9 @@ impl NodeLinks {
 
     /// Ends all links and the protection of their connections.
     pub(super) fn end_all(&self) {
-        self.table.end_all("the node shuts down");
+        for carrying in self.table.end_all("the node shuts down") {
+            carrying.release("the node shuts down");
+        }
         self.neighbours().clear();
     }
 
@@ -193,14 +217,21 @@ impl NodeLinks {
         if let Some(connection) = self.context.unlimited(&peer) {
             return Ok(connection);
         }
-        let nearest = self.reach().nearest;
         let mut addresses = self.context.addresses(&peer);
-        for address in addresses::of_member(&peer, data, nearest) {
+        // Members can name any number of peers and addresses, so the dials of peers that only members have named share a budget.
+        let budget = match addresses.is_empty() {
+            true => {
+                self.of_members.renew(now());
+                self.of_members.clone()
+            }
+            false => DialBudget::default(),
+        };
+        for address in addresses::of_member(&peer, data, self.nearest()) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        let connection = self.dial(peer, addresses, until).await?;
+        let connection = self.dial(peer, addresses, until, budget).await?;
         match connection.is_limited() {
             true => Err(LinkError::Refused {
                 reason: "a relay limits the only connection to the peer".to_owned(),
@@ -209,11 +240,24 @@ impl NodeLinks {
         }
     }
 
+    /// A link over a libp2p connection.
+    async fn connect_by_node(
+        &self,
+        peer: PeerId,
+        data: &[u8],
+        until: Instant,
+    ) -> Result<LinkId, LinkError> {
+        let connection = self.reach_peer(peer, data, until).await?;
+        check_support(&connection).await?;
+        self.begin(&connection)
+    }
+
     async fn dial(
         &self,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         until: Instant,
+        budget: DialBudget,
     ) -> Result<Connection, LinkError> {
         if addresses.is_empty() {
             let reason = "no address of the peer is known".to_owned();
@@ -226,13 +270,24 @@ impl NodeLinks {
             existing: Existing::PreferUnlimited,
             circuits: Circuits::Allowed,
             until: Some(until.into()),
-            budget: DialBudget::default(),
+            budget,
         };
         let dialed = self.context.dial(request).await;
         dialed.map_err(|error| LinkError::Unreachable {
             reason: error_chain(&error),
         })
     }
+}
+
+/// The time of tokio's clock, which tests can pause.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The middle of the time until the deadline.
+#[cfg(feature = "iroh")]
+fn half_way(now: Instant, deadline: Instant) -> Instant {
+    now + deadline.saturating_duration_since(now) / 2
 }
 
 /// Finds out whether the peer supports gossip. The peer may have started to support gossip a moment ago, so only a new identify
@@ -261,19 +316,28 @@ impl Links for NodeLinks {
         data: &[u8],
         deadline: Instant,
     ) -> Result<LinkId, LinkError> {
-        let peer = peer_of(peer).ok_or(LinkError::Closed)?;
-        let connection = self.reach_peer(peer, data, deadline).await?;
-        check_support(&connection).await?;
-        self.begin(&connection)
+        let to = peer_of(peer).ok_or(LinkError::Closed)?;
+        #[cfg(feature = "iroh")]
+        {
+            let addresses = self.iroh_addresses_of(peer, data);
+            if !addresses.is_empty() {
+                // The peer may have both kinds of addresses, and each kind has its share of the time.
+                let until = half_way(now(), deadline);
+                let by_node = self.connect_by_node(to, data, until);
+                match timeout_at(until.into(), by_node).await {
+                    Ok(Ok(link)) => return Ok(link),
+                    Ok(Err(error)) => tracing::trace!(peer = %to, %error, "no libp2p link"),
+                    Err(_) => tracing::trace!(peer = %to, "no libp2p link in time"),
+                }
+                return self.connect_to_iroh(to, addresses, deadline).await;
+            }
+        }
+        self.connect_by_node(to, data, deadline).await
     }
 
     async fn open(&self, link: LinkId) -> Result<Box<dyn AsyncWrite + Send + Unpin>, LinkError> {
-        let connection = self.table.connection(link).ok_or(LinkError::Closed)?;
-        let opened = connection.open_here(PROTOCOL).await;
-        match opened {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(LinkError::Io(std::io::Error::other(error))),
-        }
+        let carrying = self.table.connection(link).ok_or(LinkError::Closed)?;
+        carrying.open().await
     }
 
     async fn next(&self) -> LinkEvent {
@@ -281,18 +345,21 @@ impl Links for NodeLinks {
     }
 
     fn close(&self, link: LinkId, reason: &str) {
-        if let Some(connection) = self.table.end(link, reason) {
-            tracing::debug!(peer = %connection.peer(), reason, "a gossip link is closed");
+        self.note_present();
+        if let Some(carrying) = self.table.end(link, reason) {
+            tracing::debug!(peer = %carrying.peer(), reason, "a gossip link is closed");
+            carrying.release(reason);
         }
     }
 
     async fn probe(&self, link: LinkId, deadline: Instant) -> Probe {
-        let Some(connection) = self.table.connection(link) else {
+        let Some(carrying) = self.table.connection(link) else {
             return Probe::Dead;
         };
-        let now = tokio::time::Instant::now().into_std();
-        let within = deadline.saturating_duration_since(now);
-        match connection.answers(within).await {
+        match carrying
+            .answers(deadline.saturating_duration_since(now()))
+            .await
+        {
             true => Probe::Alive,
             false => Probe::Dead,
         }

@@ -3,7 +3,7 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, stream};
-use gossip_net::{Bytes, Event, PublishError, Subscription, TopicId, TopicStatus};
+use gossip_net::{Bytes, Event, PublishError, Subscription, TopicId, TopicStatus, wire::PeerInfo};
 use multiaddr::Multiaddr;
 use multibase::Base::Base64Pad;
 use serde::Deserialize;
@@ -70,6 +70,9 @@ struct Subscribe {
     /// Addresses of members of the topic.
     #[serde(default)]
     peers: Vec<Multiaddr>,
+    /// Members of the topic with the addresses of their iroh endpoints.
+    #[serde(default)]
+    iroh_peers: Vec<String>,
     /// Whether the answer contains messages. If not, the answer only keeps the node in the topic.
     #[serde(default = "yes")]
     messages: bool,
@@ -83,12 +86,15 @@ fn subscribe(part: &Gossip, body: Value) -> Result<Answer, QueryError> {
     let Subscribe {
         topic,
         peers,
+        iroh_peers: iroh,
         messages,
     } = Query::parse(body)?;
     let topic = TopicId::from_name(&topic);
+    let iroh = iroh_peers(part, &iroh)?;
     let capacity = capacity(part.config.core.max_message_size);
     let subscribed = part.subscribe(topic, &peers, Some(capacity));
     let subscription = subscribed.map_err(|error| invalid(&error))?;
+    subscription.sender().join_peers(&iroh);
     let first = json!({"event": "subscribed", "topic": topic.to_string()});
     let events = stream::unfold(subscription, next);
     let lines = events.filter_map(move |event| {
@@ -101,6 +107,26 @@ fn subscribe(part: &Gossip, body: Value) -> Result<Answer, QueryError> {
 
 fn invalid(error: &dyn std::error::Error) -> QueryError {
     QueryError::Invalid(error_chain(error))
+}
+
+/// The iroh peers in a question, as gossip-net names them.
+#[cfg(feature = "iroh")]
+fn iroh_peers(part: &Gossip, texts: &[String]) -> Result<Vec<PeerInfo>, QueryError> {
+    let peers = texts.iter().map(|text| text.parse::<super::IrohPeer>());
+    let peers = peers.collect::<Result<Vec<_>, _>>();
+    let peers = peers.map_err(|error| invalid(&error))?;
+    let named = part.name_iroh_peers(&peers);
+    named.map_err(|error| invalid(&error))
+}
+
+#[cfg(not(feature = "iroh"))]
+fn iroh_peers(_: &Gossip, texts: &[String]) -> Result<Vec<PeerInfo>, QueryError> {
+    match texts {
+        [] => Ok(Vec::new()),
+        _ => Err(QueryError::Invalid(
+            "this node was built without links to iroh".to_owned(),
+        )),
+    }
 }
 
 async fn next(mut subscription: Subscription) -> Option<(Event, Subscription)> {

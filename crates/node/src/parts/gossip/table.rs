@@ -1,8 +1,8 @@
 //! The links of the node, and the events about them that wait for gossip-net.
 //!
-//! A link begins when gossip-net connects to a peer, or when a peer opens a gossip stream on a connection. It ends with its
-//! connection, or when gossip-net closes it. A closed link leaves its connection open, because other protocols use it. A
-//! connection therefore has one link at a time, and may have several one after another.
+//! A link begins when gossip-net connects to a peer, when a peer opens a gossip stream on a connection, or when an iroh peer
+//! connects. It ends with its connection, or when gossip-net closes it. A closed link leaves a connection of the node open, because
+//! other protocols use it. Such a connection therefore has one link at a time, and may have several one after another.
 //!
 //! The number of waiting events is bounded by other limits: each stream holds its place among the streams of its connection
 //! until gossip-net has ended it, and each link has two further events.
@@ -30,6 +30,8 @@ pub(super) trait Carrier: Clone + Send {
 pub(super) struct Ends {
     pub(super) peer: Id,
     pub(super) dialed_by: Id,
+    /// The protocol on which the ends have agreed.
+    pub(super) protocol: LinkProtocol,
 }
 
 pub(super) struct Table<C> {
@@ -116,12 +118,11 @@ impl<C: Carrier> Table<C> {
         ended
     }
 
-    /// Ends all links.
-    pub(super) fn end_all(&self, cause: &str) {
+    /// Ends all links. Returns their connections.
+    pub(super) fn end_all(&self, cause: &str) -> Vec<C> {
         let links = self.state().links.keys().copied().collect::<Vec<_>>();
-        for link in links {
-            self.end(link, cause);
-        }
+        let ended = links.into_iter().filter_map(|link| self.end(link, cause));
+        ended.collect()
     }
 
     /// Adds an event about a change of the network. The event replaces a waiting one.
@@ -195,7 +196,7 @@ impl<C: Carrier> State<C> {
             peer: ends.peer,
             link,
             dialed_by: ends.dialed_by,
-            protocol: LinkProtocol::Bowline,
+            protocol: ends.protocol,
         });
         (link, true)
     }
@@ -235,6 +236,7 @@ mod tests {
         Ends {
             peer,
             dialed_by: peer,
+            protocol: LinkProtocol::Bowline,
         }
     }
 

@@ -11,10 +11,16 @@ use node::{
 use serde_json::Value;
 use tokio::signal::ctrl_c;
 
-use crate::failure::{self, Failure};
+use crate::{
+    failure::{self, Failure},
+    iroh::{self, IrohPeer},
+};
 
 /// The time that a message waits for a neighbour and for room.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time in which the neighbours must take the last messages.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The node with its only topic.
 pub(super) struct Alone {
@@ -24,8 +30,12 @@ pub(super) struct Alone {
 }
 
 impl Alone {
-    /// Joins the topic through `peers`.
-    pub(super) fn start(topic: &str, peers: Vec<Multiaddr>) -> Result<Self, Failure> {
+    /// Joins the topic through `peers` and `iroh_peers`.
+    pub(super) fn start(
+        topic: &str,
+        peers: Vec<Multiaddr>,
+        iroh_peers: &[IrohPeer],
+    ) -> Result<Self, Failure> {
         let topic = TopicId::from_name(topic);
         let named = peers.iter().filter(|address| {
             let last = address.iter().last();
@@ -38,8 +48,10 @@ impl Alone {
         let (node, events) = node.build_with_events().map_err(Failure::job_error)?;
         tokio::spawn(warn(events));
         let subscribed = node.subscribe(topic, named);
+        let subscription = subscribed.map_err(Failure::usage_error)?;
+        iroh::join(&node, iroh_peers, &subscription)?;
         Ok(Self {
-            subscription: subscribed.map_err(Failure::usage_error)?,
+            subscription,
             node,
             topic,
         })
@@ -74,6 +86,21 @@ impl Alone {
                 Err(Failure::job(problem))
             }
             Err(error) => Err(Failure::job_error(error)),
+        }
+    }
+
+    /// Waits until all messages are sent to the neighbours.
+    pub(super) async fn flush(&self) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + FLUSH_TIMEOUT;
+        match self.subscription.sender().flush(until.into_std()).await {
+            true => Ok(()),
+            false => {
+                let seconds = FLUSH_TIMEOUT.as_secs();
+                let problem = format!(
+                    "not all messages were sent: a neighbour was lost, or did not take them within {seconds} s"
+                );
+                Err(Failure::job(problem))
+            }
         }
     }
 

@@ -1,12 +1,15 @@
 //! The settings of topics: `[gossip]`.
 
-use std::num::NonZeroUsize;
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use node::{Config, GossipConfig};
 use serde::Deserialize;
 
 use super::forms::{List, Setting};
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    iroh::{self, IrohPeer},
+};
 
 /// The longest message that gossip can carry.
 const LONGEST_MESSAGE: usize = 1 << 20;
@@ -19,14 +22,26 @@ pub(super) struct GossipSection {
     max_message_size: Setting<NonZeroUsize>,
     max_neighbours: Setting<NonZeroUsize>,
     flood: Setting<bool>,
+    iroh_listen: Setting<SocketAddr>,
+    iroh_peers: List<','>,
 }
 
-/// Applies the settings of the section. Returns the names of the topics.
+/// The settings of topics for `bowline up`.
+pub(crate) struct Topics {
+    /// The names of the topics in which the node takes part.
+    pub(crate) names: Vec<String>,
+    /// Where the node accepts links of iroh peers.
+    pub(crate) iroh_listen: Option<SocketAddr>,
+    /// The iroh peers through which the node joins the topics.
+    pub(crate) iroh_peers: Vec<IrohPeer>,
+}
+
+/// Applies the settings of the section. Returns the settings for the running node.
 pub(super) fn gossip(
     section: GossipSection,
     config: &mut Config,
     place: &dyn Fn(&str) -> String,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Topics, Failure> {
     let refuse = |key: &str, what: String| Err(Failure::usage(format!("{}: {what}", place(key))));
     let mut core = GossipConfig::default().core;
     let number = |setting: Setting<NonZeroUsize>, default| setting.0.map_or(default, usize::from);
@@ -44,9 +59,9 @@ pub(super) fn gossip(
         let what = format!("{size} bytes are too many: write {LONGEST_MESSAGE} or less");
         return refuse("gossip.max_message_size", what);
     }
-    let topics = section.topics.0;
-    if topics.len() > max_topics {
-        let count = topics.len();
+    let names = section.topics.0;
+    if names.len() > max_topics {
+        let count = names.len();
         let what = format!("{count} topics are more than gossip.max_topics, which is {max_topics}");
         return refuse("gossip.topics", what);
     }
@@ -59,5 +74,14 @@ pub(super) fn gossip(
     *config = config
         .clone()
         .with_gossip(GossipConfig::default().with_core(core));
-    Ok(topics)
+    let iroh_peers = iroh::parse(&place("gossip.iroh_peers"), &section.iroh_peers.0)?;
+    if names.is_empty() && !iroh_peers.is_empty() {
+        let what = "the node takes part in no topic: name one with --topic or gossip.topics";
+        return refuse("gossip.iroh_peers", what.to_owned());
+    }
+    Ok(Topics {
+        names,
+        iroh_listen: section.iroh_listen.0,
+        iroh_peers,
+    })
 }

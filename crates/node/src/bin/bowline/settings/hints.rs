@@ -81,6 +81,8 @@ pub(super) const SETTINGS: &[(&str, &[&str])] = &[
             "max_message_size",
             "max_neighbours",
             "flood",
+            "iroh_listen",
+            "iroh_peers",
         ],
     ),
     (

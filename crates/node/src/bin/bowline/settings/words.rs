@@ -79,12 +79,14 @@ pub(crate) fn place(metadata: Option<&Metadata>, key: &str) -> String {
 }
 
 /// The flags that may hold a wrong value.
-const FLAGS: [(&str, &str); 7] = [
+const FLAGS: [(&str, &str); 9] = [
     ("node.listen", "--listen"),
     ("node.bootstrap", "--bootstrap"),
     ("bootstrap.file", "--bootstrap-file"),
     ("bootstrap.keep", "--keep"),
     ("gossip.topics", "--topic"),
+    ("gossip.iroh_listen", "--iroh-listen"),
+    ("gossip.iroh_peers", "--iroh-peer"),
     ("relay.reserve_at", "--reserve-at"),
     ("dial.rules", "--dialer"),
 ];
