@@ -105,7 +105,11 @@ fn run(
                         peer,
                         message,
                         ..
-                    } => transit.push_back((name.clone(), request, peer, message)),
+                    } => {
+                        // A host with a queue calls this later, when the request leaves the queue.
+                        node.handle_started(now, request);
+                        transit.push_back((name.clone(), request, peer, message));
+                    }
                     KadEvent::Done {
                         query,
                         result: Ok(outcome),

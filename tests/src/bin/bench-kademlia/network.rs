@@ -254,6 +254,8 @@ impl Network {
                     message,
                     ..
                 } => {
+                    let now = self.now;
+                    self.nodes[node].kad.handle_started(now, request);
                     let latency = self.latency();
                     self.after(
                         latency,
