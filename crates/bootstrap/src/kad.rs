@@ -1,7 +1,7 @@
 //! The core of a Kademlia DHT: the routing table, the lookups and the store. It reads no clock and opens no socket.
 //!
 //! The host reports connections, requests and answers with the `handle_*` methods, takes all events with [`Kad::poll_event`],
-//! and calls [`Kad::handle_timeout`] at [`Kad::poll_timeout`].
+//! and calls [`Kad::handle_timeout`] at [`Kad::poll_timeout`]. It calls [`Kad::handle_started`] when a request leaves its queue.
 //!
 //! ```text
 //!  find, get, put, provide, … ──► query ──► lookup ──► Send ──► the host ──► handle_response, handle_failed
@@ -48,6 +48,7 @@
 //! assert!(!alice.knows(&"bob"));
 //! while let Some(event) = alice.poll_event() {
 //!     let KadEvent::Send { request, message, .. } = event else { continue };
+//!     alice.handle_started(now, request);
 //!     let Reply::Answer(answer) = bob.handle_request(now, &"alice", None, message) else { panic!("bob serves") };
 //!     alice.handle_response(now, request, None, answer);
 //! }
