@@ -39,7 +39,7 @@ pub enum LinkEvent {
         /// The bytes of the stream.
         reader: Box<dyn AsyncRead + Send + Unpin>,
     },
-    /// A link is closed.
+    /// A link is closed, by either end. The readers of its streams must end, too.
     Closed {
         /// The link.
         link: LinkId,

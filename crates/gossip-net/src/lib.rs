@@ -118,7 +118,7 @@ pub use tokio::io::{AsyncRead, AsyncWrite};
 #[async_trait]
 pub trait Links: Send + Sync + 'static {
     /// Opens a link to a peer. [`Self::next`] reports the new link, too. `data` holds the known addresses of the peer, which
-    /// [`wire::AddrInfo`] decodes.
+    /// [`wire::AddrInfo`] decodes, or nothing. The node drops the future at the deadline.
     async fn connect(&self, peer: &Id, data: &[u8], deadline: Instant)
     -> Result<LinkId, LinkError>;
 
@@ -129,7 +129,7 @@ pub trait Links: Send + Sync + 'static {
     /// The next event of any link. Dropping the future must not lose an event.
     async fn next(&self) -> LinkEvent;
 
-    /// Closes a link, if it is still open. This must not block.
+    /// Closes a link, if it is still open. [`Self::next`] then reports the end of the link. The method must not block.
     fn close(&self, link: LinkId, reason: &str);
 
     /// Checks whether the peer still answers over a link. Default: [`Probe::Unknown`].

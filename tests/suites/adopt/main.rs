@@ -1,6 +1,7 @@
 //! Programs on other stacks with a crate of ours in them: a rust-libp2p swarm and a hyper client that dial through
 //! `transport_tcp::Socks5`, through a real SOCKS5 server; and rust-libp2p swarms that learn from `conn_state` what becomes
-//! of their connections, through a real relay; and rust-libp2p swarms that rejoin with `bootstrap` after a restart.
+//! of their connections, through a real relay; and rust-libp2p swarms that rejoin with `bootstrap` after a restart; and iroh
+//! endpoints that are members of a topic with `gossip-net`.
 //!
 //! `cargo xtask integration adopt` builds the programs, which are in `tests/adopt`, and names their folder in
 //! `PEER_ADOPT` and the server in `PROXY_MICROSOCKS`. Without either, the cells that need it are skipped.
@@ -12,6 +13,7 @@ mod proxy;
 mod restarts;
 mod stories;
 mod swarms;
+mod topic;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,6 +35,7 @@ enum Row {
     Dialer(Cell),
     State(Story),
     Rejoin(Restart),
+    Topic,
 }
 
 impl Row {
@@ -40,7 +43,8 @@ impl Row {
         let dialers = Cell::all().into_iter().map(Self::Dialer);
         let swarms = Story::ALL.map(Self::State);
         let restarts = Restart::ALL.map(Self::Rejoin);
-        dialers.chain(swarms).chain(restarts).collect()
+        let rows = dialers.chain(swarms).chain(restarts);
+        rows.chain([Self::Topic]).collect()
     }
 
     fn names(self) -> [&'static str; 3] {
@@ -48,6 +52,7 @@ impl Row {
             Self::Dialer(cell) => cell.names(),
             Self::State(story) => story.names(),
             Self::Rejoin(restart) => restart.names(),
+            Self::Topic => topic::NAMES,
         }
     }
 
@@ -58,6 +63,7 @@ impl Row {
             Self::Dialer(cell) => cell.run(deadline).map(without_figure),
             Self::State(story) => story.run(deadline).map(without_figure),
             Self::Rejoin(restart) => restart.run(deadline),
+            Self::Topic => topic::run(deadline).map(without_figure),
         }
     }
 }
