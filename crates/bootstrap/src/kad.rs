@@ -5,28 +5,32 @@
 //!
 //! ```text
 //!  find, get, put, provide, … ──► query ──► lookup ──► Send ──► the host ──► handle_response, handle_failed
-//!                                   ▲                                              │ who answers, enters
+//!                                   ▲                                              │ peers that answer
 //!                                   └──────────────── table ◄──────────────────────┘
 //!  handle_request ──► table, store ──► response          refresh, joins, republishing: upkeep
 //! ```
 //!
 //! # Invariants
 //!
-//! - Only a peer that has answered is in the routing table. At most 2 per bucket and 3 per table are in one IPv4 /16 or IPv6 /32.
+//! - Only a peer that has answered is in the routing table. At most 2 peers per bucket and 3 peers per table are in one IPv4 /16
+//!   or IPv6 /32.
 //! - If the table has too few entries, the core asks the connected servers for peers and the host for connections, until the
-//!   table is full again. A query without any peer waits for a peer until the deadline of the query.
+//!   table has enough entries. A query without any peer waits for a peer until the deadline of the query.
 //! - A lookup sends at most 12 · k requests and keeps at most 28 · k candidates, each with at most 8 addresses. An answer adds at
 //!   most k candidates.
-//! - A peer is asked again if others name it with further addresses. Peers that name dead addresses therefore hide no other peer.
-//! - The time that a request spends in the host's queue fails no peer.
-//! - A full store of values or providers makes room in the subnet that has the most entries, because peer ids cost nothing.
+//! - A peer is asked again if others name it with further addresses. A peer that names dead addresses of another peer
+//!   therefore does not hide it.
+//! - The time that a request spends in the host's queue does not count against the peer.
+//! - A full store of values or providers removes an entry of the subnet that has the most entries. A limit per peer id alone
+//!   would not protect the store, because peer ids cost nothing.
 //! - Values, providers, publications, queries and requests in flight are bounded by [`KadConfig`] and by the constants here.
-//! - Addresses that the preset does not accept are neither dialed nor passed on, and nor are addresses of this machine that a peer
-//!   elsewhere has named. The core ignores a peer without any address.
+//! - The core neither dials nor passes on addresses that the preset does not accept. The same rule applies to addresses of this
+//!   machine that a peer on another machine has named. The core ignores a peer without any address.
 //!
 //! # Limitations
 //!
-//! - Lookups do not use disjoint paths. Their defence against Sybil peers is the reach: see [`Kad::put`] and [`Kad::get`].
+//! - Lookups do not use disjoint paths. Instead, [`Kad::put`] and [`Kad::get`] ask so many peers that 50 Sybil peers around a key
+//!   do not hide its record.
 //! - The node keeps the values of other peers in memory only, so a restart loses them.
 //!
 //! ```
@@ -217,10 +221,11 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         )
     }
 
-    /// Looks for a value. The value that this node itself publishes or keeps is compared with those of the peers. It is the result
-    /// at once only if no peer is known. The query ends when [`KadConfig::quorum`] peers have returned a valid value, or when all peers near the
-    /// key were asked. The peers near the key are the nearest k peers, and all peers that are nearer than the expected distance
-    /// of the k-th nearest honest peer, at most 4 · k peers in all. Peers that have returned a worse value get the best value.
+    /// Looks for a value. The query compares the values of the peers with the value that this node itself publishes or keeps. This
+    /// value is the result at once only if no peer is known. The query ends when [`KadConfig::quorum`] peers have returned a
+    /// valid value, or when all peers near the key were asked. The peers near the key are the nearest k peers, and all peers that
+    /// are nearer than the expected distance of the k-th nearest honest peer, at most 4 · k peers in all. Peers that have
+    /// returned a worse value get the best value.
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ pub struct LinkId(pub u64);
 /// The protocol on which the two ends of a link have agreed. Both protocols have the same messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkProtocol {
-    /// `/bowline/gossip/1`: both ends are Bowline, and choose the same of two links.
+    /// `/bowline/gossip/1`: both ends run Bowline. If they have two links, both ends keep the same one.
     Bowline,
     /// `/iroh-gossip/1`: the peer is iroh-gossip, or behaves like it.
     Iroh,

@@ -46,7 +46,7 @@ pub struct Counters {
     pub never_arrived: u64,
     /// Announced messages that were ignored, because too many messages were missing.
     pub not_noted: u64,
-    /// Ids that were forgotten before their time.
+    /// Ids that were forgotten early, because there were too many.
     pub forgotten_early: u64,
     /// Contents that a neighbour asked for too late.
     pub asked_too_late: u64,
@@ -220,9 +220,9 @@ impl Broadcast {
         }
     }
 
-    /// Whether own messages must wait, because the topic cannot keep up: many ids wait for a neighbour, or many messages that most
-    /// neighbours have announced are still on their way. Neighbours that announce what does not arrive cause no longer wait than
-    /// [`MAX_PUBLISH_DELAY`], and the others cause no longer one for each message.
+    /// Whether own messages must wait, because the topic cannot keep up: many ids wait for a neighbour, or many messages that
+    /// most neighbours have announced are still on their way. Neighbours that announce what does not arrive cause no longer wait
+    /// than [`MAX_PUBLISH_DELAY`], and the others cause no longer one for each message.
     pub(crate) fn delays_publishers(&mut self, now: Instant) -> bool {
         if self.neighbours.iter().any(Neighbour::has_many_ids) {
             return true;

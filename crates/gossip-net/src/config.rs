@@ -17,22 +17,22 @@ pub struct Config {
     pub membership: MembershipConfig,
     /// The settings of the broadcast protocol.
     pub broadcast: BroadcastConfig,
-    /// How many topics the node takes part in. Default 256.
+    /// The maximum number of topics. Default 256.
     pub max_topics: usize,
-    /// How many bytes of content may wait for a neighbour. Default 1 MiB. The node's own messages wait when a quarter is used, so that
-    /// a burst of own messages leaves room for the messages of other peers. When three quarters are used, the neighbour gets ids
-    /// instead of contents, so the queue never holds more than three quarters and one message.
+    /// How many bytes of content may wait for a neighbour. Default 1 MiB. The node's own messages wait when a quarter is used, so
+    /// that a burst of own messages leaves room for the messages of other peers. When three quarters are used, the neighbour gets
+    /// ids instead of contents, so the queue never holds more than three quarters and one message.
     pub max_queue_bytes: usize,
     /// The time after which the node evicts a neighbour that reads nothing from a queue that is not empty. Default 3 s.
     pub stall_timeout: Duration,
-    /// How many dials may be in flight. Default 8. Further dials wait. Two of the dials, and 16 of 64 waiting places, are reserved for
-    /// peers that the host has named.
+    /// How many dials may be in flight. Default 8. Further dials wait. Two of the dials, and 16 of 64 waiting places, are
+    /// reserved for peers that the host has named.
     pub max_dials: usize,
     /// How long a dial may take. Default 5 s.
     pub dial_timeout: Duration,
-    /// How many membership messages per second a peer may send, over all links together. Default 100, and four times as many at once.
-    /// Further messages are dropped before they are decoded. All members need the same value: the node forwards half as many
-    /// messages of others to each neighbour.
+    /// How many membership messages per second a peer may send, over all links together. Default 100, and four times as many at
+    /// once. Further messages are dropped before they are decoded. All members need the same value: the node forwards half as
+    /// many messages of others to each neighbour.
     pub max_control_rate: u32,
     /// How many invalid messages in a row a link may send before it is closed. Default 32.
     pub max_invalid: u32,
@@ -95,7 +95,7 @@ pub struct BroadcastConfig {
     /// the tree gets shorter with each message.
     pub late_optimization_threshold: u16,
     /// The number of neighbours that get contents before the tree has formed. Default 4. The other neighbours get ids, so that
-    /// the first message causes fewer duplicates. A Graft of a lazy neighbour may exceed this number.
+    /// the first message causes fewer duplicates. Grafts of lazy neighbours may raise the number above this limit.
     pub max_eager: usize,
     /// How long the content of a message is kept for neighbours that ask for it. Default 30 s, as in iroh-gossip.
     pub content_retention: Duration,

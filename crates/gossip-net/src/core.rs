@@ -79,7 +79,7 @@ pub struct LinkCounters {
     pub undialed: u64,
     /// Frames that are no messages.
     pub invalid: u64,
-    /// Membership messages that were dropped because a link sent too many.
+    /// Membership messages that were dropped because a peer sent too many.
     pub over_rate: u64,
     /// Disconnects that were older than the peer's latest Neighbor or Join.
     pub stale: u64,

@@ -16,7 +16,7 @@ use crate::{AsyncRead, Id, LinkId, LinkProtocol, wire::PeerData};
 pub use gossip::{Builder, Gossip};
 pub use subscription::{Receiver, Sender, Subscription};
 
-/// What happens on the links of a host.
+/// An event on the links of a host.
 #[non_exhaustive]
 pub enum LinkEvent {
     /// A link is up, opened by either end.
@@ -43,7 +43,7 @@ pub enum LinkEvent {
     Closed {
         /// The link.
         link: LinkId,
-        /// Why, for the log.
+        /// The reason, for the log.
         cause: String,
     },
     /// The addresses of this node have changed, or are known for the first time.

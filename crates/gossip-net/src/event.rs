@@ -62,7 +62,7 @@ impl Received {
     }
 }
 
-/// What happens in a topic. The events of different peers have no order.
+/// An event in a topic. The events of different peers have no order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

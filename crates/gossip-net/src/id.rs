@@ -87,7 +87,7 @@ impl TopicId {
 
     /// The topic of a name: 64 hexadecimal digits are the id itself, and any other name is hashed with BLAKE3.
     ///
-    /// Anyone who guesses the name can join the topic: it is not a secret.
+    /// The name is not a secret: anyone who guesses it can join the topic.
     pub fn from_name(name: &str) -> Self {
         let mut bytes = [0; 32];
         let is_hex = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -5,9 +5,9 @@
 //!                          ▲   control first                    │
 //!                          │                                    ▼
 //!                     Core: Topic … Topic  ◄── reader ◄── streams of neighbours
-//!                           │  membership (HyParView): who is a neighbour
-//!                           │  broadcast (Plumtree): who gets contents, who gets ids
-//!                           ▼  arbiter: which of two links to a peer is used
+//!                           │  membership (HyParView): the choice of neighbours
+//!                           │  broadcast (Plumtree): contents or ids for each neighbour
+//!                           ▼  arbiter: the choice between two links to a peer
 //!                     Event ──► Receiver
 //! ```
 //!
@@ -20,9 +20,9 @@
 //! # Invariants
 //!
 //! - The node always reads every link. No queue lies between a link and the core, so a burst cannot block the reader.
-//! - The queue of a neighbour is bounded. If the queue of a neighbour fills, the neighbour gets ids instead of contents. If it
-//!   reads nothing for 3 s, it is evicted, and refused for 4 to 60 s while the node has another neighbour. It does not delay other
-//!   neighbours. As long as another neighbour has room, it delays publishers by a quarter of a second at most.
+//! - The queue of a neighbour is bounded. If the queue fills, the neighbour gets ids instead of contents. A neighbour that reads
+//!   nothing for 3 s is evicted, and refused for 4 to 60 s while the node has another neighbour. Such a neighbour does not delay
+//!   other neighbours. As long as another neighbour has room, it delays publishers by a quarter of a second at most.
 //! - A message is published only if a neighbour has room for it.
 //! - Control messages are sent before contents.
 //! - If two Bowline peers have two links to each other, both keep the same link and lose no message.
@@ -139,7 +139,8 @@ pub trait Links: Send + Sync + 'static {
     }
 
     /// An event has occurred in a topic, whether or not the topic has a subscriber. A host can use this method to protect the
-    /// connections to its neighbours. Default: does nothing. The method must neither block nor call the [`Gossip`] of these links.
+    /// connections to its neighbours. Default: does nothing. The method must neither block nor call the [`Gossip`] of these
+    /// links.
     fn handle_event(&self, topic: &TopicId, event: &Event) {
         let _ = (topic, event);
     }

@@ -14,7 +14,7 @@ const MAX_CONTROL: usize = 2048;
 pub enum Transmit {
     /// A frame with its length. It goes to the stream of its topic, after the header if the stream is new.
     Frame(TopicId, Bytes),
-    /// The node has left the topic: its stream is finished.
+    /// The end of a topic's stream, because the node has left the topic.
     Finish(TopicId),
 }
 

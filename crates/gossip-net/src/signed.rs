@@ -82,7 +82,7 @@ impl Signer {
         }
     }
 
-    /// The payload with this data, to be published. `time` is in milliseconds since 1970.
+    /// Returns the signed payload with this data. `time` is in milliseconds since 1970.
     pub fn sign(&mut self, time: u64, data: &[u8]) -> Bytes {
         self.sequence = self.sequence.saturating_add(1);
         let signature = self
@@ -124,8 +124,8 @@ struct Author {
 }
 
 impl Verifier {
-    /// Refuses payloads whose time differs from this host's by more than the tolerance. The tolerance bounds for how long an
-    /// author must be remembered.
+    /// Refuses payloads whose time differs from this host's by more than the tolerance. The tolerance also limits the
+    /// time for which the verifier remembers an author.
     pub fn new(topic: TopicId, tolerance: Duration) -> Self {
         let authors = BTreeMap::new();
         Self {

@@ -11,13 +11,13 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Serves if peers can reach the node. Until the host reports this, the node serves if a peer from another subnet has dialed
-    /// it.
+    /// The node serves if peers can reach it. Until the host reports this, the node serves if a peer from another subnet has
+    /// dialed it.
     #[default]
     Auto,
-    /// Asks, and does not serve.
+    /// The node asks other peers, and does not serve.
     Client,
-    /// Asks and serves.
+    /// The node asks other peers, and serves.
     Server,
 }
 
@@ -35,16 +35,16 @@ pub struct KadConfig {
     pub alpha: usize,
     /// β: when the nearest β peers have answered, a lookup asks all other peers among the nearest k at the same time. Default: 3.
     pub beta: usize,
-    /// The least number of peers at which a value is stored. Default: k. At most 4 · k.
+    /// The smallest number of peers at which a value is stored. Default: k. At most 4 · k.
     pub replication: usize,
     /// How many peers must return a valid value before a GET ends. Default: 1. A network whose values change needs more.
     pub quorum: usize,
     /// The longest time of a query, including the time that the query waits for a first peer. Default: 60 s.
     pub query_timeout: Duration,
     /// The longest time of one request, including its dial, and the longest time that a request waits in the host's queue before
-    /// that. Default: 10 s, the limit of go-libp2p and rust-libp2p.
+    /// its dial. Default: 10 s, the limit of go-libp2p and rust-libp2p.
     pub request_timeout: Duration,
-    /// Below this number of entries, the table asks the connected peers and the host for more. Default: 4.
+    /// The number of entries below which the core asks the connected peers and the host for more. Default: 4.
     pub min_peers: usize,
     /// The time between two lookups of the node itself, and the pause after the first failure of a publication. Default: 10 min,
     /// as in go-libp2p.
@@ -53,13 +53,13 @@ pub struct KadConfig {
     pub bucket_refresh: Duration,
     /// How long values and providers are kept. Default: 48 h, as in the public network.
     pub expiry: Duration,
-    /// How often the node's own values and providers are published again, and the longest pause after a failure. Default: 22 h, as
-    /// in the public network.
+    /// How often the node's own values and providers are published again, and the longest pause after a failure. Default: 22 h,
+    /// as in the public network.
     pub republish: Duration,
     /// How many values of other peers are kept. Default: 1,024, at most 10 MiB.
     pub max_values: usize,
-    /// How many provider records of other peers are kept. Default: 16,384, at most 32 MiB of multiaddrs: 8 of
-    /// [`super::MAX_ADDRESS_BYTES`] in each.
+    /// How many provider records of other peers are kept. Default: 16,384. The multiaddrs of all records have at most 32 MiB,
+    /// because each record has at most 8 of [`super::MAX_ADDRESS_BYTES`].
     pub max_providers: usize,
     /// How many keys the node publishes itself. Default: 1,024.
     pub max_published: usize,

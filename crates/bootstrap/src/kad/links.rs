@@ -54,9 +54,9 @@ impl<Id: Clone + Ord> Links<Id> {
         self.last.remove(peer);
     }
 
-    /// The peer whose connection the host closes next: among the peers that are not busy, the one with the oldest last request. If
-    /// there are more than four times as many connections as the limit, a busy peer may be next. Call this until it returns
-    /// `None`.
+    /// Returns the peer whose connection the host must close next. This is the peer that is not busy and whose last request is
+    /// the oldest. If there are more than four times as many connections as the limit, a busy peer may be next. Call this method
+    /// until it returns `None`.
     pub fn poll_close(&mut self, is_busy: impl Fn(&Id) -> bool) -> Option<Id> {
         if self.last.len() <= self.most {
             return None;
@@ -76,7 +76,7 @@ impl<Id: Clone + Ord> Links<Id> {
         self.last.len()
     }
 
-    /// Whether no request has opened a connection that is still open.
+    /// Whether all connections that requests have opened are closed.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }

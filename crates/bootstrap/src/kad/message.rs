@@ -14,7 +14,7 @@ pub const MAX_PROVIDER_KEY: usize = 80;
 /// The number of addresses of a peer that the node keeps and passes on.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// The longest address that counts, in bytes. Longer ones are ignored.
+/// The longest accepted address, in bytes. Longer addresses are ignored.
 pub const MAX_ADDRESS_BYTES: usize = 256;
 
 /// A peer with its addresses.
@@ -105,18 +105,18 @@ impl<Id, A> Request<Id, A> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Response<Id, A> {
-    /// PING, and the missing answer to an ADD_PROVIDER.
+    /// PING. The host also reports this answer for an ADD_PROVIDER, to which a server sends no answer.
     Empty,
     /// FIND_NODE.
     FindNode {
-        /// The peers that the server knows nearest to the key.
+        /// The peers nearest to the key that the server knows.
         closer: Vec<PeerInfo<Id, A>>,
     },
     /// GET_VALUE.
     GetValue {
         /// The value, if the server has it.
         record: Option<Record>,
-        /// The peers that the server knows nearest to the key.
+        /// The peers nearest to the key that the server knows.
         closer: Vec<PeerInfo<Id, A>>,
     },
     /// PUT_VALUE: the stored value.
@@ -128,7 +128,7 @@ pub enum Response<Id, A> {
     GetProviders {
         /// The providers of the key.
         providers: Vec<PeerInfo<Id, A>>,
-        /// The peers that the server knows nearest to the key.
+        /// The peers nearest to the key that the server knows.
         closer: Vec<PeerInfo<Id, A>>,
     },
 }

@@ -58,8 +58,8 @@ impl<Id: Clone + Ord + Into<Vec<u8>>, A: Clone + PartialEq> Kad<Id, A> {
         self.settle(now);
     }
 
-    /// A request has left the queue of the host, which now dials the peer or opens a stream. The time before does not count as
-    /// the peer's. Returns the new time to give up. `None`: the core does not wait for this request any more.
+    /// A request has left the queue of the host, which now dials the peer or opens a stream. The time in the queue does
+    /// not count against the peer. Returns the new deadline. `None`: the core no longer waits for this request.
     pub fn handle_started(&mut self, now: Instant, request: RequestId) -> Option<Instant> {
         let pending = self.requests.get_mut(&request)?;
         if pending.started.is_none() {

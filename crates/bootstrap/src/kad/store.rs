@@ -19,7 +19,7 @@ const SHARE: usize = 8;
 #[non_exhaustive]
 pub enum Refusal {
     /// The node is a client and serves nobody.
-    #[error("this node does not serve")]
+    #[error("this node does not serve the DHT")]
     Client,
     /// The key is empty or too long, or the value is too long.
     #[error("the key or the value is too long, or the key is empty")]
@@ -33,8 +33,8 @@ pub enum Refusal {
     /// The sender's share of the store is used up, or the store is full and the sender's subnet has as many entries as any other.
     #[error("the store has no room for this entry")]
     Full,
-    /// An ADD_PROVIDER does not name its sender with an address.
-    #[error("the sender is not named as provider with an address that counts")]
+    /// An ADD_PROVIDER does not name its sender with an accepted address.
+    #[error("the request does not name its sender as a provider with an accepted address")]
     NotSender,
 }
 

@@ -50,7 +50,7 @@ impl fmt::Debug for Validator {
 pub struct Namespaces(BTreeMap<Vec<u8>, Validator>);
 
 impl Namespaces {
-    /// Without any namespace.
+    /// An empty set of namespaces.
     pub fn new() -> Self {
         Self::default()
     }

@@ -27,24 +27,25 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// An event for the host, which must act on it or may want to know it.
+/// An event for the host. Some events ask the host to act, and the others only inform it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KadEvent<Id, A> {
     /// Send a request over a connection to `peer`, and dial the peer if there is none. Call [`super::Kad::handle_started`] when
-    /// the dial or the stream begins. Until then, the request is in your queue: no query gives up its peer, and the core ends the
-    /// request at `until`, or with its query. Report the outcome with [`super::Kad::handle_response`] or
-    /// [`super::Kad::handle_failed`].
+    /// the dial or the stream begins. Until then, the request is in your queue. No query gives up a peer because of the time in
+    /// the queue. The core ends the request at `until`, or when its query ends. Report the outcome with
+    /// [`super::Kad::handle_response`] or [`super::Kad::handle_failed`].
     Send {
         /// The request.
         request: RequestId,
         /// The peer.
         peer: Id,
-        /// Where the peer may be reached, at most 8 addresses.
+        /// At most 8 addresses at which the peer may be reached.
         addresses: Vec<A>,
-        /// What to send.
+        /// The message to send.
         message: Request<Id, A>,
-        /// When to give up, unless [`super::Kad::handle_started`] returns a later time. [`KadEvent::Cancel`] follows then.
+        /// The deadline, unless [`super::Kad::handle_started`] returns a later one. At the deadline, the core reports
+        /// [`KadEvent::Cancel`].
         until: Instant,
     },
     /// The core no longer waits for the answer to a request. Reset its stream.
@@ -89,14 +90,14 @@ pub enum Outcome<Id, A> {
         /// How many requests were sent.
         requests: usize,
     },
-    /// A peer.
+    /// The peer that the query looked for.
     Found {
         /// The peer with its addresses.
         peer: PeerInfo<Id, A>,
-        /// Whether the peer itself was reached. Otherwise the addresses are hearsay.
+        /// Whether the peer itself was reached. Otherwise only other peers have named the addresses.
         reached: bool,
     },
-    /// A valid value, the best that was found.
+    /// The best valid value that was found.
     Value {
         /// The value.
         record: Record,

@@ -38,7 +38,7 @@ pub const MAX_PEERS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The message is too long: its length prefix says so, or it has not been sent for this reason.
+    /// The message is too long. It was not sent, or its length prefix announces more bytes than are accepted.
     #[error("the message has {length} bytes, and the limit is {limit}")]
     TooLong {
         /// The length, in bytes.
@@ -53,7 +53,7 @@ pub enum WireError {
     #[error("the message is not valid protobuf")]
     Protobuf,
     /// The spec does not define this type of message, or does not allow it here.
-    #[error("the type {code} of the message does not fit")]
+    #[error("the message type {code} is unknown, or is not allowed here")]
     UnfitType {
         /// The number in the field `type`.
         code: u64,

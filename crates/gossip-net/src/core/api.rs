@@ -36,7 +36,7 @@ impl Core {
         self.me
     }
 
-    /// The addresses of this node, as other peers learn them.
+    /// Sets the addresses of this node, which other peers learn.
     pub fn handle_own_data(&mut self, data: PeerData) {
         self.peers.learn(ME, Some(data.clone()), true);
         self.data = Some(data);
@@ -83,8 +83,8 @@ impl Core {
     }
 
     /// Names peers that may be members of a topic, such as peers that are connected. The node asks them when it needs a
-    /// neighbour. Unlike the peers of [`Self::join`], they displace no peer that is already known, and are not asked again and
-    /// again.
+    /// neighbour. Unlike the peers of [`Self::join`], these peers displace no known peer, and the node does not ask them again
+    /// and again.
     pub fn offer(&mut self, now: Instant, topic: TopicId, peers: &[PeerInfo]) {
         let handles = self.nodes(now, &topic, peers.to_vec());
         handles.iter().for_each(|peer| self.peers.note_named(*peer));
@@ -131,12 +131,12 @@ impl Core {
             .any(|(peer, outbox)| linked(peer) && !outbox.is_empty())
     }
 
-    /// Publishes a message to the topic, or to the neighbours alone. Returns the number of neighbours to which the message or its id
-    /// goes. A neighbour with a full queue is not counted.
+    /// Publishes a message to the topic, or only to the neighbours. Returns the number of neighbours to which the message or its
+    /// id goes. A neighbour with a full queue is not counted.
     ///
     /// # Errors
     ///
-    /// The message is too long, was seen before, there is no neighbour, or no neighbour has room for the message.
+    /// The message is too long or was seen before, there is no neighbour, or a neighbour has no room for the message.
     pub fn publish(
         &mut self,
         now: Instant,
@@ -197,7 +197,7 @@ impl Core {
         statuses.collect()
     }
 
-    /// The counters of all topics together, with those that the node has left.
+    /// The counters of all topics together, including the topics that the node has left.
     pub fn counters(&self) -> Counters {
         let mut all = self.left;
         for entry in self.topics.values() {

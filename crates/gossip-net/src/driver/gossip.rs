@@ -58,8 +58,8 @@ impl Builder {
         }
     }
 
-    /// Sets the function that decides which new messages are delivered and forwarded. It gets the topic, the neighbour and the
-    /// content. A message for which it returns false is dropped. It must be fast.
+    /// Sets the function that decides which new messages are delivered and forwarded. The function gets the topic, the
+    /// neighbour and the content. A message for which it returns false is dropped. The function must be fast.
     pub fn validate(
         mut self,
         validation: impl Fn(&TopicId, &Id, &[u8]) -> bool + Send + Sync + 'static,
@@ -68,7 +68,7 @@ impl Builder {
         self
     }
 
-    /// Sets the addresses of this node, so that already its first messages contain them. [`LinkEvent::OwnData`] changes them.
+    /// Sets the addresses of this node, so that its first messages already contain them. [`LinkEvent::OwnData`] changes them.
     pub fn own_data(mut self, data: PeerData) -> Self {
         self.core.handle_own_data(data);
         self
@@ -152,7 +152,7 @@ impl Gossip {
         self.actor.with(|state, _| state.core.topics())
     }
 
-    /// The counters of all topics together, with those that the node has left.
+    /// The counters of all topics together, including the topics that the node has left.
     pub fn counters(&self) -> Counters {
         self.actor.with(|state, _| state.core.counters())
     }
@@ -172,8 +172,8 @@ impl Gossip {
         self.actor.with(|state, _| state.core.links())
     }
 
-    /// Leaves all topics, sends the queued messages until the deadline, and closes all links. Returns whether the host has taken all
-    /// messages in time.
+    /// Leaves all topics, sends the queued messages until the deadline, and closes all links. Returns whether the host has taken
+    /// all messages in time.
     pub async fn shut_down(&self, deadline: Instant) -> bool {
         let unsent = |state: &mut State, _: Instant| state.core.link_counters().unsent;
         let before = self.actor.with(unsent);

@@ -135,7 +135,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// The message is too long, was seen a short time ago, or the deadline has passed. A dropped future has published nothing.
+    /// The message is too long or was seen a short time ago, or the deadline has passed. A dropped future has published nothing.
     pub async fn publish(
         &self,
         content: impl Into<Bytes>,
@@ -144,7 +144,7 @@ impl Sender {
         self.send(content.into(), deadline, true).await
     }
 
-    /// Publishes a message to the neighbours alone. It is not forwarded.
+    /// Publishes a message only to the neighbours, which do not forward it.
     ///
     /// # Errors
     ///
@@ -202,9 +202,9 @@ impl Sender {
         }
     }
 
-    /// Waits until the host has taken all messages that wait for the neighbours. Returns false if some are still there at the
-    /// deadline, or if all neighbours were lost with messages that waited for them. Use this before a shutdown, and do not publish
-    /// at the same time.
+    /// Waits until the host has taken all messages that wait for the neighbours. Returns false if some of them still wait at the
+    /// deadline, or if all neighbours were lost with messages that waited for them. Use this method before a shutdown, and do not
+    /// publish at the same time.
     pub async fn flush(&self, deadline: Instant) -> bool {
         let actor = &self.guard.actor;
         let unsent = |state: &mut State, _: Instant| state.core.link_counters().unsent;

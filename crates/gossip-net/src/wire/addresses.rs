@@ -17,9 +17,9 @@ const MAX_MULTIADDR: usize = 128;
 pub struct AddrInfo {
     /// The URL of iroh's relay.
     pub relay: Option<String>,
-    /// Addresses of the peer's raw-key QUIC endpoint. At most 8.
+    /// At most 8 addresses of the peer's raw-key QUIC endpoint.
     pub direct: Vec<SocketAddr>,
-    /// libp2p multiaddrs in their binary form. At most 8.
+    /// At most 8 libp2p multiaddrs in their binary form.
     pub multiaddrs: Vec<Bytes>,
 }
 

@@ -69,7 +69,7 @@ impl Frames {
     ///
     /// # Errors
     ///
-    /// The header is not a topic, or a frame claims a length over the limit. The stream is of no further use.
+    /// The header is not a topic, or a frame claims a length over the limit. Do not read the stream any further.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, WireError> {
         if self.topic.is_none() {
             let Some(header) = self.take(32)? else {

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// List the relay slots that the running node has granted, or change its relay terms
     #[cfg(feature = "relay")]
     Slots(Slots),
-    /// List the running node's topics, with its neighbours in each
+    /// List the running node's topics, with the neighbours in each topic
     #[cfg(feature = "gossip")]
     Topics(Asking),
     /// Publish each line of standard input to a topic
@@ -191,8 +191,8 @@ pub(crate) struct Identify {
     pub(crate) dialing: Dialing,
 }
 
-/// The running node takes part in the topic for the command. If no node runs and a member is named, the command uses a node of its
-/// own with a new identity.
+/// The running node takes part in the topic while the command runs. If no node runs and you name a member of the topic, the
+/// command starts a node with a new identity.
 #[cfg(feature = "gossip")]
 #[derive(Debug, Args)]
 pub(crate) struct Topic {
@@ -280,7 +280,7 @@ pub(crate) enum Dht {
         #[command(flatten)]
         through: Through,
     },
-    /// Stop publishing a value, or the running node as a provider; other peers keep it for up to 48 hours
+    /// Stop publishing a value, or the running node as a provider of some content; other peers keep the record for up to 48 hours
     Unpublish {
         /// The key of the value, such as /app/name, or the CID of the content
         #[arg(value_name = "KEY|CID")]

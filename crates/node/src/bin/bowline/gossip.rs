@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The error of a node that was built without topics.
-const WITHOUT: &str = "this node was built without gossip";
+const WITHOUT: &str = "the running node was built without the feature gossip";
 
 /// Accepts links of iroh peers, if the settings say so.
 pub(crate) fn listen(node: &Node, topics: &Topics) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(crate) async fn topics(asking: Asking, output: Output) -> Result<(), Failure
 fn listed(topic: &Value) -> Vec<String> {
     let number = |field: &str| topic[field].as_u64().unwrap_or_default();
     let mut lines = vec![format!(
-        "topic {}: {} eager and {} lazy neighbours, {} messages received, {} again, {} published",
+        "topic {}: {} eager and {} lazy neighbours, {} messages received, {} duplicates, {} published",
         text(topic, "topic"),
         number("eager"),
         number("lazy"),

@@ -95,7 +95,7 @@ fn figures(
         None => Ok(default),
         Some(number) if (1..=most).contains(&number) => Ok(number),
         Some(number) => Err(Failure::usage(format!(
-            "{}: {number} is not from 1 to {most}",
+            "{}: {number} is out of range: write a number from 1 to {most}",
             place(&format!("kademlia.{key}"))
         ))),
     };
