@@ -1,7 +1,8 @@
 //! The core of a Kademlia DHT: the routing table, the lookups and the store. It reads no clock and opens no socket.
 //!
 //! The host reports connections, requests and answers with the `handle_*` methods, takes all events with [`Kad::poll_event`],
-//! and calls [`Kad::handle_timeout`] at [`Kad::poll_timeout`]. It calls [`Kad::handle_started`] when a request leaves its queue.
+//! and calls [`Kad::handle_timeout`] at [`Kad::poll_timeout`]. The host also calls
+//! [`Kad::handle_started`] when a request leaves the host's queue.
 //!
 //! ```text
 //!  find, get, put, provide, … ──► query ──► lookup ──► Send ──► the host ──► handle_response, handle_failed

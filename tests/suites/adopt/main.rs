@@ -1,7 +1,9 @@
-//! Programs on other stacks with a crate of ours in them: a rust-libp2p swarm and a hyper client that dial through
-//! `transport_tcp::Socks5`, through a real SOCKS5 server; and rust-libp2p swarms that learn from `conn_state` what becomes
-//! of their connections, through a real relay; and rust-libp2p swarms that rejoin with `bootstrap` after a restart; and iroh
-//! endpoints that are members of a topic with `gossip-net`.
+//! Programs on other stacks that use one of Bowline's crates:
+//!
+//! - a rust-libp2p swarm and a hyper client that dial through `transport_tcp::Socks5` and a real SOCKS5 server
+//! - rust-libp2p swarms whose connections `conn_state` tracks, through a real relay
+//! - rust-libp2p swarms that rejoin with `bootstrap` after a restart
+//! - members of a topic that use `gossip_net` over iroh endpoints
 //!
 //! `cargo xtask integration adopt` builds the programs, which are in `tests/adopt`, and names their folder in
 //! `PEER_ADOPT` and the server in `PROXY_MICROSOCKS`. Without either, the cells that need it are skipped.

@@ -8,9 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use gossip_net::{
-    Builder, Config, DownCause, Event, Gossip, Id, LinkProtocol, Subscription, TopicId,
-};
+use gossip_net::{Builder, Config, Event, Gossip, Id, LinkProtocol, Subscription, TopicId};
 use iroh::{Endpoint, EndpointAddr, EndpointId, protocol::Router};
 use iroh_gossip::{
     api::{Event as ForeignEvent, GossipTopic},
@@ -118,9 +116,11 @@ impl Member {
     /// Waits until a neighbour has left the topic.
     pub(crate) async fn wait_for_departure(&mut self) -> Result<()> {
         loop {
-            if let Event::NeighborDown(peer, DownCause::Left) = self.next().await? {
-                let (member, peer) = (self.name(), name_of(peer.as_bytes()));
-                say(&json!({"event": "left", "member": member, "peer": peer}));
+            // The goodbye of the neighbour may arrive after the end of its link. The cause then names the link.
+            if let Event::NeighborDown(peer, cause) = self.next().await? {
+                let (member, peer, cause) =
+                    (self.name(), name_of(peer.as_bytes()), cause.to_string());
+                say(&json!({"event": "left", "member": member, "peer": peer, "cause": cause}));
                 return Ok(());
             }
         }
