@@ -58,7 +58,7 @@ impl fmt::Display for GossipEvent {
             None => write!(f, "{peer} is a neighbour in topic {topic}"),
             Some(cause) => write!(
                 f,
-                "{peer} is no neighbour in topic {topic} any more: {cause}"
+                "{peer} is no longer a neighbour in topic {topic}: {cause}"
             ),
         }
     }

@@ -199,7 +199,7 @@ async fn publish(part: &Gossip, body: Value) -> Result<Value, QueryError> {
         (Some(text), None) => text.into(),
         (None, Some(base64)) => {
             let decoded = Base64Pad.decode(&base64);
-            let wrong = |error| malformed(format!("the field base64 is no base64: {error}"));
+            let wrong = |error| malformed(format!("the field base64 is not valid base64: {error}"));
             decoded.map_err(wrong)?.into()
         }
         _ => {
