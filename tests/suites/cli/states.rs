@@ -82,7 +82,8 @@ fn peers_events_and_why_tell_one_story() {
     let why = tests::harness::process::run("bowline", &mut { why }, soon()).unwrap();
     assert_done(&why);
     let why = why.events().unwrap();
-    assert_eq!(why, story);
+    // The node may already dial the peer again.
+    assert_eq!(why[..2], story[..]);
     assert!(why[1].text("cause").contains("closed"), "{why:?}");
 }
 
