@@ -81,8 +81,9 @@ pub(crate) fn memory(loads: &[(&Workload, Runs)]) -> Area {
     let mut area = Area::new("resident memory per member, all in turn, 1,000/s", "MiB");
     for (_, runs) in loads.iter().filter(|(of, _)| of.name == FOR_MEMORY) {
         for contender in Contender::ALL {
+            let target = target_of(contender, Target::RatioAtMost(0.25), runs);
             for outcome in runs_of(contender, runs).0 {
-                let entry = contender.entry("", Some(Target::RatioAtMost(0.25)));
+                let entry = contender.entry("", target);
                 area.add(entry, outcome.resident, &[("peak", outcome.peak)]);
             }
         }

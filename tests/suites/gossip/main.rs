@@ -1,11 +1,14 @@
 //! Bowline and iroh-gossip in one topic: all messages reach all members, joined either way, through churn and SIGKILL.
 //!
 //! `cargo xtask integration gossip` runs the suite. It builds the peer on iroh-gossip and names its program in `PEER_IROH`.
-//! `GOSSIP_ROUNDS` is the number of rounds of each kind, and `GOSSIP_ONLY` names the cases to run.
+//! `GOSSIP_ROUNDS` is the number of rounds of each kind, `GOSSIP_PAIRS` is the number of pairs that dial each other at the same
+//! moment, and `GOSSIP_ONLY` names the cases to run.
 
 mod group;
+mod inside;
 mod member;
 mod pairs;
+mod race;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,20 +21,38 @@ use tests::harness::table::Table;
 /// The number of rounds unless `GOSSIP_ROUNDS` says otherwise.
 const ROUNDS: usize = 3;
 
-/// A case: its name, and what it does with the peer and the number of rounds.
-type Case = (&'static str, fn(&Peer, usize) -> Result<Outcome>);
+/// The number of pairs unless `GOSSIP_PAIRS` says otherwise.
+const PAIRS: usize = 20;
 
-const CASES: [Case; 4] = [
-    ("both dial each other", |peer, rounds| {
-        pairs::run(peer, 2 * rounds)
+/// How often each case does what it does.
+struct Times {
+    rounds: usize,
+    pairs: usize,
+}
+
+/// A case: its name, and what it does with the peer.
+type Case = (&'static str, fn(&Peer, &Times) -> Result<Outcome>);
+
+const CASES: [Case; 6] = [
+    ("Bowline and iroh dial at once", |peer, times| {
+        race::with_bowline(peer, times.pairs)
     }),
-    ("4 + 4, Bowline first", |peer, rounds| {
-        steady(peer, rounds, false)
+    ("iroh and iroh dial at once", |peer, times| {
+        race::of_iroh(peer, times.pairs)
     }),
-    ("4 + 4, iroh first", |peer, rounds| {
-        steady(peer, rounds, true)
+    ("both dial each other at their start", |peer, times| {
+        pairs::run(peer, 2 * times.rounds)
     }),
-    ("4 + 4, one of each kind killed and replaced", churn),
+    ("4 + 4, Bowline first", |peer, times| {
+        steady(peer, times.rounds, false)
+    }),
+    ("4 + 4, iroh first", |peer, times| {
+        steady(peer, times.rounds, true)
+    }),
+    (
+        "4 + 4, one of each kind killed and replaced",
+        |peer, times| churn(peer, times.rounds),
+    ),
 ];
 
 /// Members that stay.
@@ -56,9 +77,15 @@ fn churn(peer: &Peer, rounds: usize) -> Result<Outcome> {
     Ok(outcome)
 }
 
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 fn main() -> ExitCode {
-    let rounds = std::env::var("GOSSIP_ROUNDS").ok();
-    let rounds = rounds.and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let times = Times {
+        rounds: number("GOSSIP_ROUNDS").unwrap_or(ROUNDS),
+        pairs: number("GOSSIP_PAIRS").unwrap_or(PAIRS),
+    };
     let only = std::env::var("GOSSIP_ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| name.contains(one));
     let mut table = Table::new(&[
@@ -68,17 +95,18 @@ fn main() -> ExitCode {
         "slowest",
         "seconds",
         "result",
+        "remark",
     ]);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let peer = Peer::from_env("iroh");
     for (name, run) in CASES.iter().filter(|(name, _)| wanted(name)) {
         let Some(peer) = &peer else {
             skipped += 1;
-            table.row([name, "", "", "", "", "skipped"].map(str::to_owned));
+            table.row([name, "", "", "", "", "skipped", ""].map(str::to_owned));
             continue;
         };
         let begun = Instant::now();
-        let outcome = run(peer, rounds);
+        let outcome = run(peer, &times);
         let seconds = format!("{:.1}", begun.elapsed().as_secs_f64());
         let (outcome, result) = match outcome {
             Ok(outcome) => (outcome, "ok"),
@@ -99,6 +127,7 @@ fn main() -> ExitCode {
             format!("{:.2} s", outcome.slowest.as_secs_f64()),
             seconds,
             result.to_owned(),
+            outcome.remark,
         ]);
     }
     println!("{table}");

@@ -27,6 +27,8 @@ pub(crate) struct Member {
     neighbours: BTreeSet<String>,
     /// The events about neighbours.
     pub(crate) changes: Vec<String>,
+    /// How many connections a process on iroh-gossip has accepted.
+    pub(crate) accepted: usize,
 }
 
 enum Run {
@@ -95,6 +97,7 @@ impl Member {
             heard: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             changes: Vec::new(),
+            accepted: 0,
         })
     }
 
@@ -130,6 +133,7 @@ impl Member {
             heard: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             changes: Vec::new(),
+            accepted: 0,
         })
     }
 
@@ -149,16 +153,19 @@ impl Member {
 
     /// Publishes a message.
     pub(crate) fn publish(&mut self, text: &str) -> Result<()> {
-        let name = &self.name;
-        let (process, line) = match &mut self.run {
-            Run::Bowline { publish, .. } => (publish, format!("{text}\n")),
-            Run::Iroh(process) => (process, format!("publish {text}\n")),
+        let written = match &mut self.run {
+            Run::Bowline { publish, .. } => write(publish, text),
+            Run::Iroh(process) => write(process, &format!("publish {text}")),
         };
-        let input = process.stdin().context("its standard input is closed")?;
-        let written = input
-            .write_all(line.as_bytes())
-            .and_then(|()| input.flush());
-        written.with_context(|| format!("{name} takes no message"))
+        written.with_context(|| format!("{} takes no message", self.name))
+    }
+
+    /// Makes a process on iroh-gossip join by another member.
+    pub(crate) fn join(&mut self, address: &str) -> Result<()> {
+        match &mut self.run {
+            Run::Iroh(process) => write(process, &format!("join {address}")),
+            Run::Bowline { .. } => bail!("a running node takes no further members"),
+        }
     }
 
     /// Reads what the member has printed so far.
@@ -176,6 +183,7 @@ impl Member {
         for event in events {
             match event.kind() {
                 "message" => *self.heard.entry(event.text("data").to_owned()).or_default() += 1,
+                "accepted" => self.accepted += 1,
                 kind @ ("neighbour_up" | "neighbour_down" | "lagged") => {
                     match (kind, endpoint(&event)) {
                         ("neighbour_up", Some(id)) => drop(self.neighbours.insert(id)),
@@ -235,6 +243,13 @@ impl Member {
             Run::Iroh(process) => process.stderr_tail(),
         }
     }
+}
+
+/// Writes a line to the standard input of a process.
+fn write(process: &mut Process, line: &str) -> Result<()> {
+    let input = process.stdin().context("its standard input is closed")?;
+    writeln!(input, "{line}")?;
+    Ok(input.flush()?)
 }
 
 /// The endpoint id of the peer in an event.

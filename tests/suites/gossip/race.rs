@@ -1,0 +1,259 @@
+//! Pairs whose ends dial each other at the same moment: a Bowline node and a process on iroh-gossip, and for comparison two
+//! processes on iroh-gossip.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::harness::Peer;
+use tests::harness::process::Deadline;
+use tokio::runtime::Runtime;
+
+use crate::group::Outcome;
+use crate::inside::Inside;
+use crate::member::{Member, Sent};
+
+/// How many messages each end publishes when it has a neighbour.
+const MESSAGES: usize = 20;
+
+/// How many pairs run at a time.
+const AT_A_TIME: usize = 4;
+
+/// How long the messages of a pair may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a pair is watched for the loss of a neighbour after its messages.
+const WATCHED: Duration = Duration::from_secs(1);
+
+/// How often the ends are asked what has happened.
+const POLL: Duration = Duration::from_micros(200);
+
+/// The ends do not dial at exactly the same moment. One dials first, and the other one up to four of these steps later.
+const STEP: Duration = Duration::from_micros(500);
+const STEPS: usize = 5;
+
+/// One end of a pair.
+enum End {
+    Bowline(Box<Inside>),
+    Iroh(Box<Member>),
+}
+
+/// What came of some pairs.
+#[derive(Debug, Default)]
+struct Figures {
+    pairs: usize,
+    /// Pairs in which each end has accepted a connection of the other one.
+    crossed: usize,
+    lost: usize,
+    doubled: usize,
+    /// How often an end has lost its neighbour.
+    downs: usize,
+    slowest: Duration,
+}
+
+/// Bowline and iroh: no message may be lost, and no neighbour.
+pub(crate) fn with_bowline(peer: &Peer, pairs: usize) -> Result<Outcome> {
+    let runtime = Runtime::new()?;
+    let figures = run(pairs, || {
+        let ours = Inside::start(runtime.handle())?;
+        let theirs = Member::iroh(peer, "iroh", &[])?;
+        Ok([End::Bowline(Box::new(ours)), End::Iroh(Box::new(theirs))])
+    })?;
+    let is_well = figures.lost + figures.doubled + figures.downs == 0;
+    ensure!(is_well, "{}", figures.remark());
+    ensure!(figures.crossed > 0, "the ends of no pair dialed at once");
+    Ok(figures.outcome())
+}
+
+/// Two processes on iroh-gossip. Whatever they lose is only told.
+pub(crate) fn of_iroh(peer: &Peer, pairs: usize) -> Result<Outcome> {
+    let figures = run(pairs, || {
+        let one = Member::iroh(peer, "one", &[])?;
+        let other = Member::iroh(peer, "other", &[])?;
+        Ok([one, other].map(|member| End::Iroh(Box::new(member))))
+    })?;
+    Ok(figures.outcome())
+}
+
+/// Runs pairs, some at a time.
+fn run(pairs: usize, start: impl Fn() -> Result<[End; 2]> + Sync) -> Result<Figures> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut figures = Figures::default();
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            if number >= pairs {
+                return anyhow::Ok(figures);
+            }
+            let pair = start().and_then(|ends| race(number, ends));
+            figures.add(&pair.with_context(|| format!("pair {number}"))?);
+        }
+    };
+    thread::scope(|scope| {
+        let workers = [(); AT_A_TIME].map(|()| scope.spawn(work));
+        let mut figures = Figures::default();
+        for worker in workers {
+            let done = worker.join().ok().context("a thread panicked")?;
+            figures.add(&done?);
+        }
+        Ok(figures)
+    })
+}
+
+/// Makes both ends dial, and waits for the messages.
+fn race(number: usize, mut ends: [End; 2]) -> Result<Figures> {
+    let addresses = [ends[0].address(), ends[1].address()];
+    let (first, steps) = (number % 2, number / 2 % STEPS);
+    let begun = Instant::now();
+    ends[first].join(&addresses[1 - first])?;
+    thread::sleep(STEP * u32::try_from(steps)?);
+    ends[1 - first].join(&addresses[first])?;
+
+    let (mut sent, mut has_sent) = (Vec::new(), [false; 2]);
+    let deadline = Deadline::within(PATIENCE);
+    let (all, mut missing) = (2 * MESSAGES, usize::MAX);
+    while missing > 0 && !deadline.left().is_zero() {
+        thread::sleep(POLL);
+        for (end, has_sent) in ends.iter_mut().zip(&mut has_sent) {
+            end.read();
+            if end.has_neighbour() && !*has_sent {
+                *has_sent = true;
+                sent.extend(end.publish_all()?);
+            }
+        }
+        let arriving = ends.iter().map(|end| end.missing(&sent));
+        missing = arriving.sum::<usize>() + all - sent.len();
+    }
+    let took = begun.elapsed();
+    thread::sleep(WATCHED);
+    ends.iter_mut().for_each(End::read);
+    let crossed = ends.iter().all(End::was_dialed);
+    Ok(Figures {
+        pairs: 1,
+        crossed: usize::from(crossed),
+        lost: missing,
+        doubled: ends.iter().map(End::doubled).sum(),
+        downs: ends.iter().map(End::downs).sum(),
+        slowest: took,
+    })
+}
+
+impl Figures {
+    fn add(&mut self, other: &Self) {
+        self.pairs += other.pairs;
+        self.crossed += other.crossed;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.downs += other.downs;
+        self.slowest = self.slowest.max(other.slowest);
+    }
+
+    fn remark(&self) -> String {
+        format!(
+            "{} of {} pairs had two connections; {} messages lost, {} doubled, {} times a neighbour lost",
+            self.crossed, self.pairs, self.lost, self.doubled, self.downs
+        )
+    }
+
+    fn outcome(&self) -> Outcome {
+        let messages = 2 * MESSAGES * self.pairs;
+        Outcome {
+            messages,
+            deliveries: messages - self.lost,
+            slowest: self.slowest,
+            remark: self.remark(),
+        }
+    }
+}
+
+impl End {
+    fn address(&self) -> String {
+        match self {
+            Self::Bowline(inside) => inside.address.clone(),
+            Self::Iroh(member) => member.address.clone(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Bowline(_) => "bowline",
+            Self::Iroh(member) => &member.name,
+        }
+    }
+
+    fn join(&mut self, address: &str) -> Result<()> {
+        match self {
+            Self::Bowline(inside) => inside.join(address),
+            Self::Iroh(member) => member.join(address),
+        }
+    }
+
+    /// Publishes all messages of this end. Returns the messages.
+    fn publish_all(&mut self) -> Result<Vec<Sent>> {
+        let by = self.name().to_owned();
+        let sent = (0..MESSAGES).map(|number| Sent {
+            text: format!("{number} of {by}"),
+            by: by.clone(),
+        });
+        let sent: Vec<Sent> = sent.collect();
+        for Sent { text, .. } in &sent {
+            match self {
+                Self::Bowline(inside) => inside.publish(text)?,
+                Self::Iroh(member) => member.publish(text)?,
+            }
+        }
+        Ok(sent)
+    }
+
+    fn read(&mut self) {
+        match self {
+            Self::Bowline(inside) => inside.read(),
+            Self::Iroh(member) => member.read(),
+        }
+    }
+
+    fn has_neighbour(&self) -> bool {
+        match self {
+            Self::Bowline(inside) => inside.ups > 0,
+            Self::Iroh(member) => member.has_neighbour(),
+        }
+    }
+
+    /// How many messages of the other end have not arrived.
+    fn missing(&self, sent: &[Sent]) -> usize {
+        match self {
+            Self::Bowline(inside) => {
+                let others = sent.iter().filter(|sent| sent.by != self.name());
+                let missing = others.filter(|sent| !inside.heard.contains_key(&sent.text));
+                missing.count()
+            }
+            Self::Iroh(member) => member.missing(sent).len(),
+        }
+    }
+
+    fn doubled(&self) -> usize {
+        match self {
+            Self::Bowline(inside) => inside.heard.values().filter(|count| **count > 1).count(),
+            Self::Iroh(member) => member.doubled().len(),
+        }
+    }
+
+    fn downs(&self) -> usize {
+        match self {
+            Self::Bowline(inside) => inside.downs,
+            Self::Iroh(member) => {
+                let changes = member.changes.iter();
+                let downs = changes.filter(|change| change.contains("neighbour_down"));
+                downs.count()
+            }
+        }
+    }
+
+    fn was_dialed(&self) -> bool {
+        match self {
+            Self::Bowline(inside) => inside.was_dialed(),
+            Self::Iroh(member) => member.accepted > 0,
+        }
+    }
+}
