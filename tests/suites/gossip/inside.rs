@@ -12,6 +12,7 @@ use crate::member::{PATIENCE, TOPIC};
 
 /// A member that has links to iroh peers only.
 pub(crate) struct Inside {
+    pub(crate) name: &'static str,
     runtime: Handle,
     node: Node,
     sender: Sender,
@@ -27,7 +28,7 @@ pub(crate) struct Inside {
 
 impl Inside {
     /// Starts a member that knows nobody.
-    pub(crate) fn start(runtime: &Handle) -> Result<Self> {
+    pub(crate) fn start(runtime: &Handle, name: &'static str) -> Result<Self> {
         let _within = runtime.enter();
         let node = Node::builder(Keypair::generate_ed25519()).build()?;
         node.listen_for_iroh(([127, 0, 0, 1], 0).into())?;
@@ -37,6 +38,7 @@ impl Inside {
         let subscription = node.subscribe(TopicId::from_name(TOPIC), [])?;
         let (sender, receiver) = subscription.split();
         Ok(Self {
+            name,
             runtime: runtime.clone(),
             node,
             sender,
@@ -83,6 +85,12 @@ impl Inside {
     pub(crate) fn was_dialed(&self) -> bool {
         let counters = self.node.gossip_counters();
         counters.opened > counters.dials.saturating_sub(counters.failed_dials)
+    }
+
+    /// How many links are open.
+    pub(crate) fn links(&self) -> u64 {
+        let counters = self.node.gossip_counters();
+        counters.opened.saturating_sub(counters.closed)
     }
 }
 

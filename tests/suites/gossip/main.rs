@@ -33,7 +33,10 @@ struct Times {
 /// A case: its name, and what it does with the peer.
 type Case = (&'static str, fn(&Peer, &Times) -> Result<Outcome>);
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
+    ("Bowline and Bowline dial at once", |_, times| {
+        race::of_bowline(times.pairs)
+    }),
     ("Bowline and iroh dial at once", |peer, times| {
         race::with_bowline(peer, times.pairs)
     }),
