@@ -5,12 +5,12 @@ use tests::harness::bench::{Area, Target};
 use crate::contender::Contender;
 use crate::load::{FOR_MEMORY, Outcome, Workload};
 
-/// The outcomes of one workload, in the order of the rounds.
-type Runs = Vec<(Contender, Outcome)>;
+/// The outcome of one workload.
+type Run = (Contender, Outcome);
 
 /// The outcomes of a contender that its medians are made of. A rival's runs in which messages were lost count only if there is no
 /// other run. Also gives whether the contender may set a target.
-fn runs_of(contender: Contender, runs: &Runs) -> (Vec<Outcome>, bool) {
+fn runs_of(contender: Contender, runs: &[Run]) -> (Vec<Outcome>, bool) {
     let own = runs.iter().filter(|(of, _)| *of == contender);
     let own: Vec<Outcome> = own.map(|(_, outcome)| *outcome).collect();
     let complete = own.iter().filter(|outcome| outcome.is_complete());
@@ -23,14 +23,14 @@ fn runs_of(contender: Contender, runs: &Runs) -> (Vec<Outcome>, bool) {
 }
 
 /// The target, unless it is a ratio to a contender that has lost messages in every run.
-fn target_of(contender: Contender, target: Target, runs: &Runs) -> Option<Target> {
+fn target_of(contender: Contender, target: Target, runs: &[Run]) -> Option<Target> {
     let is_ratio = matches!(target, Target::RatioAtLeast(_) | Target::RatioAtMost(_));
     let rival = contender.rival()?;
     (!is_ratio || runs_of(rival, runs).1).then_some(target)
 }
 
 /// The deliveries per second, or the delays.
-pub(crate) fn of(workload: &Workload, runs: &Runs) -> Area {
+pub(crate) fn of(workload: &Workload, runs: &[Run]) -> Area {
     let is_flood = workload.rate == 0;
     let unit = if is_flood { "deliveries/s" } else { "ms" };
     let mut area = Area::new(workload.name, unit);
@@ -57,7 +57,7 @@ pub(crate) fn of(workload: &Workload, runs: &Runs) -> Area {
 }
 
 /// The share of the messages that was delivered, in the worst round of each contender.
-pub(crate) fn shares(loads: &[(&Workload, Runs)]) -> Area {
+pub(crate) fn shares(loads: &[(&Workload, Vec<Run>)]) -> Area {
     let mut area = Area::new("delivered messages, in the worst round", "%");
     for (workload, runs) in loads {
         for contender in Contender::ALL {
@@ -77,7 +77,7 @@ pub(crate) fn shares(loads: &[(&Workload, Runs)]) -> Area {
 }
 
 /// The memory after one of the workloads.
-pub(crate) fn memory(loads: &[(&Workload, Runs)]) -> Area {
+pub(crate) fn memory(loads: &[(&Workload, Vec<Run>)]) -> Area {
     let mut area = Area::new("resident memory per member, all in turn, 1,000/s", "MiB");
     for (_, runs) in loads.iter().filter(|(of, _)| of.name == FOR_MEMORY) {
         for contender in Contender::ALL {

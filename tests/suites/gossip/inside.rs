@@ -10,6 +10,9 @@ use tokio::runtime::Handle;
 
 use crate::member::{PATIENCE, TOPIC};
 
+/// The suite takes events from time to time only.
+const CAPACITY: usize = 1 << 17;
+
 /// A member that has links to iroh peers only.
 pub(crate) struct Inside {
     pub(crate) name: &'static str,
@@ -35,7 +38,8 @@ impl Inside {
         let addresses = node.iroh_addresses();
         let address = addresses.first().context("the node has no iroh endpoint")?;
         let address = address.to_string();
-        let subscription = node.subscribe(TopicId::from_name(TOPIC), [])?;
+        let topic = TopicId::from_name(TOPIC);
+        let subscription = node.subscribe_with_capacity(topic, [], CAPACITY)?;
         let (sender, receiver) = subscription.split();
         Ok(Self {
             name,
@@ -64,6 +68,19 @@ impl Inside {
         let published = self.sender.publish(content, Instant::now() + PATIENCE);
         self.runtime.block_on(published)?;
         Ok(())
+    }
+
+    /// Publishes messages in a task. Each waits until it has room.
+    pub(crate) fn publish_all(&self, texts: Vec<String>) {
+        let sender = self.sender.clone();
+        self.runtime.spawn(async move {
+            for text in texts {
+                let until = Instant::now() + PATIENCE;
+                if let Err(error) = sender.publish(text, until).await {
+                    println!("a message was not published: {error}");
+                }
+            }
+        });
     }
 
     /// Takes what has happened so far.

@@ -2,8 +2,10 @@
 //!
 //! `cargo xtask integration gossip` runs the suite. It builds the peer on iroh-gossip and names its program in `PEER_IROH`.
 //! `GOSSIP_ROUNDS` is the number of rounds of each kind, `GOSSIP_PAIRS` is the number of pairs that dial each other at the same
-//! moment, and `GOSSIP_ONLY` names the cases to run.
+//! moment, `GOSSIP_BURST` is the number of messages of each end of a burst, and `GOSSIP_ONLY` names the cases to run.
 
+mod burst;
+mod end;
 mod group;
 mod inside;
 mod member;
@@ -24,16 +26,20 @@ const ROUNDS: usize = 3;
 /// The number of pairs unless `GOSSIP_PAIRS` says otherwise.
 const PAIRS: usize = 20;
 
+/// The number of messages of each end of a burst unless `GOSSIP_BURST` says otherwise.
+const BURST: usize = 3000;
+
 /// How often each case does what it does.
 struct Times {
     rounds: usize,
     pairs: usize,
+    burst: usize,
 }
 
 /// A case: its name, and what it does with the peer.
 type Case = (&'static str, fn(&Peer, &Times) -> Result<Outcome>);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     ("Bowline and Bowline dial at once", |_, times| {
         race::of_bowline(times.pairs)
     }),
@@ -42,6 +48,12 @@ const CASES: [Case; 7] = [
     }),
     ("iroh and iroh dial at once", |peer, times| {
         race::of_iroh(peer, times.pairs)
+    }),
+    ("Bowline and Bowline burst", |_, times| {
+        burst::of_bowline(times.burst)
+    }),
+    ("iroh and iroh burst", |peer, times| {
+        burst::of_iroh(peer, times.burst)
     }),
     ("both dial each other at their start", |peer, times| {
         pairs::run(peer, 2 * times.rounds)
@@ -88,6 +100,7 @@ fn main() -> ExitCode {
     let times = Times {
         rounds: number("GOSSIP_ROUNDS").unwrap_or(ROUNDS),
         pairs: number("GOSSIP_PAIRS").unwrap_or(PAIRS),
+        burst: number("GOSSIP_BURST").unwrap_or(BURST),
     };
     let only = std::env::var("GOSSIP_ONLY").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|one| name.contains(one));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::process::ChildStdin;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +16,9 @@ pub(crate) const TOPIC: &str = "interop";
 
 /// How long a start may take, and a message to all members.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A thread that publishes messages.
+pub(crate) type Publishing = JoinHandle<ChildStdin>;
 
 /// A running member.
 pub(crate) struct Member {
@@ -158,6 +163,22 @@ impl Member {
             Run::Iroh(process) => write(process, &format!("publish {text}")),
         };
         written.with_context(|| format!("{} takes no message", self.name))
+    }
+
+    /// Makes a process on iroh-gossip publish messages from a thread, since the process may stop reading. The thread gives back the
+    /// standard input.
+    pub(crate) fn publish_all(&mut self, texts: Vec<String>) -> Result<Publishing> {
+        let input = match &mut self.run {
+            Run::Iroh(process) => process.take_stdin(),
+            Run::Bowline { .. } => None,
+        };
+        let mut input = input.context("the member has no input for this")?;
+        Ok(thread::spawn(move || {
+            let mut texts = texts.iter();
+            // The process may have been ended meanwhile.
+            let _ = texts.try_for_each(|text| writeln!(input, "publish {text}"));
+            input
+        }))
     }
 
     /// Makes a process on iroh-gossip join by another member.

@@ -10,9 +10,9 @@ use tests::harness::Peer;
 use tests::harness::process::Deadline;
 use tokio::runtime::Runtime;
 
+use crate::end::End;
 use crate::group::Outcome;
-use crate::inside::Inside;
-use crate::member::{Member, Sent};
+use crate::member::Sent;
 
 /// How many messages each end publishes when it has a neighbour.
 const MESSAGES: usize = 20;
@@ -35,12 +35,6 @@ const POLL: Duration = Duration::from_micros(200);
 /// The ends do not dial at exactly the same moment. One dials first, and the other one up to four of these steps later.
 const STEP: Duration = Duration::from_micros(500);
 const STEPS: usize = 5;
-
-/// One end of a pair.
-enum End {
-    Bowline(Box<Inside>),
-    Iroh(Box<Member>),
-}
 
 /// What came of some pairs.
 #[derive(Debug, Default)]
@@ -76,9 +70,8 @@ pub(crate) fn of_bowline(pairs: usize) -> Result<Outcome> {
 pub(crate) fn with_bowline(peer: &Peer, pairs: usize) -> Result<Outcome> {
     let runtime = Runtime::new()?;
     let figures = run(pairs, || {
-        let ours = Inside::start(runtime.handle(), "bowline")?;
-        let theirs = Member::iroh(peer, "iroh", &[])?;
-        Ok([End::Bowline(Box::new(ours)), End::Iroh(Box::new(theirs))])
+        let ours = End::bowline(runtime.handle(), "bowline")?;
+        Ok([ours, End::iroh(peer, "iroh")?])
     })?;
     figures.checked()
 }
@@ -86,9 +79,7 @@ pub(crate) fn with_bowline(peer: &Peer, pairs: usize) -> Result<Outcome> {
 /// Two processes on iroh-gossip. Whatever they lose is only told.
 pub(crate) fn of_iroh(peer: &Peer, pairs: usize) -> Result<Outcome> {
     let figures = run(pairs, || {
-        let one = Member::iroh(peer, "one", &[])?;
-        let other = Member::iroh(peer, "other", &[])?;
-        Ok([one, other].map(|member| End::Iroh(Box::new(member))))
+        Ok([End::iroh(peer, "one")?, End::iroh(peer, "other")?])
     })?;
     Ok(figures.outcome())
 }
@@ -136,7 +127,7 @@ fn race(number: usize, mut ends: [End; 2]) -> Result<Figures> {
             end.read();
             if end.has_neighbour() && !*has_sent {
                 *has_sent = true;
-                sent.extend(end.publish_all()?);
+                sent.extend(publish(end)?);
             }
         }
         let arriving = ends.iter().map(|end| end.missing(&sent));
@@ -159,6 +150,18 @@ fn race(number: usize, mut ends: [End; 2]) -> Result<Figures> {
         downs: ends.iter().map(End::downs).sum(),
         slowest: took,
     })
+}
+
+/// Publishes the messages of an end. Returns the messages.
+fn publish(end: &mut End) -> Result<Vec<Sent>> {
+    let by = end.name().to_owned();
+    let sent = (0..MESSAGES).map(|number| Sent {
+        text: format!("{number} of {by}"),
+        by: by.clone(),
+    });
+    let sent: Vec<Sent> = sent.collect();
+    sent.iter().try_for_each(|sent| end.publish(&sent.text))?;
+    Ok(sent)
 }
 
 /// Whether both ends have one link. Only a pair of Bowline nodes is asked, because iroh closes no connection.
@@ -214,97 +217,6 @@ impl Figures {
             deliveries: messages - self.lost,
             slowest: self.slowest,
             remark: self.remark(),
-        }
-    }
-}
-
-impl End {
-    fn address(&self) -> String {
-        match self {
-            Self::Bowline(inside) => inside.address.clone(),
-            Self::Iroh(member) => member.address.clone(),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Bowline(inside) => inside.name,
-            Self::Iroh(member) => &member.name,
-        }
-    }
-
-    fn join(&mut self, address: &str) -> Result<()> {
-        match self {
-            Self::Bowline(inside) => inside.join(address),
-            Self::Iroh(member) => member.join(address),
-        }
-    }
-
-    /// Publishes all messages of this end. Returns the messages.
-    fn publish_all(&mut self) -> Result<Vec<Sent>> {
-        let by = self.name().to_owned();
-        let sent = (0..MESSAGES).map(|number| Sent {
-            text: format!("{number} of {by}"),
-            by: by.clone(),
-        });
-        let sent: Vec<Sent> = sent.collect();
-        for Sent { text, .. } in &sent {
-            match self {
-                Self::Bowline(inside) => inside.publish(text)?,
-                Self::Iroh(member) => member.publish(text)?,
-            }
-        }
-        Ok(sent)
-    }
-
-    fn read(&mut self) {
-        match self {
-            Self::Bowline(inside) => inside.read(),
-            Self::Iroh(member) => member.read(),
-        }
-    }
-
-    fn has_neighbour(&self) -> bool {
-        match self {
-            Self::Bowline(inside) => inside.ups > 0,
-            Self::Iroh(member) => member.has_neighbour(),
-        }
-    }
-
-    /// How many messages of the other end have not arrived.
-    fn missing(&self, sent: &[Sent]) -> usize {
-        match self {
-            Self::Bowline(inside) => {
-                let others = sent.iter().filter(|sent| sent.by != self.name());
-                let missing = others.filter(|sent| !inside.heard.contains_key(&sent.text));
-                missing.count()
-            }
-            Self::Iroh(member) => member.missing(sent).len(),
-        }
-    }
-
-    fn doubled(&self) -> usize {
-        match self {
-            Self::Bowline(inside) => inside.heard.values().filter(|count| **count > 1).count(),
-            Self::Iroh(member) => member.doubled().len(),
-        }
-    }
-
-    fn downs(&self) -> usize {
-        match self {
-            Self::Bowline(inside) => inside.downs,
-            Self::Iroh(member) => {
-                let changes = member.changes.iter();
-                let downs = changes.filter(|change| change.contains("neighbour_down"));
-                downs.count()
-            }
-        }
-    }
-
-    fn was_dialed(&self) -> bool {
-        match self {
-            Self::Bowline(inside) => inside.was_dialed(),
-            Self::Iroh(member) => member.accepted > 0,
         }
     }
 }

@@ -206,7 +206,7 @@ impl Tally {
         let (mut known, mut since) = (0, Instant::now());
         loop {
             let delivered = self.members.iter().map(|member| lock(member).messages);
-            let delivered = delivered.sum();
+            let delivered: u64 = delivered.sum();
             if delivered != known {
                 (known, since) = (delivered, Instant::now());
             }
