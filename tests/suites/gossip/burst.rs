@@ -1,34 +1,25 @@
 //! Two members that publish many messages at each other at the same time: two Bowline nodes, and for comparison two processes on
 //! iroh-gossip.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use tests::harness::Peer;
-use tests::harness::process::Deadline;
 use tokio::runtime::Runtime;
 
-use crate::end::End;
+use crate::end::{self, End};
 use crate::group::Outcome;
-use crate::member::{PATIENCE, Sent};
+use crate::member::Sent;
 
 /// How much of a message follows its number.
 const FILLER: usize = 1000;
-
-/// The messages that have not arrived count as lost when no message has arrived for this long.
-const QUIET: Duration = Duration::from_secs(10);
-
-/// How often the ends are asked what has happened.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Two Bowline nodes: all messages must arrive once.
 pub(crate) fn of_bowline(each: usize) -> Result<Outcome> {
     let runtime = Runtime::new()?;
     let start = |name| End::bowline(runtime.handle(), name);
     let outcome = run([start("one")?, start("other")?], each)?;
-    let is_complete = outcome.deliveries == outcome.messages;
-    ensure!(is_complete, "{}", outcome.remark);
+    ensure!(outcome.remark.is_empty(), "{}", outcome.remark);
     Ok(outcome)
 }
 
@@ -40,12 +31,7 @@ pub(crate) fn of_iroh(peer: &Peer, each: usize) -> Result<Outcome> {
 fn run(mut ends: [End; 2], each: usize) -> Result<Outcome> {
     let other = ends[1].address();
     ends[0].join(&other)?;
-    let deadline = Deadline::within(PATIENCE);
-    while !ends.iter().all(End::has_neighbour) {
-        ensure!(!deadline.left().is_zero(), "the ends are no neighbours");
-        thread::sleep(POLL);
-        ends.iter_mut().for_each(End::read);
-    }
+    end::until_joined(&mut ends)?;
     let sent: Vec<Sent> = ends.iter().flat_map(|end| messages(end, each)).collect();
     let begun = Instant::now();
     let mut publishing = Vec::new();
@@ -54,31 +40,25 @@ fn run(mut ends: [End; 2], each: usize) -> Result<Outcome> {
         let texts = own.map(|sent| sent.text.clone()).collect();
         publishing.push(end.publish_all(texts)?);
     }
-    let (mut missing, mut since) = (sent.len(), Instant::now());
-    while missing > 0 && since.elapsed() < QUIET {
-        thread::sleep(POLL);
-        ends.iter_mut().for_each(End::read);
-        let left: usize = ends.iter().map(|end| end.missing(&sent)).sum();
-        if left != missing {
-            (missing, since) = (left, Instant::now());
-        }
-    }
+    let (missing, last) = end::until_heard(&mut ends, &sent);
     let doubled: usize = ends.iter().map(End::doubled).sum();
-    ensure!(doubled == 0, "{doubled} messages were delivered twice");
-    let remark = match missing {
+    let remark = match missing + doubled {
         0 => String::new(),
-        _ => format!("{missing} of {} messages lost", sent.len()),
+        _ => format!(
+            "{missing} of {} messages lost, {doubled} doubled",
+            sent.len()
+        ),
     };
     Ok(Outcome {
         messages: sent.len(),
         deliveries: sent.len() - missing,
-        slowest: since - begun,
+        slowest: last - begun,
         remark,
     })
 }
 
-/// The messages of an end.
-fn messages(end: &End, each: usize) -> Vec<Sent> {
+/// As many messages of a member.
+pub(crate) fn messages(end: &End, each: usize) -> Vec<Sent> {
     let (by, filler) = (end.name(), "-".repeat(FILLER));
     let sent = (0..each).map(|number| Sent {
         text: format!("{number} of {by} {filler}"),

@@ -1,13 +1,24 @@
-//! One of two members of a topic: a Bowline node inside of the suite, or a process on iroh-gossip. They know nobody at first.
+//! A member of a topic that knows nobody at first: a Bowline node inside of the suite, or a process on iroh-gossip.
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
 use tests::harness::Peer;
+use tests::harness::process::Deadline;
 use tokio::runtime::Handle;
 
 use crate::inside::Inside;
-use crate::member::{Member, Publishing, Sent};
+use crate::member::{Member, PATIENCE, Publishing, Sent};
 
-/// One of two members.
+/// The messages that have not arrived count as lost when no message has arrived for this long.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How often the members are asked what has happened.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A member.
 pub(crate) enum End {
     Bowline(Box<Inside>),
     Iroh(Box<Member>),
@@ -15,7 +26,7 @@ pub(crate) enum End {
 
 impl End {
     /// A Bowline node inside of the suite.
-    pub(crate) fn bowline(runtime: &Handle, name: &'static str) -> Result<Self> {
+    pub(crate) fn bowline(runtime: &Handle, name: &str) -> Result<Self> {
         let inside = Inside::start(runtime, name)?;
         Ok(Self::Bowline(Box::new(inside)))
     }
@@ -35,7 +46,7 @@ impl End {
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Bowline(inside) => inside.name,
+            Self::Bowline(inside) => &inside.name,
             Self::Iroh(member) => &member.name,
         }
     }
@@ -73,6 +84,20 @@ impl End {
         }
     }
 
+    /// The endpoint id.
+    pub(crate) fn id(&self) -> String {
+        let address = self.address();
+        address.split('@').next().unwrap_or_default().to_owned()
+    }
+
+    /// The endpoint ids of its neighbours, according to itself.
+    pub(crate) fn neighbours(&self) -> BTreeSet<String> {
+        match self {
+            Self::Bowline(inside) => inside.neighbours(),
+            Self::Iroh(member) => member.neighbours.clone(),
+        }
+    }
+
     pub(crate) fn has_neighbour(&self) -> bool {
         match self {
             Self::Bowline(inside) => inside.ups > 0,
@@ -80,7 +105,15 @@ impl End {
         }
     }
 
-    /// How many messages of the other end have not arrived.
+    /// How many messages have arrived.
+    fn heard(&self) -> usize {
+        match self {
+            Self::Bowline(inside) => inside.heard.len(),
+            Self::Iroh(member) => member.heard.len(),
+        }
+    }
+
+    /// How many messages of others have not arrived.
     pub(crate) fn missing(&self, sent: &[Sent]) -> usize {
         match self {
             Self::Bowline(inside) => {
@@ -116,4 +149,33 @@ impl End {
             Self::Iroh(member) => member.accepted > 0,
         }
     }
+}
+
+/// Waits until each member has had a neighbour.
+pub(crate) fn until_joined(ends: &mut [End]) -> Result<()> {
+    let deadline = Deadline::within(PATIENCE);
+    while !ends.iter().all(End::has_neighbour) {
+        ensure!(!deadline.left().is_zero(), "a member has no neighbour");
+        thread::sleep(POLL);
+        ends.iter_mut().for_each(End::read);
+    }
+    Ok(())
+}
+
+/// Waits until these members have heard all messages of each other, or until nothing arrives any more. Returns the number of
+/// deliveries that are missing, and the time of the last delivery.
+pub(crate) fn until_heard(ends: &mut [End], sent: &[Sent]) -> (usize, Instant) {
+    let missing = |ends: &[End]| ends.iter().map(|end| end.missing(sent)).sum::<usize>();
+    let heard = |ends: &[End]| ends.iter().map(End::heard).sum::<usize>();
+    let enough = heard(ends) + missing(ends);
+    let (mut known, mut since) = (heard(ends), Instant::now());
+    while known < enough && since.elapsed() < QUIET {
+        thread::sleep(POLL);
+        ends.iter_mut().for_each(End::read);
+        let now = heard(ends);
+        if now != known {
+            (known, since) = (now, Instant::now());
+        }
+    }
+    (missing(ends), since)
 }

@@ -1,6 +1,6 @@
 //! A Bowline node inside of the suite, so that the suite chooses the moment of its dial.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ const CAPACITY: usize = 1 << 17;
 
 /// A member that has links to iroh peers only.
 pub(crate) struct Inside {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     runtime: Handle,
     node: Node,
     sender: Sender,
@@ -31,7 +31,7 @@ pub(crate) struct Inside {
 
 impl Inside {
     /// Starts a member that knows nobody.
-    pub(crate) fn start(runtime: &Handle, name: &'static str) -> Result<Self> {
+    pub(crate) fn start(runtime: &Handle, name: &str) -> Result<Self> {
         let _within = runtime.enter();
         let node = Node::builder(Keypair::generate_ed25519()).build()?;
         node.listen_for_iroh(([127, 0, 0, 1], 0).into())?;
@@ -42,7 +42,7 @@ impl Inside {
         let subscription = node.subscribe_with_capacity(topic, [], CAPACITY)?;
         let (sender, receiver) = subscription.split();
         Ok(Self {
-            name,
+            name: name.to_owned(),
             runtime: runtime.clone(),
             node,
             sender,
@@ -102,6 +102,12 @@ impl Inside {
     pub(crate) fn was_dialed(&self) -> bool {
         let counters = self.node.gossip_counters();
         counters.opened > counters.dials.saturating_sub(counters.failed_dials)
+    }
+
+    /// The endpoint ids of its neighbours.
+    pub(crate) fn neighbours(&self) -> BTreeSet<String> {
+        let neighbours = self.sender.neighbors();
+        neighbours.iter().map(ToString::to_string).collect()
     }
 
     /// How many links are open.

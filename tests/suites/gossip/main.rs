@@ -8,9 +8,11 @@ mod burst;
 mod end;
 mod group;
 mod inside;
+mod joins;
 mod member;
 mod pairs;
 mod race;
+mod stopped;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -39,7 +41,7 @@ struct Times {
 /// A case: its name, and what it does with the peer.
 type Case = (&'static str, fn(&Peer, &Times) -> Result<Outcome>);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 13] = [
     ("Bowline and Bowline dial at once", |_, times| {
         race::of_bowline(times.pairs)
     }),
@@ -54,6 +56,18 @@ const CASES: [Case; 9] = [
     }),
     ("iroh and iroh burst", |peer, times| {
         burst::of_iroh(peer, times.burst)
+    }),
+    ("15 Bowline nodes join one", |_, times| {
+        joins::of_bowline(times.rounds)
+    }),
+    ("15 iroh processes join one", |peer, times| {
+        joins::of_iroh(peer, times.rounds)
+    }),
+    ("Bowline and a stopped neighbour", |peer, times| {
+        stopped::with_bowline(peer, times.burst)
+    }),
+    ("iroh and a stopped neighbour", |peer, times| {
+        stopped::of_iroh(peer, times.burst)
     }),
     ("both dial each other at their start", |peer, times| {
         pairs::run(peer, 2 * times.rounds)

@@ -27,9 +27,9 @@ pub(crate) struct Member {
     /// `ENDPOINT_ID@IP:PORT`.
     pub(crate) address: String,
     /// How often each message was heard.
-    heard: BTreeMap<String, usize>,
+    pub(crate) heard: BTreeMap<String, usize>,
     /// The endpoint ids of its neighbours, according to itself.
-    neighbours: BTreeSet<String>,
+    pub(crate) neighbours: BTreeSet<String>,
     /// The events about neighbours.
     pub(crate) changes: Vec<String>,
     /// How many connections a process on iroh-gossip has accepted.
@@ -245,6 +245,14 @@ impl Member {
     pub(crate) fn has_neighbour(&self) -> bool {
         let mut changes = self.changes.iter();
         changes.any(|change| change.contains("neighbour_up"))
+    }
+
+    /// Stops a process on iroh-gossip, so that it reads nothing any more.
+    pub(crate) fn stop(&self) -> Result<()> {
+        match &self.run {
+            Run::Iroh(process) => process.signal(Signal::STOP),
+            Run::Bowline { .. } => bail!("a node has more than one process"),
+        }
     }
 
     /// Kills the member with SIGKILL.
