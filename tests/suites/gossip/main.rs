@@ -9,7 +9,9 @@ mod end;
 mod group;
 mod inside;
 mod joins;
+mod late;
 mod member;
+mod oversized;
 mod pairs;
 mod race;
 mod stopped;
@@ -41,7 +43,7 @@ struct Times {
 /// A case: its name, and what it does with the peer.
 type Case = (&'static str, fn(&Peer, &Times) -> Result<Outcome>);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 17] = [
     ("Bowline and Bowline dial at once", |_, times| {
         race::of_bowline(times.pairs)
     }),
@@ -68,6 +70,16 @@ const CASES: [Case; 13] = [
     }),
     ("iroh and a stopped neighbour", |peer, times| {
         stopped::of_iroh(peer, times.burst)
+    }),
+    ("Bowline whose first dial fails", |peer, _| {
+        late::of_bowline(peer)
+    }),
+    ("iroh whose first dial fails", |peer, _| late::of_iroh(peer)),
+    ("Bowline and a message that is too long", |_, _| {
+        oversized::of_bowline()
+    }),
+    ("iroh and a message that is too long", |peer, _| {
+        oversized::of_iroh(peer)
     }),
     ("both dial each other at their start", |peer, times| {
         pairs::run(peer, 2 * times.rounds)
