@@ -1,6 +1,7 @@
 //! The outcomes of loads as areas of the report.
 
 use tests::harness::bench::{Area, Target};
+use tests::harness::complete::complete_or_all;
 
 use crate::contender::Contender;
 use crate::load::{FOR_MEMORY, Outcome, Workload};
@@ -8,17 +9,14 @@ use crate::load::{FOR_MEMORY, Outcome, Workload};
 /// The outcome of one workload.
 type Run = (Contender, Outcome);
 
-/// The outcomes of a contender that its medians are made of. A rival's runs in which messages were lost count only if there is no
-/// other run. Also gives whether the contender may set a target.
-fn runs_of(contender: Contender, runs: &[Run]) -> (Vec<Outcome>, bool) {
+/// The outcomes that the figures of a contender are made of. Also gives whether the contender may set a target. All runs of Bowline
+/// count.
+fn outcomes_of(contender: Contender, runs: &[Run]) -> (Vec<Outcome>, bool) {
     let own = runs.iter().filter(|(of, _)| *of == contender);
     let own: Vec<Outcome> = own.map(|(_, outcome)| *outcome).collect();
-    let complete = own.iter().filter(|outcome| outcome.is_complete());
-    let complete: Vec<Outcome> = complete.copied().collect();
-    let sets_target = !complete.is_empty();
     match contender.rival() {
-        None if sets_target => (complete, true),
-        _ => (own, sets_target),
+        None => complete_or_all(own, Outcome::is_complete),
+        Some(_) => (own, false),
     }
 }
 
@@ -26,7 +24,7 @@ fn runs_of(contender: Contender, runs: &[Run]) -> (Vec<Outcome>, bool) {
 fn target_of(contender: Contender, target: Target, runs: &[Run]) -> Option<Target> {
     let is_ratio = matches!(target, Target::RatioAtLeast(_) | Target::RatioAtMost(_));
     let rival = contender.rival()?;
-    (!is_ratio || runs_of(rival, runs).1).then_some(target)
+    (!is_ratio || outcomes_of(rival, runs).1).then_some(target)
 }
 
 /// The deliveries per second, or the delays.
@@ -36,7 +34,7 @@ pub(crate) fn of(workload: &Workload, runs: &[Run]) -> Area {
     let mut area = Area::new(workload.name, unit);
     for contender in Contender::ALL {
         let target = target_of(contender, workload.target, runs);
-        for outcome in runs_of(contender, runs).0 {
+        for outcome in outcomes_of(contender, runs).0 {
             let notes = [
                 ("published_per_second", outcome.published),
                 ("share", outcome.share),
@@ -82,7 +80,7 @@ pub(crate) fn memory(loads: &[(&Workload, Vec<Run>)]) -> Area {
     for (_, runs) in loads.iter().filter(|(of, _)| of.name == FOR_MEMORY) {
         for contender in Contender::ALL {
             let target = target_of(contender, Target::RatioAtMost(0.25), runs);
-            for outcome in runs_of(contender, runs).0 {
+            for outcome in outcomes_of(contender, runs).0 {
                 let entry = contender.entry("", target);
                 area.add(entry, outcome.resident, &[("peak", outcome.peak)]);
             }
