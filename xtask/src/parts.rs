@@ -126,17 +126,11 @@ impl Part {
         let folder = format!("tests/peers/{}", self.name());
         let place = step::root().join(&folder);
         match self {
-            Self::Rust => {
+            Self::Rust | Self::Iroh => {
                 let mut cargo = step::program("cargo", &folder);
                 step::share_target_folder(&mut cargo)?;
                 let built = step::build(cargo.args(["build", "--release", "--locked"]))?;
-                step::executable(&built, "rust-peer")
-            }
-            Self::Iroh => {
-                let mut cargo = step::program("cargo", &folder);
-                step::share_target_folder(&mut cargo)?;
-                let built = step::build(cargo.args(["build", "--locked"]))?;
-                step::executable(&built, "iroh-peer")
+                step::executable(&built, &format!("{}-peer", self.name()))
             }
             Self::Go => {
                 step::succeed(step::program("go", &folder).args(["build", "-o", "go-peer", "."]))?;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bowline;
 pub mod bulk;
+pub mod complete;
 pub mod forwarder;
 pub mod peers;
 pub mod percentile;

@@ -38,6 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) deliveries: usize,
     /// How long the slowest round of messages took to reach all members.
     pub(crate) slowest: Duration,
+    /// What else is to be told.
+    pub(crate) remark: String,
 }
 
 impl<'a> Group<'a> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::process::ChildStdin;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +17,9 @@ pub(crate) const TOPIC: &str = "interop";
 /// How long a start may take, and a message to all members.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// A thread that publishes messages.
+pub(crate) type Publishing = JoinHandle<ChildStdin>;
+
 /// A running member.
 pub(crate) struct Member {
     pub(crate) name: String,
@@ -22,11 +27,13 @@ pub(crate) struct Member {
     /// `ENDPOINT_ID@IP:PORT`.
     pub(crate) address: String,
     /// How often each message was heard.
-    heard: BTreeMap<String, usize>,
+    pub(crate) heard: BTreeMap<String, usize>,
     /// The endpoint ids of its neighbours, according to itself.
-    neighbours: BTreeSet<String>,
+    pub(crate) neighbours: BTreeSet<String>,
     /// The events about neighbours.
     pub(crate) changes: Vec<String>,
+    /// How many connections a process on iroh-gossip has accepted.
+    pub(crate) accepted: usize,
 }
 
 enum Run {
@@ -95,6 +102,7 @@ impl Member {
             heard: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             changes: Vec::new(),
+            accepted: 0,
         })
     }
 
@@ -130,6 +138,7 @@ impl Member {
             heard: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             changes: Vec::new(),
+            accepted: 0,
         })
     }
 
@@ -149,16 +158,35 @@ impl Member {
 
     /// Publishes a message.
     pub(crate) fn publish(&mut self, text: &str) -> Result<()> {
-        let name = &self.name;
-        let (process, line) = match &mut self.run {
-            Run::Bowline { publish, .. } => (publish, format!("{text}\n")),
-            Run::Iroh(process) => (process, format!("publish {text}\n")),
+        let written = match &mut self.run {
+            Run::Bowline { publish, .. } => write(publish, text),
+            Run::Iroh(process) => write(process, &format!("publish {text}")),
         };
-        let input = process.stdin().context("its standard input is closed")?;
-        let written = input
-            .write_all(line.as_bytes())
-            .and_then(|()| input.flush());
-        written.with_context(|| format!("{name} takes no message"))
+        written.with_context(|| format!("{} takes no message", self.name))
+    }
+
+    /// Makes a process on iroh-gossip publish messages from a thread, since the process may stop reading. The thread gives back the
+    /// standard input.
+    pub(crate) fn publish_all(&mut self, texts: Vec<String>) -> Result<Publishing> {
+        let input = match &mut self.run {
+            Run::Iroh(process) => process.take_stdin(),
+            Run::Bowline { .. } => None,
+        };
+        let mut input = input.context("the member has no input for this")?;
+        Ok(thread::spawn(move || {
+            let mut texts = texts.iter();
+            // The process may have been ended meanwhile.
+            let _ = texts.try_for_each(|text| writeln!(input, "publish {text}"));
+            input
+        }))
+    }
+
+    /// Makes a process on iroh-gossip join by another member.
+    pub(crate) fn join(&mut self, address: &str) -> Result<()> {
+        match &mut self.run {
+            Run::Iroh(process) => write(process, &format!("join {address}")),
+            Run::Bowline { .. } => bail!("a running node takes no further members"),
+        }
     }
 
     /// Reads what the member has printed so far.
@@ -176,6 +204,7 @@ impl Member {
         for event in events {
             match event.kind() {
                 "message" => *self.heard.entry(event.text("data").to_owned()).or_default() += 1,
+                "accepted" => self.accepted += 1,
                 kind @ ("neighbour_up" | "neighbour_down" | "lagged") => {
                     match (kind, endpoint(&event)) {
                         ("neighbour_up", Some(id)) => drop(self.neighbours.insert(id)),
@@ -218,6 +247,14 @@ impl Member {
         changes.any(|change| change.contains("neighbour_up"))
     }
 
+    /// Stops a process on iroh-gossip, so that it reads nothing any more.
+    pub(crate) fn stop(&self) -> Result<()> {
+        match &self.run {
+            Run::Iroh(process) => process.signal(Signal::STOP),
+            Run::Bowline { .. } => bail!("a node has more than one process"),
+        }
+    }
+
     /// Kills the member with SIGKILL.
     pub(crate) fn kill(self) -> Result<()> {
         match &self.run {
@@ -235,6 +272,13 @@ impl Member {
             Run::Iroh(process) => process.stderr_tail(),
         }
     }
+}
+
+/// Writes a line to the standard input of a process.
+fn write(process: &mut Process, line: &str) -> Result<()> {
+    let input = process.stdin().context("its standard input is closed")?;
+    writeln!(input, "{line}")?;
+    Ok(input.flush()?)
 }
 
 /// The endpoint id of the peer in an event.

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Bowline and other implementations in turn, in one run. One file per area.
 
 mod dial;
+mod gossip;
 mod kademlia;
 mod rejoin;
 mod relay;
@@ -37,6 +38,7 @@ enum BenchArea {
     Relay,
     Rejoin,
     Kademlia,
+    Gossip,
 }
 
 impl Options {
@@ -71,6 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             BenchArea::Relay => relay::run(&options.flags())?,
             BenchArea::Rejoin => rejoin::run(&options.flags())?,
             BenchArea::Kademlia => kademlia::run(&options.flags())?,
+            BenchArea::Gossip => gossip::run(&options.flags())?,
         }
     }
     Ok(())

@@ -1,3 +1,5 @@
+mod departures;
+
 use super::*;
 
 const ME: u32 = 0;

@@ -4,6 +4,7 @@
 
 mod attacker;
 mod bursts;
+mod expected;
 mod hostile;
 mod race;
 mod streams;

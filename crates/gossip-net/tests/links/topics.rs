@@ -84,6 +84,8 @@ async fn a_message_of_the_longest_length_is_published_and_a_longer_or_repeated_o
         second.publish(vec![7; 4058], after(1.0)).await,
         Err(too_large)
     );
+    assert_eq!(second.publish("short", after(1.0)).await, Ok(1));
+    assert_eq!(message(&mut first).await.content, "short");
     assert_eq!(
         second.publish(longest.clone(), after(1.0)).await,
         Err(PublishError::Duplicate)

@@ -1,5 +1,8 @@
 //! A foreign peer on iroh-gossip: a member of one topic that publishes the lines of its standard input and prints what happens, as
-//! one JSON object per line.
+//! one JSON object per line. With a command, it is the counterpart of a benchmark instead.
+
+mod bench_gossip;
+mod endpoint;
 
 use std::{
     io::{self, Write},
@@ -10,15 +13,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use futures::StreamExt;
-use iroh::{
-    Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, address_lookup::memory::MemoryLookup,
-    endpoint::presets, protocol::Router,
-};
+use iroh::{EndpointId, SecretKey, address_lookup::memory::MemoryLookup};
 use iroh_gossip::{
     api::{Event, GossipReceiver, GossipSender},
-    net::{GOSSIP_ALPN, Gossip},
     proto::TopicId,
 };
 use serde_json::{Value, json};
@@ -33,10 +32,32 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A member of a topic on iroh-gossip that prints what happens as one JSON object per line
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    member: MemberArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run members of a topic, and carry out the lines of standard input
+    BenchGossipMembers {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: usize,
+        /// A member in another process through which all members join
+        #[arg(long, value_name = "ENDPOINT_ID@IP:PORT")]
+        join: Option<Peer>,
+    },
+}
+
+#[derive(Args)]
+struct MemberArgs {
     /// The name of the topic, or its id as 64 hexadecimal digits
-    #[arg(long, value_name = "NAME")]
-    topic: String,
+    #[arg(long, value_name = "NAME", required = true)]
+    topic: Option<String>,
     /// Join the topic through this member; repeatable
     #[arg(long, value_name = "ENDPOINT_ID@IP:PORT")]
     peer: Vec<Peer>,
@@ -69,7 +90,14 @@ impl FromStr for Peer {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::BenchGossipMembers { count, join }) => {
+            bench_gossip::members(count, join).await
+        }
+        None => run(cli.member).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&json!({"event": "error", "message": format!("{error:#}")}));
@@ -78,33 +106,20 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<()> {
-    let key = match cli.key_seed {
+async fn run(args: MemberArgs) -> Result<()> {
+    let name = args.topic.context("--topic is missing")?;
+    let key = match args.key_seed {
         Some(seed) => SecretKey::from_bytes(&[seed; 32]),
         None => SecretKey::generate(),
     };
     let known = MemoryLookup::new();
-    let endpoint = Endpoint::builder(presets::Minimal)
-        .secret_key(key)
-        .relay_mode(RelayMode::Disabled)
-        .clear_ip_transports()
-        .address_lookup(known.clone())
-        .bind_addr(cli.addr)?
-        .bind()
-        .await?;
-    let gossip = Gossip::builder().spawn(endpoint.clone());
-    let router = Router::builder(endpoint.clone())
-        .accept(GOSSIP_ALPN, gossip.clone())
-        .spawn();
-    let address = endpoint.bound_sockets().into_iter().next();
-    let address = address.context("the endpoint has no socket")?;
-    let id = endpoint.id();
-    say(
-        &json!({"event": "ready", "endpoint_id": id.to_string(), "address": format!("{id}@{address}")}),
-    );
+    let member = endpoint::Member::start(key, args.addr, &known).await?;
+    let (id, address) = (member.id, member.name());
+    say(&json!({"event": "ready", "endpoint_id": id.to_string(), "address": address}));
+    let router = member.serve();
 
-    let ids = cli.peer.iter().map(|peer| learn(&known, peer)).collect();
-    let subscription = gossip.subscribe(topic(&cli.topic), ids).await?;
+    let ids = args.peer.iter().map(|peer| learn(&known, peer)).collect();
+    let subscription = member.gossip.subscribe(topic(&name), ids).await?;
     let (sender, receiver) = subscription.split();
     tokio::select! {
         ended = publish(&sender, &known) => ended?,
@@ -118,7 +133,7 @@ async fn run(cli: Cli) -> Result<()> {
 
 /// Remembers the address of a member.
 fn learn(known: &MemoryLookup, peer: &Peer) -> EndpointId {
-    known.add_endpoint_info(EndpointAddr::new(peer.id).with_ip_addr(peer.address));
+    endpoint::learn(known, peer.id, peer.address);
     peer.id
 }
 

@@ -2,6 +2,7 @@
 //! the benchmarks (`serve`, `bulk`, `connects` and the commands that begin with `bench`).
 
 mod bench;
+mod bench_gossip;
 mod bench_kad;
 mod bench_kad_network;
 mod bench_rejoin;
@@ -141,6 +142,15 @@ enum Command {
         #[arg(long, value_name = "N")]
         lookups: u64,
     },
+    /// Run members of a gossipsub topic, and carry out the lines of standard input
+    BenchGossipMembers {
+        /// How many
+        #[arg(long, value_name = "N")]
+        count: usize,
+        /// A member in another process; repeatable
+        #[arg(long, value_name = "MULTIADDR")]
+        join: Vec<Multiaddr>,
+    },
     /// Measure how long it takes until some of these peers are connected and identified
     BenchJoin {
         #[arg(value_name = "MULTIADDR")]
@@ -201,6 +211,7 @@ async fn main() -> ExitCode {
         Command::BenchKadClient { servers } => bench_kad::client(servers).await,
         Command::BenchKadTable { tables, peers } => bench_kad::table(tables, peers),
         Command::BenchKadNetwork { nodes, lookups } => bench_kad_network::run(nodes, lookups).await,
+        Command::BenchGossipMembers { count, join } => bench_gossip::members(count, join).await,
         Command::BenchServers { count, node } => bench_rejoin::servers(&node, count).await,
         Command::BenchJoin {
             peers,
