@@ -84,7 +84,8 @@ async fn the_header_of_a_stream_and_its_first_frame_are_written_at_once() {
     let noting = Builder::new(id(1), 1, Config::default(), Arc::new(links)).spawn();
     let other = node(&network, 0, Config::default());
     let mut waiting = other.subscribe(topic(), &[]).unwrap();
-    let joining = noting.subscribe_and_join(topic(), &[info(0)], after(5.0));
+    let named = [info(0)];
+    let joining = noting.subscribe_and_join(topic(), &named, after(5.0));
     let joined = joining.await.unwrap();
     joined.publish("hello", after(1.0)).await.unwrap();
     assert_eq!(message(&mut waiting).await.content, "hello");
