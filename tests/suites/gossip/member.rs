@@ -38,7 +38,7 @@ pub(crate) struct Member {
 
 enum Run {
     Bowline {
-        up: Up,
+        up: Box<Up>,
         sub: Process,
         publish: Process,
         _home: Home,
@@ -93,7 +93,7 @@ impl Member {
         Ok(Self {
             name: name.to_owned(),
             run: Run::Bowline {
-                up,
+                up: Box::new(up),
                 sub,
                 publish,
                 _home: home,

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::end::End;
 use crate::group::Outcome;
+use crate::inside::Inside;
 use crate::member::Sent;
 
 /// How many messages each end publishes when it has a neighbour.
