@@ -7,18 +7,18 @@ use bootstrap::kad::{
 };
 
 use crate::{
-    lone::{Lone, address},
+    lone::{Lone, Sent, address},
     network::*,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn key(name: &str) -> Vec<u8> {
+pub(crate) fn key(name: &str) -> Vec<u8> {
     format!("/v/{name}").into_bytes()
 }
 
 /// A node that rarely looks itself up, so that nearly all requests belong to the queries of the test.
-fn rare() -> KadConfig {
+pub(crate) fn rare() -> KadConfig {
     config().with_refresh(HOUR).with_bucket_refresh(24 * HOUR)
 }
 
@@ -304,6 +304,28 @@ fn a_node_that_knows_no_peer_returns_its_own_value_at_once() {
         panic!("{:?}", lone.done)
     };
     assert_eq!((*done, &record.value[..], *holders), (get, &b"1"[..], 1));
+}
+
+#[test]
+fn a_value_that_was_put_while_no_peer_was_known_is_sent_ten_minutes_later() {
+    let mut lone = Lone::new(config());
+    lone.with(|kad, now| kad.put(now, key("a"), b"v".to_vec()))
+        .unwrap();
+    lone.pass(60 * SECOND);
+    let is_over = matches!(&lone.done[..], [(_, Err(QueryError::NoPeers(_)))]);
+    assert!(is_over, "{:?}", lone.done);
+    lone.answers = true;
+    (0..6).for_each(|peer| lone.connect(peer, address(peer)));
+    lone.answers = false;
+    let sent = (1..700).find(|_| {
+        lone.pass(SECOND);
+        while lone.answer(|sent| !sent.is_put()) > 0 {}
+        lone.open.iter().any(Sent::is_put)
+    });
+    assert!(
+        sent.is_some_and(|second| (590..=601).contains(&second)),
+        "{sent:?}"
+    );
 }
 
 #[test]
