@@ -246,3 +246,61 @@ async fn a_query_ends_with_its_future_its_deadline_and_its_node() {
     let after = lonely.get_value(KEY.to_vec(), soon()).await;
     assert_eq!(after, Err(DhtError::ShutDown));
 }
+
+/// A live connection to a server. The DHT may close it at any time.
+async fn reach(client: &Node, peer: PeerId) -> Connection {
+    loop {
+        client.find_peer(peer, soon()).await.unwrap();
+        let connection = client.connection(peer);
+        if let Some(live) = connection.filter(|one| !one.is_closed()) {
+            return live;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_dht_closes_no_connection_that_the_host_uses_or_protects() {
+    const ECHO: &str = "/test/echo/1.0.0";
+    let (nodes, at) = network(8).await;
+    let mut streams = nodes[6].handle(ECHO, 8).unwrap();
+    let echo = tokio::spawn(async move {
+        while let Some(mut incoming) = streams.next().await {
+            tokio::spawn(async move {
+                while let Ok(byte) = incoming.stream.read_u8().await {
+                    incoming.stream.write_u8(byte).await.unwrap();
+                    incoming.stream.flush().await.unwrap();
+                }
+            });
+        }
+    });
+    let client = node(dht(Mode::Client).with_max_connections(2), &[at], 1);
+    until("the table is full", || peers(&client) == 8).await;
+
+    let [protected, used] = [nodes[5].peer_id(), nodes[6].peer_id()];
+    let _protection = client.protect(protected);
+    let held = tokio::time::timeout(Duration::from_secs(20), async {
+        let kept = reach(&client, protected).await;
+        loop {
+            let in_use = reach(&client, used).await;
+            if let Ok((_, stream)) = in_use.open(&[ECHO]).await {
+                break (kept, in_use, stream);
+            }
+        }
+    });
+    let (kept, in_use, mut stream) = held.await.unwrap();
+    for _ in 0..3 {
+        for node in &nodes {
+            client.find_peer(node.peer_id(), soon()).await.unwrap();
+        }
+    }
+    // `rejoin` has opened one more connection.
+    until("the others are closed", || client.connections().len() <= 3).await;
+    assert!(!kept.is_closed() && !in_use.is_closed());
+    stream.write_u8(7).await.unwrap();
+    stream.flush().await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), stream.read_u8());
+    assert_eq!(answer.await.unwrap().unwrap(), 7);
+    echo.abort();
+    client.shutdown().await;
+    end(nodes).await;
+}
