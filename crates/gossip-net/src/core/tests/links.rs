@@ -88,3 +88,22 @@ fn a_peer_with_another_link_has_closed_the_link_whose_stream_cannot_be_written()
     assert_eq!(node.closed, [LinkId(2)]);
     assert_eq!(node.core.neighbors(&OTHER), [id(1)]);
 }
+
+#[test]
+fn what_was_sent_over_a_replaced_link_that_closes_is_announced_over_the_other_link() {
+    let mut node = Node::with_neighbours(1);
+    node.publish(true).unwrap();
+    assert!(!node.sent(1).is_empty());
+    node.up(2, id(1), id(1), LinkProtocol::Bowline);
+    assert_eq!(node.core.current_link(&id(1)), Some(LinkId(2)));
+    node.core.handle_link_closed(node.now, LinkId(1));
+    node.now += Duration::from_millis(5);
+    node.core.handle_timeout(node.now);
+    node.settle();
+    let sent = node.sent(2);
+    let announced = sent.iter().filter_map(|message| match message {
+        Message::Gossip(crate::wire::Gossip::IHave(ids)) => Some(ids.len()),
+        _ => None,
+    });
+    assert_eq!(announced.sum::<usize>(), 1, "{sent:?}");
+}

@@ -264,12 +264,10 @@ async fn the_dht_closes_no_connection_that_the_host_uses_or_protects() {
     let (nodes, at) = network(8).await;
     let mut streams = nodes[6].handle(ECHO, 8).unwrap();
     let echo = tokio::spawn(async move {
-        while let Some(mut incoming) = streams.next().await {
+        while let Some(incoming) = streams.next().await {
             tokio::spawn(async move {
-                while let Ok(byte) = incoming.stream.read_u8().await {
-                    incoming.stream.write_u8(byte).await.unwrap();
-                    incoming.stream.flush().await.unwrap();
-                }
+                let (mut reader, mut writer) = tokio::io::split(incoming.stream);
+                tokio::io::copy(&mut reader, &mut writer).await
             });
         }
     });
