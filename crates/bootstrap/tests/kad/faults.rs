@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bootstrap::kad::{
-    KadConfig, Key, Outcome, PeerInfo, Preset, QueryError, QueryId, Request, Response,
+    KadConfig, Key, Outcome, PeerInfo, Preset, QueryError, QueryId, Record, Request, Response,
 };
 
 use crate::{
@@ -326,6 +326,24 @@ fn a_value_that_was_put_while_no_peer_was_known_is_sent_ten_minutes_later() {
         sent.is_some_and(|second| (590..=601).contains(&second)),
         "{sent:?}"
     );
+}
+
+#[test]
+fn values_and_providers_that_have_expired_leave_the_store() {
+    let mut lone = Lone::new(config().with_expiry(60 * SECOND));
+    let record = Record::new(key("a"), b"v".to_vec());
+    let add = Request::AddProvider {
+        key: b"cid".to_vec(),
+        providers: vec![PeerInfo::new(Id(7), vec![address(7)])],
+    };
+    for request in [Request::PutValue { record }, add] {
+        lone.with(|kad, now| kad.handle_request(now, &Id(7), Some(&address(7)), request));
+    }
+    for (seconds, kept) in [(59, 1), (32, 0)] {
+        lone.pass(seconds * SECOND);
+        let status = lone.kad.status(lone.now);
+        assert_eq!((status.values, status.providers), (kept, kept));
+    }
 }
 
 #[test]

@@ -107,3 +107,20 @@ fn what_was_sent_over_a_replaced_link_that_closes_is_announced_over_the_other_li
     });
     assert_eq!(announced.sum::<usize>(), 1, "{sent:?}");
 }
+
+#[test]
+fn a_link_closes_after_32_invalid_messages_in_a_row_and_a_valid_one_ends_the_row() {
+    let mut node = Node::with_neighbours(2);
+    let invalid = |node: &mut Node, count| {
+        for _ in 0..count {
+            node.core.handle_invalid(node.now, LinkId(1));
+        }
+        node.settle();
+    };
+    invalid(&mut node, 31);
+    node.hear(1, Message::Gossip(crate::wire::Gossip::Prune));
+    invalid(&mut node, 31);
+    assert_eq!(node.closed, []);
+    invalid(&mut node, 1);
+    assert_eq!(node.closed, [LinkId(1)]);
+}

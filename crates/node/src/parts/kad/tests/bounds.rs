@@ -302,3 +302,46 @@ async fn the_dht_closes_no_connection_that_the_host_uses_or_protects() {
     client.shutdown().await;
     end(nodes).await;
 }
+
+/// A server, and a client whose table has only this server.
+async fn pair() -> [Node; 2] {
+    let server = node(dht(Mode::Server), &[], 8);
+    let at = listen(&server).await;
+    let client = node(dht(Mode::Client), &[at], 1);
+    until("the server is in the table", || peers(&client) == 1).await;
+    [server, client]
+}
+
+fn has_asked_one<T>(result: &Result<T, DhtError>) -> bool {
+    matches!(
+        result,
+        Err(DhtError::Query(QueryError::NotFound { asked: 1 }))
+    )
+}
+
+#[tokio::test]
+async fn a_server_whose_connection_was_quiet_is_asked_again_when_it_is_heard() {
+    let [server, client] = pair().await;
+    let connection = client.connection(server.peer_id()).unwrap();
+    let now = std::time::Instant::now();
+    let quiet = connection.clone();
+    part(&client).handle(now, &Change::Quiet { connection: quiet });
+    let until = Instant::now() + Duration::from_millis(300);
+    let late = client.get_value(KEY.to_vec(), until).await;
+    assert_eq!(late, Err(DhtError::NotInTime));
+    part(&client).handle(now, &Change::Heard { connection });
+    let none = client.get_value(KEY.to_vec(), soon()).await;
+    assert!(has_asked_one(&none), "{none:?}");
+    end(vec![client, server]).await;
+}
+
+#[tokio::test]
+async fn sixty_queries_at_once_exceed_no_limit_of_the_only_server() {
+    let [server, client] = pair().await;
+    let get = |number| client.get_value(format!("/app/{number}").into_bytes(), soon());
+    for none in futures::future::join_all((0..60).map(get)).await {
+        assert!(has_asked_one(&none), "{none:?}");
+    }
+    assert_eq!(peers(&client), 1);
+    end(vec![client, server]).await;
+}
