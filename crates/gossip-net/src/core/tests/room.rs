@@ -162,8 +162,13 @@ fn a_neighbour_with_a_full_queue_gets_ids_in_a_topic_that_it_joins_then() {
             scope: Scope::Swarm(0),
         };
         let position = (2, 2 + u64::from(number));
-        node.core
-            .handle_message(node.now, LinkId(2), position, OTHER, Message::Gossip(message));
+        node.core.handle_message(
+            node.now,
+            LinkId(2),
+            position,
+            OTHER,
+            Message::Gossip(message),
+        );
         node.settle();
     }
     let waiting = node.waiting(&id(1));
