@@ -216,6 +216,18 @@ fn a_client_serves_nobody_and_a_reachable_node_does() {
 }
 
 #[test]
+fn a_peer_that_the_node_has_dialed_does_not_show_that_others_can_reach_the_node() {
+    let mut net = Network::new(7, config().with_mode(Mode::Auto));
+    let node = net.add(Id(1), own_subnet(1), Nature::Honest);
+    for has_dialed in [false, true] {
+        net.with(node, |kad, now| {
+            kad.handle_connected(now, &Id(2), Some(&own_subnet(2)), has_dialed)
+        });
+        assert_eq!(net.nodes[node].kad.serves(), has_dialed);
+    }
+}
+
+#[test]
 fn a_value_is_published_again_and_outlives_its_holders() {
     let rare = 6 * 3600 * SECOND;
     let mut net = Network::of(25, 8, config().with_refresh(rare).with_bucket_refresh(rare));

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use bootstrap::kad::{
-    KadConfig, Key, Outcome, PeerInfo, Preset, QueryError, QueryId, Request, Response,
+    KadConfig, Key, Outcome, PeerInfo, Preset, QueryError, QueryId, Record, Request, Response,
 };
 
 use crate::{
-    lone::{Lone, address},
+    lone::{Lone, Sent, address},
     network::*,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn key(name: &str) -> Vec<u8> {
+pub(crate) fn key(name: &str) -> Vec<u8> {
     format!("/v/{name}").into_bytes()
 }
 
 /// A node that rarely looks itself up, so that nearly all requests belong to the queries of the test.
-fn rare() -> KadConfig {
+pub(crate) fn rare() -> KadConfig {
     config().with_refresh(HOUR).with_bucket_refresh(24 * HOUR)
 }
 
@@ -304,6 +304,46 @@ fn a_node_that_knows_no_peer_returns_its_own_value_at_once() {
         panic!("{:?}", lone.done)
     };
     assert_eq!((*done, &record.value[..], *holders), (get, &b"1"[..], 1));
+}
+
+#[test]
+fn a_value_that_was_put_while_no_peer_was_known_is_sent_ten_minutes_later() {
+    let mut lone = Lone::new(config());
+    lone.with(|kad, now| kad.put(now, key("a"), b"v".to_vec()))
+        .unwrap();
+    lone.pass(60 * SECOND);
+    let is_over = matches!(&lone.done[..], [(_, Err(QueryError::NoPeers(_)))]);
+    assert!(is_over, "{:?}", lone.done);
+    lone.answers = true;
+    (0..6).for_each(|peer| lone.connect(peer, address(peer)));
+    lone.answers = false;
+    let sent = (1..700).find(|_| {
+        lone.pass(SECOND);
+        while lone.answer(|sent| !sent.is_put()) > 0 {}
+        lone.open.iter().any(Sent::is_put)
+    });
+    assert!(
+        sent.is_some_and(|second| (590..=601).contains(&second)),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn values_and_providers_that_have_expired_leave_the_store() {
+    let mut lone = Lone::new(config().with_expiry(60 * SECOND));
+    let record = Record::new(key("a"), b"v".to_vec());
+    let add = Request::AddProvider {
+        key: b"cid".to_vec(),
+        providers: vec![PeerInfo::new(Id(7), vec![address(7)])],
+    };
+    for request in [Request::PutValue { record }, add] {
+        lone.with(|kad, now| kad.handle_request(now, &Id(7), Some(&address(7)), request));
+    }
+    for (seconds, kept) in [(59, 1), (32, 0)] {
+        lone.pass(seconds * SECOND);
+        let status = lone.kad.status(lone.now);
+        assert_eq!((status.values, status.providers), (kept, kept));
+    }
 }
 
 #[test]

@@ -168,6 +168,12 @@ impl Lone {
         count
     }
 
+    /// A peer gives this answer to a request, over a connection at this address.
+    pub(crate) fn reply(&mut self, sent: &Sent, remote: Addr, response: Response<Id, Addr>) {
+        self.open.retain(|other| other.request != sent.request);
+        self.with(|kad, now| kad.handle_response(now, sent.request, Some(&remote), response));
+    }
+
     /// All open requests fail.
     pub(crate) fn fail(&mut self) {
         for sent in std::mem::take(&mut self.open) {

@@ -5,4 +5,6 @@ mod basics;
 mod faults;
 mod lone;
 mod network;
+mod senders;
 mod simulation;
+mod unfit;

@@ -1,5 +1,7 @@
 mod barred;
 mod dials;
+mod former;
+mod frames;
 mod iroh;
 mod links;
 mod rates;

@@ -159,6 +159,21 @@ async fn the_last_handle_leaves_the_topic_and_a_link_stays_for_another_topic() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_a_topic_and_takes_part_again_over_the_same_link_is_heard() {
+    let (nodes, [mut first, second]) = neighbours().await;
+    let links = nodes[0].links();
+    drop(second);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(first.neighbors(), []);
+    let peers = [info(0)];
+    let joining = nodes[1].subscribe_and_join(topic(), &peers, after(5.0));
+    let again = joining.await.unwrap();
+    assert_eq!(nodes[0].links(), links);
+    again.publish("again", after(1.0)).await.unwrap();
+    assert_eq!(message(&mut first).await.content, "again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_no_topic_uses_is_closed() {
     let network = network(1);
     let nodes = [0, 1].map(|number| node(&network, number, Config::default()));

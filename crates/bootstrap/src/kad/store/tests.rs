@@ -60,6 +60,17 @@ fn a_value_is_kept_for_48_hours_or_for_its_own_time_if_that_is_shorter() {
 }
 
 #[test]
+fn no_value_is_kept_for_more_than_48_hours_whatever_its_sender_says() {
+    let (mut values, now) = (values(20), Instant::now());
+    let mut long = record("k", b"v");
+    long.ttl = Some(1000 * HOUR);
+    values.put(now, &1, site(1), long, &names()).unwrap();
+    let kept = values.get(now + HOUR, b"/a/k").unwrap();
+    assert_eq!(kept.ttl, Some(47 * HOUR));
+    assert_eq!(values.get(now + 48 * HOUR, b"/a/k"), None);
+}
+
+#[test]
 fn a_value_that_is_too_long_invalid_or_worse_is_refused() {
     let (mut values, now) = (values(100), Instant::now());
     let mut put = |record| values.put(now, &1, site(1), record, &names());
@@ -126,6 +137,20 @@ fn providers_expire_and_one_subnet_has_eight_places_per_key() {
         providers.add(now, &[1; 80], PeerInfo::new(1, vec![()]), site(1)),
         Ok(())
     );
+}
+
+#[test]
+fn a_provider_that_renews_its_record_is_kept_for_48_hours_more_at_its_new_address() {
+    let now = Instant::now();
+    let mut providers = Providers::<u32, u8>::new(Key::of("local"), 1000, 48 * HOUR);
+    for (after, address) in [(Duration::ZERO, 1), (22 * HOUR, 2)] {
+        let info = PeerInfo::new(7, vec![address]);
+        assert_eq!(providers.add(now + after, b"key", info, site(1)), Ok(()));
+    }
+    providers.expire(now + 69 * HOUR);
+    let known = providers.get(now + 69 * HOUR, b"key", 20, 0);
+    assert_eq!(known, [PeerInfo::new(7, vec![2])]);
+    assert_eq!(providers.get(now + 70 * HOUR, b"key", 20, 0), []);
 }
 
 #[test]

@@ -88,3 +88,39 @@ fn a_peer_with_another_link_has_closed_the_link_whose_stream_cannot_be_written()
     assert_eq!(node.closed, [LinkId(2)]);
     assert_eq!(node.core.neighbors(&OTHER), [id(1)]);
 }
+
+#[test]
+fn what_was_sent_over_a_replaced_link_that_closes_is_announced_over_the_other_link() {
+    let mut node = Node::with_neighbours(1);
+    node.publish(true).unwrap();
+    assert!(!node.sent(1).is_empty());
+    node.up(2, id(1), id(1), LinkProtocol::Bowline);
+    assert_eq!(node.core.current_link(&id(1)), Some(LinkId(2)));
+    node.core.handle_link_closed(node.now, LinkId(1));
+    node.now += Duration::from_millis(5);
+    node.core.handle_timeout(node.now);
+    node.settle();
+    let sent = node.sent(2);
+    let announced = sent.iter().filter_map(|message| match message {
+        Message::Gossip(crate::wire::Gossip::IHave(ids)) => Some(ids.len()),
+        _ => None,
+    });
+    assert_eq!(announced.sum::<usize>(), 1, "{sent:?}");
+}
+
+#[test]
+fn a_link_closes_after_32_invalid_messages_in_a_row_and_a_valid_one_ends_the_row() {
+    let mut node = Node::with_neighbours(2);
+    let invalid = |node: &mut Node, count| {
+        for _ in 0..count {
+            node.core.handle_invalid(node.now, LinkId(1));
+        }
+        node.settle();
+    };
+    invalid(&mut node, 31);
+    node.hear(1, Message::Gossip(crate::wire::Gossip::Prune));
+    invalid(&mut node, 31);
+    assert_eq!(node.closed, []);
+    invalid(&mut node, 1);
+    assert_eq!(node.closed, [LinkId(1)]);
+}

@@ -121,3 +121,57 @@ fn a_node_that_leaves_a_topic_and_takes_part_again_says_goodbye_before_it_asks()
     let asks = at(|swarm| matches!(swarm, Swarm::Neighbor { .. }));
     assert!(goodbye < asks, "{sent:?}");
 }
+
+#[test]
+fn a_neighbour_that_asks_for_a_message_again_and_again_fills_no_more_than_its_queue() {
+    let mut node = Node::with_neighbours(1);
+    node.publish(true).unwrap();
+    let content = [&node.published.to_le_bytes()[..], &[0; 1020]].concat();
+    let id_of_message = Some(MessageId::of(&content));
+    for _ in 0..2000 {
+        let graft = crate::wire::Gossip::Graft {
+            id: id_of_message,
+            round: 0,
+        };
+        node.hear(1, Message::Gossip(graft));
+    }
+    let waiting = node.waiting(&id(1));
+    let full = 3 * QUARTER..=3 * QUARTER + FRAME;
+    assert!(full.contains(&waiting), "{waiting}");
+}
+
+#[test]
+fn a_neighbour_with_a_full_queue_gets_ids_in_a_topic_that_it_joins_then() {
+    let mut node = Node::with_neighbours(2);
+    while node.waiting(&id(1)) < 3 * QUARTER {
+        if node.publish(true).is_err() {
+            node.now += Duration::from_millis(250);
+        }
+        node.core.poll_transmit(node.now, LinkId(2), 1 << 20);
+    }
+    node.core.subscribe(node.now, OTHER, &[]).unwrap();
+    for link in [1, 2] {
+        node.core
+            .handle_message(node.now, LinkId(link), (2, 1), OTHER, neighbor());
+    }
+    for number in 0..1000_u32 {
+        let content = Bytes::from([&number.to_le_bytes()[..], &[1; 1020]].concat());
+        let message = crate::wire::Gossip::Content {
+            id: MessageId::of(&content),
+            content,
+            scope: Scope::Swarm(0),
+        };
+        let position = (2, 2 + u64::from(number));
+        node.core.handle_message(
+            node.now,
+            LinkId(2),
+            position,
+            OTHER,
+            Message::Gossip(message),
+        );
+        node.settle();
+    }
+    let waiting = node.waiting(&id(1));
+    assert!(waiting <= 3 * QUARTER + FRAME, "{waiting}");
+    assert_eq!(node.core.counters().received, 1000);
+}

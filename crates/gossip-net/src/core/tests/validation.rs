@@ -72,3 +72,23 @@ fn a_neighbour_is_not_asked_for_a_message_that_was_refused_and_another_one_is() 
     };
     assert_eq!((asks(1), asks(2)), (false, true));
 }
+
+#[test]
+fn a_message_longer_than_the_limit_is_neither_delivered_nor_forwarded() {
+    // A frame may be a few bytes longer than the longest message needs.
+    for (length, passes) in [(4057, true), (4058, false)] {
+        let mut node = Node::with_neighbours(2);
+        node.sent(2);
+        let content = Bytes::from(vec![7; length]);
+        let message = Gossip::Content {
+            id: MessageId::of(&content),
+            content,
+            scope: Scope::Swarm(0),
+        };
+        node.hear(1, Message::Gossip(message));
+        let is_content =
+            |message: &Message| matches!(message, Message::Gossip(Gossip::Content { .. }));
+        assert_eq!(node.sent(2).iter().any(is_content), passes, "{length}");
+        assert_eq!(node.core.counters().received, u64::from(passes));
+    }
+}

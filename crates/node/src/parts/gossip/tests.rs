@@ -1,15 +1,16 @@
-//! A gossip link whose connection is drained.
+//! A gossip link whose connection is drained, and dials of peers that only other members have named.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::{collections::BTreeSet, time::Duration};
 
-use gossip_net::{Event, Subscription, TopicId};
+use gossip_net::{Bytes, Event, LinkError, Links, Subscription, TopicId, wire::AddrInfo};
 use libp2p_identity::Keypair;
 use multiaddr::Multiaddr;
 use tokio::time::timeout;
 
+use super::{Gossip, id::key_of, links::now};
 use crate::{
-    Node,
+    Node, address,
     context::Context,
     dial_budget::DialBudget,
     part::{Circuits, DialRequest, Existing, Origin},
@@ -123,6 +124,33 @@ async fn the_link_of_a_drained_connection_moves_to_the_successor_without_the_los
         assert_eq!((counters.opened, counters.replaced), (2, 1), "{counters:?}");
     }
     for member in members {
+        timeout(PATIENCE, member.node.shutdown()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_aims_dials_at_this_machine_only_if_a_peer_on_this_machine_has_a_link() {
+    let [here, there, near] = [member().await, member().await, member().await];
+    let part = here.node.part::<Gossip>().unwrap();
+    let links = part.links().unwrap();
+    let plain = address::without_peer(&there.address);
+    let named = AddrInfo {
+        multiaddrs: vec![Bytes::from(plain.to_vec())],
+        ..AddrInfo::default()
+    };
+    let (key, data) = (key_of(&there.node.peer_id()).unwrap(), named.encode().0);
+    let refused = links.connect(&key, &data, now() + PATIENCE).await;
+    let is_refused = matches!(refused, Err(LinkError::Unreachable { .. }));
+    assert!(is_refused, "{refused:?}");
+    assert!(here.node.connections().is_empty());
+
+    here.node.dial([near.address.clone()]).await.unwrap();
+    let joined = here.subscription.joined(now() + PATIENCE);
+    joined.await.unwrap();
+    let link = links.connect(&key, &data, now() + PATIENCE).await;
+    assert!(link.is_ok(), "{link:?}");
+    assert!(here.node.connection(there.node.peer_id()).is_some());
+    for member in [here, there, near] {
         timeout(PATIENCE, member.node.shutdown()).await.unwrap();
     }
 }

@@ -246,3 +246,102 @@ async fn a_query_ends_with_its_future_its_deadline_and_its_node() {
     let after = lonely.get_value(KEY.to_vec(), soon()).await;
     assert_eq!(after, Err(DhtError::ShutDown));
 }
+
+/// A live connection to a server. The DHT may close it at any time.
+async fn reach(client: &Node, peer: PeerId) -> Connection {
+    loop {
+        client.find_peer(peer, soon()).await.unwrap();
+        let connection = client.connection(peer);
+        if let Some(live) = connection.filter(|one| !one.is_closed()) {
+            return live;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_dht_closes_no_connection_that_the_host_uses_or_protects() {
+    const ECHO: &str = "/test/echo/1.0.0";
+    let (nodes, at) = network(8).await;
+    let mut streams = nodes[6].handle(ECHO, 8).unwrap();
+    let echo = tokio::spawn(async move {
+        while let Some(incoming) = streams.next().await {
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = tokio::io::split(incoming.stream);
+                tokio::io::copy(&mut reader, &mut writer).await
+            });
+        }
+    });
+    let client = node(dht(Mode::Client).with_max_connections(2), &[at], 1);
+    until("the table is full", || peers(&client) == 8).await;
+
+    let [protected, used] = [nodes[5].peer_id(), nodes[6].peer_id()];
+    let _protection = client.protect(protected);
+    let held = tokio::time::timeout(Duration::from_secs(20), async {
+        let kept = reach(&client, protected).await;
+        loop {
+            let in_use = reach(&client, used).await;
+            if let Ok((_, stream)) = in_use.open(&[ECHO]).await {
+                break (kept, in_use, stream);
+            }
+        }
+    });
+    let (kept, in_use, mut stream) = held.await.unwrap();
+    for _ in 0..3 {
+        for node in &nodes {
+            client.find_peer(node.peer_id(), soon()).await.unwrap();
+        }
+    }
+    // `rejoin` has opened one more connection.
+    until("the others are closed", || client.connections().len() <= 3).await;
+    assert!(!kept.is_closed() && !in_use.is_closed());
+    stream.write_u8(7).await.unwrap();
+    stream.flush().await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), stream.read_u8());
+    assert_eq!(answer.await.unwrap().unwrap(), 7);
+    echo.abort();
+    client.shutdown().await;
+    end(nodes).await;
+}
+
+/// A server, and a client whose table has only this server.
+async fn pair() -> [Node; 2] {
+    let server = node(dht(Mode::Server), &[], 8);
+    let at = listen(&server).await;
+    let client = node(dht(Mode::Client), &[at], 1);
+    until("the server is in the table", || peers(&client) == 1).await;
+    [server, client]
+}
+
+fn has_asked_one<T>(result: &Result<T, DhtError>) -> bool {
+    matches!(
+        result,
+        Err(DhtError::Query(QueryError::NotFound { asked: 1 }))
+    )
+}
+
+#[tokio::test]
+async fn a_server_whose_connection_was_quiet_is_asked_again_when_it_is_heard() {
+    let [server, client] = pair().await;
+    let connection = client.connection(server.peer_id()).unwrap();
+    let now = std::time::Instant::now();
+    let quiet = connection.clone();
+    part(&client).handle(now, &Change::Quiet { connection: quiet });
+    let until = Instant::now() + Duration::from_millis(300);
+    let late = client.get_value(KEY.to_vec(), until).await;
+    assert_eq!(late, Err(DhtError::NotInTime));
+    part(&client).handle(now, &Change::Heard { connection });
+    let none = client.get_value(KEY.to_vec(), soon()).await;
+    assert!(has_asked_one(&none), "{none:?}");
+    end(vec![client, server]).await;
+}
+
+#[tokio::test]
+async fn sixty_queries_at_once_exceed_no_limit_of_the_only_server() {
+    let [server, client] = pair().await;
+    let get = |number| client.get_value(format!("/app/{number}").into_bytes(), soon());
+    for none in futures::future::join_all((0..60).map(get)).await {
+        assert!(has_asked_one(&none), "{none:?}");
+    }
+    assert_eq!(peers(&client), 1);
+    end(vec![client, server]).await;
+}
