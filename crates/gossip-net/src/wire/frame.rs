@@ -42,19 +42,19 @@ impl Frames {
     }
 
     /// How many bytes of an incomplete frame are held.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.buffer.len()
     }
 
     /// The length of the incomplete frame, or 0 if it has not arrived.
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         let length = self.buffer.first_chunk::<4>();
         let length = length.map_or(0, |length| u32::from_be_bytes(*length));
         usize::try_from(length).unwrap_or(usize::MAX)
     }
 
     /// Gives back the memory of an empty buffer.
-    pub(crate) fn release(&mut self) {
+    pub fn release(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
