@@ -254,13 +254,17 @@ async fn connect(swarm: &mut Swarm<Behaviour>, servers: &[Multiaddr]) -> Result<
 }
 
 async fn disconnect(swarm: &mut Swarm<Behaviour>) -> Result<()> {
-    let peers: Vec<PeerId> = swarm.connected_peers().copied().collect();
-    for peer in peers {
-        // Fails only if the peer is no longer connected, which is what is wanted.
-        let _ = swarm.disconnect_peer_id(peer);
-    }
     let closed = async {
-        while swarm.connected_peers().next().is_some() {
+        loop {
+            // Dials of the last lookup may still succeed.
+            let peers: Vec<PeerId> = swarm.connected_peers().copied().collect();
+            if peers.is_empty() {
+                return;
+            }
+            for peer in peers {
+                // Fails only if the peer is no longer connected, which is what is wanted.
+                let _ = swarm.disconnect_peer_id(peer);
+            }
             let event = swarm.select_next_some().await;
             note(swarm, &event);
         }
