@@ -38,7 +38,7 @@ pub(crate) struct Outcome {
     pub(crate) deliveries: usize,
     /// How long the slowest round of messages took to reach all members.
     pub(crate) slowest: Duration,
-    /// What else is to be told.
+    /// A remark for the table.
     pub(crate) remark: String,
 }
 

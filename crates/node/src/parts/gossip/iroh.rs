@@ -7,7 +7,6 @@ mod connection;
 mod host;
 mod named;
 mod peer;
-mod reader;
 mod session;
 
 use std::{

@@ -32,7 +32,7 @@ use super::{
     event::{GossipEvent, Waiting},
     id::{key_of, peer_of},
     reach::Reaches,
-    reader::Reader,
+    reader::{OneWay, Reader},
     table::{BoxedReader, Ends, Table},
 };
 use crate::{
@@ -124,7 +124,8 @@ impl NodeLinks {
         } = inbound;
         match self.ends(&connection) {
             Ok(ends) => {
-                let wrap = |closed| -> BoxedReader { Box::new(Reader::new(stream, closed)) };
+                let wrap =
+                    |closed| -> BoxedReader { Box::new(Reader::new(OneWay::new(stream), closed)) };
                 let carrying = Carrying::Node(connection.clone());
                 let begins = self.table.add_stream(&carrying, ends, number, wrap);
                 self.note(&connection, begins);

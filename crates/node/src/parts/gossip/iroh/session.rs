@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use transport_quic::{CloseCode, Endpoint, Incoming, RecvStream};
 
-use super::{IrohConnection, IrohLinks, reader::StreamReader};
+use super::{super::reader::Reader, IrohConnection, IrohLinks};
 use crate::{
     address,
     connections::OutsidePermit,
@@ -199,7 +199,7 @@ impl NodeLinks {
         }
         // The two lowest bits of a stream's number are the same for all streams of this kind (RFC 9000 section 2.1).
         let index = stream.id() >> 2;
-        let wrap = |closed| -> BoxedReader { Box::new(StreamReader::new(stream, closed)) };
+        let wrap = |closed| -> BoxedReader { Box::new(Reader::new(stream, closed)) };
         self.table.add_stream(&carrying, ends, index, wrap);
     }
 }
